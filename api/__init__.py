@@ -1,0 +1,1 @@
+"""The fronts (API, signalling, command line) and the composition root."""

@@ -1,0 +1,1 @@
+"""Sora's signalling: pure messages and conversation, and a thin WebSocket endpoint."""

@@ -1,0 +1,1 @@
+"""Shell, disk: frames to WebM files, their metadata, and what a crash left."""

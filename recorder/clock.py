@@ -1,0 +1,20 @@
+"""The two clocks, passed in wherever time is needed, and the one form in which wall time is written."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Monotonic time for durations, order and expiry; wall time only for names and metadata."""
+
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    wall_ns: Callable[[], int] = time.time_ns
+
+
+def rfc3339(wall_ns: int) -> str:
+    """UTC with microseconds and `Z`, as Sora writes timestamps: 2024-03-01T00:00:00.000100Z."""
+    seconds, rest_ns = divmod(wall_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 1000:06d}Z"

@@ -1,0 +1,24 @@
+"""What the recorder can be told. Durations are nanoseconds; sizes are bytes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rokuga.recorder.media import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderConfig:
+    """Defaults work as they are. Each field is a key of the configuration file (api/config.py says which)."""
+
+    archive_dir: Path = Path("archive")
+    label: str = "WebRTC SFU Sora"
+    node_name: str = "rokuga@127.0.0.1"
+    media_port: int = 5004
+    media_addresses: tuple[str, ...] = ()
+    video_bit_rate_kbps: int = 2500
+    media_timeout_ns: int = 15 * NS_PER_S
+    recording_dual_output: bool = True
+    recording_write_damaged: bool = False
+    archive_file_mode: int = 0o640
+    archive_folder_mode: int = 0o750
+    archive_min_free_bytes: int = 0

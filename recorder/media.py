@@ -1,0 +1,79 @@
+"""The nouns that flow from a socket to a file.
+
+Sequence numbers and RTP times are unwrapped: ints that only grow (RFC 3550 section 5.1 gives the wire widths).
+Times are nanoseconds as int. `*_ns` alone is the monotonic clock of this process, `*_wall_ns` is UTC since 1970.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["audio", "video"]
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+
+@dataclass(slots=True)
+class RtpPacket:
+    """One RTP packet (RFC 3550 section 5.1), decrypted, its padding removed.
+
+    `sequence` and `timestamp` are as on the wire until the track's door unwraps them.
+    `payload` is empty for padding-only packets.
+    """
+
+    payload_type: int
+    marker: bool
+    sequence: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+    arrival_ns: int
+
+
+@dataclass(slots=True)
+class AccessUnit:
+    """One decodable piece of one track: a video picture (all its layers) or an Opus packet.
+
+    `width` and `height` are pixels, 0 where this unit does not tell them. Audio units are keyframes.
+    """
+
+    rtp_time: int
+    data: bytes
+    is_keyframe: bool
+    arrival_ns: int
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(slots=True)
+class Frame:
+    """An access unit with its track and its place in time, on the monotonic clock of this process."""
+
+    kind: Kind
+    unit: AccessUnit
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackConfig:
+    """What was negotiated for one kind of media of one connection, in Sora's words.
+
+    `codec_type` is a name of the codec table (OPUS, VP9, ...); `params` is the client's `vp9_params` and the like.
+    `bit_rate_kbps` is None where the client asked for none.
+    """
+
+    codec_type: str
+    bit_rate_kbps: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionIdentity:
+    """The names of one connection. All but `channel_id`, `client_id` and `bundle_id` are made by us."""
+
+    channel_id: str
+    session_id: str
+    client_id: str
+    bundle_id: str
+    connection_id: str

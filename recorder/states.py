@@ -1,0 +1,80 @@
+"""What must outlive the process: a recording and its archives, as plain values.
+
+The store keeps them, the service lives by them, recovery starts from them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rokuga.recorder.events import Document
+from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+
+
+class RecordingStatus(StrEnum):
+    """ACTIVE takes new archives; STOPPING waits for its last archive; FINISHED has its report."""
+
+    ACTIVE = "active"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+
+
+class ArchiveStatus(StrEnum):
+    """WRITING until the files are whole (AVAILABLE) or known to be lost (FAILED)."""
+
+    WRITING = "writing"
+    AVAILABLE = "available"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingParameters:
+    """What StartRecording was given. Seconds; `None` where a key was not given.
+
+    `metadata_json` is JSON text, so that a given `null` ("null") differs from none at all (None).
+    """
+
+    channel_id: str
+    expire_time: int
+    split_duration: int | None = None
+    split_only: bool | None = None
+    metadata_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """One recording of one channel."""
+
+    recording_id: str
+    parameters: RecordingParameters
+    start_wall_ns: int
+    status: RecordingStatus = RecordingStatus.ACTIVE
+    stop_wall_ns: int | None = None
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds, the origin of all `*_offset` fields."""
+        return self.start_wall_ns // 1_000_000_000
+
+    @property
+    def expired_at(self) -> int | None:
+        """Unix seconds, None where the recording has no limit."""
+        return self.created_at + self.parameters.expire_time if self.parameters.expire_time else None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """One connection's archive in one recording.
+
+    `document` is that of the whole-file archive once it ended (absent for split-only recordings);
+    `split_last_index` is "0001"-like, None where nothing was split.
+    """
+
+    recording_id: str
+    connection: ConnectionIdentity
+    audio: TrackConfig | None
+    video: TrackConfig | None
+    start_wall_ns: int
+    status: ArchiveStatus = ArchiveStatus.WRITING
+    stop_wall_ns: int | None = None
+    document: Document | None = None
+    split_last_index: str | None = None

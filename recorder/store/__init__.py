@@ -1,0 +1,60 @@
+"""What must outlive the process, behind one Protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rokuga.recorder.events import Event
+from rokuga.recorder.states import ArchiveState, RecordingState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with its place in the log; `cursor` only grows and is never used twice."""
+
+    cursor: int
+    event: Event
+
+
+class StoreError(Exception):
+    """The store could not do what was asked (disk full, file damaged); nothing was changed."""
+
+
+class RecordingStore(Protocol):
+    """Keeps recordings, archives and the events that they cause, each change with its events in one transaction.
+
+    Events are insert-or-ignore by id: saying one again changes nothing. Every call is safe to repeat.
+    All raise StoreError and nothing else.
+    """
+
+    async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
+        """Create an active recording; False (and no event) if its channel has an active one already."""
+        ...
+
+    async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
+        """Move a recording from ACTIVE to STOPPING; False if somebody else did."""
+        ...
+
+    async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
+        """Move a recording from STOPPING to FINISHED with its report; False if somebody else did."""
+        ...
+
+    async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
+        """Insert or replace the archive (key: recording and connection), with the events this causes."""
+        ...
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Add events that belong to no recording (connection.created and the like)."""
+        ...
+
+    async def unfinished_recordings(self) -> Sequence[RecordingState]:
+        """Give all recordings that are ACTIVE or STOPPING, oldest first."""
+        ...
+
+    async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
+        """Give the archives of a recording in the order of their start."""
+        ...
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
+        """Give the next events of the log after `cursor` (0 = from the beginning)."""
+        ...

@@ -1,0 +1,1 @@
+"""A fact, kept until the customer has it."""

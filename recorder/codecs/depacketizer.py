@@ -29,5 +29,5 @@ class Depacketizer(Protocol):
         ...
 
     def flush(self) -> AccessUnit | None:
-        """Give the unit under way if it is whole although nothing has followed it (no marker seen, as some senders do)."""
+        """Give the unit under way if it is whole although nothing has followed it (senders without a marker)."""
         ...

@@ -1,0 +1,40 @@
+# The two commands that matter: `make run` and `make test`. Everything that they need is made on the way.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: run demo test check unit soak fuzz bench clean
+
+run: $(READY)
+	$(BIN)/rokuga run
+
+demo: $(READY)
+	$(BIN)/rokuga demo
+
+test: check
+	tests/tools/install.sh
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p rokuga
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/python -m pytest -m "not soak and not end_to_end"
+
+soak: $(READY)
+	tests/tools/install.sh
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+clean:
+	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

@@ -1,0 +1,195 @@
+"""ICE-lite: the answers to a peer's connectivity checks, and what they prove. Pure.
+
+RFC 8445 (ICE; lite in sections 2.5 and 7.3), RFC 8489 (STUN; short-term credentials in 9.1), RFC 7675 (consent).
+A lite agent has host candidates only, sends no checks and is always controlled. Requests are read here rather than
+by aioice's `parse_message`, because that hides unknown attributes (a 420 has to name them) and checks every
+stranger's fingerprint before the username tells whether the message is for us at all.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final, NamedTuple
+
+from aioice.stun import COOKIE, Class, Method, message_fingerprint, message_integrity, pack_xor_address
+
+_HEADER: Final = Struct("!HHI12s")
+_ATTRIBUTE: Final = Struct("!HH")
+_ERROR_CODE: Final = Struct("!HBB")
+
+USERNAME: Final = 0x0006
+MESSAGE_INTEGRITY: Final = 0x0008
+ERROR_CODE: Final = 0x0009
+UNKNOWN_ATTRIBUTES: Final = 0x000A
+XOR_MAPPED_ADDRESS: Final = 0x0020
+PRIORITY: Final = 0x0024
+USE_CANDIDATE: Final = 0x0025
+FINGERPRINT: Final = 0x8028
+ICE_CONTROLLED: Final = 0x8029
+
+_UNDERSTOOD: Final = frozenset({USERNAME, MESSAGE_INTEGRITY, PRIORITY, USE_CANDIDATE})
+_COMPREHENSION_OPTIONAL: Final = 0x8000
+_MAX_ATTRIBUTES: Final = 32
+
+_REASONS: Final[Mapping[int, str]] = {
+    400: "Bad Request",
+    401: "Unauthenticated",
+    420: "Unknown Attribute",
+    487: "Role Conflict",
+}
+
+
+class StunError(ValueError):
+    """The bytes are not a binding request."""
+
+
+class Path(NamedTuple):
+    """One way to a peer: the index of our socket, and the peer's address as the socket gave it (host, port, ...)."""
+
+    socket: int
+    address: tuple[str, int] | tuple[str, int, int, int]
+
+
+@dataclass(slots=True)
+class BindingRequest:
+    """A binding request as it came; nothing of it is authenticated.
+
+    `attributes` ends with MESSAGE-INTEGRITY, what follows it is ignored (RFC 8489 section 14.5); `protected` are the
+    bytes before it, None where it is missing. `unknown` are the comprehension-required types that we do not know.
+    """
+
+    transaction_id: bytes
+    attributes: Mapping[int, bytes]
+    protected: bytes | None
+    unknown: Sequence[int]
+
+    @property
+    def local_ufrag(self) -> bytes:
+        """Our half of USERNAME: whom the request is for. Empty where it names nobody."""
+        return self.attributes.get(USERNAME, b"").partition(b":")[0]
+
+
+def read_binding_request(data: bytes) -> BindingRequest:
+    """Read a datagram that starts as STUN does. Raises StunError for anything but a binding request.
+
+    Costs about two microseconds: the fingerprint is left to `IceLite.answer`, which knows that it is for us.
+    """
+    if len(data) < _HEADER.size or len(data) % 4:
+        raise StunError("not the length of a STUN message")
+    message_type, length, cookie, transaction_id = _HEADER.unpack_from(data)
+    if message_type != Method.BINDING | Class.REQUEST or cookie != COOKIE or length != len(data) - _HEADER.size:
+        raise StunError("not a binding request")
+    attributes: dict[int, bytes] = {}
+    unknown: list[int] = []
+    place = _HEADER.size
+    while place < len(data):
+        kind, size = _ATTRIBUTE.unpack_from(data, place)
+        end = place + _ATTRIBUTE.size + size
+        if end > len(data) or len(attributes) + len(unknown) >= _MAX_ATTRIBUTES:
+            raise StunError("an attribute does not fit")
+        if kind == MESSAGE_INTEGRITY:
+            attributes[kind] = data[place + _ATTRIBUTE.size : end]
+            return BindingRequest(transaction_id, attributes, data[:place], unknown)
+        if kind < _COMPREHENSION_OPTIONAL and kind not in _UNDERSTOOD:
+            unknown.append(kind)
+        else:
+            attributes.setdefault(kind, data[place + _ATTRIBUTE.size : end])
+        place = end + -size % 4
+    return BindingRequest(transaction_id, attributes, None, unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to send back to where the request came from, and whether the request proved that the peer is there."""
+
+    data: bytes
+    authenticated: bool
+
+
+class IceLite:
+    """Our end of ICE with one peer.
+
+    Every path whose check is authenticated counts for receiving: libwebrtc starts DTLS before it nominates. We send
+    on `path`: the one that was nominated last, or else validated last. `last_check_ns` is the time of the last
+    authenticated check, 0 before the first: the peer's consent (RFC 7675 section 5.1).
+    """
+
+    def __init__(self, ufrag: str, password: str) -> None:
+        """Both are drawn by the caller: at least 24 and 128 bits of randomness (RFC 8445 section 5.3)."""
+        self.ufrag = ufrag.encode()
+        self.remote_ufrag: bytes | None = None
+        self.path: Path | None = None
+        self.last_check_ns = 0
+        self._password = password.encode()
+        self._is_nominated = False
+
+    def answer(self, data: bytes, request: BindingRequest, path: Path, now_ns: int) -> Reply:
+        """Answer a request (`data` are its bytes) that came by `path`; learn from it if it is authenticated.
+
+        RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Errors before authentication are not signed. Raises
+        StunError where the fingerprint is wrong, which says that this is no STUN at all.
+        """
+        if not _fingerprint_holds(data):
+            raise StunError("the fingerprint is wrong")
+        if request.protected is None or USERNAME not in request.attributes:
+            return self._error(request, 400)
+        if not self._is_ours(request):
+            return self._error(request, 401)
+        if request.unknown:
+            return self._error(request, 420, signed=True)
+        if ICE_CONTROLLED in request.attributes:
+            return self._error(request, 487, signed=True)
+        self._learn(path, USE_CANDIDATE in request.attributes, now_ns)
+        mapped = pack_xor_address((path.address[0], path.address[1]), request.transaction_id)
+        success = _message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, self._password)
+        return Reply(success, authenticated=True)
+
+    def forget(self, path: Path) -> None:
+        """Stop sending on a path that belongs to somebody else now."""
+        if self.path == path:
+            self.path = None
+            self._is_nominated = False
+
+    def _is_ours(self, request: BindingRequest) -> bool:
+        local, _, remote = request.attributes[USERNAME].partition(b":")
+        if local != self.ufrag or (self.remote_ufrag is not None and remote != self.remote_ufrag):
+            return False
+        expected = message_integrity(request.protected or b"", self._password)
+        return hmac.compare_digest(expected, request.attributes[MESSAGE_INTEGRITY])
+
+    def _learn(self, path: Path, is_nominated: bool, now_ns: int) -> None:
+        self.last_check_ns = now_ns
+        if is_nominated or not self._is_nominated:
+            self.path = path
+            self._is_nominated = is_nominated
+
+    def _error(self, request: BindingRequest, code: int, *, signed: bool = False) -> Reply:
+        attributes = {ERROR_CODE: _ERROR_CODE.pack(0, *divmod(code, 100)) + _REASONS[code].encode()}
+        if code == 420:
+            attributes[UNKNOWN_ATTRIBUTES] = b"".join(kind.to_bytes(2, "big") for kind in request.unknown)
+        password = self._password if signed else None
+        return Reply(_message(Class.ERROR, request.transaction_id, attributes, password), authenticated=False)
+
+
+def _fingerprint_holds(data: bytes) -> bool:
+    """Whether FINGERPRINT is right, or absent: it is the last attribute (RFC 8489 section 14.7)."""
+    if len(data) < _HEADER.size + 8 or _ATTRIBUTE.unpack_from(data, len(data) - 8) != (FINGERPRINT, 4):
+        return True
+    return int.from_bytes(data[-4:], "big") == message_fingerprint(data[:-8])
+
+
+def _message(
+    message_class: Class, transaction_id: bytes, attributes: Mapping[int, bytes], password: bytes | None
+) -> bytes:
+    """Give a binding message, signed where there is a password, with its fingerprint."""
+    body = b"".join(_attribute(kind, value) for kind, value in attributes.items())
+    length = len(body) + (24 if password is not None else 0) + 8
+    data = _HEADER.pack(Method.BINDING | message_class, length, COOKIE, transaction_id) + body
+    if password is not None:
+        data += _attribute(MESSAGE_INTEGRITY, message_integrity(data, password))
+    return data + _attribute(FINGERPRINT, message_fingerprint(data).to_bytes(4, "big"))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(kind, len(value)) + value + bytes(-len(value) % 4)

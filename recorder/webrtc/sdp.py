@@ -1,0 +1,290 @@
+"""Session descriptions: the offer built from the codec table, the answer read against the offer.
+
+RFC 8866 (SDP), RFC 8829 (JSEP), RFC 8839 (ICE in SDP), RFC 8842 (DTLS in SDP), RFC 9143 (BUNDLE). Reading an answer
+is left to aiortc's parser, which raises whatever it stumbles over: here any text is an `Answer` or an `SdpError`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.sdp import MediaDescription, SessionDescription
+
+from rokuga.recorder.codecs.table import CODECS, Codec
+from rokuga.recorder.media import Kind, TrackConfig
+
+MAX_SDP_CHARACTERS = 256 * 1024
+"""A browser's answer has 3 kB; nothing honest comes near this."""
+
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+SDES_MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+
+HEADER_EXTENSIONS: Mapping[Kind, Mapping[int, str]] = {
+    "audio": {1: SDES_MID, 2: AUDIO_LEVEL},
+    "video": {1: SDES_MID, 3: ABS_SEND_TIME},
+}
+"""Ids fit the one-byte form (RFC 8285). libwebrtc wants abs-send-time where REMB is to rule. No transport-cc: offered
+without being sent, it starves libwebrtc. No video-orientation: without it the sender turns the pictures itself."""
+
+FEEDBACK: Mapping[Kind, Sequence[str]] = {
+    "audio": ("nack",),
+    "video": ("nack", "nack pli", "ccm fir", "goog-remb"),
+}
+
+_LINES_READ = (
+    "v=", "o=", "s=", "t=", "m=", "a=group:", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=mid:",
+    "a=rtpmap:", "a=fmtp:", "a=rtcp-fb:", "a=ssrc-group:", "a=ssrc:", "a=bundle-only",
+)  # fmt: skip
+
+Direction = Literal["recvonly", "sendrecv", "sendonly"]
+Setup = Literal["active", "passive"]
+
+
+class SdpError(ValueError):
+    """The description cannot be read, or does not answer what was offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One host candidate: where a peer can reach us."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTransport:
+    """Our end of ICE and DTLS, as an offer tells it. `fingerprint` is the SHA-256 of the certificate."""
+
+    ice_ufrag: str
+    ice_password: str
+    fingerprint: str
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaOffer:
+    """What is offered to one peer. `direction` is ours; `mid_suffix` makes mids `audio_{suffix}`, `video_{suffix}`.
+
+    Keep the suffix at six characters or fewer: a mid travels in a header extension of 16 bytes at most.
+    """
+
+    audio: TrackConfig | None
+    video: TrackConfig | None
+    direction: Direction = "recvonly"
+    mid_suffix: str = "000000"
+    video_bit_rate_kbps: int = 2500
+
+    @property
+    def tracks(self) -> Mapping[Kind, TrackConfig]:
+        """The offered kinds, in the order of their m-lines."""
+        tracks: dict[Kind, TrackConfig] = {}
+        if self.audio is not None:
+            tracks["audio"] = self.audio
+        if self.video is not None:
+            tracks["video"] = self.video
+        return tracks
+
+    @property
+    def mids(self) -> Mapping[Kind, str]:
+        """The mid of each offered kind."""
+        return {kind: f"{kind}_{self.mid_suffix}" for kind in self.tracks}
+
+    @property
+    def video_target_kbps(self) -> int:
+        """What the sender of video is to reach: what it asked for, or the default."""
+        asked = self.video.bit_rate_kbps if self.video is not None else None
+        return asked or self.video_bit_rate_kbps
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredMedia:
+    """One kind as the peer accepted it.
+
+    `rtx_payload_type` is None where the peer does not retransmit by RFC 4588; `rtx_ssrcs` maps an RTX stream to the
+    stream that it repairs (ssrc-group FID, RFC 5576). SSRCs may be missing altogether, and new ones may come.
+    """
+
+    codec: Codec
+    payload_type: int
+    rtx_payload_type: int | None
+    ssrcs: tuple[int, ...]
+    rtx_ssrcs: Mapping[int, int]
+    nack: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a peer answered. `setup` is the peer's: active = it is the DTLS client."""
+
+    ice_ufrag: str
+    ice_password: str
+    fingerprints: tuple[tuple[str, str], ...]
+    setup: Setup
+    media: Mapping[Kind, AnsweredMedia]
+
+
+def write_offer(offer: MediaOffer, transport: LocalTransport, session_id: int) -> str:
+    """Give the offer: ICE-lite, BUNDLE, rtcp-mux, actpass, every candidate inside. Lines end with CRLF.
+
+    Raises SdpError for a codec that is not in the table, for no media at all, and for no candidate.
+    """
+    if not offer.tracks:
+        raise SdpError("there is neither audio nor video to offer")
+    if not transport.candidates:
+        raise SdpError("there is no address to offer")
+    lines = [
+        "v=0",
+        f"o=- {session_id} 1 IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        f"a=group:BUNDLE {' '.join(offer.mids.values())}",
+        "a=ice-lite",
+        "a=msid-semantic:WMS *",
+        *(line for kind in offer.tracks for line in _media_lines(kind, offer, transport)),
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def codec_of(kind: Kind, track: TrackConfig) -> Codec:
+    """Give the row of a track. Raises SdpError where the table has none for this kind."""
+    codec = CODECS.get(track.codec_type)
+    if codec is None or codec.kind != kind:
+        raise SdpError(f"{track.codec_type} is not a known {kind} codec")
+    return codec
+
+
+def _media_lines(kind: Kind, offer: MediaOffer, transport: LocalTransport) -> Iterator[str]:
+    track = offer.tracks[kind]
+    codec = codec_of(kind, track)
+    payload_types = [
+        str(payload_type) for payload_type in (codec.payload_type, codec.rtx_payload_type) if payload_type
+    ]
+    first = transport.candidates[0]
+    yield f"m={kind} {first.port} UDP/TLS/RTP/SAVPF {' '.join(payload_types)}"
+    yield f"c=IN {'IP6' if ':' in first.host else 'IP4'} {first.host}"
+    if kind == "video" and track.bit_rate_kbps:
+        yield f"b=AS:{track.bit_rate_kbps}"
+    yield "a=rtcp:9 IN IP4 0.0.0.0"
+    yield f"a=ice-ufrag:{transport.ice_ufrag}"
+    yield f"a=ice-pwd:{transport.ice_password}"
+    yield f"a=fingerprint:sha-256 {transport.fingerprint}"
+    yield "a=setup:actpass"
+    yield f"a=mid:{offer.mids[kind]}"
+    yield from (f"a=extmap:{number} {uri}" for number, uri in HEADER_EXTENSIONS[kind].items())
+    yield f"a={offer.direction}"
+    yield "a=rtcp-mux"
+    yield "a=rtcp-rsize"
+    yield from _codec_lines(kind, offer, codec)
+    yield from (_candidate_line(place, candidate) for place, candidate in enumerate(transport.candidates))
+    yield "a=end-of-candidates"
+
+
+def _codec_lines(kind: Kind, offer: MediaOffer, codec: Codec) -> Iterator[str]:
+    number = codec.payload_type
+    channels = f"/{codec.channels}" if codec.channels > 1 else ""
+    yield f"a=rtpmap:{number} {codec.encoding}/{codec.clock_rate_hz}{channels}"
+    yield from (f"a=rtcp-fb:{number} {feedback}" for feedback in FEEDBACK[kind])
+    parameters = {**codec.format_parameters(offer.tracks[kind].params), **_bit_rate_parameters(kind, offer)}
+    if parameters:
+        yield f"a=fmtp:{number} " + ";".join(f"{name}={value}" for name, value in parameters.items())
+    if codec.rtx_payload_type:
+        yield f"a=rtpmap:{codec.rtx_payload_type} rtx/{codec.clock_rate_hz}"
+        yield f"a=fmtp:{codec.rtx_payload_type} apt={number}"
+
+
+def _bit_rate_parameters(kind: Kind, offer: MediaOffer) -> Mapping[str, str]:
+    """No client applies its own `bit_rate` to its encoder: the offer has to say it (Opus: RFC 7587 section 6.1)."""
+    if kind == "video":
+        return {"x-google-start-bitrate": str(offer.video_target_kbps)}
+    asked = offer.audio.bit_rate_kbps if offer.audio is not None else None
+    return {"maxaveragebitrate": str(asked * 1000)} if asked else {}
+
+
+def _candidate_line(place: int, candidate: Candidate) -> str:
+    """RFC 8839 section 5.1; the priority of RFC 8445 section 5.1.2.1 for a host candidate, component 1."""
+    priority = (126 << 24) | ((65535 - place) << 8) | 255
+    return f"a=candidate:{place + 1} 1 udp {priority} {candidate.host} {candidate.port} typ host"
+
+
+def read_answer(text: str, offer: MediaOffer) -> Answer:
+    """Read an answer to this offer. Rejected kinds (`m=video 0`) are absent from `media`. Raises SdpError."""
+    sections = _sections(text, offer)
+    transport = next(iter(sections.values()))
+    if transport.ice is None or not transport.ice.usernameFragment or not transport.ice.password:
+        raise SdpError("the answer has no ICE username fragment and password")
+    if transport.dtls is None or not transport.dtls.fingerprints:
+        raise SdpError("the answer has no DTLS setup and fingerprint")
+    setups: Mapping[str, Setup] = {"client": "active", "server": "passive"}
+    setup = setups.get(transport.dtls.role)
+    if setup is None:
+        raise SdpError("the answer's setup is neither active nor passive")
+    return Answer(
+        ice_ufrag=transport.ice.usernameFragment,
+        ice_password=transport.ice.password,
+        fingerprints=tuple((print_.algorithm.lower(), print_.value) for print_ in transport.dtls.fingerprints),
+        setup=setup,
+        media=MappingProxyType({kind: _answered(kind, offer, section) for kind, section in sections.items()}),
+    )
+
+
+def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, MediaDescription]:
+    """Give the accepted m-sections by kind, found by mid, or by place where a section has none."""
+    if len(text) > MAX_SDP_CHARACTERS:
+        raise SdpError("the answer is too long")
+    # Candidates and the like are of no use to ICE-lite, and one odd line of them must not cost the session.
+    lines = [line for line in text.splitlines() if line.startswith(_LINES_READ)]
+    try:
+        sections = SessionDescription.parse("\r\n".join(lines)).media
+    except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
+        raise SdpError(f"the answer cannot be read ({type(error).__name__}: {error})") from error
+    bundle_only = ["a=bundle-only" in part for part in _split_at_media(lines)]
+    by_mid = {section.rtp.muxId: place for place, section in enumerate(sections) if section.rtp.muxId}
+    accepted: dict[Kind, MediaDescription] = {}
+    for order, (kind, mid) in enumerate(offer.mids.items()):
+        place = by_mid.get(mid, order)
+        if place >= len(sections) or sections[place].kind != kind:
+            raise SdpError(f"the answer has no m={kind} for what was offered")
+        if sections[place].port or bundle_only[place]:
+            accepted[kind] = sections[place]
+    if not accepted:
+        raise SdpError("the answer rejects everything that was offered")
+    return accepted
+
+
+def _split_at_media(lines: Sequence[str]) -> Sequence[Sequence[str]]:
+    starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
+    return [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
+
+
+def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> AnsweredMedia:
+    row = codec_of(kind, offer.tracks[kind])
+    codec = next((codec for codec in section.rtp.codecs if _is_row(codec, row)), None)
+    if codec is None:
+        raise SdpError(f"the answer's m={kind} has no {row.name}")
+    rtx = next((codec.payloadType for codec in section.rtp.codecs if _repairs(codec, row.payload_type)), None)
+    repairs = {
+        group.items[1]: group.items[0]
+        for group in section.ssrc_group
+        if group.semantic == "FID" and len(group.items) == 2
+    }
+    return AnsweredMedia(
+        codec=row,
+        payload_type=row.payload_type,
+        rtx_payload_type=rtx,
+        ssrcs=tuple(source.ssrc for source in section.ssrc if source.ssrc not in repairs),
+        rtx_ssrcs=MappingProxyType({int(repair): int(primary) for repair, primary in repairs.items()}),
+        nack=any(feedback.type == "nack" and not feedback.parameter for feedback in codec.rtcpFeedback),
+    )
+
+
+def _is_row(codec: RTCRtpCodecParameters, row: Codec) -> bool:
+    """Whether the answer's codec is ours: the offer's payload type (RFC 3264 section 6.1), the name in any case."""
+    return codec.payloadType == row.payload_type and codec.name.lower() == row.encoding.lower()
+
+
+def _repairs(codec: RTCRtpCodecParameters, payload_type: int) -> bool:
+    return codec.name.lower() == "rtx" and codec.parameters.get("apt") == payload_type

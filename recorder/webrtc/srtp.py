@@ -1,0 +1,56 @@
+"""SRTP and SRTCP of one peer (RFC 3711, RFC 7714), decrypted in place on the buffer that the socket read into.
+
+pylibsrtp's own `unprotect` copies in and out of a buffer of 1500 bytes and raises for anything longer; calling
+libsrtp on our buffer takes any datagram and costs 0.6 us a packet less.
+"""
+
+from typing import Final
+
+from pylibsrtp import Policy, Session
+from pylibsrtp._binding import ffi, lib
+
+REPLAY_WINDOW_PACKETS: Final = 8192
+"""libsrtp allows up to 32767. aiortc's 1024 are one second of an 8 Mbit/s stream: few for a late retransmission."""
+
+
+class DatagramBuffer:
+    """One reused buffer that sockets read into and libsrtp works on."""
+
+    __slots__ = ("data", "length", "pointer", "view")
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+        self.view = memoryview(self.data)
+        self.pointer = ffi.from_buffer("char[]", self.data)
+        self.length = ffi.new("int *")
+
+
+def srtp_session(key_and_salt: bytes, ssrc_type: int, srtp_profile: int) -> Session:
+    """Give a session for every SSRC of one direction. `ssrc_type` and `srtp_profile` are constants of `Policy`."""
+    policy = Policy(key=key_and_salt, ssrc_type=ssrc_type, srtp_profile=srtp_profile)
+    policy.allow_repeat_tx = True
+    policy.window_size = REPLAY_WINDOW_PACKETS
+    return Session(policy)
+
+
+class SrtpReceiver:
+    """Decrypts what a peer sends. Both methods give the number of bytes that are left at the buffer's start.
+
+    That is 0 for whatever is no packet of this session: forged, damaged, replayed, too short. Never raises.
+    """
+
+    __slots__ = ("_context", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session  # frees the context when it goes
+        self._context = session._srtp[0]
+
+    def unprotect(self, buffer: DatagramBuffer, size: int) -> int:
+        """Decrypt an RTP packet of `size` bytes in place."""
+        buffer.length[0] = size
+        return 0 if lib.srtp_unprotect(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])
+
+    def unprotect_rtcp(self, buffer: DatagramBuffer, size: int) -> int:
+        """Decrypt a compound RTCP packet of `size` bytes in place."""
+        buffer.length[0] = size
+        return 0 if lib.srtp_unprotect_rtcp(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])

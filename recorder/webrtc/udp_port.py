@@ -1,0 +1,300 @@
+"""One UDP port for all peers: a socket per local address, read in batches, demultiplexed by RFC 7983.
+
+A socket waits for readiness while it is quiet. As soon as a datagram comes, it is taken off the selector and polled
+every few milliseconds until it is empty again: wake-ups cost more than anything that is done with a packet, and a
+recorder has no need of low latency. Nothing that a datagram holds can raise out of here: what is no packet of a peer
+is counted and dropped, and a fault of our own in a peer's call ends that peer only.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc.addresses import AddressError, plan_addresses
+from rokuga.recorder.webrtc.ice_lite import IceLite, Path, StunError, read_binding_request
+from rokuga.recorder.webrtc.local_sockets import bind_all
+from rokuga.recorder.webrtc.sdp import Candidate
+from rokuga.recorder.webrtc.srtp import DatagramBuffer
+
+MAX_DATAGRAM_BYTES: Final = 2048
+MAX_PATHS: Final = 8
+"""Addresses that one peer may hold at a time; the least recently checked one goes."""
+PATH_HELD_NS: Final = 10 * NS_PER_S
+"""How long after its last check a peer's address cannot be claimed by another peer."""
+POLL_S: Final = 0.005
+BATCH_DATAGRAMS: Final = 256
+"""Reading pauses after so many, so that the loop's other work is never kept waiting for long."""
+ERROR_REPLIES_PER_S: Final = 100
+"""STUN errors told to strangers; more of them would only be work that an attacker gives us."""
+MAX_QUEUED_DTLS: Final = 512
+
+
+@dataclass(slots=True)
+class PortCounters:
+    """What happened to datagrams since the start. `received` counts all of them."""
+
+    received: int = 0
+    from_strangers: int = 0
+    bad_size: int = 0
+    bad_first_byte: int = 0
+    bad_stun: int = 0
+    contested: int = 0
+    dtls_overflow: int = 0
+    receive_errors: int = 0
+    send_errors: int = 0
+    faults: int = 0
+
+
+class Flow:
+    """One peer as the port sees it: where it is, and whom to call with what comes from there.
+
+    `on_srtp` gets the size of the datagram in `port.buffer` and the time; `on_dtls` gets a copy. Both are called from
+    the read of the socket. `reachable` is set once the peer has proved an address.
+    """
+
+    def __init__(
+        self,
+        port: "UdpPort",
+        ice: IceLite,
+        on_dtls: Callable[[bytes], None],
+        on_srtp: Callable[[int, int], None],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        self.ice = ice
+        self.on_dtls = on_dtls
+        self.on_srtp = on_srtp
+        self.on_fault = on_fault
+        self.reachable = asyncio.Event()
+        self.paths: dict[Path, None] = {}
+        self._port = port
+
+    def send(self, data: bytes) -> None:
+        """Send to where the peer is; without a known path, or where the network refuses, it is lost."""
+        if self.ice.path is not None:
+            self._port.send(data, self.ice.path)
+
+    def close(self) -> None:
+        """Forget the peer; what still comes from it comes from a stranger."""
+        self._port.forget(self)
+
+
+@dataclass(slots=True)
+class _LocalSocket:
+    index: int
+    socket: socket.socket
+    flows: dict[tuple[str, int] | tuple[str, int, int, int], Flow] = field(default_factory=dict)
+    poll: asyncio.TimerHandle | None = None
+
+
+class UdpPort:
+    """The port. An async context manager; `candidates` and `number` are known inside of it.
+
+    Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
+    """
+
+    def __init__(self, port: int = 0, media_addresses: Sequence[str] = (), clock: Clock | None = None) -> None:
+        """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`."""
+        self.number = port
+        self.candidates: Sequence[Candidate] = ()
+        self.buffer = DatagramBuffer(MAX_DATAGRAM_BYTES + 1)
+        self.counters = PortCounters()
+        self._media_addresses = media_addresses
+        self._monotonic_ns = (clock or Clock()).monotonic_ns
+        self._sockets: list[_LocalSocket] = []
+        self._flows: dict[bytes, Flow] = {}
+        self._dtls: deque[tuple[Flow, bytes]] = deque()
+        self._error_replies = 0
+        self._error_second = 0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        plan = await plan_addresses(self._media_addresses, self._resolve)
+        for index, bound in enumerate(bind_all(plan, self.number)):
+            self._sockets.append(_LocalSocket(index, bound))
+            self.number = bound.getsockname()[1]
+        self.candidates = tuple(Candidate(address.host, address.port or self.number) for address in plan.offered)
+        for local in self._sockets:
+            self._loop.add_reader(local.socket, self._wake, local)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for local in self._sockets:
+            if local.poll is not None:
+                local.poll.cancel()
+            else:
+                self._loop.remove_reader(local.socket)
+            local.socket.close()
+        self._sockets.clear()
+        self._flows.clear()
+        self._dtls.clear()
+
+    def open(
+        self,
+        ice: IceLite,
+        on_dtls: Callable[[bytes], None],
+        on_srtp: Callable[[int, int], None],
+        on_fault: Callable[[Exception], None],
+    ) -> Flow:
+        """Take in a peer: from now on its checks are answered."""
+        flow = self._flows[ice.ufrag] = Flow(self, ice, on_dtls, on_srtp, on_fault)
+        return flow
+
+    def forget(self, flow: Flow) -> None:
+        """Take a peer out. Safe to repeat."""
+        self._flows.pop(flow.ice.ufrag, None)
+        for path in list(flow.paths):
+            self._release(flow, path)
+
+    def send(self, data: bytes, path: Path) -> None:
+        """Send one datagram; it is lost where the network refuses it."""
+        if path.socket >= len(self._sockets):
+            return
+        try:
+            self._sockets[path.socket].socket.sendto(data, path.address)
+        except OSError:
+            self.counters.send_errors += 1
+
+    def _wake(self, local: _LocalSocket) -> None:
+        self._loop.remove_reader(local.socket)
+        self._poll(local)
+
+    def _poll(self, local: _LocalSocket) -> None:
+        count = self._read_batch(local)
+        if count:
+            local.poll = self._loop.call_later(0 if count == BATCH_DATAGRAMS else POLL_S, self._poll, local)
+        else:
+            local.poll = None
+            self._loop.add_reader(local.socket, self._wake, local)
+
+    def _read_batch(self, local: _LocalSocket) -> int:
+        """Read what has come; give the number of datagrams."""
+        counters, data, flows = self.counters, self.buffer.data, local.flows
+        receive = local.socket.recvfrom_into
+        now_ns = self._monotonic_ns()
+        count = 0
+        while count < BATCH_DATAGRAMS:
+            try:
+                size, address = receive(data)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error about something we sent
+                counters.receive_errors += 1
+                count += 1
+                break
+            count += 1
+            if not 0 < size <= MAX_DATAGRAM_BYTES:
+                counters.bad_size += 1
+                continue
+            first = data[0]
+            if 127 < first < 192:
+                flow = flows.get(address)
+                if flow is None:
+                    counters.from_strangers += 1
+                    continue
+                try:
+                    flow.on_srtp(size, now_ns)
+                except Exception as error:  # our fault, told to the peer that it ends
+                    self._fault(flow, error)
+            elif first < 4:
+                self._on_stun(bytes(self.buffer.view[:size]), Path(local.index, address), now_ns)
+            elif 19 < first < 64:
+                self._on_dtls(flows.get(address), bytes(self.buffer.view[:size]))
+            else:
+                counters.bad_first_byte += 1
+        counters.received += count
+        return count
+
+    def _on_stun(self, data: bytes, path: Path, now_ns: int) -> None:
+        try:
+            request = read_binding_request(data)
+            flow = self._flows.get(request.local_ufrag)
+            if flow is None:
+                self.counters.from_strangers += 1
+                return
+            if not self._may_claim(flow, path, now_ns):
+                self.counters.contested += 1
+                return
+            reply = flow.ice.answer(data, request, path, now_ns)
+        except StunError:
+            self.counters.bad_stun += 1
+            return
+        if reply.authenticated:
+            self._claim(flow, path)
+        else:
+            self.counters.bad_stun += 1
+            if not self._may_reply_error(now_ns):
+                return
+        self.send(reply.data, path)
+
+    def _may_claim(self, flow: Flow, path: Path, now_ns: int) -> bool:
+        """Whether the address is free: a peer with credentials must not take a living peer's by a forged source."""
+        holder = self._sockets[path.socket].flows.get(path.address)
+        return holder is None or holder is flow or now_ns - holder.ice.last_check_ns > PATH_HELD_NS
+
+    def _claim(self, flow: Flow, path: Path) -> None:
+        flows = self._sockets[path.socket].flows
+        holder = flows.get(path.address)
+        if holder is not flow:
+            if holder is not None:
+                self._release(holder, path)
+            flows[path.address] = flow
+        flow.paths.pop(path, None)
+        flow.paths[path] = None
+        if len(flow.paths) > MAX_PATHS:
+            self._release(flow, next(old for old in flow.paths if old != flow.ice.path))
+        flow.reachable.set()
+
+    def _release(self, flow: Flow, path: Path) -> None:
+        del flow.paths[path]
+        flow.ice.forget(path)
+        if path.socket < len(self._sockets):
+            self._sockets[path.socket].flows.pop(path.address, None)
+
+    def _may_reply_error(self, now_ns: int) -> bool:
+        second = now_ns // NS_PER_S
+        if second != self._error_second:
+            self._error_second, self._error_replies = second, 0
+        self._error_replies += 1
+        return self._error_replies <= ERROR_REPLIES_PER_S
+
+    def _on_dtls(self, flow: Flow | None, data: bytes) -> None:
+        if flow is None:
+            self.counters.from_strangers += 1
+        elif len(self._dtls) >= MAX_QUEUED_DTLS:
+            self.counters.dtls_overflow += 1
+        else:
+            self._dtls.append((flow, data))
+            if len(self._dtls) == 1:
+                self._loop.call_soon(self._hand_over_dtls)
+
+    def _hand_over_dtls(self) -> None:
+        """Hand over one datagram a turn of the loop: a handshake step takes milliseconds, and reading comes first."""
+        if not self._dtls:
+            return
+        flow, data = self._dtls.popleft()
+        try:
+            flow.on_dtls(data)
+        except Exception as error:  # our fault, told to the peer that it ends
+            self._fault(flow, error)
+        if self._dtls:
+            self._loop.call_soon(self._hand_over_dtls)
+
+    def _fault(self, flow: Flow, error: Exception) -> None:
+        self.counters.faults += 1
+        self.forget(flow)
+        flow.on_fault(error)
+
+    async def _resolve(self, host: str) -> Sequence[str]:
+        try:
+            found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise AddressError(f"the media address {host!r} cannot be found: {error}") from error
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,0 +1,1 @@
+"""ICE, DTLS, SRTP and SDP, against foreign peers where it can be."""

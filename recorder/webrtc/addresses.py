@@ -24,10 +24,9 @@ class MediaAddress:
 
 @dataclass(frozen=True, slots=True)
 class AddressPlan:
-    """Sockets are bound to `bind`; `offered` goes into the candidates. `required` addresses must be bindable."""
+    """Sockets are bound to `bind`; `offered` goes into the candidates."""
 
     bind: Sequence[str]
-    required: frozenset[str]
     offered: Sequence[MediaAddress]
 
 
@@ -67,13 +66,16 @@ async def plan_addresses(
     ]
     local = [address.host for address in offered if is_local(address.host)]
     bind = list(dict.fromkeys([*local, *(host_addresses() if len(local) < len(offered) or not offered else [])]))
-    return AddressPlan(bind, frozenset(local), offered or [MediaAddress(host) for host in bind])
+    return AddressPlan(bind, offered or [MediaAddress(host) for host in bind])
 
 
 def host_addresses() -> Sequence[str]:
-    """All addresses of the host, IPv4 first, without loopback and link-local; loopback where there is no other."""
+    """All usable addresses of the host, IPv4 first; loopback where there is no other, link-local ones never.
+
+    One that is listed but cannot be bound (IPv6 that is being set up) is left out.
+    """
     found = get_host_addresses(use_ipv4=True, use_ipv6=False) + get_host_addresses(use_ipv4=False, use_ipv6=True)
-    usable = [host for host in found if not _is_link_local(host)]
+    usable = [host for host in found if not _stays_here(host) and is_local(host)]
     return usable or [LOOPBACK]
 
 
@@ -92,7 +94,7 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _is_link_local(host: str) -> bool:
+def _stays_here(host: str) -> bool:
     address = ipaddress.ip_address(host)
     return address.is_link_local or address.is_loopback
 

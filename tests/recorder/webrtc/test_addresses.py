@@ -1,0 +1,85 @@
+"""What is bound and what is offered."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rokuga.recorder.webrtc.addresses import (
+    AddressError,
+    MediaAddress,
+    host_addresses,
+    is_local,
+    parse_media_address,
+    plan_addresses,
+)
+
+
+async def no_names(host: str) -> Sequence[str]:
+    raise AssertionError(f"{host} is an address, there is nothing to resolve")
+
+
+async def a_name(host: str) -> Sequence[str]:
+    assert host == "rec.example.com"
+    return ["203.0.113.9", "2001:db8::9"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", MediaAddress("192.0.2.1")),
+        (" 192.0.2.1:15004 ", MediaAddress("192.0.2.1", 15004)),
+        ("rec.example.com", MediaAddress("rec.example.com")),
+        ("rec.example.com:65535", MediaAddress("rec.example.com", 65535)),
+        ("2001:db8::1", MediaAddress("2001:db8::1")),
+        ("[2001:db8::1]", MediaAddress("2001:db8::1")),
+        ("[2001:db8::1]:15004", MediaAddress("2001:db8::1", 15004)),
+    ],
+)
+def test_an_address_is_read_in_every_form_that_is_documented(text: str, address: MediaAddress) -> None:
+    assert parse_media_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "a b", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:70000", "h:٣", ":5004", "0.0.0.0", "::", "a:b:c:"],
+)
+def test_what_cannot_be_offered_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(AddressError, match=r"is not an|has no port|cannot be offered"):
+        parse_media_address(text)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
+    with suppress(AddressError):
+        assert parse_media_address(text).host
+
+
+async def test_nothing_given_binds_and_offers_every_address_of_the_host() -> None:
+    plan = await plan_addresses((), no_names)
+    assert list(plan.bind) == list(host_addresses())
+    assert [address.host for address in plan.offered] == list(plan.bind)
+
+
+async def test_a_given_local_address_is_the_only_one_that_is_bound() -> None:
+    plan = await plan_addresses(("127.0.0.1", "127.0.0.2:15004"), no_names)
+    assert plan.bind == ["127.0.0.1", "127.0.0.2"]
+    assert plan.offered == [MediaAddress("127.0.0.1"), MediaAddress("127.0.0.2", 15004)]
+
+
+async def test_a_public_address_before_nat_is_offered_and_all_local_ones_are_bound() -> None:
+    plan = await plan_addresses(("203.0.113.9:15004",), no_names)
+    assert list(plan.bind) == list(host_addresses())
+    assert plan.offered == [MediaAddress("203.0.113.9", 15004)]
+
+
+async def test_a_name_is_offered_as_the_addresses_that_it_has() -> None:
+    plan = await plan_addresses(("rec.example.com:7",), a_name)
+    assert plan.offered == [MediaAddress("203.0.113.9", 7), MediaAddress("2001:db8::9", 7)]
+
+
+def test_loopback_is_local_and_documentation_addresses_are_not() -> None:
+    assert is_local("127.0.0.1")
+    assert not is_local("203.0.113.9")

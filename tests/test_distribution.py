@@ -1,0 +1,62 @@
+"""The wheel beside a customer's project that has its own `api`, `webhooks` and `tests`."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CUSTOMER_PACKAGES = ("api", "webhooks", "tests", "recorder")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from the checkout, with the build tools of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = folder.glob("rokuga-*.whl")
+    return built
+
+
+def test_the_wheel_has_one_top_level_name_only(wheel: Path) -> None:
+    """Nothing lands beside `rokuga` in site-packages but its own metadata."""
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"rokuga"}
+
+
+def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
+    """The store's schema, the outbox's schema, the clips of the demo and the type marker are shipped."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "rokuga/py.typed",
+        "rokuga/samples/vp9-opus.webm",
+        "rokuga/recorder/store/schema.sql",
+        "rokuga/webhooks/schema.sql",
+    } <= names
+
+
+def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path) -> None:
+    """`import api` is the customer's, `rokuga` works, and the command is there."""
+    project = tmp_path / "project"
+    for package in CUSTOMER_PACKAGES:
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").write_text("OWNER = 'customer'\n")
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True, system_site_packages=False)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True, capture_output=True)
+    # The dependencies are those of this environment: what is tested is where our own files land.
+    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
+    (next((environment / "lib").glob("python*")) / "site-packages" / "dependencies.pth").write_text(dependencies)
+    code = (
+        "import api, webhooks, tests, recorder, rokuga.api.__main__, rokuga.webhooks, rokuga.recorder\n"
+        "print({m.OWNER for m in (api, webhooks, tests, recorder)}, rokuga.__file__)"
+    )
+    shown = subprocess.run([python, "-c", code], cwd=project, check=True, capture_output=True, text=True).stdout
+    assert "{'customer'}" in shown
+    assert str(environment) in shown
+    subprocess.run([environment / "bin" / "rokuga", "--help"], cwd=project, check=True, capture_output=True)

@@ -1,0 +1,158 @@
+"""AV1 over RTP (RTP Payload Format For AV1, version 1.0), stored as the low-overhead format that WebM wants.
+
+On the wire OBUs come in elements, with or without obu_size, cut over packets where they do not fit. In a file every
+OBU has its size, temporal delimiters and tile lists are left out (AV1 in Matroska, section "Block Data"). OBUs that
+came with a size are kept byte for byte.
+"""
+
+from rokuga.recorder.codecs.assembly import AFTER_LOSS, FIRST, LAST, START, SURE_START, Picture, UnitAssembler
+from rokuga.recorder.codecs.av1_obu import (
+    FRAME,
+    FRAME_HEADER,
+    SEQUENCE_HEADER,
+    TEMPORAL_DELIMITER,
+    TILE_LIST,
+    Obu,
+    SequenceHeader,
+    is_shown_key_frame,
+    read_leb128,
+    read_obu,
+    read_sequence_header,
+)
+from rokuga.recorder.codecs.depacketizer import PayloadError
+
+_BEGINNERS = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
+_NEW_SEQUENCE = 0x08
+
+
+def depacketizer() -> UnitAssembler:
+    """Make the Depacketizer of one AV1 track."""
+    return UnitAssembler(parse_payload, TemporalUnitMaker().assemble)
+
+
+def parse_payload(payload: bytes) -> tuple[int, bytes]:
+    """Read the aggregation header (section 4.4): Z goes on with an OBU, Y leaves one open. Elements come later."""
+    if len(payload) < 2:
+        raise PayloadError("an AV1 payload without data")
+    head = payload[0]
+    flags = 0 if head & 0x40 else LAST
+    if not head & 0x80:
+        flags |= FIRST | START
+        offset = 1 if head & 0x30 == 0x10 else read_leb128(payload, 1)[1]
+        if offset >= len(payload):
+            raise PayloadError("an AV1 payload without data")
+        obu_type = payload[offset] >> 3 & 15
+        if obu_type in _BEGINNERS and not _is_upper_layer(payload, offset):
+            flags |= SURE_START
+    elif head & _NEW_SEQUENCE:
+        raise PayloadError("an AV1 payload that begins a sequence within an OBU")
+    return flags, payload
+
+
+def _is_upper_layer(payload: bytes, offset: int) -> bool:
+    """Tell whether an OBU names a spatial layer above the lowest (its extension may be in the next packet)."""
+    return bool(payload[offset] & 0x04) and offset + 1 < len(payload) and bool(payload[offset + 1] & 0x18)
+
+
+class TemporalUnitMaker:
+    """Makes temporal units of payloads; keeps the sequence header, for key frames that came without one."""
+
+    __slots__ = ("_sequence", "_sequence_obu")
+
+    def __init__(self) -> None:
+        self._sequence: SequenceHeader | None = None
+        self._sequence_obu = b""
+
+    def assemble(self, payloads: list[bytes], flags: list[int]) -> Picture | None:
+        """Join the OBUs of a unit; tell a key frame and its size from the sequence and frame headers."""
+        obus = [read_obu(data) for data in _join_elements(payloads)]
+        obus = [obu for obu in obus if obu.type not in {TEMPORAL_DELIMITER, TILE_LIST}]
+        carried = self._learn_sequence(obus)
+        if payloads[0][0] & _NEW_SEQUENCE and not carried:
+            raise PayloadError("an AV1 sequence that begins without its header")
+        if not obus:
+            return None
+        data = [obu.stored for obu in obus]
+        sequence = self._sequence
+        if sequence is None or not _shows_key_frame(obus, sequence):
+            return Picture(b"".join(data), False, 0, 0)
+        if not carried:
+            if flags[0] & AFTER_LOSS:
+                raise PayloadError("an AV1 key frame whose beginning is lost")
+            data.insert(0, self._sequence_obu)
+        return Picture(b"".join(data), True, sequence.width, sequence.height)
+
+    def _learn_sequence(self, obus: list[Obu]) -> bool:
+        for obu in obus:
+            if obu.type == SEQUENCE_HEADER:
+                self._sequence = read_sequence_header(obu.payload)
+                self._sequence_obu = obu.stored
+                return True
+        return False
+
+
+def codec_private(data: bytes) -> bytes:
+    """Make Matroska's CodecPrivate, an av1C record, of a key frame as it is stored (AV1-ISOBMFF section 2.3).
+
+    Raises PayloadError if there is no sequence header in it.
+    """
+    offset = 0
+    while offset < len(data):
+        obu, end = _next_stored(data, offset)
+        if obu.type == SEQUENCE_HEADER:
+            return read_sequence_header(obu.payload).av1c + obu.stored
+        offset = end
+    raise PayloadError("an AV1 unit without a sequence header")
+
+
+def _next_stored(data: bytes, offset: int) -> tuple[Obu, int]:
+    size_offset = offset + (2 if data[offset] & 0x04 else 1)
+    if not data[offset] & 0x02:
+        raise PayloadError("a stored AV1 unit with an OBU without its size")
+    size, payload_offset = read_leb128(data, size_offset)
+    end = payload_offset + size
+    return read_obu(data[offset:end]), end
+
+
+def _join_elements(payloads: list[bytes]) -> list[bytes]:
+    """Part payloads into OBU elements (section 4.3) and join those that were cut over packets."""
+    elements: list[bytes] = []
+    parts: list[bytes] = []  # of an OBU that is not whole yet
+    for payload in payloads:
+        found = _read_elements(payload)
+        if payload[0] & 0x80:
+            parts.append(found[0])
+            del found[0]
+            if found or not payload[0] & 0x40:
+                elements.append(b"".join(parts))
+                parts = []
+        if found and payload[0] & 0x40:
+            parts = [found.pop()]
+        elements += found
+    return elements
+
+
+def _read_elements(payload: bytes) -> list[bytes]:
+    """Give the elements of one payload: W of them, the last without its length, or, for W = 0, all with it."""
+    count = payload[0] >> 4 & 3
+    elements: list[bytes] = []
+    offset, end = 1, len(payload)
+    while offset < end:
+        if count and len(elements) == count - 1:
+            size = end - offset
+        else:
+            size, offset = read_leb128(payload, offset)
+        if offset + size > end:
+            raise PayloadError("an AV1 OBU element that is cut short")
+        elements.append(payload[offset : offset + size])
+        offset += size
+    if not elements or (count and len(elements) != count):
+        raise PayloadError("an AV1 payload with fewer OBU elements than it says")
+    return elements
+
+
+def _shows_key_frame(obus: list[Obu], sequence: SequenceHeader) -> bool:
+    for obu in obus:
+        if obu.type in {FRAME_HEADER, FRAME}:
+            return sequence.is_reduced or is_shown_key_frame(obu.payload)
+    return False

@@ -1,0 +1,172 @@
+"""OBUs of AV1 (AV1 bitstream specification, sections 5.3 to 5.9): what a file must know of them."""
+
+from dataclasses import dataclass
+
+from rokuga.recorder.codecs.bits import BitReader
+from rokuga.recorder.codecs.depacketizer import PayloadError
+
+SEQUENCE_HEADER = 1
+TEMPORAL_DELIMITER = 2
+FRAME_HEADER = 3
+FRAME = 6
+TILE_LIST = 8
+
+_SELECT = 2
+_MAX_SEQUENCE_HEADER_BYTES = 512
+_BT709, _SRGB, _IDENTITY = 1, 13, 0
+
+
+@dataclass(slots=True)
+class Obu:
+    """One OBU: `stored` is all of it with obu_size in it, `payload` what follows its header."""
+
+    type: int
+    payload: bytes
+    stored: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceHeader:
+    """The largest size of a sequence's frames in pixels, and its four bytes of av1C (AV1-ISOBMFF section 2.3.3)."""
+
+    width: int
+    height: int
+    is_reduced: bool
+    av1c: bytes
+
+
+def read_leb128(data: bytes, offset: int) -> tuple[int, int]:
+    """Read a leb128 number of at most 32 bits (section 4.10.5); give it and the offset behind it."""
+    value = 0
+    for i in range(8):
+        if offset + i >= len(data):
+            raise PayloadError("an AV1 length that is cut short")
+        byte = data[offset + i]
+        value |= (byte & 0x7F) << 7 * i
+        if not byte & 0x80:
+            if value >> 32:
+                break
+            return value, offset + i + 1
+    raise PayloadError("an AV1 length of more than 32 bits")
+
+
+def leb128(value: int) -> bytes:
+    """Write a leb128 number in as few bytes as it takes."""
+    out = bytearray()
+    while value >> 7:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_obu(data: bytes) -> Obu:
+    """Read a whole OBU, with or without obu_size. Raises PayloadError if its size is not that of `data`."""
+    if not data:
+        raise PayloadError("an empty AV1 OBU")
+    head = data[0]
+    if head & 0x80:
+        raise PayloadError("an AV1 OBU with its forbidden bit set")
+    offset = 2 if head & 0x04 else 1
+    if offset > len(data):
+        raise PayloadError("an AV1 OBU header that is cut short")
+    obu_type = head >> 3 & 15
+    if head & 0x02:
+        size, start = read_leb128(data, offset)
+        if start + size != len(data):
+            raise PayloadError("an AV1 OBU of another size than it says")
+        return Obu(obu_type, data[start:], data)
+    payload = data[offset:]
+    header = bytes((head | 0x02,)) + data[1:offset]
+    return Obu(obu_type, payload, header + leb128(len(payload)) + payload)
+
+
+def is_shown_key_frame(payload: bytes) -> bool:
+    """Tell a key frame by the first bits of its header (section 5.9.2); reduced still pictures have none of them."""
+    if not payload:
+        raise PayloadError("an AV1 frame header that is cut short")
+    return payload[0] & 0xF0 == 0x10  # show_existing_frame 0, frame_type 0, show_frame 1
+
+
+def read_sequence_header(payload: bytes) -> SequenceHeader:
+    """Read a sequence header (section 5.5). Raises PayloadError."""
+    bits = BitReader(payload[:_MAX_SEQUENCE_HEADER_BYTES])
+    profile = bits.take(3)
+    if profile > 2:
+        raise PayloadError("an AV1 sequence of an unknown profile")
+    bits.take(1)  # still_picture
+    reduced = bits.take(1)
+    level, tier = (bits.take(5), 0) if reduced else _read_operating_points(bits)
+    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
+    width, height = bits.take(width_bits) + 1, bits.take(height_bits) + 1
+    _skip_tools(bits, reduced)
+    colour = _read_color_config(bits, profile)
+    av1c = bytes((0x81, profile << 5 | level, tier << 7 | colour, 0))
+    return SequenceHeader(width, height, bool(reduced), av1c)
+
+
+def _read_operating_points(bits: BitReader) -> tuple[int, int]:
+    """Give seq_level_idx and seq_tier of operating point 0."""
+    delay_bits = 0
+    if bits.take(1):  # timing_info_present_flag
+        bits.take(64)
+        if bits.take(1):  # equal_picture_interval
+            bits.unsigned_golomb()
+        if bits.take(1):  # decoder_model_info_present_flag
+            delay_bits = bits.take(5) + 1
+            bits.take(42)
+    has_display_delay = bits.take(1)
+    first = (0, 0)
+    for i in range(bits.take(5) + 1):
+        bits.take(12)  # operating_point_idc
+        level = bits.take(5)
+        tier = bits.take(1) if level > 7 else 0
+        if i == 0:
+            first = (level, tier)
+        if delay_bits and bits.take(1):
+            bits.take(2 * delay_bits + 1)
+        if has_display_delay and bits.take(1):
+            bits.take(4)
+    return first
+
+
+def _skip_tools(bits: BitReader, reduced: int) -> None:
+    """Skip from frame_id_numbers_present_flag to enable_restoration."""
+    if not reduced and bits.take(1):
+        bits.take(7)
+    bits.take(3)  # 128x128 superblocks, filter_intra, intra_edge_filter
+    if not reduced:
+        bits.take(4)  # interintra, masked, warped, dual filter
+        has_order_hint = bits.take(1)
+        if has_order_hint:
+            bits.take(2)
+        screen_content = _SELECT if bits.take(1) else bits.take(1)
+        if screen_content and not bits.take(1):
+            bits.take(1)  # seq_force_integer_mv
+        if has_order_hint:
+            bits.take(3)
+    bits.take(3)  # superres, cdef, restoration
+
+
+def _read_color_config(bits: BitReader, profile: int) -> int:
+    """Give the seven bits of av1C that tell depth, monochrome, subsampling and sample position (section 5.5.2)."""
+    high_depth = bits.take(1)
+    twelve_bit = bits.take(1) if profile == 2 and high_depth else 0
+    mono = 0 if profile == 1 else bits.take(1)
+    description = (bits.take(8), bits.take(8), bits.take(8)) if bits.take(1) else None
+    position = 0
+    if mono:
+        bits.take(1)
+        x = y = 1
+    elif description == (_BT709, _SRGB, _IDENTITY):
+        x = y = 0
+    else:
+        bits.take(1)
+        if profile == 2:
+            x = bits.take(1) if twelve_bit else 1
+            y = bits.take(1) if twelve_bit and x else 0
+        else:
+            x = y = 1 - profile
+        if x and y:
+            position = bits.take(2)
+    return high_depth << 6 | twelve_bit << 5 | mono << 4 | x << 3 | y << 2 | position

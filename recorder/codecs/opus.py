@@ -1,0 +1,76 @@
+"""Opus over RTP (RFC 7587): one packet is one unit, stored as it is."""
+
+from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.media import AccessUnit, RtpPacket
+
+CLOCK_RATE_HZ = 48_000
+
+_US_PER_FRAME = (
+    *(10_000, 20_000, 40_000, 60_000) * 3,  # SILK: narrow, medium, wide band
+    *(10_000, 20_000) * 2,  # hybrid: super-wide band, full band
+    *(2_500, 5_000, 10_000, 20_000) * 4,  # CELT: narrow, wide, super-wide, full band
+)
+_MAX_US = 120_000
+
+
+def packet_duration_ns(data: bytes) -> int:
+    """Give how long an Opus packet sounds, from its first bytes (RFC 6716 section 3.1, table 2).
+
+    Raises PayloadError for a packet that no decoder takes: empty, of no frame, or longer than 120 ms (rules R1, R5).
+    """
+    if not data:
+        raise PayloadError("an empty Opus packet")
+    code = data[0] & 3
+    if code == 3:
+        if len(data) < 2:
+            raise PayloadError("an Opus packet without its count of frames")
+        count = data[1] & 0x3F
+    else:
+        count = 2 if code else 1
+    duration_us = count * _US_PER_FRAME[data[0] >> 3]
+    if not 0 < duration_us <= _MAX_US:
+        raise PayloadError(f"an Opus packet of {count} frames")
+    return duration_us * 1000
+
+
+def is_stereo(data: bytes) -> bool:
+    """Tell whether a packet that is not empty was coded in stereo (RFC 6716 section 3.1, bit s)."""
+    return bool(data[0] & 4)
+
+
+def opus_head(channels: int = 2) -> bytes:
+    """Make the OpusHead that is Matroska's CodecPrivate (RFC 7845 section 5.1).
+
+    Pre-skip is 0: there is no encoder delay to hide in a stream that was joined as it went.
+    """
+    return b"OpusHead" + bytes((1, channels, 0, 0)) + CLOCK_RATE_HZ.to_bytes(4, "little") + bytes(3)
+
+
+class OpusDepacketizer:
+    """The Depacketizer of Opus. DTX packets of 1 or 2 bytes are units; an empty payload is nothing."""
+
+    __slots__ = ("dropped_units",)
+
+    def __init__(self) -> None:
+        self.dropped_units = 0
+
+    def push(self, packet: RtpPacket) -> AccessUnit | None:
+        """Give the packet's unit. Raises PayloadError for a packet that no decoder takes."""
+        data = packet.payload
+        if not data:
+            return None
+        if data[0] & 3 == 3:
+            try:
+                packet_duration_ns(data)
+            except PayloadError:
+                self.dropped_units += 1
+                raise
+        return AccessUnit(packet.timestamp, data, True, packet.arrival_ns)
+
+    def lost(self, count: int) -> None:
+        """Every lost packet was a unit."""
+        self.dropped_units += count
+
+    def flush(self) -> AccessUnit | None:
+        """Nothing is ever under way."""
+        return None

@@ -1,0 +1,133 @@
+"""VP9 over RTP (RFC 9628), and what becomes of its spatial layers.
+
+A picture with several layer frames becomes one VP9 superframe with all its layers, in order. An encoder marks every
+layer frame as shown; a decoder that splits superframes (FFmpeg's) would show each of them, in as many sizes. So the
+frames below the top one are marked as not shown: they are still decoded and referred to, and every decoder shows
+one picture, the highest layer that came. That is one bit of the frame header (two where show_frame brings the
+intra_only bit with it); all else is as it was sent. Pictures of one layer frame are stored byte for byte.
+"""
+
+from itertools import pairwise
+
+from rokuga.recorder.codecs.assembly import FIRST, LAST, LAYERED, START, SURE_START, Picture, UnitAssembler
+from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.vp9_frame import FrameHeader, Sizes, hidden, is_keyframe, read_frame_header, superframe
+
+_FLAGS_OF_B_E = (0, LAST, FIRST | START, FIRST | START | LAST)
+_MAX_LAYER_FRAMES = 8
+
+
+def depacketizer() -> UnitAssembler:
+    """Make the Depacketizer of one VP9 track."""
+    return UnitAssembler(parse_payload, PictureMaker().assemble)
+
+
+def parse_payload(payload: bytes) -> tuple[int, bytes]:
+    """Take the payload descriptor off, in all its forms (RFC 9628 section 4.2)."""
+    try:
+        first = payload[0]
+        offset = 1
+        flags = _FLAGS_OF_B_E[first >> 2 & 3]
+        if first & 0x80:
+            offset = 3 if payload[1] & 0x80 else 2
+        if first & 0x20:
+            if flags & FIRST and not payload[offset] & 0x0E:
+                flags |= SURE_START
+            flags |= LAYERED
+            offset += 1 if first & 0x10 else 2
+        elif flags & FIRST:
+            flags |= SURE_START
+        if first & 0x50 == 0x50:
+            offset = _after_reference_indices(payload, offset)
+        if first & 0x02:
+            offset = _after_scalability_structure(payload, offset)
+    except IndexError:
+        raise PayloadError("a VP9 payload descriptor that is cut short") from None
+    data = payload[offset:]
+    if not data:
+        raise PayloadError("a VP9 payload without data")
+    return flags, data
+
+
+def _after_reference_indices(payload: bytes, offset: int) -> int:
+    for end in range(offset + 1, offset + 4):
+        if not payload[end - 1] & 1:
+            return end
+    raise PayloadError("more than 3 reference indices in a VP9 payload descriptor")
+
+
+def _after_scalability_structure(payload: bytes, offset: int) -> int:
+    """Skip N_S, Y, G; a size per layer; N_G pictures with R references each (RFC 9628 section 4.2.1)."""
+    head = payload[offset]
+    offset += 1
+    if head & 0x10:
+        offset += 4 * ((head >> 5) + 1)
+    if head & 0x08:
+        pictures = payload[offset]
+        offset += 1
+        for _ in range(pictures):
+            offset += 1 + (payload[offset] >> 2 & 3)
+    return offset
+
+
+class PictureMaker:
+    """Makes pictures of layer frames. Keeps the sizes of the eight reference slots while layers are sent."""
+
+    __slots__ = ("_sizes",)
+
+    def __init__(self) -> None:
+        self._sizes: Sizes = [(0, 0)] * 8
+
+    def assemble(self, pieces: list[bytes], flags: list[int]) -> Picture:
+        """Join a picture; tell from its frame header whether it is a key frame and how large."""
+        if flags[0] & LAYERED:
+            return self._layered(_layer_frames(pieces, flags))
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if sum(flag & FIRST for flag in flags) > 1:
+            return self._layered(_layer_frames(pieces, flags))
+        if not is_keyframe(data):
+            return Picture(data, False, 0, 0)
+        header = read_frame_header(data, self._sizes)
+        return Picture(data, True, header.width, header.height)
+
+    def _layered(self, frames: list[bytes]) -> Picture:
+        if len(frames) > _MAX_LAYER_FRAMES:
+            raise PayloadError("a VP9 picture of more than 8 layer frames")
+        headers = [self._read(frame) for frame in frames]
+        stored = [
+            _below_another(frame, header, above)
+            for frame, (header, above) in zip(frames, pairwise(headers), strict=False)
+        ]
+        stored = [frame for frame in stored if frame] + frames[-1:]
+        keyframe, top = headers[0].is_keyframe, headers[-1]
+        return Picture(
+            stored[0] if len(stored) == 1 else superframe(stored),
+            keyframe,
+            top.width if keyframe else 0,
+            top.height if keyframe else 0,
+        )
+
+    def _read(self, frame: bytes) -> FrameHeader:
+        header = read_frame_header(frame, self._sizes)
+        if header.refresh:
+            size = (header.width, header.height)
+            self._sizes = [size if header.refresh >> i & 1 else old for i, old in enumerate(self._sizes)]
+        return header
+
+
+def _layer_frames(pieces: list[bytes], flags: list[int]) -> list[bytes]:
+    starts = [i for i, flag in enumerate(flags) if flag & FIRST]
+    return [b"".join(pieces[start:end]) for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)]
+
+
+def _below_another(frame: bytes, header: FrameHeader, above: FrameHeader) -> bytes:
+    """Give a lower layer frame as it is stored; nothing of one that only repeats an old picture.
+
+    A frame as large as the one above it stays shown: a decoder takes motion vectors from the frame before if that
+    was shown and has the same size, so hiding it would change the picture. A decoder shows both, in one size.
+    """
+    if header.shows_existing:
+        return b""
+    if not header.is_shown or not header.end or (header.width, header.height) == (above.width, above.height):
+        return frame
+    return hidden(frame, header)

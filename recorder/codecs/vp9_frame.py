@@ -1,0 +1,207 @@
+"""The frame of VP9: its uncompressed header (VP9 bitstream specification, section 6.2), and superframes (annex B)."""
+
+from dataclasses import dataclass
+
+from rokuga.recorder.codecs.bits import BitReader
+from rokuga.recorder.codecs.depacketizer import PayloadError
+
+Sizes = list[tuple[int, int]]
+"""Width and height of what the eight reference slots hold; (0, 0) where that was never seen."""
+
+_SYNC_CODE = 0x498342
+_SRGB = 7
+_FEATURE_BITS = (9, 7, 2, 0)  # of a segment's quantizer, loop filter, reference and skip; signs included
+_MAX_HEADER_BYTES = 256  # the longest possible one is shorter than 150
+
+
+@dataclass(slots=True)
+class FrameHeader:
+    """What is needed of an uncompressed header.
+
+    `refresh` is the mask of reference slots that the frame goes to. Sizes are pixels, 0 where the slot that they are
+    taken from is not known; then the header's `end` (in bits, trailing bits not counted) is 0 too.
+    `show_bit` is the place of show_frame.
+    """
+
+    is_keyframe: bool = False
+    shows_existing: bool = False
+    is_shown: bool = True
+    width: int = 0
+    height: int = 0
+    refresh: int = 0
+    show_bit: int = 0
+    end: int = 0
+
+
+def is_keyframe(data: bytes) -> bool:
+    """Tell a key frame by frame_type. Raises PayloadError if this is no VP9 frame."""
+    first = data[0]
+    if first & 0xC0 != 0x80:
+        raise PayloadError("a VP9 frame without its frame marker")
+    if first & 0x30 != 0x30:
+        return first & 0x0C == 0
+    if first & 0x08:
+        raise PayloadError("a VP9 frame of an unknown profile")
+    return first & 0x06 == 0
+
+
+def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
+    """Read an uncompressed header to its end. Raises PayloadError."""
+    bits = BitReader(data[:_MAX_HEADER_BYTES])
+    if bits.take(2) != 2:
+        raise PayloadError("a VP9 frame without its frame marker")
+    profile = bits.take(1) | bits.take(1) << 1
+    if profile == 3 and bits.take(1):
+        raise PayloadError("a VP9 frame of an unknown profile")
+    if bits.take(1):
+        width, height = sizes[bits.take(3)]
+        return FrameHeader(shows_existing=True, width=width, height=height)
+    header = FrameHeader(is_keyframe=not bits.take(1), show_bit=bits.position)
+    header.is_shown = bool(bits.take(1))
+    error_resilient = bits.take(1)
+    if header.is_keyframe:
+        _read_sync_code(bits)
+        _skip_color_config(bits, profile)
+        header.refresh = 0xFF
+        header.width, header.height = _read_size(bits)
+        _skip_render_size(bits)
+    else:
+        _read_inter_part(bits, header, profile, error_resilient, sizes)
+    if not header.width:
+        return header
+    if not error_resilient:
+        bits.take(2)  # refresh_frame_context, frame_parallel_decoding_mode
+    bits.take(2)  # frame_context_idx
+    _skip_loop_filter(bits)
+    bits.take(8)  # base_q_idx
+    for _ in range(3):
+        if bits.take(1):
+            bits.take(5)
+    _skip_segmentation(bits)
+    _skip_tile_info(bits, header.width)
+    bits.take(16)  # header_size_in_bytes, of the compressed header
+    header.end = bits.position
+    return header
+
+
+def hidden(data: bytes, header: FrameHeader) -> bytes:
+    """Give the same frame with show_frame 0.
+
+    All but a key frame then have an intra_only bit two places later (0 here: a shown frame is never intra_only), so
+    what follows moves by one bit, up to the byte border that ends the uncompressed header.
+    """
+    old_length = (header.end + 7) // 8
+    value = int.from_bytes(data[:old_length], "big") >> 8 * old_length - header.end
+    value &= ~(1 << header.end - header.show_bit - 1)
+    end = header.end
+    if not header.is_keyframe:
+        moved = header.end - header.show_bit - 2  # after show_frame and error_resilient_mode
+        value = value >> moved << moved + 1 | value & (1 << moved) - 1
+        end += 1
+    length = (end + 7) // 8
+    return (value << 8 * length - end).to_bytes(length, "big") + data[old_length:]
+
+
+def superframe(frames: list[bytes]) -> bytes:
+    """Join 2 to 8 frames, with the index that lets a decoder part them again."""
+    width = (max(len(frame) for frame in frames).bit_length() + 7) // 8
+    marker = bytes((0xC0 | width - 1 << 3 | len(frames) - 1,))
+    lengths = b"".join(len(frame).to_bytes(width, "little") for frame in frames)
+    return b"".join((*frames, marker, lengths, marker))
+
+
+def _read_sync_code(bits: BitReader) -> None:
+    if bits.take(24) != _SYNC_CODE:
+        raise PayloadError("a VP9 intra frame without its sync code")
+
+
+def _skip_color_config(bits: BitReader, profile: int) -> None:
+    if profile >= 2:
+        bits.take(1)  # 10 or 12 bits
+    if bits.take(3) != _SRGB:
+        bits.take(1)
+        if profile & 1:
+            bits.take(3)
+    elif profile & 1:
+        bits.take(1)
+    else:
+        raise PayloadError("a VP9 frame in RGB of a profile that has none")
+
+
+def _read_size(bits: BitReader) -> tuple[int, int]:
+    return bits.take(16) + 1, bits.take(16) + 1
+
+
+def _skip_render_size(bits: BitReader) -> None:
+    if bits.take(1):
+        bits.take(32)
+
+
+def _read_inter_part(bits: BitReader, header: FrameHeader, profile: int, error_resilient: int, sizes: Sizes) -> None:
+    intra_only = 0 if header.is_shown else bits.take(1)
+    if not error_resilient:
+        bits.take(2)  # reset_frame_context
+    if intra_only:
+        _read_sync_code(bits)
+        if profile:
+            _skip_color_config(bits, profile)
+        header.refresh = bits.take(8)
+        header.width, header.height = _read_size(bits)
+        _skip_render_size(bits)
+        return
+    header.refresh = bits.take(8)
+    references = [bits.take(4) >> 1 for _ in range(3)]
+    for reference in references:
+        if bits.take(1):
+            header.width, header.height = sizes[reference]
+            break
+    else:
+        header.width, header.height = _read_size(bits)
+    _skip_render_size(bits)
+    bits.take(1)  # allow_high_precision_mv
+    if not bits.take(1):
+        bits.take(2)  # interpolation filter
+
+
+def _skip_loop_filter(bits: BitReader) -> None:
+    bits.take(9)  # level, sharpness
+    if bits.take(1) and bits.take(1):
+        for _ in range(6):
+            if bits.take(1):
+                bits.take(7)
+
+
+def _skip_segmentation(bits: BitReader) -> None:
+    if not bits.take(1):
+        return
+    if bits.take(1):  # update_map
+        _skip_probabilities(bits, 7)
+        if bits.take(1):  # temporal_update
+            _skip_probabilities(bits, 3)
+    if bits.take(1):  # update_data
+        bits.take(1)
+        for _ in range(8):
+            for width in _FEATURE_BITS:
+                if bits.take(1):
+                    bits.take(width)
+
+
+def _skip_probabilities(bits: BitReader, count: int) -> None:
+    for _ in range(count):
+        if bits.take(1):
+            bits.take(8)
+
+
+def _skip_tile_info(bits: BitReader, width: int) -> None:
+    superblocks = (width + 63) // 64
+    least = 0
+    while 64 << least < superblocks:
+        least += 1
+    most = 1
+    while superblocks >> most >= 4:
+        most += 1
+    for _ in range(most - 1 - least):
+        if not bits.take(1):
+            break
+    if bits.take(1):
+        bits.take(1)  # tile_rows_log2

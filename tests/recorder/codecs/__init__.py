@@ -1,0 +1,1 @@
+"""Tests of the payload formats and of the codec table."""

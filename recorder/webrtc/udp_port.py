@@ -93,14 +93,14 @@ class _LocalSocket:
 
 
 class UdpPort:
-    """The port. An async context manager; `candidates` and `number` are known inside of it.
+    """The port. An async context manager; `candidates` and `port` are known inside of it.
 
     Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
     """
 
     def __init__(self, port: int = 0, media_addresses: Sequence[str] = (), clock: Clock | None = None) -> None:
         """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`."""
-        self.number = port
+        self.port = port
         self.candidates: Sequence[Candidate] = ()
         self.buffer = DatagramBuffer(MAX_DATAGRAM_BYTES + 1)
         self.counters = PortCounters()
@@ -115,10 +115,10 @@ class UdpPort:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         plan = await plan_addresses(self._media_addresses, self._resolve)
-        for index, bound in enumerate(bind_all(plan.bind, self.number)):
+        for index, bound in enumerate(bind_all(plan.bind, self.port)):
             self._sockets.append(_LocalSocket(index, bound))
-            self.number = bound.getsockname()[1]
-        self.candidates = tuple(Candidate(address.host, address.port or self.number) for address in plan.offered)
+            self.port = bound.getsockname()[1]
+        self.candidates = tuple(Candidate(address.host, address.port or self.port) for address in plan.offered)
         for local in self._sockets:
             self._loop.add_reader(local.socket, self._wake, local)
         return self

@@ -21,7 +21,7 @@ async def port() -> AsyncIterator[UdpPort]:
 
 
 def client_of(port: UdpPort, host: str = "127.0.0.1") -> Client:
-    return Client((host, port.number), host)
+    return Client((host, port.port), host)
 
 
 async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: UdpPort) -> None:
@@ -173,7 +173,7 @@ async def test_each_local_address_answers_from_itself_on_the_same_number() -> No
         Sink(port, "peer")
         assert [candidate.host for candidate in port.candidates] == ["127.0.0.1", "127.0.0.2"]
         for host in ("127.0.0.1", "127.0.0.2"):
-            with Client((host, port.number)) as client:
+            with Client((host, port.port)) as client:
                 assert await client.validate("peer") == host
 
 
@@ -193,13 +193,13 @@ async def test_a_mapped_port_is_offered_instead_of_our_own() -> None:
     async with UdpPort(0, ("127.0.0.1:15004", "203.0.113.9")) as port:
         assert [(candidate.host, candidate.port) for candidate in port.candidates] == [
             ("127.0.0.1", 15004),
-            ("203.0.113.9", port.number),
+            ("203.0.113.9", port.port),
         ]
 
 
 async def test_a_port_that_is_taken_is_named(port: UdpPort) -> None:
-    with pytest.raises(OSError, match=rf"UDP port {port.number} on 127\.0\.0\.1") as caught:
-        await UdpPort(port.number, ("127.0.0.1",)).__aenter__()
+    with pytest.raises(OSError, match=rf"UDP port {port.port} on 127\.0\.0\.1") as caught:
+        await UdpPort(port.port, ("127.0.0.1",)).__aenter__()
     assert caught.value.errno == errno.EADDRINUSE
 
 

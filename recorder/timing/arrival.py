@@ -1,0 +1,58 @@
+"""The earliest arrival of one RTP run: what jitter cannot move.
+
+Every packet gives one measurement of "arrival minus media time". Network and pacer only ever add to it, so the
+smallest one of a sliding window is the base that places the run on our clock.
+"""
+
+from collections import deque
+
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+
+WINDOW_NS = 10 * NS_PER_S
+"""Long enough to hold a packet that met no queue, short enough that 100 ppm are 1 ms."""
+
+STEP_NS = 250 * NS_PER_MS
+"""The window moves in such steps: a minimum of minimums, and nothing to keep per packet."""
+
+
+class EarliestArrival:
+    """Minimum of (arrival - media time), in ns, over the last 10 s in which packets came.
+
+    `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.5 s.
+    """
+
+    __slots__ = ("_current_ns", "_step_ends_ns", "_steps", "base_ns", "recent_ns")
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, int]] = deque()
+        self.restart(0, 0)
+
+    def restart(self, lag_ns: int, arrival_ns: int) -> None:
+        """Forget everything but this measurement."""
+        self._steps.clear()
+        self._step_ends_ns = arrival_ns + STEP_NS
+        self.base_ns = self.recent_ns = self._current_ns = lag_ns
+
+    def add(self, lag_ns: int, arrival_ns: int) -> bool:
+        """Take a packet's arrival minus its media time; say whether `base_ns` may have moved."""
+        if arrival_ns >= self._step_ends_ns:
+            self._roll(lag_ns, arrival_ns)
+            return True
+        if lag_ns < self._current_ns:
+            self._current_ns = lag_ns
+            self.recent_ns = min(self.recent_ns, lag_ns)
+            if lag_ns < self.base_ns:
+                self.base_ns = lag_ns
+                return True
+        return False
+
+    def _roll(self, lag_ns: int, arrival_ns: int) -> None:
+        steps = self._steps
+        steps.append((self._step_ends_ns, self._current_ns))
+        while steps and steps[0][0] < arrival_ns - WINDOW_NS:
+            steps.popleft()
+        previous_is_fresh = bool(steps) and steps[-1][0] > arrival_ns - STEP_NS
+        self.recent_ns = min(lag_ns, steps[-1][1]) if previous_is_fresh else lag_ns
+        self.base_ns = min(lag_ns, *(step_lag_ns for _, step_lag_ns in steps)) if steps else lag_ns
+        self._current_ns = lag_ns
+        self._step_ends_ns = arrival_ns + STEP_NS

@@ -1,0 +1,59 @@
+"""Gap statistics of one track: which stretches of an archive it does not cover."""
+
+from heapq import heappush, heappushpop
+
+from rokuga.recorder.media import NS_PER_MS
+
+MIN_GAP_NS = 100 * NS_PER_MS
+"""Shorter gaps are not counted."""
+LONGEST = 5
+"""So many of the longest gaps are told with their place."""
+
+
+class GapStats:
+    """Counts the gaps of over 100 ms of one track, from the archive's start to its stop.
+
+    A gap is the time between the end of one unit and the next one: lost, muted, not sent (DTX), not begun yet.
+    Video units have no duration of their own: give 0, and a gap is the distance of two pictures.
+    """
+
+    __slots__ = ("_count", "_covered_ns", "_longest", "_total_ns")
+
+    def __init__(self) -> None:
+        self._covered_ns = 0
+        self._count = 0
+        self._total_ns = 0
+        self._longest: list[tuple[int, int]] = []
+
+    def add(self, offset_ns: int, duration_ns: int = 0) -> None:
+        """Take a unit's time, in ns from the archive's start, and how long it plays."""
+        if offset_ns - self._covered_ns > MIN_GAP_NS:
+            self._add_gap(offset_ns)
+        end_ns = offset_ns + duration_ns
+        self._covered_ns = max(self._covered_ns, end_ns)
+
+    def summary(self, stop_offset_ns: int | None = None) -> dict[str, object]:
+        """Give count, total and the longest gaps, the longest first, in ms; with a stop, up to it.
+
+        {"gaps": 2, "gaps_total_ms": 700, "gaps_longest": [{"offset_ms": 4000, "duration_ms": 500}, ...]}
+        """
+        if stop_offset_ns is not None:
+            self.add(stop_offset_ns)
+        return {
+            "gaps": self._count,
+            "gaps_total_ms": self._total_ns // NS_PER_MS,
+            "gaps_longest": [
+                {"offset_ms": -minus_offset_ns // NS_PER_MS, "duration_ms": gap_ns // NS_PER_MS}
+                for gap_ns, minus_offset_ns in sorted(self._longest, reverse=True)
+            ],
+        }
+
+    def _add_gap(self, offset_ns: int) -> None:
+        gap_ns = offset_ns - self._covered_ns
+        self._count += 1
+        self._total_ns += gap_ns
+        entry = (gap_ns, -self._covered_ns)
+        if len(self._longest) < LONGEST:
+            heappush(self._longest, entry)
+        else:
+            heappushpop(self._longest, entry)

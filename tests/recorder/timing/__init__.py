@@ -1,0 +1,1 @@
+"""Tests of the timing room, on synthetic RTP times and arrivals."""

@@ -1,0 +1,57 @@
+"""When to ask: for missing packets (NACK, RFC 4585 section 6.2.1) and for key frames (PLI, section 6.3.1)."""
+
+from typing import Final
+
+from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.rtp.reorder import Missing
+
+RETRY_NS: Final = 60 * NS_PER_MS
+"""Pause between two requests for one packet: about a round trip on the public network."""
+
+MAX_TRIES: Final = 12
+"""Requests for one packet at most; the window of the reorder buffer ends them earlier for audio."""
+
+KEYFRAME_RETRY_NS: Final = 500 * NS_PER_MS
+"""Pause between two requests for a key frame: encoding and sending a large one takes its time."""
+
+
+def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
+    """Give the sequence numbers to ask for now, in order, and note that it was done."""
+    due = []
+    for sequence, gap in missing.items():
+        if gap.due_ns <= now_ns and gap.tries < MAX_TRIES:
+            gap.due_ns = now_ns + RETRY_NS
+            gap.tries += 1
+            due.append(sequence)
+    return due
+
+
+class KeyframeRequests:
+    """Asks until a key frame comes: at once, then every KEYFRAME_RETRY_NS. One request is in flight at a time.
+
+    `spread_ns` puts the first request of this source off, so that many that start together do not answer together.
+    """
+
+    __slots__ = ("_due_ns", "_spread_ns", "_wanted")
+
+    def __init__(self, spread_ns: int = 0) -> None:
+        self._spread_ns = spread_ns
+        self._wanted = False
+        self._due_ns = 0
+
+    def request(self, now_ns: int, *, spread: bool = False) -> None:
+        """Want a key frame from now on; `spread` where others want one at the same moment."""
+        if not self._wanted:
+            self._wanted = True
+            self._due_ns = max(self._due_ns, now_ns + (self._spread_ns if spread else 0))
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether to ask now; asking is taken as done."""
+        if not self._wanted or now_ns < self._due_ns:
+            return False
+        self._due_ns = now_ns + KEYFRAME_RETRY_NS
+        return True
+
+    def satisfied(self) -> None:
+        """A key frame came."""
+        self._wanted = False

@@ -1,0 +1,78 @@
+"""RTP packets from and to the wire (RFC 3550 section 5.1), and retransmissions unwrapped (RFC 4588 section 4)."""
+
+import struct
+
+from rokuga.recorder.media import RtpPacket
+
+HEADER_BYTES = 12
+_HEADER = struct.Struct("!BBHII")
+_EXTENSION = struct.Struct("!HH")
+_unpack_header = _HEADER.unpack_from
+
+
+class RtpError(ValueError):
+    """The bytes are no RTP packet."""
+
+
+def is_rtcp(data: bytes | bytearray | memoryview) -> bool:
+    """Tell RTCP from RTP on one port by the second byte (RFC 5761 section 4)."""
+    return len(data) > 1 and 192 <= data[1] <= 223
+
+
+def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
+    """Read one decrypted packet; CSRCs, header extension and padding are left out. Raises RtpError."""
+    size = len(data)
+    if size < HEADER_BYTES:
+        raise RtpError(f"{size} bytes are no RTP header")
+    first, second, sequence, timestamp, ssrc = _unpack_header(data)
+    begin = HEADER_BYTES
+    if first != 0x80:
+        begin, size = _payload_bounds(data, first, size)
+    return RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, bytes(data[begin:size]), arrival_ns)
+
+
+def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
+    """Where the payload begins and ends in a packet with CSRCs, a header extension or padding."""
+    if first >> 6 != 2:
+        raise RtpError(f"RTP version {first >> 6}")
+    begin = HEADER_BYTES + 4 * (first & 0x0F)
+    if first & 0x10:
+        if begin + 4 > size:
+            raise RtpError("the header extension is cut short")
+        begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
+    if begin > size:
+        raise RtpError("the header is longer than the packet")
+    if first & 0x20:
+        padding = data[size - 1] if size > begin else 0
+        if not 0 < padding <= size - begin:
+            raise RtpError(f"{padding} bytes of padding in {size - begin} bytes")
+        size -= padding
+    return begin, size
+
+
+def unwrap_rtx(packet: RtpPacket, payload_type: int, ssrc: int) -> RtpPacket:
+    """Give the packet that an RTX packet carries, under its own payload type and SSRC (RFC 4588 section 4).
+
+    An empty payload is padding and stays empty. Raises RtpError where the original sequence number is missing.
+    """
+    payload = packet.payload
+    if len(payload) < 2:
+        raise RtpError("an RTX packet without an original sequence number")
+    sequence = payload[0] << 8 | payload[1]
+    return RtpPacket(payload_type, packet.marker, sequence, packet.timestamp, ssrc, payload[2:], packet.arrival_ns)
+
+
+def build_rtp(packet: RtpPacket, extensions: bytes | None = None) -> bytes:
+    """Write a packet; `extensions` is a one-byte-header block (RFC 8285 section 4.2), padded here to 32 bits."""
+    first = 0x80 if extensions is None else 0x90
+    header = _HEADER.pack(
+        first,
+        packet.marker << 7 | packet.payload_type,
+        packet.sequence & 0xFFFF,
+        packet.timestamp & 0xFFFFFFFF,
+        packet.ssrc,
+    )
+    if extensions is None:
+        return header + packet.payload
+    padded = extensions + bytes(-len(extensions) % 4)
+    return b"".join((header, _EXTENSION.pack(0xBEDE, len(padded) // 4), padded, packet.payload))

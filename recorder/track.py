@@ -1,0 +1,235 @@
+"""One source's way from packets off the wire to access units for the file.
+
+unwrap > reorder > depacketizer > key frame gate. A frame that depends on what was lost is not given out: after a
+loss the gate is closed until the next key frame, which is asked for at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rokuga.recorder.codecs.depacketizer import Depacketizer, PayloadError
+from rokuga.recorder.codecs.table import Codec
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.rtp.feedback import KeyframeRequests, due_nacks
+from rokuga.recorder.rtp.reorder import Lost, Reorder
+from rokuga.recorder.rtp.rtcp import ReportBlock
+from rokuga.recorder.rtp.unwrap import Unwrapper
+
+WINDOW_NS: Final[dict[Kind, int]] = {"video": 1000 * NS_PER_MS, "audio": 200 * NS_PER_MS}
+"""How long a missing packet is waited for."""
+
+
+@dataclass(slots=True)
+class TrackStats:
+    """What happened to a source's packets and units since it began."""
+
+    received_packets: int = 0
+    received_bytes: int = 0
+    padding_packets: int = 0
+    lost_packets: int = 0
+    malformed_payloads: int = 0
+    nacks: int = 0
+    plis: int = 0
+    units: int = 0
+    keyframes: int = 0
+    dropped_units: int = 0
+    undecodable_units: int = 0
+    duplicate_packets: int = 0
+    late_packets: int = 0
+    repaired_packets: int = 0
+
+
+class Track:
+    """The pipeline of one SSRC. Time is that of the packets' arrival; `tick` moves it on where nothing arrives."""
+
+    __slots__ = (
+        "_clock_rate_hz",
+        "_depacketizer",
+        "_expected_before",
+        "_first_sequence",
+        "_gate_is_closed",
+        "_jitter",
+        "_keyframes",
+        "_last_sr",
+        "_last_sr_ns",
+        "_received_before",
+        "_reorder",
+        "_stats",
+        "_timestamp",
+        "_transit",
+        "_write_damaged",
+        "codec",
+        "kind",
+        "ssrc",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        codec: Codec,
+        ssrc: int,
+        *,
+        write_damaged: bool = False,
+        spread_ns: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.codec = codec
+        self.ssrc = ssrc
+        self._stats = TrackStats()
+        self._depacketizer: Depacketizer = codec.depacketizer()
+        self._reorder = Reorder(WINDOW_NS[kind])
+        self._timestamp = Unwrapper(32)
+        self._keyframes = KeyframeRequests(spread_ns)
+        self._write_damaged = write_damaged
+        self._gate_is_closed = kind == "video"
+        self._clock_rate_hz = codec.clock_rate_hz
+        self._first_sequence = -1
+        self._expected_before = self._received_before = 0
+        self._transit: int | None = None
+        self._jitter = 0
+        self._last_sr = self._last_sr_ns = 0
+
+    def receive(self, packet: RtpPacket) -> Sequence[AccessUnit]:
+        """Take a packet with sequence number and timestamp as on the wire; give the units that it completes.
+
+        A retransmission (RFC 4588) comes in as the packet that it carries.
+        """
+        stats = self._stats
+        stats.received_packets += 1
+        stats.received_bytes += len(packet.payload)
+        self._measure_jitter(packet)
+        packet.timestamp = self._timestamp.unwrap(packet.timestamp)
+        in_order = self._reorder.push(packet)
+        if not in_order:
+            return ()
+        return self._depacketize(in_order, packet.arrival_ns)
+
+    def tick(self, now_ns: int) -> Sequence[AccessUnit]:
+        """Give up on packets that are missing for too long; give the units that are whole then."""
+        in_order = self._reorder.expire(now_ns)
+        return self._depacketize(in_order, now_ns) if in_order else ()
+
+    def flush(self, now_ns: int) -> Sequence[AccessUnit]:
+        """Give everything that is whole, as at the end of the stream. The track may go on afterwards."""
+        units = self._depacketize(self._reorder.flush(), now_ns)
+        self._take(self._depacketizer.flush(), units, now_ns)
+        return units
+
+    @property
+    def stats(self) -> TrackStats:
+        """The counters as of now; late packets came after they were given up, or a second time."""
+        stats, reorder = self._stats, self._reorder
+        stats.duplicate_packets = reorder.duplicates
+        stats.late_packets = reorder.late
+        stats.repaired_packets = reorder.repaired
+        return stats
+
+    def request_keyframe(self, now_ns: int) -> None:
+        """Ask for a key frame, for a file that begins: put off a little, as other sources begin as well."""
+        if self.kind == "video":
+            self._keyframes.request(now_ns, spread=True)
+
+    def wants_keyframe(self, now_ns: int) -> bool:
+        """Whether a PLI is to be sent now."""
+        wanted = self._keyframes.is_due(now_ns)
+        self._stats.plis += wanted
+        return wanted
+
+    def nacks(self, now_ns: int) -> list[int]:
+        """Give the sequence numbers, as on the wire, to ask for now."""
+        missing = self._reorder.missing
+        if not missing:
+            return []
+        due = [sequence & 0xFFFF for sequence in due_nacks(missing, now_ns)]
+        self._stats.nacks += len(due)
+        return due
+
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """Since when packets are held back for a missing one."""
+        return self._reorder.waiting_since_ns
+
+    def unwrap_timestamp(self, rtp_time: int) -> int:
+        """Place the RTP time of a sender report among those of this source's units."""
+        return self._timestamp.peek(rtp_time)
+
+    def sender_reported(self, ntp_middle: int, now_ns: int) -> None:
+        """Remember a sender report for the next report block."""
+        self._last_sr, self._last_sr_ns = ntp_middle, now_ns
+
+    def report_block(self, now_ns: int) -> ReportBlock:
+        """Say what was received since the last report (RFC 3550 section 6.4.1, appendix A.3)."""
+        highest = self._reorder.highest_sequence
+        expected = highest - self._first_sequence + 1 if self._first_sequence >= 0 else 0
+        received = self._stats.received_packets
+        expected_now = expected - self._expected_before
+        lost_now = expected_now - (received - self._received_before)
+        self._expected_before, self._received_before = expected, received
+        return ReportBlock(
+            ssrc=self.ssrc,
+            fraction_lost=min(255, (lost_now << 8) // expected_now) if expected_now > 0 and lost_now > 0 else 0,
+            cumulative_lost=expected - received,
+            highest_sequence=max(highest - 0x10000, 0),
+            jitter=self._jitter >> 4,
+            last_sr=self._last_sr,
+            delay=((now_ns - self._last_sr_ns) << 16) // NS_PER_S if self._last_sr else 0,
+        )
+
+    def _measure_jitter(self, packet: RtpPacket) -> None:
+        """Follow the interarrival jitter in 1/16 units of RTP time (RFC 3550 appendix A.8)."""
+        transit = packet.arrival_ns * self._clock_rate_hz // NS_PER_S - packet.timestamp
+        if self._transit is not None:
+            distance = abs(transit - self._transit)
+            if distance < self._clock_rate_hz:  # a larger one is a wrapped timestamp or a new base
+                self._jitter += distance - (self._jitter + 8 >> 4)
+        self._transit = transit
+
+    def _depacketize(self, in_order: Sequence[RtpPacket | Lost], now_ns: int) -> list[AccessUnit]:
+        units: list[AccessUnit] = []
+        depacketizer = self._depacketizer
+        for item in in_order:
+            if isinstance(item, Lost):
+                self._stats.lost_packets += item.count
+                depacketizer.lost(item.count)
+                self._close_gate(now_ns)
+                continue
+            if self._first_sequence < 0:
+                self._first_sequence = item.sequence
+            if not item.payload:
+                self._stats.padding_packets += 1
+                continue
+            dropped = depacketizer.dropped_units
+            try:
+                unit = depacketizer.push(item)
+            except PayloadError:
+                self._stats.malformed_payloads += 1
+                self._close_gate(now_ns)
+                continue
+            if depacketizer.dropped_units != dropped:
+                self._close_gate(now_ns)
+            if unit is not None:
+                self._take(unit, units, now_ns)
+        self._stats.dropped_units = depacketizer.dropped_units
+        return units
+
+    def _take(self, unit: AccessUnit | None, units: list[AccessUnit], now_ns: int) -> None:
+        """Let a unit pass if it can be decoded."""
+        if unit is None:
+            return
+        stats = self._stats
+        if unit.is_keyframe:
+            self._gate_is_closed = False
+            stats.keyframes += 1
+            self._keyframes.satisfied()
+        elif self._gate_is_closed:
+            stats.undecodable_units += 1
+            self._keyframes.request(now_ns)
+            return
+        stats.units += 1
+        units.append(unit)
+
+    def _close_gate(self, now_ns: int) -> None:
+        if self.kind == "video":
+            self._gate_is_closed = self._gate_is_closed or not self._write_damaged
+            self._keyframes.request(now_ns)

@@ -18,7 +18,7 @@ STEP_NS = 250 * NS_PER_MS
 class EarliestArrival:
     """Minimum of (arrival - media time), in ns, over the last 10 s in which packets came.
 
-    `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.5 s.
+    `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.75 s.
     """
 
     __slots__ = ("_current_ns", "_step_ends_ns", "_steps", "base_ns", "recent_ns")

@@ -37,8 +37,8 @@ FORWARD_NS = NS_PER_S
 """An offset that is too small by more than this is corrected at once."""
 REPORT_JUMP_NS = 40 * NS_PER_MS
 """By how much two reports of one source may disagree, beside drift."""
-PAIR_AGE_NS = 10 * NS_PER_S
-"""A pair of reports is used while both kinds flow; a kind that is silent for longer keeps its delay."""
+PAIR_AGE_NS = 30 * NS_PER_S
+"""A pair of reports is used while both kinds flow and report; else the delays stay as they are, whatever drifts."""
 SETTLING_NS = 2 * NS_PER_S
 """Video's first picture is large and arrives late by up to its own length; the pictures after it may close up."""
 
@@ -255,21 +255,24 @@ class Timeline:
         lines = self._lines
         if len(lines) > 1:
             audio, video = lines["audio"], lines["video"]
-            if (
-                audio.report_ns is not None
-                and video.report_ns is not None
-                and audio.running
-                and video.running
-                and abs(audio.arrival_ns - video.arrival_ns) < PAIR_AGE_NS
-            ):
-                audio_clock_ns = audio.arrivals.base_ns - audio.report_ns
-                video_delay_ns = video.arrivals.base_ns - video.report_ns - audio_clock_ns
+            video_delay_ns = _measured_delay(audio, video)
+            if video_delay_ns is not None:
                 self._aligned = abs(video_delay_ns) <= MAX_DELAY_NS
                 if self._aligned:
                     audio.delay_ns = max(-video_delay_ns, 0)
                     video.delay_ns = max(video_delay_ns, 0)
         for line in lines.values():
             line.target_ns = line.arrivals.base_ns - line.delay_ns
+
+
+def _measured_delay(audio: _Line, video: _Line) -> int | None:
+    """By how much video arrives after its sound, if both kinds have flowed and reported lately."""
+    if audio.report_ns is None or video.report_ns is None or not (audio.running and video.running):
+        return None
+    ages = (audio.arrival_ns, video.arrival_ns, audio.report_arrival_ns, video.report_arrival_ns)
+    if max(ages) - min(ages) > PAIR_AGE_NS:
+        return None
+    return video.arrivals.base_ns - video.report_ns - (audio.arrivals.base_ns - audio.report_ns)
 
 
 def _correct(line: _Line, media_ns: int, elapsed_ns: int) -> None:

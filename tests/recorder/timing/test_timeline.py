@@ -56,6 +56,11 @@ def test_lips_are_in_sync_before_the_reports_and_exact_after_them(video_delay_ms
     assert (timeline.sync_source("audio"), timeline.sync_source("video")) == ("SR", "SR")
 
 
+def test_a_microphone_that_is_slower_than_the_camera_is_moved_to_it() -> None:
+    placed = run([microphone(20 * S, delay_ns=90 * MS), camera(20 * S, delay_ns=30 * MS)])
+    assert lip_sync_ns(placed, after_ns=8 * S) <= 2 * MS
+
+
 def test_until_both_kinds_have_a_report_arrival_is_the_source() -> None:
     timeline = Timeline(RATES)
     placed = run([microphone(5 * S, reports_ns=[]), camera(5 * S, jitter_ns=0)], timeline)
@@ -154,6 +159,13 @@ def test_d09_without_video_and_reports_it_takes_a_few_packets() -> None:
     assert resumed[-1].shift_ns - audio[0].shift_ns == pytest.approx(0, abs=20 * MS)
 
 
+def test_d09_without_reports_a_stall_of_more_than_a_second_is_told_by_arrival() -> None:
+    source = microphone(80 * S, **stalled(30 * S, 1500 * MS, 80 * S, reports_ns=[]))
+    audio = run([source], Timeline({"audio": 48000}))["audio"]
+    assert audio[-1].shift_ns - audio[0].shift_ns == pytest.approx(0, abs=20 * MS)
+    assert all(unit.shift_ns >= 0 for unit in audio if unit.capture_ns >= 42 * S)
+
+
 @pytest.mark.parametrize("stall_ms", [100, 300, 700, 1500])
 def test_d09_a_stall_too_short_for_arrival_to_tell_is_told_by_the_next_report(stall_ms: int) -> None:
     placed = run([microphone(80 * S, **stalled(30 * S, stall_ms * MS, 80 * S)), camera(80 * S)])
@@ -177,6 +189,14 @@ def test_media_time_that_is_set_back_goes_on_at_its_arrival() -> None:
 
     placed = run([microphone(30 * S, media_clock=back), camera(30 * S)])
     assert lip_sync_ns(placed) <= LIP_SYNC_NS
+
+
+def test_media_time_that_is_set_back_moves_no_time_back() -> None:
+    timeline = Timeline({"audio": 48000})
+    at_ns = timeline.place("audio", 10 * 48000, OUR_START_NS)
+    assert timeline.place("audio", 0, OUR_START_NS - MS) == at_ns
+    assert timeline.place("audio", 48, OUR_START_NS) == at_ns + MS
+    assert timeline.place("audio", 48 + 960, OUR_START_NS + 20 * MS) == pytest.approx(at_ns + 20 * MS, abs=MS)
 
 
 def test_a_new_source_has_a_new_base_and_old_reports_are_void() -> None:
@@ -203,6 +223,31 @@ def test_video_muted_by_silence_comes_back_in_sync() -> None:
     placed = run([microphone(140 * S), camera(140 * S, captures_ns=captures)])
     assert lip_sync_ns(placed) <= LIP_SYNC_NS
     assert lip_sync_ns(placed, after_ns=101 * S) <= 5 * MS
+
+
+@pytest.mark.parametrize("ppm", [100, -100])
+def test_an_hour_of_muted_video_comes_back_in_sync_although_its_clock_drifted(ppm: int) -> None:
+    hour_ns = 3600 * S
+
+    def drift(true_ns: int) -> int:
+        return true_ns + true_ns * ppm // 1_000_000
+
+    captures = [*steps(0, 20 * S, 33_333_333), *steps(hour_ns, hour_ns + 10 * S, 33_333_333)]
+    video = camera(0, captures_ns=captures, reports_ns=steps(S, 20 * S, S), media_clock=drift, jitter_ns=0)
+    audio = microphone(0, captures_ns=steps(0, hour_ns + 10 * S, 500 * MS), reports_ns=steps(S, hour_ns, 5 * S))
+    placed = run([audio, video])
+    assert lip_sync_ns(placed, within_ns=250 * MS) <= LIP_SYNC_NS
+
+
+def test_a_kind_that_has_ended_does_not_pull_the_other_by_its_old_report() -> None:
+    """The sender's wall clock is 100 ppm fast; in an hour without audio that is 360 ms."""
+
+    def clock(true_ns: int) -> int:
+        return NTP_START_NS + true_ns + true_ns // 10_000
+
+    video = camera(0, captures_ns=steps(0, 3600 * S, 250 * MS), reports_ns=steps(S, 3600 * S, 5 * S), ntp_clock=clock)
+    shifts = [unit.shift_ns for unit in run([microphone(30 * S, ntp_clock=clock), video])["video"]]
+    assert max(shifts) - min(shifts) <= LIP_SYNC_NS
 
 
 @pytest.mark.parametrize("step_ns", [3600 * S, -3600 * S, S // 2, -S // 2])
@@ -257,6 +302,26 @@ def test_a_network_outage_that_delivers_everything_in_a_burst_moves_nothing(seco
     placed = run([microphone(60 * S, extra_delay=outage), camera(60 * S, extra_delay=outage)], timeline)
     assert lip_sync_ns(placed, after_ns=10 * S) <= 2 * MS
     assert timeline.counters("audio")["stalls"] == timeline.counters("video")["stalls"] == 0
+
+
+def test_a_network_outage_that_is_caught_up_with_slowly_moves_nothing() -> None:
+    """5 s of nothing, then everything at twice its speed."""
+
+    def outage(at_ns: int) -> int:
+        return max(5 * S - (at_ns - 30 * S) // 2, 0) if at_ns >= 30 * S else 0
+
+    timeline = Timeline(RATES)
+    placed = run([microphone(60 * S, extra_delay=outage), camera(60 * S, extra_delay=outage)], timeline)
+    assert lip_sync_ns(placed, after_ns=10 * S) <= 2 * MS
+    assert timeline.counters("audio")["stalls"] == timeline.counters("video")["stalls"] == 0
+
+
+def test_a_queue_that_drains_at_once_takes_both_kinds_back_together() -> None:
+    def queue(at_ns: int) -> int:
+        return max(0, min(900 * MS, 300 * (at_ns - 30 * S) // 1000)) if at_ns < 70 * S else 0
+
+    placed = run([microphone(80 * S, extra_delay=queue), camera(80 * S, extra_delay=queue)])
+    assert lip_sync_ns(placed, after_ns=71 * S) <= LIP_SYNC_NS
 
 
 @pytest.mark.parametrize("queue_ms", [300, 800])

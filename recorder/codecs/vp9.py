@@ -5,6 +5,8 @@ layer frame as shown; a decoder that splits superframes (FFmpeg's) would show ea
 frames below the top one are marked as not shown: they are still decoded and referred to, and every decoder shows
 one picture, the highest layer that came. That is one bit of the frame header (two where show_frame brings the
 intra_only bit with it); all else is as it was sent. Pictures of one layer frame are stored byte for byte.
+Layers that do not refer to each other (the S modes, simulcast within one SSRC) cannot be decoded together, as a key
+frame takes all references: there only the highest is kept.
 """
 
 from itertools import pairwise
@@ -15,6 +17,7 @@ from rokuga.recorder.codecs.vp9_frame import FrameHeader, Sizes, hidden, is_keyf
 
 _FLAGS_OF_B_E = (0, LAST, FIRST | START, FIRST | START | LAST)
 _MAX_LAYER_FRAMES = 8
+_LAYER_SHIFT = 8  # the spatial layer stands in the flags above those of all formats
 
 
 def depacketizer() -> UnitAssembler:
@@ -31,9 +34,10 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
         if first & 0x80:
             offset = 3 if payload[1] & 0x80 else 2
         if first & 0x20:
-            if flags & FIRST and not payload[offset] & 0x0E:
+            layer = payload[offset] >> 1 & 7
+            if flags & FIRST and not layer:
                 flags |= SURE_START
-            flags |= LAYERED
+            flags |= LAYERED | layer << _LAYER_SHIFT
             offset += 1 if first & 0x10 else 2
         elif flags & FIRST:
             flags |= SURE_START
@@ -71,41 +75,45 @@ def _after_scalability_structure(payload: bytes, offset: int) -> int:
 
 
 class PictureMaker:
-    """Makes pictures of layer frames. Keeps the sizes of the eight reference slots while layers are sent."""
+    """Makes pictures of layer frames. Knows the sizes of the eight reference slots while layers are sent."""
 
-    __slots__ = ("_sizes",)
+    __slots__ = ("_lowest", "_sizes")
 
     def __init__(self) -> None:
         self._sizes: Sizes = [(0, 0)] * 8
+        self._lowest = 0  # the spatial layer that had the last key frame
 
     def assemble(self, pieces: list[bytes], flags: list[int]) -> Picture:
         """Join a picture; tell from its frame header whether it is a key frame and how large."""
-        if flags[0] & LAYERED:
-            return self._layered(_layer_frames(pieces, flags))
+        starts = [i for i, flag in enumerate(flags) if flag & FIRST] if len(flags) > 1 else [0]
+        if flags[0] & LAYERED or len(starts) > 1:
+            ends = [*starts[1:], len(pieces)]
+            frames = [
+                (flags[start] >> _LAYER_SHIFT, b"".join(pieces[start:end]))
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            return self._layered(frames)
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if sum(flag & FIRST for flag in flags) > 1:
-            return self._layered(_layer_frames(pieces, flags))
         if not is_keyframe(data):
             return Picture(data, False, 0, 0)
         header = read_frame_header(data, self._sizes)
         return Picture(data, True, header.width, header.height)
 
-    def _layered(self, frames: list[bytes]) -> Picture:
-        if len(frames) > _MAX_LAYER_FRAMES:
-            raise PayloadError("a VP9 picture of more than 8 layer frames")
+    def _layered(self, layers: list[tuple[int, bytes]]) -> Picture:
+        """Join layer frames. What is below a key frame is not needed by it, and cannot be decoded after it."""
+        key_layers = [layer for layer, frame in layers if is_keyframe(frame)]
+        if key_layers:
+            self._lowest = key_layers[-1]
+        frames = [frame for layer, frame in layers if layer >= self._lowest]
+        if not 0 < len(frames) <= _MAX_LAYER_FRAMES:
+            raise PayloadError("a VP9 picture without a layer that can be decoded, or of more than 8")
         headers = [self._read(frame) for frame in frames]
-        stored = [
-            _below_another(frame, header, above)
-            for frame, (header, above) in zip(frames, pairwise(headers), strict=False)
-        ]
+        stored = [_below(frame, *pair) for frame, pair in zip(frames, pairwise(headers), strict=False)]
         stored = [frame for frame in stored if frame] + frames[-1:]
-        keyframe, top = headers[0].is_keyframe, headers[-1]
-        return Picture(
-            stored[0] if len(stored) == 1 else superframe(stored),
-            keyframe,
-            top.width if keyframe else 0,
-            top.height if keyframe else 0,
-        )
+        data = stored[0] if len(stored) == 1 else superframe(stored)
+        if not key_layers:
+            return Picture(data, False, 0, 0)
+        return Picture(data, True, headers[-1].width, headers[-1].height)
 
     def _read(self, frame: bytes) -> FrameHeader:
         header = read_frame_header(frame, self._sizes)
@@ -115,13 +123,8 @@ class PictureMaker:
         return header
 
 
-def _layer_frames(pieces: list[bytes], flags: list[int]) -> list[bytes]:
-    starts = [i for i, flag in enumerate(flags) if flag & FIRST]
-    return [b"".join(pieces[start:end]) for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)]
-
-
-def _below_another(frame: bytes, header: FrameHeader, above: FrameHeader) -> bytes:
-    """Give a lower layer frame as it is stored; nothing of one that only repeats an old picture.
+def _below(frame: bytes, header: FrameHeader, above: FrameHeader) -> bytes:
+    """Give a layer frame that has another one above it as it is stored; nothing of one that only repeats a picture.
 
     A frame as large as the one above it stays shown: a decoder takes motion vectors from the frame before if that
     was shown and has the same size, so hiding it would change the picture. A decoder shows both, in one size.

@@ -1,16 +1,16 @@
 """Real encoded clips, packetized and put together again, of every video row of the table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rokuga.recorder.codecs.depacketizer import Depacketizer, PayloadError
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import AccessUnit, RtpPacket
+from rokuga.recorder.media import RtpPacket
 from tests.recorder.codecs import clips, packetize
+from tests.recorder.codecs.feed import fed
 
 START_CODE = b"\x00\x00\x00\x01"
 Packetizer = Callable[[bytes], list[bytes]]
@@ -56,28 +56,6 @@ def units_of(form: str, *, marker: bool = True) -> tuple[str, list[list[RtpPacke
 
 def flat(units: list[list[RtpPacket]]) -> list[RtpPacket]:
     return list(chain.from_iterable(units))
-
-
-def fed(depacketizer: Depacketizer, packets: Sequence[RtpPacket | None], *, flush: bool = True) -> list[AccessUnit]:
-    """Push packets; None is a lost one. PayloadErrors are passed over."""
-    out: list[AccessUnit | None] = []
-    missing = 0
-    for packet in packets:
-        if packet is None:
-            missing += 1
-            continue
-        if missing:
-            depacketizer.lost(missing)
-            missing = 0
-        try:
-            out.append(depacketizer.push(packet))
-        except PayloadError:
-            continue
-    if missing:
-        depacketizer.lost(missing)
-    if flush:
-        out.append(depacketizer.flush())
-    return [unit for unit in out if unit is not None]
 
 
 @every_form
@@ -134,7 +112,6 @@ def test_one_lost_packet_costs_exactly_its_unit(form: str, data: st.DataObject) 
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
 def test_any_loss_costs_no_untouched_unit_and_lets_no_touched_one_out(form: str, data: st.DataObject) -> None:
-    """Without parameter sets that came before, a unit that stands alone may still be one too many to know of."""
     name, units, expected = units_of(form)
     lost = data.draw(st.sets(st.integers(0, sum(map(len, units)) - 1), max_size=20))
     whole = [data for data, unit in zip(expected, units, strict=True) if not lost & {p.sequence for p in unit}]

@@ -1,0 +1,250 @@
+"""The documents: JSON objects that lie beside the files and are the data of the webhooks, the same object for both.
+
+Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 2023.2). `*_time` is unix seconds,
+`*_offset` whole seconds since the recording's `created_at`, `*_timestamp` RFC 3339 with microseconds.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rokuga.recorder.archive.names import FileNames, report_names, split_index
+from rokuga.recorder.clock import rfc3339
+from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file once it is whole. Sizes of the picture are 0 for a file without video."""
+
+    names: FileNames
+    metadata_names: FileNames
+    size_bytes: int
+    kinds: frozenset[Kind]
+    width: int
+    height: int
+    start_wall_ns: int
+    stop_wall_ns: int
+
+
+def encode_document(document: Mapping[str, Any]) -> bytes:
+    """Write a document as it lies on the disk: compact, keys in alphabetical order."""
+    return msgspec.json.encode(document, order="deterministic")
+
+
+def recording_document(recording: RecordingState) -> Json:
+    """Give the data of recording.started."""
+    parameters = recording.parameters
+    document: Json = {
+        "channel_id": parameters.channel_id,
+        "recording_id": recording.recording_id,
+        "split_only": bool(parameters.split_only),
+        "created_at": recording.created_at,
+        "expire_time": parameters.expire_time,
+        "start_timestamp": rfc3339(recording.start_wall_ns),
+    }
+    if parameters.split_duration is not None:
+        document["split_duration"] = parameters.split_duration
+    if recording.expired_at is not None:
+        document["expired_at"] = recording.expired_at
+    if parameters.metadata_json is not None:
+        document["metadata"] = msgspec.json.decode(parameters.metadata_json)
+    return document
+
+
+def started_document(recording: RecordingState, archive: ArchiveState) -> Json:
+    """Give the data of archive.started."""
+    return {
+        **_identity(recording, archive.connection),
+        **_tracks(archive.audio, archive.video),
+        **_start(recording, archive.start_wall_ns),
+        "created_at": archive.start_wall_ns // NS_PER_S,
+    }
+
+
+def available_document(
+    recording: RecordingState,
+    archive: ArchiveState,
+    file: FileFacts,
+    stats: Mapping[str, Any],
+    created_wall_ns: int,
+    split: int | None = None,
+) -> Json:
+    """Give the data of archive.available, or with the number of a part that of split-archive.available."""
+    document = {
+        **_identity(recording, archive.connection),
+        **_file(file.names, file.metadata_names),
+        **_tracks(
+            archive.audio if "audio" in file.kinds else None,
+            archive.video if "video" in file.kinds else None,
+        ),
+        **_start(recording, file.start_wall_ns),
+        **_stop(recording, file.stop_wall_ns),
+        "created_at": created_wall_ns // NS_PER_S,
+        "format": "webm",
+        "size": file.size_bytes,
+        "stats": dict(stats),
+    }
+    if "video" in file.kinds:
+        document |= {"video_width": file.width, "video_height": file.height}
+    if split is not None:
+        document["split_index"] = split_index(split)
+    return document
+
+
+def split_end_document(
+    recording: RecordingState,
+    archive: ArchiveState,
+    names: FileNames,
+    stop_wall_ns: int,
+    stats: Mapping[str, Any],
+) -> Json:
+    """Give the data of split-archive.end."""
+    return {
+        **_identity(recording, archive.connection),
+        **_tracks(archive.audio, archive.video),
+        **_start(recording, archive.start_wall_ns),
+        **_stop(recording, stop_wall_ns),
+        "file_path": names.path,
+        "filename": names.name,
+        "split_last_index": archive.split_last_index or split_index(0),
+        "stats": dict(stats),
+    }
+
+
+def failed_document(
+    recording: RecordingState,
+    archive: ArchiveState,
+    names: FileNames,
+    stop_wall_ns: int,
+    stats: Mapping[str, Any],
+    reason: str,
+    errno: int | None,
+) -> Json:
+    """Give the data of archive.failed; `reason` and `errno` are ours, beyond Sora's fields."""
+    document = {
+        **_identity(recording, archive.connection),
+        **_tracks(archive.audio, archive.video),
+        **_start(recording, archive.start_wall_ns),
+        **_stop(recording, stop_wall_ns),
+        "file_path": names.path,
+        "filename": names.name,
+        "stats": dict(stats),
+        "reason": reason,
+    }
+    if errno is not None:
+        document["errno"] = errno
+    return document
+
+
+def report_document(
+    archive_dir: str,
+    label: str,
+    node_name: str,
+    recording: RecordingState,
+    archives: Iterable[ArchiveState],
+) -> Json:
+    """Give the data of recording.report, which is also the report file. `file_written` is set by who writes it."""
+    names = report_names(archive_dir, recording.recording_id)
+    place = {"label": label, "node_name": node_name}
+    listed = list(archives)
+    return {
+        **recording_document(recording),
+        "file_path": names.path,
+        "filename": names.name,
+        "file_written": True,
+        "stop_timestamp": rfc3339(recording.stop_wall_ns or recording.start_wall_ns),
+        "archives": [
+            place | _reported(recording, archive) for archive in listed if archive.status is ArchiveStatus.AVAILABLE
+        ],
+        "failed_archives": [
+            place | _clients(archive.connection)
+            for archive in listed
+            if archive.status is not ArchiveStatus.AVAILABLE
+        ],
+    }
+
+
+def _reported(recording: RecordingState, archive: ArchiveState) -> Json:
+    stop_wall_ns = archive.stop_wall_ns or archive.start_wall_ns
+    entry = {
+        **_clients(archive.connection),
+        "start_time_offset": _offset(recording, archive.start_wall_ns),
+        "start_timestamp": rfc3339(archive.start_wall_ns),
+        "stop_time_offset": _offset(recording, stop_wall_ns),
+        "stop_timestamp": rfc3339(stop_wall_ns),
+    }
+    if archive.document is not None:
+        keys = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
+        entry |= {key: archive.document[key] for key in keys if key in archive.document}
+    if archive.split_last_index is not None:
+        entry["split_last_index"] = archive.split_last_index
+    return entry
+
+
+def _clients(connection: ConnectionIdentity) -> Json:
+    return {
+        "client_id": connection.client_id,
+        "bundle_id": connection.bundle_id,
+        "connection_id": connection.connection_id,
+    }
+
+
+def _identity(recording: RecordingState, connection: ConnectionIdentity) -> Json:
+    return {
+        "recording_id": recording.recording_id,
+        "channel_id": connection.channel_id,
+        "session_id": connection.session_id,
+        **_clients(connection),
+    }
+
+
+def _file(names: FileNames, metadata: FileNames) -> Json:
+    return {
+        "file_path": names.path,
+        "filename": names.name,
+        "metadata_file_path": metadata.path,
+        "metadata_filename": metadata.name,
+    }
+
+
+def _tracks(audio: TrackConfig | None, video: TrackConfig | None) -> Json:
+    return _track("audio", audio) | _track("video", video)
+
+
+def _track(kind: Kind, track: TrackConfig | None) -> Json:
+    """Describe a track in the flat fields of 2023.2: video, video_codec_type, video_bit_rate, video_vp9_params."""
+    if track is None:
+        return {kind: False}
+    document: Json = {kind: True, f"{kind}_codec_type": track.codec_type}
+    if track.bit_rate_kbps is not None:
+        document[f"{kind}_bit_rate"] = track.bit_rate_kbps
+    if track.params:
+        document[f"{kind}_{CODECS[track.codec_type].params_key}"] = dict(track.params)
+    return document
+
+
+def _start(recording: RecordingState, wall_ns: int) -> Json:
+    return {
+        "start_time": wall_ns // NS_PER_S,
+        "start_time_offset": _offset(recording, wall_ns),
+        "start_timestamp": rfc3339(wall_ns),
+    }
+
+
+def _stop(recording: RecordingState, wall_ns: int) -> Json:
+    return {
+        "stop_time": wall_ns // NS_PER_S,
+        "stop_time_offset": _offset(recording, wall_ns),
+        "stop_timestamp": rfc3339(wall_ns),
+    }
+
+
+def _offset(recording: RecordingState, wall_ns: int) -> int:
+    return max(wall_ns // NS_PER_S - recording.created_at, 0)

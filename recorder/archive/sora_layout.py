@@ -1,0 +1,223 @@
+"""Makes a file of libavformat's Matroska muxer read as Sora's own.
+
+Hisui, Shiguredo's compositor, reads nothing else: DocType webm of version 4, TimestampScale, MuxingApp and WritingApp
+in this order and named "WebRTC SFU Sora", video as track 1, audio as track 2, TrackNumber first in an entry, Cues
+right after the last cluster. The clusters are taken as they are; the header in front of them is written anew, in
+place, filled up with Void. (RFC 9559 for the elements; the order is that of files that Sora wrote.)
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rokuga.recorder.archive.ebml import UNKNOWN_SIZE, LayoutError, element, read_element, unsigned, void
+
+APPLICATION = b"WebRTC SFU Sora"
+VIDEO_TRACK = 1
+AUDIO_TRACK = 2
+
+SEGMENT = 0x18538067
+SEEK_HEAD = 0x114D9B74
+SEEK = 0x4DBB
+SEEK_ID = 0x53AB
+SEEK_POSITION = 0x53AC
+INFO = 0x1549A966
+TRACKS = 0x1654AE6B
+CLUSTER = 0x1F43B675
+CLUSTER_TIMESTAMP = 0xE7
+CUES = 0x1C53BB6B
+
+EBML_HEADER_BYTES = 40
+SEGMENT_DATA_OFFSET = EBML_HEADER_BYTES + 12
+RESERVED_FOR_SEEKING = 178
+"""SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
+
+Read = Callable[[int, int], bytes]
+"""`read(offset, size)`: up to `size` bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEntry:
+    """A video track: Matroska's codec id, the picture's size, CodecPrivate or b""."""
+
+    codec_id: str
+    width: int
+    height: int
+    codec_private: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEntry:
+    """An Opus track: its channels and its OpusHead."""
+
+    channels: int
+    codec_private: bytes
+
+
+def header(
+    total_bytes: int,
+    segment_uid: bytes,
+    video: VideoEntry | None,
+    audio: AudioEntry | None,
+    file_bytes: int | None = None,
+    cues_offset: int | None = None,
+    duration_ms: int = 0,
+) -> bytes:
+    """Write everything before the first cluster into exactly `total_bytes`.
+
+    `file_bytes` is None while the file is being written: its Segment has no size yet. Raises LayoutError where the
+    room does not suffice.
+    """
+    info = _info(segment_uid, duration_ms)
+    tracks = element(
+        TRACKS,
+        (_video_entry(video) if video is not None else b"") + (_audio_entry(audio) if audio is not None else b""),
+    )
+    seeking = _seek_head(RESERVED_FOR_SEEKING, RESERVED_FOR_SEEKING + len(info), cues_offset)
+    room = total_bytes - SEGMENT_DATA_OFFSET - RESERVED_FOR_SEEKING - len(info) - len(tracks)
+    if room < 0 or room == 1:
+        raise LayoutError(f"the header lacks {-room} bytes of room")
+    size = UNKNOWN_SIZE if file_bytes is None else (1 << 56 | file_bytes - SEGMENT_DATA_OFFSET).to_bytes(8, "big")
+    segment = SEGMENT.to_bytes(4, "big") + size
+    return b"".join((_ebml_header(), segment, seeking, info, tracks, void(room)))
+
+
+def cues_offset(head: bytes) -> int | None:
+    """Find where the muxer put the Cues, from the SeekHead that it wrote; None where it wrote none."""
+    segment = _child(head, EBML_HEADER_BYTES, SEGMENT)
+    seek_head = read_element(head, segment)
+    if seek_head.id != SEEK_HEAD:
+        raise LayoutError("the Segment does not begin with a SeekHead")
+    offset = seek_head.data_offset
+    while offset < seek_head.end:
+        seek = read_element(head, offset)
+        data = head[seek.data_offset : seek.end]
+        identifier = read_element(data, 0)
+        if data[identifier.data_offset : identifier.end] == CUES.to_bytes(4, "big"):
+            position = read_element(data, identifier.end)
+            return segment + int.from_bytes(data[position.data_offset : position.end], "big")
+        offset = seek.end
+    return None
+
+
+def audio_cues(read: Read, first_cluster: int, end: int) -> bytes:
+    """Write Cues for a file whose only track is audio: a point for each cluster."""
+    points = [
+        element(
+            0xBB,
+            unsigned(0xB3, timestamp)
+            + element(0xB7, unsigned(0xF7, AUDIO_TRACK) + unsigned(0xF1, offset - SEGMENT_DATA_OFFSET)),
+        )
+        for offset, timestamp in clusters(read, first_cluster, end)
+    ]
+    return element(CUES, b"".join(points))
+
+
+def clusters(read: Read, first_cluster: int, end: int) -> Iterator[tuple[int, int]]:
+    """Give offset and timestamp (ms) of each cluster."""
+    offset = first_cluster
+    while offset < end:
+        head = read(offset, 32)
+        cluster = read_element(head, 0, base=offset)
+        if cluster.id != CLUSTER:
+            return
+        timestamp = read_element(head, cluster.data_offset - offset)
+        if timestamp.id != CLUSTER_TIMESTAMP:
+            raise LayoutError("a cluster does not begin with its timestamp")
+        yield offset, int.from_bytes(head[timestamp.data_offset : timestamp.end], "big")
+        offset = cluster.end
+
+
+def _child(data: bytes, offset: int, identifier: int) -> int:
+    found = read_element(data, offset)
+    if found.id != identifier:
+        raise LayoutError(f"element {found.id:X} where {identifier:X} belongs")
+    return found.data_offset
+
+
+def _ebml_header() -> bytes:
+    """The EBML header; its size field is as wide as it takes for the Segment to stay in its place."""
+    data = b"".join(
+        (
+            unsigned(0x4286, 1),
+            unsigned(0x42F7, 1),
+            unsigned(0x42F2, 4),
+            unsigned(0x42F3, 8),
+            element(0x4282, b"webm"),
+            unsigned(0x4287, 4),
+            unsigned(0x4285, 2),
+        )
+    )
+    return element(0x1A45DFA3, data, size_bytes=EBML_HEADER_BYTES - 4 - len(data))
+
+
+def _seek_head(info: int, tracks: int, cues: int | None) -> bytes:
+    """SeekHead and Void; positions count from the beginning of the Segment's data, `cues` from that of the file."""
+    targets = [(INFO, info), (TRACKS, tracks)]
+    if cues is not None:
+        targets.append((CUES, cues - SEGMENT_DATA_OFFSET))
+    seeks = b"".join(
+        element(SEEK, element(SEEK_ID, identifier.to_bytes(4, "big")) + unsigned(SEEK_POSITION, position, 8))
+        for identifier, position in targets
+    )
+    seek_head = element(SEEK_HEAD, seeks)
+    return seek_head + void(RESERVED_FOR_SEEKING - len(seek_head))
+
+
+def _info(segment_uid: bytes, duration_ms: int) -> bytes:
+    return element(
+        INFO,
+        b"".join(
+            (
+                unsigned(0x2AD7B1, 1_000_000),
+                element(0x4D80, APPLICATION),
+                element(0x5741, APPLICATION),
+                element(0x73A4, segment_uid),
+                element(0x4489, struct.pack("!d", float(duration_ms))),
+            )
+        ),
+    )
+
+
+def _video_entry(video: VideoEntry) -> bytes:
+    sizes = (
+        unsigned(0xB0, video.width)
+        + unsigned(0xBA, video.height)
+        + unsigned(0x54B0, video.width)
+        + unsigned(0x54BA, video.height)
+    )
+    return element(
+        0xAE,
+        b"".join(
+            (
+                unsigned(0xD7, VIDEO_TRACK),
+                unsigned(0x73C5, VIDEO_TRACK),
+                unsigned(0x9C, 0),
+                element(0x22B59C, b"und"),
+                element(0x86, video.codec_id.encode()),
+                unsigned(0x83, 1),
+                element(0xE0, sizes),
+                element(0x63A2, video.codec_private) if video.codec_private else b"",
+            )
+        ),
+    )
+
+
+def _audio_entry(audio: AudioEntry) -> bytes:
+    return element(
+        0xAE,
+        b"".join(
+            (
+                unsigned(0xD7, AUDIO_TRACK),
+                unsigned(0x73C5, AUDIO_TRACK),
+                unsigned(0x9C, 0),
+                element(0x22B59C, b"und"),
+                unsigned(0x88, 0),
+                element(0x86, b"A_OPUS"),
+                unsigned(0x56BB, 80_000_000),
+                unsigned(0x83, 2),
+                element(0xE1, unsigned(0x9F, audio.channels) + element(0xB5, struct.pack("!d", 48_000.0))),
+                element(0x63A2, audio.codec_private),
+            )
+        ),
+    )

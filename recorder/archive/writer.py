@@ -1,0 +1,111 @@
+"""The one thread that touches the disk, behind one bounded queue.
+
+Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes, over all archives and for
+each: a disk that stalls for some seconds costs memory, one that stalls for longer fails an archive, not the daemon.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import av
+
+from rokuga.recorder.archive.ebml import LayoutError
+from rokuga.recorder.archive.names import FileNames
+
+T = TypeVar("T")
+
+MAX_QUEUED_BYTES: Final = 512 * 1024 * 1024
+"""Media that waits for the disk, over all archives: 5 s of 400 publishers at 2 Mbit/s."""
+
+
+class ArchiveError(Exception):
+    """A file cannot be written. `errno` is None where the fault is not the disk's."""
+
+    def __init__(self, reason: str, errno: int | None, path: str) -> None:
+        super().__init__(f"{reason}: {path}")
+        self.reason = reason
+        self.errno = errno
+        self.path = path
+
+
+@contextlib.contextmanager
+def archive_errors(path: str) -> Iterator[None]:
+    """Turn what the disk and the muxer raise into ArchiveError."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise ArchiveError(os.strerror(error.errno) if error.errno else str(error), error.errno, path) from error
+    except LayoutError as error:
+        raise ArchiveError(str(error), None, path) from error
+
+
+class WriterThread:
+    """Runs work in its thread, first in, first out; ends when all of it is done."""
+
+    def __init__(self, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
+        self._max_queued_bytes = max_queued_bytes
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self.queued_bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so much more media may wait."""
+        return self.queued_bytes + size_bytes <= self._max_queued_bytes
+
+    def submit(self, work: Callable[[], T], size_bytes: int = 0) -> "asyncio.Future[T]":
+        """Queue work that carries so many bytes of media. The future is never cancelled half-way: shield it."""
+        self.queued_bytes += size_bytes
+        future = asyncio.wrap_future(self._thread.submit(work))
+        future.add_done_callback(lambda _: self._leave(size_bytes))
+        return future
+
+    def _leave(self, size_bytes: int) -> None:
+        self.queued_bytes -= size_bytes
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make a recording's folder. Raises ArchiveError."""
+    with archive_errors(path):
+        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, os.strerror(13), path)
+
+
+def publish_file(names: FileNames) -> None:
+    """Give a file that is whole and on the disk its final name, and make that last."""
+    Path(names.in_progress_path).rename(names.path)
+    sync_folder(str(Path(names.path).parent))
+
+
+def write_document(names: FileNames, data: bytes, mode: int) -> None:
+    """Write a document so that its name appears with all of its content or not at all."""
+    descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    publish_file(names)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,207 @@
+"""One publisher's pipeline, wired: peer > tracks > timeline > archiver.
+
+Units come in synchronously from the socket's read; nothing here awaits a packet.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.media import AccessUnit, ConnectionIdentity, Frame, Kind, TrackConfig
+from rokuga.recorder.timing.timeline import Timeline
+
+Role = Literal["sendonly", "sendrecv", "recvonly"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRequest:
+    """What a front asks for. Ids are the client's data: they name, they never become a path."""
+
+    channel_id: str
+    role: Role
+    client_id: str | None = None
+    bundle_id: str | None = None
+    audio: TrackConfig | None = None
+    video: TrackConfig | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether there will be anything to record."""
+        return self.role != "recvonly" and (self.audio is not None or self.video is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHooks:
+    """What a peer tells its connection, called synchronously from the read of the socket."""
+
+    on_unit: Callable[[Kind, AccessUnit], None]
+    on_sender_report: Callable[[Kind, int, int, int], None]
+    on_source_changed: Callable[[Kind], None]
+
+
+class Peer(Protocol):
+    """ICE, DTLS and SRTP of the other end. `recorder/webrtc/peer.py` is the real one."""
+
+    connected: asyncio.Event
+    """Set once, when DTLS is up."""
+
+    @property
+    def mids(self) -> Mapping[Kind, str]:
+        """The mid of each kind that is offered."""
+        ...
+
+    def offer(self) -> str:
+        """Give the SDP offer."""
+        ...
+
+    def accept(self, answer: str) -> Collection[Kind]:
+        """Take the SDP answer; give the kinds that the peer did not reject. Raises a ValueError of the room."""
+        ...
+
+    async def run(self) -> str:
+        """Handshake and live until the end; give the reason of the end."""
+        ...
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is due: give up on late packets, send RTCP, check consent."""
+        ...
+
+    def waiting(self, now_ns: int) -> Collection[Kind]:
+        """Give the kinds whose packets are held back for a missing one."""
+        ...
+
+    def request_keyframe(self) -> None:
+        """Ask the sender for a key frame."""
+        ...
+
+    def flush(self) -> None:
+        """Give out every unit that is whole, as at the end of the stream."""
+        ...
+
+    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
+        """Give the counters of each kind since the connection's start."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """End it; `run` returns the reason of the first close."""
+        ...
+
+
+@dataclass(slots=True)
+class Connection:
+    """One client of one channel. `audio` and `video` are what the client agreed to send."""
+
+    identity: ConnectionIdentity
+    role: Role
+    audio: TrackConfig | None
+    video: TrackConfig | None
+    created_wall_ns: int
+    offer_sdp: str = ""
+    archiver: Archiver | None = None
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    close_reason: str = ""
+    _peer: Peer = field(init=False)
+    _timeline: Timeline = field(init=False)
+
+    def attach(self, make_peer: Callable[[PeerHooks], Peer]) -> None:
+        """Give the connection its peer; the offer is ready afterwards."""
+        kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
+        rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
+        self._timeline = Timeline(rates)
+        self._peer = make_peer(PeerHooks(self._on_unit, self._timeline.sender_report, self._timeline.source_changed))
+        self.offer_sdp = self._peer.offer()
+
+    @property
+    def connected(self) -> asyncio.Event:
+        """Set once, when media can flow."""
+        return self._peer.connected
+
+    @property
+    def mids(self) -> Mapping[Kind, str]:
+        """The mid of each kind in the offer."""
+        return self._peer.mids
+
+    @property
+    def publishes(self) -> bool:
+        """Whether there is anything to record."""
+        return self.role != "recvonly" and (self.audio is not None or self.video is not None)
+
+    def accept(self, answer_sdp: str) -> None:
+        """Take the client's answer; a kind that it rejects is not recorded. Raises SdpError."""
+        accepted = self._peer.accept(answer_sdp)
+        self.audio = self.audio if "audio" in accepted else None
+        self.video = self.video if "video" in accepted else None
+
+    async def run(self) -> str:
+        """Live until the peer is gone; give the reason."""
+        self.close_reason = await self._peer.run()
+        return self.close_reason
+
+    async def wait_closed(self) -> str:
+        """Wait until the connection and its archive are closed; give the reason."""
+        await self.closed.wait()
+        return self.close_reason
+
+    async def close(self, reason: str) -> None:
+        """End the connection and wait for its archive to be whole and announced."""
+        self.stop(reason)
+        await self.closed.wait()
+
+    def stop(self, reason: str) -> None:
+        """End the connection; what follows from it follows."""
+        self._peer.close(reason)
+
+    def request_keyframe(self) -> None:
+        """Ask the client for a key frame."""
+        self._peer.request_keyframe()
+
+    def begin_archive(self, archiver: Archiver) -> None:
+        """Write what arrives from now on into `archiver`; its first picture is asked for at once."""
+        self.archiver = archiver
+        if self.video is not None:
+            self._peer.request_keyframe()
+
+    def end_archive(self) -> Archiver | None:
+        """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
+        self._peer.flush()
+        archiver, self.archiver = self.archiver, None
+        return archiver
+
+    def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
+        """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
+        before = self._peer.stats()
+
+        def since() -> Mapping[Kind, Mapping[str, Any]]:
+            return {
+                kind: {
+                    **{name: value - before.get(kind, {}).get(name, 0) for name, value in counters.items()},
+                    "sync_source": self._timeline.sync_source(kind),
+                }
+                for kind, counters in self._peer.stats().items()
+            }
+
+        return since
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is due now for the peer and for the file."""
+        self._peer.tick(now_ns)
+        if self.archiver is not None and self.archiver.tick(now_ns, self._peer.waiting(now_ns)):
+            self._peer.request_keyframe()
+
+    def _on_unit(self, kind: Kind, unit: AccessUnit) -> None:
+        time_ns = self._timeline.place(kind, unit.rtp_time, unit.arrival_ns)
+        if self.archiver is not None:
+            self.archiver.write(Frame(kind, unit, time_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveProgress:
+    """One connection's archive while it is being written."""
+
+    identity: ConnectionIdentity
+    audio: TrackConfig | None
+    video: TrackConfig | None
+    seconds: int

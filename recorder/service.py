@@ -1,0 +1,262 @@
+"""The recorder: recordings by channel, connections, and the async context that owns them.
+
+Everything that changes what a channel records (start, stop, expiry, a client that comes or goes) happens under that
+channel's lock, one after the other. Closing files does not: it takes as long as it takes, beside the lock.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from rokuga.recorder.archive.names import recording_folder
+from rokuga.recorder.archive.writer import WriterThread, make_folder
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
+from rokuga.recorder.identifiers import new_id
+from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.recording import Recording
+from rokuga.recorder.states import RecordingParameters, RecordingState, RecordingStatus
+from rokuga.recorder.store import RecordingStore
+
+log = structlog.get_logger()
+
+TICK_S = 0.02
+"""Retransmissions are asked for, and late packets given up, at this step."""
+
+
+class RecordingAlreadyStarted(Exception):
+    """The channel is being recorded."""
+
+
+class RecordingNotStarted(Exception):
+    """The channel is not being recorded."""
+
+
+class ConnectionRefused(Exception):
+    """The connection cannot be had; `reason` says why, for the client to read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Channel:
+    """What is going on in one channel. It exists while somebody is in it, records it or is about to."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    connections: dict[str, Connection] = field(default_factory=dict)
+    session_id: str = ""
+    recording: Recording | None = None
+    users: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost by forgetting the channel."""
+        return not (self.users or self.connections or self.recording)
+
+
+class Recorder:
+    """The service that fronts talk to. `make_peer` makes the other end of a new connection."""
+
+    def __init__(
+        self,
+        config: RecorderConfig,
+        store: RecordingStore,
+        make_peer: Callable[[ConnectionRequest, PeerHooks], Peer],
+        clock: Clock,
+        committed: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._make_peer = make_peer
+        self._clock = clock
+        self._committed = committed
+        self._writer = WriterThread()
+        self._channels: dict[str, Channel] = {}
+        self._stack = AsyncExitStack()
+        self._tasks = asyncio.TaskGroup()
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._writer)
+        await self._stack.enter_async_context(self._tasks)
+        self._ticking = self._tasks.create_task(self._tick())
+        await self._restore()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close every connection and its files; recordings stay active for the next start."""
+        self._stopping = True
+        for connection in self.connections():
+            connection.stop("SHUTDOWN")
+        await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
+        self._ticking.cancel()
+        await self._stack.aclose()
+
+    async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
+        """Record every publisher of the channel, those present and those to come.
+
+        Raises RecordingAlreadyStarted, ArchiveError where the folder cannot be made, StoreError.
+        """
+        async with self._channel(parameters.channel_id) as channel:
+            if channel.recording is not None:
+                raise RecordingAlreadyStarted
+            state = RecordingState(new_id(), parameters, self._clock.wall_ns())
+            folder = recording_folder(str(self._config.archive_dir), state.recording_id)
+            await self._writer.submit(lambda: make_folder(folder, self._config.archive_folder_mode))
+            recording = self._recording(state)
+            if not await self._store.start_recording(state, [recording.started_event()]):
+                raise RecordingAlreadyStarted
+            self._committed()
+            channel.recording = recording
+            publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
+            await asyncio.gather(*(recording.begin_archive(connection) for connection in publishers))
+            return state
+
+    async def stop_recording(self, channel_id: str) -> RecordingState:
+        """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
+        async with self._channel(channel_id) as channel:
+            if channel.recording is None or not await channel.recording.stop():
+                raise RecordingNotStarted
+            recording, channel.recording = channel.recording, None
+            now_ns = self._clock.monotonic_ns()
+            for connection in channel.connections.values():
+                self._spawn(recording.end_archive(connection, now_ns))
+            self._spawn(recording.finish())
+            return recording.state
+
+    def recording(self, channel_id: str) -> RecordingState:
+        """Give the channel's recording. Raises RecordingNotStarted."""
+        channel = self._channels.get(channel_id)
+        if channel is None or channel.recording is None:
+            raise RecordingNotStarted
+        return channel.recording.state
+
+    def recordings(self) -> list[RecordingState]:
+        """Give all active recordings."""
+        return [channel.recording.state for channel in self._channels.values() if channel.recording]
+
+    def archives(self) -> list[ArchiveProgress]:
+        """Give the archives that are being written."""
+        now_ns = self._clock.monotonic_ns()
+        return [
+            ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns))
+            for c in self.connections()
+            if c.archiver is not None
+        ]
+
+    def connections(self, channel_id: str | None = None) -> list[Connection]:
+        """Give the connections of one channel, or all."""
+        channels = self._channels.values() if channel_id is None else [self._channels.get(channel_id, Channel())]
+        return [connection for channel in channels for connection in channel.connections.values()]
+
+    async def connect(self, request: ConnectionRequest) -> Connection:
+        """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
+        if self._stopping:
+            raise ConnectionRefused("SHUTDOWN")
+        async with self._channel(request.channel_id) as channel:
+            if not channel.connections:
+                channel.session_id = new_id()
+            connection_id = new_id()
+            identity = ConnectionIdentity(
+                channel_id=request.channel_id,
+                session_id=channel.session_id,
+                client_id=request.client_id or connection_id,
+                bundle_id=request.bundle_id or request.client_id or connection_id,
+                connection_id=connection_id,
+            )
+            connection = Connection(identity, request.role, request.audio, request.video, self._clock.wall_ns())
+            connection.attach(lambda hooks: self._make_peer(request, hooks))
+            channel.connections[connection_id] = connection
+            self._spawn(self._live(connection))
+            return connection
+
+    async def _live(self, connection: Connection) -> None:
+        """Follow a connection from its offer to the end of its files."""
+        channel_id = connection.identity.channel_id
+        running = asyncio.create_task(connection.run())
+        arriving = asyncio.create_task(connection.connected.wait())
+        try:
+            await asyncio.wait([running, arriving], return_when=asyncio.FIRST_COMPLETED)
+            if connection.connected.is_set():
+                async with self._channel(channel_id) as channel:
+                    if channel.recording is not None and connection.publishes and not running.done():
+                        await channel.recording.begin_archive(connection)
+            await running
+        finally:
+            arriving.cancel()
+            async with self._channel(channel_id) as channel:
+                del channel.connections[connection.identity.connection_id]
+                recording = channel.recording
+                now_ns = self._clock.monotonic_ns()
+                closing = recording.end_archive(connection, now_ns) if recording is not None else None
+            if closing is not None:
+                await closing
+            connection.closed.set()
+
+    @asynccontextmanager
+    async def _channel(self, channel_id: str) -> AsyncIterator[Channel]:
+        """Hold the channel's lock; forget the channel afterwards if nothing goes on in it."""
+        channel = self._channels.setdefault(channel_id, Channel())
+        channel.users += 1
+        try:
+            async with channel.lock:
+                yield channel
+        finally:
+            channel.users -= 1
+            if channel.is_idle:
+                self._channels.pop(channel_id, None)
+
+    def _recording(self, state: RecordingState) -> Recording:
+        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Our own fault ends this piece of work, not the daemon."""
+        try:
+            await work
+        except Exception:
+            log.exception("unexpected fault")
+
+    async def _tick(self) -> None:
+        while True:
+            now_ns = self._clock.monotonic_ns()
+            for connection in self.connections():
+                self._tick_connection(connection, now_ns)
+            for channel in list(self._channels.values()):
+                recording = channel.recording
+                if recording is not None and recording.is_expired(now_ns):
+                    recording.expires_ns = None
+                    self._spawn(self._expire(recording.state.parameters.channel_id))
+            await asyncio.sleep(TICK_S)
+
+    def _tick_connection(self, connection: Connection, now_ns: int) -> None:
+        try:
+            connection.tick(now_ns)
+        except Exception:
+            log.exception("unexpected fault", connection_id=connection.identity.connection_id)
+            connection.stop("INTERNAL-ERROR")
+
+    async def _expire(self, channel_id: str) -> None:
+        with suppress(RecordingNotStarted):
+            await self.stop_recording(channel_id)
+
+    async def _restore(self) -> None:
+        """Take up what the last process left: active recordings go on, ended ones get their report."""
+        for state in await self._store.unfinished_recordings():
+            recording = self._recording(state)
+            if state.status is RecordingStatus.ACTIVE:
+                self._channels[state.parameters.channel_id] = Channel(recording=recording)
+            else:
+                self._spawn(recording.finish())

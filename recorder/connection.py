@@ -69,7 +69,7 @@ class Peer(Protocol):
         """Do what is due: give up on late packets, send RTCP, check consent."""
         ...
 
-    def waiting(self, now_ns: int) -> Collection[Kind]:
+    def waiting(self) -> Collection[Kind]:
         """Give the kinds whose packets are held back for a missing one."""
         ...
 
@@ -188,7 +188,7 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        if self.archiver is not None and self.archiver.tick(now_ns, self._peer.waiting(now_ns)):
+        if self.archiver is not None and self.archiver.tick(now_ns, self._peer.waiting()):
             self._peer.request_keyframe()
 
     def _on_unit(self, kind: Kind, unit: AccessUnit) -> None:

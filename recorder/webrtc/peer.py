@@ -1,0 +1,202 @@
+"""One peer: ICE, DTLS and SRTP of the other end, from the offer to the end of its life.
+
+A datagram of media goes synchronously from the port through `_on_srtp` into the receiver; tasks exist for the
+handshake alone.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+import structlog
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.media import AccessUnit, Kind
+from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
+from rokuga.recorder.webrtc.ice_lite import IceLite
+from rokuga.recorder.webrtc.receiver import Receiver
+from rokuga.recorder.webrtc.sdp import Answer, LocalTransport, MediaOffer, read_answer, write_offer
+from rokuga.recorder.webrtc.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.udp_port import UdpPort
+
+log = structlog.get_logger()
+
+MAX_EARLY_DATAGRAMS: Final = 256
+"""Media that overtakes the end of the handshake is kept: a peer may send with its last flight."""
+
+CLOSED_BY_PEER: Final = "CLOSED-BY-PEER"
+HANDSHAKE_FAILED: Final = "DTLS-HANDSHAKE-FAILED"
+INTERNAL_ERROR: Final = "INTERNAL-ERROR"
+MEDIA_TIMEOUT: Final = "MEDIA-TIMEOUT"
+
+
+class Peer:
+    """The other end. `connected` is set when DTLS is up; `run` returns why it ended.
+
+    The hooks are called synchronously from the read of the socket or from `tick`; see `Receiver`.
+    """
+
+    def __init__(
+        self,
+        port: UdpPort,
+        certificate: Certificate,
+        offer: MediaOffer,
+        *,
+        on_unit: Callable[[Kind, AccessUnit], None],
+        on_sender_report: Callable[[Kind, int, int, int], None],
+        on_source_changed: Callable[[Kind], None],
+        clock: Clock,
+        config: RecorderConfig,
+    ) -> None:
+        self.connected = asyncio.Event()
+        self._port = port
+        self._offer = offer
+        self._clock = clock
+        self._config = config
+        self._on_unit, self._on_sender_report, self._on_source_changed = on_unit, on_sender_report, on_source_changed
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answer: Answer | None = None
+        self._receiver: Receiver | None = None
+        self._srtp: SrtpReceiver | None = None
+        self._early: list[bytes] = []
+        self._accepted_ns = 0
+        self._heard_ns = 0
+        self._runs = False
+        ufrag, password = secrets.token_hex(4), secrets.token_hex(16)
+        transport = LocalTransport(ufrag, password, certificate.fingerprint, port.candidates)
+        self._offer_sdp = write_offer(offer, transport, session_id=secrets.randbits(62))
+        self._ice = IceLite(ufrag, password)
+        self._flow = port.open(self._ice, self._on_dtls, self._on_srtp, self._on_fault)
+        self._pipe = DatagramPipe(self._flow.send)
+        self._dtls = DtlsTransport(self._pipe, certificate)
+
+    @property
+    def mids(self) -> Mapping[Kind, str]:
+        """The mid of each kind that is offered."""
+        return self._offer.mids
+
+    def offer(self) -> str:
+        """Give the SDP offer."""
+        return self._offer_sdp
+
+    def accept(self, answer: str) -> Collection[Kind]:
+        """Take the SDP answer, before `run`; give the kinds that the peer did not reject. Raises SdpError."""
+        self._answer = read_answer(answer, self._offer)
+        self._ice.remote_ufrag = self._answer.ice_ufrag.encode()
+        self._accepted_ns = self._heard_ns = self._clock.monotonic_ns()
+        self._receiver = Receiver(
+            self._answer.media,
+            own_ssrc=secrets.randbits(32),
+            remb_bps=self._offer.video_target_kbps * 1000,
+            on_unit=self._on_unit,
+            on_sender_report=self._on_sender_report,
+            on_source_changed=self._on_source_changed,
+            write_damaged=self._config.recording_write_damaged,
+        )
+        return self._answer.media.keys()
+
+    async def run(self) -> str:
+        """Handshake and live until the end; give the reason of the end. To be called once, after `accept`."""
+        if self._answer is None:
+            raise RuntimeError("a peer runs after its answer was accepted")
+        self._runs = True
+        handshake = asyncio.create_task(self._handshake(self._answer), name="dtls handshake")
+        try:
+            return await self._ended
+        finally:
+            handshake.cancel()
+            await asyncio.gather(handshake, return_exceptions=True)
+            await self._dtls.stop()
+            self._flow.close()
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is due: give up on late packets, send RTCP, end a peer that is silent."""
+        if self._receiver is None or self._ended.done():
+            return
+        timeout_ns = self._config.media_timeout_ns
+        if now_ns - max(self._heard_ns, self._ice.last_check_ns) > timeout_ns:
+            self.close(MEDIA_TIMEOUT)
+        elif self._srtp is None:
+            if now_ns - self._accepted_ns > timeout_ns:
+                self.close(HANDSHAKE_FAILED)
+        else:
+            try:
+                feedback = self._receiver.tick(now_ns)
+                if feedback:
+                    self._flow.send(self._dtls.sending.protect_rtcp(feedback))
+            except Exception as error:  # our fault ends this peer, not the tick of all others
+                self._on_fault(error)
+
+    def waiting(self) -> Collection[Kind]:
+        """Give the kinds whose packets are held back for a missing one."""
+        return self._receiver.waiting() if self._receiver is not None else ()
+
+    def request_keyframe(self) -> None:
+        """Ask the sender for a key frame with the next tick."""
+        if self._receiver is not None:
+            self._receiver.request_keyframe(self._clock.monotonic_ns())
+
+    def flush(self) -> None:
+        """Give out every unit that is whole, as at the end of the stream."""
+        if self._receiver is not None:
+            self._receiver.flush(self._clock.monotonic_ns())
+
+    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
+        """Give the counters of each kind since the connection's start."""
+        return self._receiver.stats() if self._receiver is not None else {}
+
+    def close(self, reason: str) -> None:
+        """End it; `run` returns the reason of the first close. Safe to repeat, and without `run`."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+        if not self._runs:
+            self._flow.close()
+
+    async def _handshake(self, answer: Answer) -> None:
+        try:
+            await self._connect(answer)
+        except Exception as error:  # our fault, or aiortc's: it ends this peer
+            self._on_fault(error)
+
+    async def _connect(self, answer: Answer) -> None:
+        await self._flow.reachable.wait()
+        if not await self._dtls.handshake(answer.fingerprints, is_client=answer.setup == "passive"):
+            self.close(HANDSHAKE_FAILED)
+            return
+        self._dtls.on("statechange", self._on_dtls_state)
+        self._srtp = SrtpReceiver(self._dtls.receiving)
+        self.connected.set()
+        early, self._early = self._early, []
+        for datagram in early:
+            self._port.buffer.data[: len(datagram)] = datagram
+            self._on_srtp(len(datagram), self._clock.monotonic_ns())
+
+    def _on_dtls(self, data: bytes) -> None:
+        self._pipe.put(data)
+
+    def _on_dtls_state(self) -> None:
+        if self._dtls.state == "closed":
+            self.close(CLOSED_BY_PEER)
+
+    def _on_srtp(self, size: int, now_ns: int) -> None:
+        srtp, buffer = self._srtp, self._port.buffer
+        if srtp is None or self._receiver is None:
+            if len(self._early) < MAX_EARLY_DATAGRAMS and not self._ended.done():
+                self._early.append(bytes(buffer.view[:size]))
+            return
+        if 192 <= buffer.data[1] <= 223:  # RTCP (RFC 5761 section 4)
+            plain = srtp.unprotect_rtcp(buffer, size)
+            if plain:
+                self._heard_ns = now_ns
+                self._receiver.rtcp(bytes(buffer.view[:plain]), now_ns)
+            return
+        plain = srtp.unprotect(buffer, size)
+        if plain:
+            self._heard_ns = now_ns
+            self._receiver.rtp(bytes(buffer.view[:plain]), now_ns)
+
+    def _on_fault(self, error: Exception) -> None:
+        log.error("a peer ends by a fault of ours", exc_info=error)
+        self.close(INTERNAL_ERROR)

@@ -135,3 +135,27 @@ def test_a_fragment_cannot_be_left_open_or_taken_up_from_nowhere() -> None:
     with pytest.raises(PayloadError, match="fragment"):
         depacketizer.push(packet(b"\x7c\x81\x9a", 6000, marker=True))
     assert depacketizer.dropped_units == 1
+
+
+def test_what_is_first_of_all_may_be_from_the_middle_of_a_unit() -> None:
+    assert fed(h264.depacketizer(), [packet(b"\x68\xce\x38\x80"), packet(b"\x41\x9a", marker=True)]) == []
+
+
+def test_the_end_of_a_lost_unit_shows_where_the_next_one_begins() -> None:
+    """Two packets are lost within a unit; its last one came, so the next unit's first one is known."""
+    idle, pps = b"\x41\x9a", b"\x68\xce\x38\x80"
+    lossy = [packet(idle, 0), None, None, packet(idle, 0, marker=True)]
+    out = fed(h264.depacketizer(), [*lossy, packet(pps, 3000), packet(idle, 3000, marker=True)])
+    assert [unit.rtp_time for unit in out] == [3000]
+    without_marker = [packet(idle, 0), None, None, packet(idle, 0)]
+    out = fed(h264.depacketizer(), [*without_marker, packet(pps, 3000), packet(idle, 3000, marker=True)])
+    assert [unit.rtp_time for unit in out] == [3000]
+
+
+def test_a_unit_ends_by_its_marker_although_that_packet_is_bad() -> None:
+    """So a packet that is lost then is of the next unit."""
+    idle, pps = b"\x41\x9a", b"\x68\xce\x38\x80"
+    before = packet(idle, 0, marker=True)
+    packets = [before, packet(idle, 3000), packet(b"\x00", 3000, marker=True), None, packet(pps, 6000)]
+    out = fed(h264.depacketizer(), [*packets, packet(idle, 6000, marker=True)])
+    assert [unit.rtp_time for unit in out] == [0]

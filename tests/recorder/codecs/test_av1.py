@@ -274,3 +274,31 @@ def test_a_longer_form_of_a_length_is_kept_as_it_came() -> None:
     obu = b"\x32\x82\x80\x00\x30z"
     assert read_obu(obu).stored == obu
     assert read_obu(obu).payload == b"\x30z"
+
+
+def test_a_packet_may_end_one_obu_and_begin_the_next() -> None:
+    depacketizer = av1.depacketizer()
+    depacketizer.push(packet(b"\x50" + FRAME + b"\x30a"))
+    depacketizer.push(packet(b"\xe0\x01b" + FRAME + b"\x30"))
+    unit = depacketizer.push(packet(b"\x90c", marker=True))
+    assert unit is not None
+    assert unit.data == b"\x32\x03\x30ab" + b"\x32\x02\x30c"
+
+
+@pytest.mark.parametrize(
+    ("obu", "begins"),
+    [
+        (FRAME + b"\x30a", True),
+        (b"\x18\x30a", True),  # a frame header
+        (b"\x20\x30a", False),  # a tile group
+        (b"\x28\x30a", False),  # metadata, which another OBU may have gone before
+        (b"\x34\x00\x30a", True),  # a frame of spatial layer 0
+        (b"\x34\x08\x30a", False),  # and of layer 1
+    ],
+)
+def test_after_a_loss_only_what_stands_first_begins_a_unit(obu: bytes, begins: bool) -> None:
+    out = fed(
+        av1.depacketizer(),
+        [packet(b"\x10" + FRAME + b"\x30", marker=True), None, packet(b"\x10" + obu, 3000, marker=True)],
+    )
+    assert len(out) == 1 + begins

@@ -2,12 +2,13 @@
 
 import base64
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.codecs import vp9
@@ -15,6 +16,7 @@ from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.vp9_frame import Sizes, hidden, is_keyframe, read_frame_header, superframe
 from rokuga.recorder.media import AccessUnit
 from tests.recorder.codecs import clips, packetize
+from tests.recorder.codecs.bitwriter import BitWriter
 from tests.recorder.codecs.feed import fed
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -126,7 +128,7 @@ def test_a_hidden_frame_reads_as_before_but_for_show_frame() -> None:
             sizes = [size if header.refresh >> i & 1 else old for i, old in enumerate(sizes)]
 
 
-@pytest.mark.parametrize(("width", "height"), [(320, 180), (1920, 1080), (4096, 16)])
+@pytest.mark.parametrize(("width", "height"), [(320, 180), (1920, 1080), (8192, 16)])
 def test_headers_of_an_encoder_are_read_to_their_very_end(width: int, height: int) -> None:
     """The compressed header begins right there: its length is what the last 16 bits say, and a marker bit is 0."""
     sizes: Sizes = [(0, 0)] * 8
@@ -141,6 +143,119 @@ def test_headers_of_an_encoder_are_read_to_their_very_end(width: int, height: in
         assert unit[end] < 0x80
         size = (header.width, header.height)
         sizes = [size if header.refresh >> i & 1 else old for i, old in enumerate(sizes)]
+
+
+@st.composite
+def inter_headers(draw: st.DrawFn) -> tuple[bytes, int, int, int]:
+    """A shown inter frame's header by section 6.2, its length in bits, and its size. References are 640x360."""
+    flag = st.integers(0, 1)
+
+    def optional(writer: BitWriter, width: int) -> None:
+        present = draw(flag)
+        writer.put(present).put(draw(st.integers(0, (1 << width) - 1)) if present else 0, present * width)
+
+    resilient = draw(flag)
+    writer = BitWriter().put(2, 2).put(draw(st.integers(0, 2)), 2).put(0).put(1).put(1).put(resilient)
+    writer.put(0, 2 * (1 - resilient)).put(draw(st.integers(0, 255)), 8)
+    for _ in range(3):
+        writer.put(draw(st.integers(0, 15)), 4)
+    found = draw(st.integers(0, 3))
+    width, height = (640, 360) if found < 3 else (draw(st.integers(1, 65536)), draw(st.integers(1, 65536)))
+    for i in range(3):
+        if i <= found:
+            writer.put(i == found)
+    if found == 3:
+        writer.put(width - 1, 16).put(height - 1, 16)
+    optional(writer, 32)  # render size
+    writer.put(draw(flag))
+    switchable = draw(flag)
+    writer.put(switchable).put(0, 2 * (1 - switchable)).put(0, 2 * (1 - resilient)).put(0, 2)
+    writer.put(0, 9)  # loop filter
+    if draw(flag):
+        writer.put(1)
+        update = draw(flag)
+        writer.put(update)
+        for _ in range(6 * update):
+            optional(writer, 7)
+    else:
+        writer.put(0)
+    writer.put(0, 8)  # quantizer
+    for _ in range(3):
+        optional(writer, 5)
+    if draw(flag):
+        put_segmentation(draw, writer, optional)
+    else:
+        writer.put(0)
+    superblocks = -(-width // 64)
+    least = next(n for n in range(8) if 64 << n >= superblocks)
+    most = max([n for n in range(12) if superblocks >> n >= 4], default=0)
+    columns = draw(st.integers(least, max(least, most)))
+    writer.put((1 << columns - least) - 1, columns - least)
+    if columns < most:
+        writer.put(0)
+    rows = draw(flag)
+    writer.put(rows).put(0, rows).put(77, 16)
+    return writer.done(stop_bit=False), len(writer.bits), width, height
+
+
+def put_segmentation(draw: st.DrawFn, writer: BitWriter, optional: Callable[[BitWriter, int], None]) -> None:
+    flag = st.integers(0, 1)
+    update_map = draw(flag)
+    writer.put(1).put(update_map)
+    if update_map:
+        for _ in range(7):
+            optional(writer, 8)
+        temporal = draw(flag)
+        writer.put(temporal)
+        for _ in range(3 * temporal):
+            optional(writer, 8)
+    update_data = draw(flag)
+    writer.put(update_data)
+    if update_data:
+        writer.put(0)
+        for _ in range(8):
+            for width in (9, 7, 2, 0):
+                optional(writer, width)
+
+
+@given(case=inter_headers())
+def test_every_form_of_inter_header_is_read_to_its_end_and_hidden_with_one_bit_more(
+    case: tuple[bytes, int, int, int],
+) -> None:
+    data, length, width, height = case
+    sizes = [(640, 360)] * 8
+    header = read_frame_header(data + b"\x5arest", sizes)
+    assert (header.end, header.width, header.height, header.is_shown) == (length, width, height, True)
+    twin = hidden(data + b"\x5arest", header)
+    bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"[:length]
+    expected = bits[:6] + "0" + bits[7] + "0" + bits[8:]
+    found = f"{int.from_bytes(twin[:-5], 'big'):0{8 * (len(twin) - 5)}b}"
+    assert found == expected + "0" * (-len(expected) % 8)
+    assert twin.endswith(b"\x5arest")
+
+
+@given(lost=st.sets(st.integers(1, 60), max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_any_lost_packets_cost_exactly_the_pictures_that_they_are_of(lost: set[int]) -> None:
+    """Layers too: a picture whose lowest layer is lost does not come out with the rest of it."""
+    pictures = pictures_of("vp9_l3t3_key.txt")
+    whole = recorded(pictures)
+    payloads = [
+        packetize.vp9_layers([frame for _, frame in layers], is_key=i == 0) for i, layers in enumerate(pictures)
+    ]
+    units = packetize.packets(payloads)
+    key = len(units[0])
+    packets = [packet for unit in units for packet in unit]
+    gone = {key - 1 + number for number in lost}
+    out = fed(vp9.depacketizer(), [None if packet.sequence in gone else packet for packet in packets])
+    expected = [u.data for u, unit in zip(whole, units, strict=True) if not gone & {p.sequence for p in unit}]
+    assert [unit.data for unit in out] == expected
+
+
+def test_a_lower_layer_that_only_repeats_an_old_picture_is_left_out() -> None:
+    """show_existing_frame: it would be shown, and nothing depends on it."""
+    inter = clips.encoded("VP9")[1]
+    assert recorded([[(0, b"\x88"), (1, inter)]])[0].data == inter
 
 
 @given(lengths=st.lists(st.integers(1, 70_000), min_size=2, max_size=8))

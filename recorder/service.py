@@ -18,6 +18,7 @@ from rokuga.recorder.archive.writer import WriterThread, make_folder
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
+from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import ConnectionIdentity
 from rokuga.recorder.recording import Recording
@@ -28,22 +29,6 @@ log = structlog.get_logger()
 
 TICK_S = 0.02
 """Retransmissions are asked for, and late packets given up, at this step."""
-
-
-class RecordingAlreadyStarted(Exception):
-    """The channel is being recorded."""
-
-
-class RecordingNotStarted(Exception):
-    """The channel is not being recorded."""
-
-
-class ConnectionRefused(Exception):
-    """The connection cannot be had; `reason` says why, for the client to read."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(slots=True)

@@ -1,0 +1,214 @@
+"""Every key of the configuration file, one row each. Sora's own keys keep Sora's names and defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rokuga.api.config_values import (
+    Parser,
+    duration_ns,
+    file_mode,
+    flag,
+    header_text,
+    http_url,
+    media_addresses,
+    not_flag,
+    one_of,
+    path,
+    seconds,
+    size_bytes,
+    text,
+    unsupported,
+    whole_number,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One row. `default` is as one would write it, None for unset.
+
+    `fields` are those of DaemonConfig that it sets, with a dot for those of its parts; none where config.py decides.
+    """
+
+    name: str
+    parse: Parser
+    default: str | None
+    fields: tuple[str, ...]
+    doc: str
+    is_secret: bool = False
+
+
+_PORT = whole_number(0, 65535)
+
+KEYS: Final[Mapping[str, Key]] = {
+    key.name: key
+    for key in (
+        # Files
+        Key("archive_dir", path, "archive", ("recorder.archive_dir",), "Folder of the recordings."),
+        Key("archive_file_mode", file_mode, "0640", ("recorder.archive_file_mode",), "Permissions of files."),
+        Key("archive_folder_mode", file_mode, "0750", ("recorder.archive_folder_mode",), "Permissions of folders."),
+        Key(
+            "archive_min_free_bytes",
+            size_bytes,
+            "0",
+            ("recorder.archive_min_free_bytes",),
+            "Less free disk than this (bytes, or with a unit as in 1 GB) ends archives cleanly and refuses new ones.",
+        ),
+        Key("data_dir", path, "data", ("data_dir",), "Folder of the daemon's own state and of its logs."),
+        # Recordings
+        Key(
+            "recording_max_expire_time",
+            seconds,
+            "86400",
+            ("recording_max_expire_time",),
+            "Longest expire_time that StartRecording takes: seconds, or with a unit.",
+        ),
+        Key(
+            "recording_max_split_duration",
+            seconds,
+            "86400",
+            ("recording_max_split_duration",),
+            "Longest split_duration that StartRecording takes: seconds, or with a unit.",
+        ),
+        Key(
+            "recording_dual_output",
+            flag,
+            "true",
+            ("recorder.recording_dual_output",),
+            "Whether split_duration without split_only writes the whole file beside the parts.",
+        ),
+        Key(
+            "recording_write_damaged",
+            flag,
+            "false",
+            ("recorder.recording_write_damaged",),
+            "Whether pictures that refer to lost ones are written; they show errors until the next key frame.",
+        ),
+        # Names
+        Key(
+            "label", text, "WebRTC SFU Sora", ("recorder.label", "webhooks.label"), "The label in events and reports."
+        ),
+        Key(
+            "node_name",
+            text,
+            "rokuga@127.0.0.1",
+            ("recorder.node_name", "webhooks.node_name"),
+            "This node's name in events and reports.",
+        ),
+        # API
+        Key("api_port", _PORT, "3000", ("api_port",), "TCP port of the API; 0 takes any free one."),
+        Key(
+            "api_loopback_address_only",
+            flag,
+            "true",
+            (),
+            "Whether the API can only be called from this machine. It has no authentication of its own.",
+        ),
+        Key("api_cors_origin", header_text, None, ("api_cors_origin",), "Origin of pages that may call the API."),
+        # Signalling and media
+        Key("signaling_host", text, "0.0.0.0", ("signaling_host",), "Address on which signalling listens."),
+        Key("signaling_port", _PORT, "5000", ("signaling_port",), "TCP port of signalling; 0 takes any free one."),
+        Key("media_port", _PORT, "5004", ("recorder.media_port",), "UDP port of all media; 0 takes any free one."),
+        Key(
+            "media_address",
+            media_addresses,
+            "",
+            ("recorder.media_addresses",),
+            "Where clients find the media port: addresses, names or HOST:PORT of a mapped one. Unset: all we have.",
+        ),
+        Key(
+            "media_timeout",
+            duration_ns,
+            "15 s",
+            ("recorder.media_timeout_ns",),
+            "A client that has been silent for so long is gone.",
+        ),
+        Key(
+            "video_bit_rate",
+            whole_number(1, 1_000_000),
+            "2500",
+            ("recorder.video_bit_rate_kbps",),
+            "Bit rate of video for clients that ask for none, kbit/s.",
+        ),
+        # Webhooks
+        Key("event_webhook_url", http_url, None, ("webhooks.url",), "Where events are posted. Unset: only logged."),
+        Key(
+            "webhook_response_timeout",
+            duration_ns,
+            "5 s",
+            ("webhooks.response_timeout_ns",),
+            "How long an answer to a webhook may take.",
+        ),
+        Key("webhook_max_age", duration_ns, "24 h", ("webhooks.max_age_ns",), "How long an event is tried again."),
+        Key(
+            "webhook_max_attempts",
+            whole_number(1, 1_000_000),
+            None,
+            ("webhooks.max_attempts",),
+            "How often an event is tried. Unset: until webhook_max_age; 1 is Sora's own way.",
+        ),
+        Key(
+            "webhook_max_in_flight",
+            whole_number(1, 10_000),
+            "64",
+            ("webhooks.max_in_flight",),
+            "How many events are being posted at a time, over all channels.",
+        ),
+        Key("webhook_basic_authn", flag, "false", (), "Whether webhooks carry HTTP basic authentication."),
+        Key("webhook_basic_authn_user_id", text, None, ("webhooks.basic_user",), "Its user."),
+        Key(
+            "webhook_basic_authn_password", text, None, ("webhooks.basic_password",), "Its password.", is_secret=True
+        ),
+        Key("webhook_tls_verify_cacert_path", path, None, ("webhooks.ca_file",), "Certificates to trust instead."),
+        Key("webhook_tls_fullchain_path", path, None, ("webhooks.client_cert",), "Certificate that we show."),
+        Key("webhook_tls_privkey_path", path, None, ("webhooks.client_key",), "Its private key."),
+        Key(
+            "webhook_secret",
+            text,
+            None,
+            ("webhooks.secret",),
+            "Signs webhooks as Standard Webhooks says (whsec_...).",
+            is_secret=True,
+        ),
+        Key(
+            "webhook_deny_private_addresses",
+            flag,
+            "false",
+            ("webhooks.deny_private",),
+            "Whether webhooks to private addresses are refused.",
+        ),
+        Key(
+            "skip_redact_sensitive_data",
+            not_flag,
+            "false",
+            ("webhooks.redact",),
+            "Whether event_webhook.jsonl shows event_metadata.",
+        ),
+        Key(
+            "auth_webhook_url",
+            unsupported("nobody would be asked, and everybody let in"),
+            None,
+            (),
+            "Not supported; stops the start.",
+        ),
+        # Log
+        Key("log_format", one_of("console", "json"), "console", ("log_format",), "Form of the daemon's log lines."),
+    )
+}
+
+UNUSED_SORA_KEYS: Final = frozenset(
+    {
+        "connection_updated_webhook_interval",
+        "event_webhook_worker_number",
+        "ignore_connection_updated_webhook",
+        "legacy_recording",
+        "license_file",
+        "redact_api_sensitive_data",
+        "redact_archive_metadata_sensitive_data",
+        "session_webhook_url",
+        "signaling_bundle_id",
+        "stats_webhook_url",
+        "webhook_insecure",
+    }
+)
+"""Keys of Sora that change nothing here: a warning, so that an existing sora.conf can be used as it is."""

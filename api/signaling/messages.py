@@ -1,0 +1,272 @@
+"""The messages of Sora's signalling: a client's read liberally, ours written with all that any SDK needs.
+
+One JSON object a WebSocket frame, `type` tells which (https://sora-doc.shiguredo.jp/SIGNALING). A client may give null
+for what is optional, and keys that nobody knows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from rokuga.recorder.codecs.table import CODECS, ParametersError
+from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
+
+MAX_ID_BYTES: Final = 255
+
+DEFAULT_CODECS: Final[Mapping[Kind, str]] = {"audio": "OPUS", "video": "VP9"}
+
+BIT_RATES_KBPS: Final[Mapping[Kind, range]] = {"audio": range(6, 511), "video": range(1, 50_001)}
+"""Opus can no more (RFC 6716 section 2.1.1); for video what Sora takes."""
+
+_NOT_A_NUMBER = re.compile(r"(?<=[:,\[])\s*-?(?:inf|infinity|nan)\s*(?=[,}\]])", re.IGNORECASE)
+
+
+class MessageError(ValueError):
+    """The client's message cannot be read or asks for what cannot be had; the text says which, for people."""
+
+
+class TrackRequest(msgspec.Struct, frozen=True):
+    """`audio` or `video` where it is an object. `*_params` are any JSON until the codec table reads them."""
+
+    codec_type: str | None = None
+    bit_rate: int | None = None
+    opus_params: Any = None
+    vp8_params: Any = None
+    vp9_params: Any = None
+    av1_params: Any = None
+    h264_params: Any = None
+
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Connect(msgspec.Struct, frozen=True, tag="connect"):
+    """The first message. Its `sdp` is a throw-away that shows what a browser can do, and is not read."""
+
+    role: Literal["sendonly", "sendrecv", "recvonly"]
+    channel_id: Name
+    client_id: Name | None = None
+    bundle_id: Name | None = None
+    audio: bool | TrackRequest | None = None
+    video: bool | TrackRequest | None = None
+    signaling_notify_metadata: Any = None
+    sora_client: Any = None
+    environment: Any = None
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """The client's answer to our offer."""
+
+    sdp: str
+
+
+class Candidate(msgspec.Struct, frozen=True, tag="candidate"):
+    """One of the client's candidates. ICE-lite needs none, so whatever it says is right."""
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    """The answer to our ping."""
+
+
+class Disconnect(msgspec.Struct, frozen=True, tag="disconnect"):
+    """The client leaves."""
+
+    reason: Any = None
+
+
+class Other(msgspec.Struct, frozen=True):
+    """A message that means nothing to a recorder (stats, re-answer, ...)."""
+
+    type: str
+
+
+Message = Connect | Answer | Candidate | Pong | Disconnect | Other
+
+_READ: Final[Mapping[str, type[Connect | Answer | Candidate | Pong | Disconnect]]] = {
+    "connect": Connect,
+    "answer": Answer,
+    "candidate": Candidate,
+    "pong": Pong,
+    "disconnect": Disconnect,
+}
+
+
+def parse_message(text: str | bytes) -> Message:
+    """Read one frame. Raises MessageError.
+
+    libwebrtc's statistics in a pong hold `-inf` and `nan`, which no JSON has: there they are overlooked.
+    """
+    try:
+        return _parse(text)
+    except MessageError:
+        pong = _without_infinities(text)
+        if pong is None:
+            raise
+        return pong
+
+
+def _parse(text: str | bytes) -> Message:
+    try:
+        other = msgspec.json.decode(text, type=Other)
+        kind = _READ.get(other.type)
+        return other if kind is None else msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise MessageError(str(error)) from error
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise MessageError("the message is not JSON") from error
+
+
+def _without_infinities(text: str | bytes) -> Pong | None:
+    decoded = text if isinstance(text, str) else text.decode(errors="replace")
+    try:
+        message = _parse(_NOT_A_NUMBER.sub("null", decoded))
+    except MessageError:
+        return None
+    return message if isinstance(message, Pong) else None
+
+
+def check_ids(connect: Connect) -> None:
+    """See that the ids are of a length that Sora takes. Raises MessageError."""
+    for name in ("channel_id", "client_id", "bundle_id"):
+        if len((getattr(connect, name) or "").encode()) > MAX_ID_BYTES:
+            raise MessageError(f"{name} is longer than {MAX_ID_BYTES} bytes")
+
+
+def requested_tracks(connect: Connect) -> tuple[TrackConfig | None, TrackConfig | None]:
+    """Give audio and video as they are to be offered, None for what the client does not want. Raises MessageError."""
+    audio, video = _track("audio", connect.audio), _track("video", connect.video)
+    if audio is None and video is None:
+        raise MessageError("audio and video are both false")
+    return audio, video
+
+
+def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:
+    """Nothing said means true, and true means Sora's defaults."""
+    if asked is False:
+        return None
+    request = asked if isinstance(asked, TrackRequest) else TrackRequest()
+    codec_type = DEFAULT_CODECS[kind] if request.codec_type is None else request.codec_type
+    codec = CODECS.get(codec_type)
+    if codec is None or codec.kind != kind:
+        known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
+        raise MessageError(f"{kind} codec_type {codec_type[:32]} is not supported (supported: {known})")
+    rates = BIT_RATES_KBPS[kind]
+    if request.bit_rate is not None and request.bit_rate not in rates:
+        raise MessageError(f"{kind} bit_rate is not from {rates.start} to {rates.stop - 1}")
+    params = getattr(request, codec.params_key)
+    if params is not None and not isinstance(params, dict):
+        raise MessageError(f"{codec.params_key} is not an object")
+    try:
+        codec.format_parameters(params or {})
+    except ParametersError as error:
+        raise MessageError(f"{codec.params_key}: {error}") from error
+    return TrackConfig(codec_type, request.bit_rate, params or {})
+
+
+def offer(
+    *,
+    identity: ConnectionIdentity,
+    sdp: str,
+    mids: Mapping[Kind, str],
+    audio: TrackConfig | None,
+    video: TrackConfig | None,
+    version: str,
+) -> str:
+    """Write the offer. Simulcast, spotlight and DataChannels are refused by what it says, or leaves out.
+
+    Without `connection_id` and `config.iceServers` the C++ SDK ends its process; the others need this and that.
+    """
+    message: dict[str, Any] = {
+        "type": "offer",
+        "sdp": sdp,
+        "version": version,
+        "config": {"iceServers": [], "iceTransportPolicy": "all"},
+        "multistream": True,
+        "simulcast": False,
+        "simulcast_multicodec": False,
+        "spotlight": False,
+        "data_channel_signaling": False,
+        "ignore_disconnect_websocket": False,
+        "mid": dict(mids),
+        **_names(identity),
+        "channel_id": identity.channel_id,
+    }
+    tracks: Mapping[Kind, TrackConfig | None] = {"audio": audio, "video": video}
+    for kind, track in tracks.items():
+        message[kind] = track is not None
+        if track is not None:
+            message[f"{kind}_codec_type"] = track.codec_type
+            if track.bit_rate_kbps is not None:
+                message[f"{kind}_bit_rate"] = track.bit_rate_kbps
+    return _write(message)
+
+
+def ping() -> str:
+    """Write a ping. Statistics are not asked for: they are 20 kB of what we see better ourselves."""
+    return _write({"type": "ping", "stats": False})
+
+
+class Present(msgspec.Struct, frozen=True):
+    """One member of a channel as notifications tell of it."""
+
+    identity: ConnectionIdentity
+    role: Literal["sendonly", "sendrecv", "recvonly"]
+    audio: bool
+    video: bool
+    metadata: Any = None
+
+
+def notify(
+    event_type: Literal["connection.created", "connection.destroyed"],
+    about: Present,
+    *,
+    timestamp: str,
+    minutes: int,
+    counts: Mapping[str, int],
+    others: Sequence[Present] | None = None,
+) -> str:
+    """Write a notification. `counts`: members by role; `others`: who else is there, told with created only."""
+    message: dict[str, Any] = {
+        "type": "notify",
+        "event_type": event_type,
+        "timestamp": timestamp,
+        "role": about.role,
+        **_names(about.identity),
+        "audio": about.audio,
+        "video": about.video,
+        "minutes": minutes,
+        "turn_transport_type": "udp",
+        "channel_connections": sum(counts.values()),
+        **{f"channel_{role}_connections": counts.get(role, 0) for role in ("sendrecv", "sendonly", "recvonly")},
+    }
+    if about.metadata is not None:
+        message["metadata"] = about.metadata
+    if others is not None:
+        message["data"] = [_other(other) for other in others]
+    return _write(message)
+
+
+def _other(other: Present) -> dict[str, Any]:
+    names = _names(other.identity)
+    del names["session_id"]
+    return names if other.metadata is None else {**names, "metadata": other.metadata}
+
+
+def _names(identity: ConnectionIdentity) -> dict[str, str]:
+    return {
+        "session_id": identity.session_id,
+        "client_id": identity.client_id,
+        "bundle_id": identity.bundle_id,
+        "connection_id": identity.connection_id,
+    }
+
+
+def _write(message: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(message).decode()
+
+
+def close_reason(text: str) -> str:
+    """Fit a reason into a close frame: 123 bytes of UTF-8 (RFC 6455 section 5.5), no character cut."""
+    return text.encode("utf-8", "replace")[:123].decode(errors="ignore")

@@ -1,0 +1,72 @@
+"""When to try again, and when to give up."""
+
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from rokuga.recorder.media import NS_PER_S
+
+PAUSES_S: Final = (1, 5, 30, 120, 600, 1800, 3600)
+"""After the first attempt, the second, and so on; the last one is repeated."""
+
+JITTER: Final = 0.2
+"""A pause is up to so much shorter or longer: consumers that come back are not met by everybody at once."""
+
+MAX_RETRY_AFTER_S: Final = 3600
+GONE: Final = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The consumer answered 2xx."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The consumer answered something else; `retry_after_s` if it said when to come back (RFC 9110 10.2.3)."""
+
+    status: int
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No answer: refused, reset, timed out, no such host, a bad certificate."""
+
+    reason: str
+
+
+Outcome = Delivered | Refused | Unreachable
+
+
+def next_attempt_ns(
+    outcome: Refused | Unreachable,
+    attempts: int,
+    age_ns: int,
+    chance: float,
+    max_attempts: int | None,
+    max_age_ns: int,
+) -> int | None:
+    """Give the pause before the next attempt, None to give up.
+
+    `attempts` were made, the last of them with this outcome; `age_ns` is that of the event; `chance` is a random
+    number of [0, 1). One attempt at most is Sora's own behaviour.
+    """
+    if max_attempts is not None and attempts >= max_attempts:
+        return None
+    if isinstance(outcome, Refused) and outcome.status == GONE:
+        return None
+    pause_ns = _pause_ns(outcome, attempts, chance)
+    return pause_ns if age_ns + pause_ns <= max_age_ns else None
+
+
+def _pause_ns(outcome: Refused | Unreachable, attempts: int, chance: float) -> int:
+    pause_s = PAUSES_S[min(attempts, len(PAUSES_S)) - 1]
+    jittered_ns = int(pause_s * NS_PER_S * (1 - JITTER + 2 * JITTER * chance))
+    match outcome:
+        case Refused(retry_after_s=int(seconds)):
+            return max(min(seconds, MAX_RETRY_AFTER_S) * NS_PER_S, jittered_ns)
+        case Refused() | Unreachable():
+            return jittered_ns
+    assert_never(outcome)

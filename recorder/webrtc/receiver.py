@@ -1,11 +1,15 @@
 """Decrypted packets in, access units and RTCP out. Sans-I/O: time is an argument, bytes are the answer.
 
-A kind has one source at a time. A new SSRC of the kind (replaceTrack, a restart, another layer) takes over with its
-first key frame, if it appeared after the present source or if that has fallen silent.
+Streams are told apart by SSRC (RFC 3550 section 8), a new one by its payload type, which is unique in our offer
+(RFC 9143 section 9.2), so that no mid is needed. A kind has one source at a time. A new SSRC of the kind
+(replaceTrack, a restart, another layer) takes over with a key frame, if it appeared after the present source or if
+that has fallen silent. RTX streams (RFC 4588) belong to the source that the answer's FID group names, or else to the
+only one there is.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from itertools import dropwhile
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
@@ -36,6 +40,15 @@ SILENT_NS: Final = 200 * NS_PER_MS
 
 MAX_CANDIDATES: Final = 4
 """Sources of a kind that are followed beside the present one; packets of more are dropped."""
+
+FORGOTTEN_NS: Final = 2000 * NS_PER_MS
+"""A source beside the present one is forgotten after this silence: it was the tail of one that was replaced."""
+
+MAX_BOUND_REPAIRS: Final = 16
+"""RTX streams without an FID group that are bound to a source."""
+
+MAX_COMPOUND_BYTES: Final = 1200
+"""What is sent at once; requests that do not fit are made again by later ticks."""
 
 
 class _Source:
@@ -80,6 +93,7 @@ class Receiver:
             for kind, answered in media.items()
             if answered.rtx_payload_type is not None
         }
+        self._repairs = {rtx: ssrc for answered in media.values() for rtx, ssrc in answered.rtx_ssrcs.items()}
         self._sources: dict[int, _Source] = {}
         self._present: dict[Kind, _Source] = {}
         self._retired: dict[Kind, dict[str, int]] = {kind: {} for kind in media}
@@ -97,11 +111,11 @@ class Receiver:
             self._retransmitted(packet, now_ns)
             return
         source = self._sources.get(packet.ssrc)
-        if source is None or packet.payload_type not in self._kind_of:
+        if source is None:
             source = self._new_source(packet, now_ns)
-            if source is None:
-                self.dropped_packets += 1
-                return
+        if source is None or source.kind != self._kind_of.get(packet.payload_type):
+            self.dropped_packets += 1
+            return
         source.heard_ns = now_ns
         units = source.track.receive(packet)
         if units:
@@ -120,23 +134,26 @@ class Receiver:
 
     def tick(self, now_ns: int) -> bytes:
         """Give up on what is late; give the RTCP that is due, b"" if none is."""
-        requests: list[bytes] = []
+        plis: list[bytes] = []
+        nacks: list[bytes] = []
         for source in list(self._sources.values()):
             track = source.track
             units = track.tick(now_ns)
             if units:
                 self._give(source, units, now_ns)
-            nacks = track.nacks(now_ns) if self._media[source.kind].nack else ()
-            if nacks:
-                requests.append(build_nack(self._own_ssrc, track.ssrc, nacks))
+            missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
+            if missing:
+                nacks.append(build_nack(self._own_ssrc, track.ssrc, missing))
             if track.wants_keyframe(now_ns):
-                requests.append(build_pli(self._own_ssrc, track.ssrc))
+                plis.append(build_pli(self._own_ssrc, track.ssrc))
+            if now_ns - source.heard_ns > FORGOTTEN_NS and source is not self._present[source.kind]:
+                self._sources.pop(track.ssrc, None)
         if now_ns >= self._report_due_ns:
             self._report_due_ns = now_ns + REPORT_NS
-            return b"".join((self._report(now_ns), *requests))
-        if requests:
+            return _compound(self._report(now_ns), plis + nacks)
+        if plis or nacks:
             # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
-            return b"".join((build_receiver_report(self._own_ssrc, ()), *requests))
+            return _compound(build_receiver_report(self._own_ssrc, ()), plis + nacks)
         return b""
 
     def flush(self, now_ns: int) -> None:
@@ -187,9 +204,8 @@ class Receiver:
     def _retransmitted(self, packet: RtpPacket, now_ns: int) -> None:
         """Take a retransmission for the source that it repairs; padding that probes the path is for nobody."""
         kind = self._kind_of_rtx[packet.payload_type]
-        primary = self._media[kind].rtx_ssrcs.get(packet.ssrc)
-        source = self._sources.get(primary) if primary is not None else self._present.get(kind)
-        if source is None or not packet.payload:
+        source = self._repaired_by(packet.ssrc, kind) if packet.payload else None
+        if source is None:
             return
         try:
             original = unwrap_rtx(packet, self._media[kind].payload_type, source.track.ssrc)
@@ -200,6 +216,15 @@ class Receiver:
         if units:
             self._give(source, units, now_ns)
 
+    def _repaired_by(self, rtx_ssrc: int, kind: Kind) -> _Source | None:
+        """Give the source that an RTX stream repairs; None while that is unknown or has not been seen."""
+        primary = self._repairs.get(rtx_ssrc)
+        if primary is None and len(self._repairs) < MAX_BOUND_REPAIRS:
+            of_kind = [ssrc for ssrc, source in self._sources.items() if source.kind == kind]
+            if len(of_kind) == 1:
+                primary = self._repairs[rtx_ssrc] = of_kind[0]
+        return self._sources.get(primary) if primary is not None else None
+
     def _sender_report(self, report: SenderReport, now_ns: int) -> None:
         source = self._sources.get(report.ssrc)
         if source is None:
@@ -209,21 +234,28 @@ class Receiver:
             rtp_time = source.track.unwrap_timestamp(report.rtp_time)
             self._on_sender_report(source.kind, report.ntp_ns, rtp_time, now_ns)
 
-    def _give(self, source: _Source, units: Collection[AccessUnit], now_ns: int) -> None:
+    def _give(self, source: _Source, units: Sequence[AccessUnit], now_ns: int) -> None:
         """Give units out if they are of the present source, or of one that takes over with them."""
-        kind = source.kind
-        present = self._present[kind]
+        present = self._present[source.kind]
         if source is not present:
             if not self._takes_over(source, present, now_ns):
                 return
-            for unit in present.track.flush(now_ns):
-                self._on_unit(kind, unit)
-            _add(self._retired[kind], present)
-            del self._sources[present.track.ssrc]
-            self._present[kind] = source
-            self._on_source_changed(kind)
+            units = list(dropwhile(lambda unit: not unit.is_keyframe, units))
+            if not units:  # its key frame came before its time
+                source.track.request_keyframe(now_ns)
+                return
+            self._replace(present, source, now_ns)
         for unit in units:
+            self._on_unit(source.kind, unit)
+
+    def _replace(self, present: _Source, source: _Source, now_ns: int) -> None:
+        kind = source.kind
+        for unit in present.track.flush(now_ns):
             self._on_unit(kind, unit)
+        _add(self._retired[kind], present)
+        del self._sources[present.track.ssrc]
+        self._present[kind] = source
+        self._on_source_changed(kind)
 
     @staticmethod
     def _takes_over(source: _Source, present: _Source, now_ns: int) -> bool:
@@ -245,3 +277,13 @@ class Receiver:
 def _add(totals: dict[str, int], source: _Source) -> None:
     for name, value in asdict(source.track.stats).items():
         totals[name] = totals.get(name, 0) + value
+
+
+def _compound(report: bytes, requests: Sequence[bytes]) -> bytes:
+    """Join a report and the requests that fit."""
+    parts, size = [report], len(report)
+    for request in requests:
+        if size + len(request) <= MAX_COMPOUND_BYTES:
+            parts.append(request)
+            size += len(request)
+    return b"".join(parts)

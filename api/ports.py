@@ -1,0 +1,101 @@
+"""What the fronts need of the recorder, in their own words: `rokuga.recorder.service.Recorder` is the real one."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
+from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.states import RecordingParameters, RecordingState
+
+
+class PublisherConnection(Protocol):
+    """One client, from its offer to the end of its files."""
+
+    @property
+    def identity(self) -> ConnectionIdentity:
+        """Its names."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """Which way media flows, as the client sees it."""
+        ...
+
+    @property
+    def audio(self) -> TrackConfig | None:
+        """What it agreed to send, None for nothing."""
+        ...
+
+    @property
+    def video(self) -> TrackConfig | None:
+        """What it agreed to send, None for nothing."""
+        ...
+
+    @property
+    def created_wall_ns(self) -> int:
+        """When it came."""
+        ...
+
+    @property
+    def offer_sdp(self) -> str:
+        """Our offer, candidates inside."""
+        ...
+
+    @property
+    def mids(self) -> Mapping[Kind, str]:
+        """The mid of each offered kind."""
+        ...
+
+    @property
+    def connected(self) -> asyncio.Event:
+        """Set once, when DTLS is up."""
+        ...
+
+    def accept(self, answer_sdp: str) -> None:
+        """Take the client's answer. Raises a ValueError that says what is wrong with it."""
+        ...
+
+    async def wait_closed(self) -> str:
+        """Wait until it and its archive are closed; give the reason."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """End it, without waiting for its files; may be said again."""
+        ...
+
+    def request_keyframe(self) -> None:
+        """Ask the client for a key frame."""
+        ...
+
+
+class RecordingService(Protocol):
+    """Recordings by channel, and connections."""
+
+    async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
+        """Begin. Raises RecordingAlreadyStarted."""
+        ...
+
+    async def stop_recording(self, channel_id: str) -> RecordingState:
+        """End; the files follow. Raises RecordingNotStarted."""
+        ...
+
+    def recording(self, channel_id: str) -> RecordingState:
+        """Give the active one. Raises RecordingNotStarted."""
+        ...
+
+    def recordings(self) -> Sequence[RecordingState]:
+        """Give all active ones."""
+        ...
+
+    def archives(self) -> Sequence[ArchiveProgress]:
+        """Give what is being written."""
+        ...
+
+    def connections(self, channel_id: str | None = None) -> Sequence[PublisherConnection]:
+        """Give the connections of one channel, or all."""
+        ...
+
+    async def connect(self, request: ConnectionRequest) -> PublisherConnection:
+        """Let a client in. Raises ConnectionRefused."""
+        ...

@@ -1,0 +1,56 @@
+"""One request in, one answer out: the order of the checks is swidden's (swidden_api_handler.erl, jesse.erl)."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from rokuga.api import json_text
+from rokuga.api.ports import RecordingService
+from rokuga.api.targets import answer
+from rokuga.api.targets.answer import Answer, TargetError, success
+from rokuga.api.targets.table import Target, TargetName
+
+log = structlog.get_logger()
+
+_NAME: Final = re.compile("([a-zA-Z]+)_([0-9]{8})[.]([a-zA-Z]+)")
+
+
+def parse_name(header: str | None) -> TargetName | Answer:
+    """Read the `x-sora-target` header; the answer where it names nothing."""
+    if header is None:
+        return answer.MISSING_HEADER_NAME
+    match = _NAME.fullmatch(header)
+    return TargetName(*match.groups()) if match else answer.MISSING_SERVICE
+
+
+async def dispatch(
+    table: Mapping[TargetName, Target], recorder: RecordingService, name: TargetName, body: bytes
+) -> Answer:
+    """Answer one request. Never raises: a fault of ours is HandlerException, logged with its traceback."""
+    try:
+        return success(await _handle(table.get(name), recorder, name, body))
+    except TargetError as error:
+        return error.answer
+    except Exception:
+        log.exception("a target failed", target=".".join(name))
+        return answer.HANDLER_EXCEPTION
+
+
+async def _handle(target: Target | None, recorder: RecordingService, name: TargetName, body: bytes) -> answer.Json:
+    if not body:
+        if target is None:
+            raise TargetError("MissingTarget")
+        if target.needs_body:
+            raise TargetError("MissingTargetFunction", name._asdict())
+        return await target.handle(recorder, {})
+    try:
+        request = json_text.decode(body)
+    except json_text.JsonError as error:
+        raise TargetError("MalformedJSON") from error
+    if target is None:
+        raise TargetError("SchemaNotFound", name._asdict())
+    if violations := target.schema.violations(request):
+        raise TargetError("InvalidJSON", violations)
+    return await target.handle(recorder, request)

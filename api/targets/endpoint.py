@@ -1,0 +1,91 @@
+"""The HTTP shell of the API: POST / with `x-sora-target`, JSON in and out. A thin ASGI application."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from rokuga.api.ports import RecordingService
+from rokuga.api.targets import answer
+from rokuga.api.targets.answer import Answer
+from rokuga.api.targets.dispatch import dispatch, parse_name
+from rokuga.api.targets.table import Target, TargetName
+
+MAX_BODY_BYTES: Final = 8_000_000
+MAX_DISCARDED_BYTES: Final = 8 * MAX_BODY_BYTES
+BODY_TIMEOUT_S: Final = 15.0
+"""For the whole body, as Cowboy's read_body gives a sender."""
+
+
+class ApiEndpoint:
+    """Answers every method on its path; CORS headers where an origin is configured."""
+
+    def __init__(
+        self,
+        recorder: RecordingService,
+        table: Mapping[TargetName, Target],
+        cors_origin: str | None,
+        server: str,
+        body_timeout_s: float = BODY_TIMEOUT_S,
+    ) -> None:
+        self._recorder = recorder
+        self._table = table
+        self._body_timeout_s = body_timeout_s
+        self._headers = {"server": server}
+        self._cors = cors_origin is not None
+        if cors_origin is not None:
+            self._headers |= {
+                "access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
+                "access-control-allow-methods": "POST, OPTIONS",
+                "access-control-allow-origin": cors_origin,
+                "access-control-max-age": "1000",
+            }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        if request.method == "OPTIONS" and self._cors:
+            await Response(status_code=200, headers=self._headers)(scope, receive, send)
+            return
+        try:
+            result = await self._answer(request)
+        except ClientDisconnect:
+            return
+        headers = {**self._headers, "content-type": "application/json"}
+        if result in (answer.PAYLOAD_TOO_LARGE, answer.REQUEST_TIMEOUT):
+            headers["connection"] = "close"
+        await Response(result.body, result.status, headers)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Answer:
+        if request.method != "POST":
+            return answer.UNEXPECTED_METHOD
+        name = parse_name(request.headers.get("x-sora-target"))
+        if isinstance(name, Answer):
+            return name
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                body = await _read_body(request)
+        except TimeoutError:
+            return answer.REQUEST_TIMEOUT
+        if body is None:
+            return answer.PAYLOAD_TOO_LARGE
+        return await dispatch(self._table, self._recorder, name, body)
+
+
+async def _read_body(request: Request) -> bytes | None:
+    """Give the body, None where it is too large.
+
+    No more than the limit is kept, but more is read, for a while: who is cut off in mid-sentence hears no answer.
+    """
+    body = bytearray()
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received <= MAX_BODY_BYTES:
+            body += chunk
+        elif received > MAX_DISCARDED_BYTES:
+            break
+    return bytes(body) if received <= MAX_BODY_BYTES else None

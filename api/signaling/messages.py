@@ -1,7 +1,7 @@
 """The messages of Sora's signalling: a client's read liberally, ours written with all that any SDK needs.
 
-One JSON object a WebSocket frame, `type` tells which (https://sora-doc.shiguredo.jp/SIGNALING). A client may give null
-for what is optional, and keys that nobody knows.
+One JSON object a WebSocket frame, `type` tells which (https://sora-doc.shiguredo.jp/SIGNALING). A client may give
+null for what is optional, and keys that nobody knows.
 """
 
 import re
@@ -147,7 +147,7 @@ def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:
     if asked is False:
         return None
     request = asked if isinstance(asked, TrackRequest) else TrackRequest()
-    codec_type = DEFAULT_CODECS[kind] if request.codec_type is None else request.codec_type
+    codec_type = DEFAULT_CODECS[kind] if request.codec_type is None else request.codec_type.upper()
     codec = CODECS.get(codec_type)
     if codec is None or codec.kind != kind:
         known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)

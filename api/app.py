@@ -1,0 +1,35 @@
+"""The fronts as ASGI applications: the API on one port, signalling on another."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from rokuga.api.config import DaemonConfig
+from rokuga.api.ports import RecordingService
+from rokuga.api.signaling.channels import Channels
+from rokuga.api.signaling.endpoint import SignalingEndpoint
+from rokuga.api.targets.endpoint import ApiEndpoint
+from rokuga.api.targets.recordings import RecordingLimits
+from rokuga.api.targets.table import targets
+from rokuga.recorder.clock import Clock
+
+
+def api_app(recorder: RecordingService, config: DaemonConfig) -> Starlette:
+    """Give the API: POST /, everything else is 404 with an empty body."""
+    limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
+    endpoint = ApiEndpoint(recorder, targets(limits), config.api_cors_origin, server="Rokuga")
+    app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
+    app.router.redirect_slashes = False
+    return app
+
+
+def signaling_app(recorder: RecordingService, config: DaemonConfig) -> Starlette:
+    """Give signalling: the WebSocket /signaling."""
+    clock = Clock()
+    endpoint = SignalingEndpoint(recorder, Channels(clock), clock, config.version)
+    return Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
+
+
+def _not_found(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=404)

@@ -1,0 +1,174 @@
+"""One client's signalling as a state machine without I/O: what it said and what happened in, what to do out.
+
+connect > Open > offer > answer > Accept > (DTLS is up) > Enter > ping, ping, ... > disconnect > Close
+Times are monotonic nanoseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from rokuga.api.signaling import messages
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.media import NS_PER_S
+
+ANSWER_TIMEOUT_NS: Final = 10 * NS_PER_S
+"""What a client may take for its connect, and then for its answer."""
+
+PING_INTERVAL_NS: Final = 5 * NS_PER_S
+"""momo leaves after 60 s without a ping."""
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+INTERNAL_ERROR: Final = 1011
+SORA_ERROR: Final = 4490
+"""Whatever is wrong with what a client wants or does (close codes: RFC 6455 section 7.4)."""
+
+_CODES: Final[Mapping[str, int]] = {
+    "DISCONNECTED-API": NORMAL,
+    "CLOSED-BY-PEER": NORMAL,
+    "SHUTDOWN": GOING_AWAY,
+    "INTERNAL-ERROR": INTERNAL_ERROR,
+}
+"""Reasons that a connection ends for; all others are SORA_ERROR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Ask the recorder for a connection; then say `opened` or `refused`."""
+
+    request: ConnectionRequest
+    notify_metadata: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Give the answer to the connection; then say `refused` if it is of no use."""
+
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """The client is in: tell the channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a text frame."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection and close the WebSocket."""
+
+    code: int
+    reason: str
+
+
+Action = Open | Accept | Enter | Send | Close
+
+
+class Phase(Enum):
+    """What is waited for."""
+
+    CONNECT = auto()
+    OPENED = auto()
+    ANSWER = auto()
+    MEDIA = auto()
+    END = auto()
+    OVER = auto()
+
+
+class Conversation:
+    """Every method gives what is to be done now, in order. Nothing is to be done after a Close."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.phase = Phase.CONNECT
+        self.deadline_ns: int | None = now_ns + ANSWER_TIMEOUT_NS
+        """When `tick` is due."""
+
+    def receive(self, text: str | bytes, now_ns: int) -> list[Action]:
+        """Take a frame from the client."""
+        if self.phase is Phase.OVER:
+            return []
+        try:
+            return self._act_on(messages.parse_message(text))
+        except messages.MessageError as error:
+            return self.refused(str(error))
+
+    def _act_on(self, message: messages.Message) -> list[Action]:
+        match message:
+            case messages.Disconnect():
+                return self._close(NORMAL, "TYPE-DISCONNECT")
+            case messages.Connect() if self.phase is Phase.CONNECT:
+                return self._open(message)
+            case _ if self.phase is Phase.CONNECT:
+                raise messages.MessageError("the first message has to be a connect")
+            case messages.Connect():
+                raise messages.MessageError("there was a connect before")
+            case messages.Answer() if self.phase is Phase.ANSWER:
+                self.phase, self.deadline_ns = Phase.MEDIA, None
+                return [Accept(message.sdp)]
+            case messages.Answer():
+                raise messages.MessageError("an answer is not expected now")
+            case _:
+                return []
+
+    def _open(self, connect: messages.Connect) -> list[Action]:
+        messages.check_ids(connect)
+        audio, video = messages.requested_tracks(connect)
+        self.phase, self.deadline_ns = Phase.OPENED, None
+        request = ConnectionRequest(
+            channel_id=connect.channel_id,
+            role=connect.role,
+            client_id=connect.client_id,
+            bundle_id=connect.bundle_id,
+            audio=audio,
+            video=video,
+        )
+        return [Open(request, connect.signaling_notify_metadata)]
+
+    def opened(self, offer: str, now_ns: int) -> list[Action]:
+        """The recorder gave a connection; `offer` is the whole message."""
+        if self.phase is not Phase.OPENED:
+            return []
+        self.phase, self.deadline_ns = Phase.ANSWER, now_ns + ANSWER_TIMEOUT_NS
+        return [Send(offer)]
+
+    def refused(self, reason: str) -> list[Action]:
+        """The recorder takes no such connection, or no such answer."""
+        return self._close(SORA_ERROR, reason)
+
+    def connected(self, now_ns: int) -> list[Action]:
+        """DTLS is up."""
+        if self.phase is not Phase.MEDIA:
+            return []
+        self.phase, self.deadline_ns = Phase.END, now_ns + PING_INTERVAL_NS
+        return [Enter()]
+
+    def ended(self, reason: str) -> list[Action]:
+        """The connection is over."""
+        return self._close(_CODES.get(reason, SORA_ERROR), reason)
+
+    def failed(self) -> list[Action]:
+        """There is a fault of ours."""
+        return self._close(INTERNAL_ERROR, "INTERNAL-ERROR")
+
+    def tick(self, now_ns: int) -> list[Action]:
+        """Do what is due."""
+        if self.deadline_ns is None or now_ns < self.deadline_ns:
+            return []
+        if self.phase is not Phase.END:
+            return self._close(SORA_ERROR, "TIMEOUT")
+        self.deadline_ns = now_ns + PING_INTERVAL_NS
+        return [Send(messages.ping())]
+
+    def _close(self, code: int, reason: str) -> list[Action]:
+        if self.phase is Phase.OVER:
+            return []
+        self.phase, self.deadline_ns = Phase.OVER, None
+        return [Close(code, messages.close_reason(reason))]

@@ -1,0 +1,204 @@
+"""The WebSocket of one client: frames and events go into the conversation one by one, and it says what to do."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from rokuga.api.ports import PublisherConnection, RecordingService
+from rokuga.api.signaling import conversation as said
+from rokuga.api.signaling import messages
+from rokuga.api.signaling.channels import Channels, Member
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.errors import ConnectionRefused
+from rokuga.recorder.media import NS_PER_S
+
+log = structlog.get_logger()
+
+MAX_WAITING: Final = 256
+"""Events of one client that wait. Beyond that its frames are not read, and notifications for it are dropped."""
+
+SEND_TIMEOUT_S: Final = 10.0
+"""A client that takes nothing for so long is gone."""
+
+Happening = Callable[[int], Sequence[said.Action]]
+"""Tells the conversation something, given the time; gives what follows."""
+
+
+class SignalingEndpoint:
+    """The ASGI application of one WebSocket path."""
+
+    def __init__(self, recorder: RecordingService, channels: Channels, clock: Clock, version: str) -> None:
+        self._recorder = recorder
+        self._channels = channels
+        self._clock = clock
+        self._version = version
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one client to its end."""
+        websocket = WebSocket(scope, receive, send)
+        await websocket.accept()
+        await Session(websocket, self._recorder, self._channels, self._clock, self._version).run()
+
+
+class Session:
+    """One client's WebSocket and connection, tied: when one ends, so does the other."""
+
+    def __init__(
+        self, websocket: WebSocket, recorder: RecordingService, channels: Channels, clock: Clock, version: str
+    ) -> None:
+        self._websocket = websocket
+        self._recorder = recorder
+        self._channels = channels
+        self._clock = clock
+        self._version = version
+        self._conversation = said.Conversation(clock.monotonic_ns())
+        self._waiting: asyncio.Queue[Happening] = asyncio.Queue(MAX_WAITING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection: PublisherConnection | None = None
+        self._notify_metadata: Any = None
+        self._member: Member | None = None
+        self._is_over = False
+        self._reason = "INTERNAL-ERROR"
+
+    async def run(self) -> None:
+        """Live until one of the two ends."""
+        self._spawn(self._read())
+        try:
+            while not self._is_over:
+                await self._do(await self._next())
+        except (WebSocketDisconnect, TimeoutError):
+            self._reason = "WEBSOCKET-CLOSED"
+        except Exception:
+            log.exception("signalling failed")
+            await self._do(self._conversation.failed())
+        finally:
+            self._leave()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _next(self) -> Sequence[said.Action]:
+        """Wait for something to happen, or for the conversation's deadline."""
+        deadline_ns = self._conversation.deadline_ns
+        rest_ns = None if deadline_ns is None else deadline_ns - self._clock.monotonic_ns()
+        try:
+            async with asyncio.timeout(None if rest_ns is None else rest_ns / NS_PER_S):
+                happening = await self._waiting.get()
+        except TimeoutError:
+            happening = self._conversation.tick
+        return happening(self._clock.monotonic_ns())
+
+    async def _do(self, actions: Sequence[said.Action]) -> None:
+        for action in actions:
+            match action:
+                case said.Open():
+                    await self._open(action)
+                case said.Accept():
+                    await self._accept(action)
+                case said.Enter():
+                    self._enter()
+                case said.Send():
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await self._websocket.send_text(action.text)
+                case said.Close():
+                    await self._close(action)
+
+    async def _open(self, action: said.Open) -> None:
+        try:
+            connection = await self._recorder.connect(action.request)
+        except ConnectionRefused as error:
+            await self._do(self._conversation.refused(error.reason))
+            return
+        self._connection = connection
+        self._notify_metadata = action.notify_metadata
+        self._spawn(self._await_connected(connection))
+        self._spawn(self._await_closed(connection))
+        offer = messages.offer(
+            identity=connection.identity,
+            sdp=connection.offer_sdp,
+            mids=connection.mids,
+            audio=connection.audio,
+            video=connection.video,
+            version=self._version,
+        )
+        await self._do(self._conversation.opened(offer, self._clock.monotonic_ns()))
+
+    async def _accept(self, action: said.Accept) -> None:
+        try:
+            if self._connection is not None:
+                self._connection.accept(action.sdp)
+        except ValueError as error:
+            await self._do(self._conversation.refused(str(error)))
+
+    def _enter(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            present = messages.Present(
+                identity=connection.identity,
+                role=connection.role,
+                audio=connection.audio is not None,
+                video=connection.video is not None,
+                metadata=self._notify_metadata,
+            )
+            self._member = Member(present, self._deliver)
+            self._channels.enter(self._member)
+            log.info("client connected", **self._names())
+
+    async def _close(self, action: said.Close) -> None:
+        self._reason = action.reason
+        self._is_over = True
+        self._leave()
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._websocket.close(action.code, action.reason)
+
+    def _leave(self) -> None:
+        """End the connection and tell the channel. Safe to repeat."""
+        member, self._member = self._member, None
+        connection, self._connection = self._connection, None
+        if member is not None:
+            self._channels.leave(member)
+        if connection is not None:
+            connection.stop(self._reason)
+            log.info("client leaves", reason=self._reason, connection_id=connection.identity.connection_id)
+
+    def _names(self) -> dict[str, str]:
+        if self._connection is None:
+            return {}
+        identity = self._connection.identity
+        return {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
+
+    def _deliver(self, text: str) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._waiting.put_nowait(lambda _now_ns: [said.Send(text)])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
+
+    async def _read(self) -> None:
+        while True:
+            frame = await self._websocket.receive()
+            if frame["type"] == "websocket.disconnect":
+                await self._waiting.put(self._gone)
+                return
+            data = frame.get("text")
+            await self._waiting.put(partial(self._conversation.receive, frame["bytes"] if data is None else data))
+
+    def _gone(self, _now_ns: int) -> Sequence[said.Action]:
+        self._reason = "WEBSOCKET-CLOSED"
+        self._is_over = True
+        return []
+
+    async def _await_connected(self, connection: PublisherConnection) -> None:
+        await connection.connected.wait()
+        await self._waiting.put(self._conversation.connected)
+
+    async def _await_closed(self, connection: PublisherConnection) -> None:
+        reason = await connection.wait_closed()
+        await self._waiting.put(lambda _now_ns: self._conversation.ended(reason))

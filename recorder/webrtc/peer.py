@@ -89,7 +89,7 @@ class Peer:
         self._receiver = Receiver(
             self._answer.media,
             own_ssrc=secrets.randbits(32),
-            remb_bps=self._offer.video_target_kbps * 1000,
+            remb_bps=self._offer.receive_limit_bps,
             on_unit=self._on_unit,
             on_sender_report=self._on_sender_report,
             on_source_changed=self._on_source_changed,

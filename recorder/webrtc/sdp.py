@@ -100,6 +100,11 @@ class MediaOffer:
         asked = self.video.bit_rate_kbps if self.video is not None else None
         return asked or self.video_bit_rate_kbps
 
+    @property
+    def receive_limit_bps(self) -> int:
+        """What all streams together may take: a fifth more than the video, for audio, RTX and headers."""
+        return self.video_target_kbps * 1200
+
 
 @dataclass(frozen=True, slots=True)
 class AnsweredMedia:

@@ -1,0 +1,320 @@
+"""A foreign peer (aiortc's own ICE, DTLS and SRTP) publishes to ours; then everything that must not end it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+import pytest
+from aiortc import RTCCertificate
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind, RtpPacket, TrackConfig
+from rokuga.recorder.rtp.packet import build_rtp
+from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
+from rokuga.recorder.rtp.sender_report import build_sender_report
+from rokuga.recorder.webrtc import peer as peer_module
+from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
+from rokuga.recorder.webrtc.sdp import MediaOffer, SdpError
+from rokuga.recorder.webrtc.udp_port import UdpPort
+from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
+from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
+
+VP8 = CODECS["VP8"]
+OFFER = MediaOffer(TrackConfig("OPUS"), TrackConfig("VP8"), mid_suffix="3C5HZX")
+KEYFRAME = bytes.fromhex("10 10 00 00 9d 01 2a 40 01 b4 00") + bytes(900)
+DELTA = bytes.fromhex("10 11 00 00") + bytes(900)
+
+
+class Ours:
+    """Our peer with what its hooks told, and a clock that can be put forward."""
+
+    def __init__(self, port: UdpPort, certificate: Certificate) -> None:
+        self.units: list[tuple[Kind, AccessUnit]] = []
+        self.reports: list[tuple[int, ...]] = []
+        self.ahead_ns = 0
+        self.breaks = False
+        self.peer = Peer(
+            port,
+            certificate,
+            OFFER,
+            on_unit=self.on_unit,
+            on_sender_report=lambda kind, *report: self.reports.append(report),
+            on_source_changed=lambda kind: None,
+            clock=Clock(monotonic_ns=self.now_ns),
+            config=RecorderConfig(),
+        )
+
+    def now_ns(self) -> int:
+        """Give the time, put forward by `ahead_ns`."""
+        return time.monotonic_ns() + self.ahead_ns
+
+    def on_unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Keep a unit, or fail as a fault of ours would."""
+        if self.breaks:
+            raise ZeroDivisionError
+        self.units.append((kind, unit))
+
+    async def ticked_until(self, condition: Callable[[], object]) -> None:
+        """Tick until something is so."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self.peer.tick(self.now_ns())
+                await asyncio.sleep(0.005)
+
+
+class Publisher:
+    """What the foreign peer sends: numbered frames of one packet each."""
+
+    def __init__(self, foreign: ForeignPeer) -> None:
+        self.foreign = foreign
+        self.sequence = 65530
+
+    async def video(self, *payloads: bytes) -> None:
+        """Send frames of one packet each."""
+        for payload in payloads:
+            self.sequence += 1
+            packet = RtpPacket(
+                VP8.payload_type, True, self.sequence, self.sequence * 3000, SSRCS["video"], payload, 0
+            )
+            await self.foreign.send(build_rtp(packet))
+
+
+class Session:
+    """Both ends, connected."""
+
+    def __init__(self, ours: Ours, foreign: ForeignPeer, running: asyncio.Task[str]) -> None:
+        self.ours = ours
+        self.foreign = foreign
+        self.running = running
+        self.publisher = Publisher(foreign)
+
+    async def ended(self) -> str:
+        """Give the reason of the end."""
+        async with asyncio.timeout(10):
+            return await self.running
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[UdpPort]:
+    async with UdpPort(0, ("127.0.0.1",)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Certificate:
+    return Certificate.generateCertificate()
+
+
+@asynccontextmanager
+async def connected(
+    port: UdpPort, certificate: Certificate, *, setup: str = "active", foreign: RTCCertificate | None = None
+) -> AsyncIterator[Session]:
+    """Connect a foreign peer that answers our offer."""
+    ours = Ours(port, certificate)
+    async with ForeignPeer(ours.peer.offer(), setup=setup, certificate=foreign) as other:
+        assert set(ours.peer.accept(other.answer())) == {"audio", "video"}
+        running = asyncio.create_task(ours.peer.run())
+        assert await other.connect() == "connected"
+        async with asyncio.timeout(10):
+            await ours.peer.connected.wait()
+        yield Session(ours, other, running)
+        ours.peer.close("END-OF-TEST")
+        await running
+
+
+@pytest.mark.parametrize("setup", ["active", "passive"])
+@pytest.mark.parametrize("make_certificate", [RTCCertificate.generateCertificate, rsa_certificate])
+async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
+    port: UdpPort, certificate: Certificate, setup: str, make_certificate: Callable[[], RTCCertificate]
+) -> None:
+    async with connected(port, certificate, setup=setup, foreign=make_certificate()) as session:
+        await session.publisher.video(KEYFRAME, *[DELTA] * 9)
+        await until(lambda: len(session.ours.units) == 10)
+        assert [unit.data for _, unit in session.ours.units] == [KEYFRAME[1:], *[DELTA[1:]] * 9]
+        await session.foreign.send(build_sender_report(SSRCS["video"], 9 * NS_PER_S, 0, 1, 1))
+        await until(lambda: session.ours.reports)
+        await session.ours.ticked_until(lambda: session.foreign.rtcp)
+        remb = next(message for message in parse_rtcp(session.foreign.rtcp[0]) if isinstance(message, Remb))
+        assert remb.bit_rate_bps > 2_500_000
+
+
+async def test_a_client_that_says_goodbye_ends_the_peer(port: UdpPort, certificate: Certificate) -> None:
+    async with connected(port, certificate) as session:
+        await session.foreign.dtls.stop()
+        assert await session.ended() == CLOSED_BY_PEER
+
+
+async def test_closing_tells_the_client_and_frees_the_port(port: UdpPort, certificate: Certificate) -> None:
+    async with connected(port, certificate) as session:
+        session.ours.peer.close("OUR-REASON")
+        session.ours.peer.close("ANOTHER")
+        assert await session.ended() == "OUR-REASON"
+        await until(lambda: session.foreign.dtls.state == "closed")
+        before = port.counters.from_strangers
+        await session.foreign.send_raw(SRTP)
+        await until(lambda: port.counters.from_strangers > before)
+
+
+async def test_a_silent_peer_ends_after_the_media_timeout(port: UdpPort, certificate: Certificate) -> None:
+    async with connected(port, certificate) as session:
+        ours = session.ours
+        ours.ahead_ns = RecorderConfig().media_timeout_ns - NS_PER_S
+        ours.peer.tick(ours.now_ns())
+        assert not session.running.done()
+        ours.ahead_ns += 2 * NS_PER_S
+        ours.peer.tick(ours.now_ns())
+        assert await session.ended() == MEDIA_TIMEOUT
+
+
+async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothing(
+    port: UdpPort, certificate: Certificate
+) -> None:
+    """Empty and oversized datagrams are what ends a session of aiortc's own transport."""
+    random = Random(5)
+    garbage = [
+        b"",
+        b"\x80",
+        b"\x80" + bytes(1599),
+        b"\x80" * 5000,
+        SRTP,
+        b"\x80\xc8" + bytes(40),
+        DTLS,
+        b"\x16",
+        b"\x00",
+    ]
+    garbage += [
+        bytes([first]) + random.randbytes(random.randrange(1400)) for first in (0, 1, 22, 128) for _ in range(100)
+    ]
+    async with connected(port, certificate) as session:
+        await session.publisher.video(KEYFRAME)
+        with Client(("127.0.0.1", port.port)) as stranger:
+            for number, datagram in enumerate(garbage):
+                stranger.send(datagram)
+                await session.foreign.send_raw(datagram)
+                if number % 50 == 0:
+                    await session.publisher.video(DELTA)
+        await session.publisher.video(DELTA)
+        await until(lambda: len(session.ours.units) == 11)
+        assert not session.running.done()
+        assert session.foreign.dtls.state == "connected"
+        assert port.counters.faults == 0
+
+
+async def test_a_replayed_or_changed_packet_is_not_taken(port: UdpPort, certificate: Certificate) -> None:
+    async with connected(port, certificate) as session:
+        seen: list[bytes] = []
+        send = session.foreign.ice._send
+
+        async def tapped(data: bytes) -> None:
+            seen.append(data)
+            await send(data)
+
+        session.foreign.ice._send = tapped
+        await session.publisher.video(KEYFRAME, DELTA)
+        for datagram in list(seen):
+            await send(datagram)
+            await send(datagram[:-1] + bytes([datagram[-1] ^ 1]))
+        await session.publisher.video(DELTA)
+        await until(lambda: len(session.ours.units) == 3)
+        assert session.ours.peer.stats()["video"]["received_packets"] == 3
+
+
+async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
+    port: UdpPort, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[BaseException] = []
+
+    class Log:
+        def error(self, _: str, exc_info: BaseException) -> None:
+            logged.append(exc_info)
+
+    monkeypatch.setattr(peer_module, "log", Log())
+    async with connected(port, certificate) as broken, connected(port, certificate) as whole:
+        broken.ours.breaks = True
+        await broken.publisher.video(*[KEYFRAME] * 4)
+        assert await broken.ended() == INTERNAL_ERROR
+        await whole.publisher.video(*[KEYFRAME] * 4)
+        await until(lambda: len(whole.ours.units) == 4)
+    assert [type(error) for error in logged] == [ZeroDivisionError]
+
+
+async def test_another_certificate_than_the_answers_is_refused(port: UdpPort, certificate: Certificate) -> None:
+    ours = Ours(port, certificate)
+    async with ForeignPeer(ours.peer.offer()) as foreign:
+        answer = foreign.answer()
+        mark = "a=fingerprint:sha-256 "
+        ours.peer.accept(answer.replace(mark + answer.partition(mark)[2][:2], mark + "00"))
+        running = asyncio.create_task(ours.peer.run())
+        await foreign.connect()
+        async with asyncio.timeout(10):
+            assert await running == HANDSHAKE_FAILED
+        assert not ours.peer.connected.is_set()
+
+
+async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks_go_on(
+    port: UdpPort, certificate: Certificate
+) -> None:
+    ours = Ours(port, certificate)
+    async with ForeignPeer(ours.peer.offer()) as foreign:
+        ours.peer.accept(foreign.answer())
+        running = asyncio.create_task(ours.peer.run())
+        connecting = asyncio.create_task(foreign.connect())
+        await until(lambda: port.counters.received > 2)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            await connecting
+        ours.ahead_ns = RecorderConfig().media_timeout_ns + NS_PER_S
+        ours.peer.tick(ours.now_ns())
+        async with asyncio.timeout(10):
+            assert await running in {HANDSHAKE_FAILED, MEDIA_TIMEOUT}
+
+
+async def test_media_that_overtakes_the_handshake_is_not_lost(port: UdpPort, certificate: Certificate) -> None:
+    """The peer is the DTLS server: it may send as soon as its own last flight is out."""
+    ours = Ours(port, certificate)
+    async with ForeignPeer(ours.peer.offer(), setup="passive") as foreign:
+        ours.peer.accept(foreign.answer())
+        running = asyncio.create_task(ours.peer.run())
+        setup_srtp = foreign.dtls._setup_srtp
+        early: list[bytes] = []
+
+        def media_first() -> None:
+            setup_srtp()
+            for number in range(4):
+                packet = RtpPacket(VP8.payload_type, True, number, number * 3000, SSRCS["video"], KEYFRAME, 0)
+                early.append(foreign.dtls._tx_srtp.protect(build_rtp(packet)))
+
+        foreign.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives
+        held: list[bytes] = []
+        on_dtls = ours.peer._flow.on_dtls
+
+        def last_flight_late(data: bytes) -> None:
+            (held.append if early else on_dtls)(data)
+
+        ours.peer._flow.on_dtls = last_flight_late
+        await foreign.connect()
+        for datagram in early:
+            await foreign.send_raw(datagram)
+        await until(lambda: len(ours.peer._early) == 4)
+        for datagram in held:
+            on_dtls(datagram)
+        await until(lambda: len(ours.units) == 4)
+        ours.peer.close("END-OF-TEST")
+        await running
+
+
+async def test_an_offer_that_is_never_answered_is_forgotten_by_the_port(
+    port: UdpPort, certificate: Certificate
+) -> None:
+    ours = Ours(port, certificate)
+    with pytest.raises(SdpError):
+        ours.peer.accept("nonsense")
+    with pytest.raises(RuntimeError):
+        await ours.peer.run()
+    ours.peer.close("NO-ANSWER")
+    assert not port._flows

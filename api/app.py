@@ -11,23 +11,26 @@ from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
+from rokuga.api.targets.statistics import Source
 from rokuga.api.targets.table import targets
 from rokuga.recorder.clock import Clock
 
 
-def api_app(recorder: RecordingService, config: DaemonConfig) -> Starlette:
-    """Give the API: POST /, everything else is 404 with an empty body."""
+def api_app(recorder: RecordingService, config: DaemonConfig, *counters: Source) -> Starlette:
+    """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport tells the `counters`."""
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
-    endpoint = ApiEndpoint(recorder, targets(limits), config.api_cors_origin, server="Rokuga")
+    endpoint = ApiEndpoint(
+        recorder, targets(limits, config.version, counters), config.api_cors_origin, server="Rokuga"
+    )
     app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     return app
 
 
-def signaling_app(recorder: RecordingService, config: DaemonConfig) -> Starlette:
-    """Give signalling: the WebSocket /signaling."""
+def signaling_app(recorder: RecordingService, config: DaemonConfig, channels: Channels | None = None) -> Starlette:
+    """Give signalling: the WebSocket /signaling. `channels.counters` is what `api_app` can tell of it."""
     clock = Clock()
-    endpoint = SignalingEndpoint(recorder, Channels(clock), clock, config.version)
+    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version)
     return Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
 
 

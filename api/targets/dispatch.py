@@ -1,8 +1,6 @@
 """One request in, one answer out: the order of the checks is swidden's (swidden_api_handler.erl, jesse.erl)."""
 
-import re
 from collections.abc import Mapping
-from typing import Final
 
 import structlog
 
@@ -14,15 +12,15 @@ from rokuga.api.targets.table import Target, TargetName
 
 log = structlog.get_logger()
 
-_NAME: Final = re.compile("([a-zA-Z]+)_([0-9]{8})[.]([a-zA-Z]+)")
-
 
 def parse_name(header: str | None) -> TargetName | Answer:
     """Read the `x-sora-target` header; the answer where it names nothing."""
     if header is None:
         return answer.MISSING_HEADER_NAME
-    match = _NAME.fullmatch(header)
-    return TargetName(*match.groups()) if match else answer.MISSING_SERVICE
+    try:
+        return TargetName.parse(header)
+    except ValueError:
+        return answer.MISSING_SERVICE
 
 
 async def dispatch(

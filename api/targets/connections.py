@@ -1,0 +1,101 @@
+"""Targets that look at connections and act on them (Sora_20151104, Sora_20201013, Sora_20241218).
+
+The names of the *-NOT-FOUND errors are ours: Sora's are not documented in public.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from rokuga.api.ports import PublisherConnection, RecordingService
+from rokuga.api.targets.answer import TargetError
+from rokuga.api.targets.recordings import Request, track_object
+from rokuga.recorder.media import NS_PER_S
+
+log = structlog.get_logger()
+
+DISCONNECTED_API = "DISCONNECTED-API"
+"""What signalling closes with (1000); the caller's own `reason` is for the log."""
+
+
+async def list_all(recorder: RecordingService, _request: Request) -> list[Request]:
+    """ListConnections: everybody who is connected."""
+    return _shown(recorder.connections())
+
+
+async def list_channel(recorder: RecordingService, request: Request) -> list[Request]:
+    """ListChannelConnections: everybody who is connected to the channel; nobody is an empty list."""
+    return _shown(recorder.connections(request["channel_id"]))
+
+
+async def disconnect_channel(recorder: RecordingService, request: Request) -> Request:
+    """DisconnectChannel: everybody in the channel."""
+    _disconnect(recorder.connections(request["channel_id"]), "CHANNEL-NOT-FOUND", request)
+    return {"channel_id": request["channel_id"]}
+
+
+async def disconnect_client(recorder: RecordingService, request: Request) -> Request:
+    """DisconnectClient: every connection of the client."""
+    _disconnect(_having("client_id", recorder, request), "CLIENT-NOT-FOUND", request)
+    return {"channel_id": request["channel_id"], "client_id": request["client_id"]}
+
+
+async def disconnect_connection(recorder: RecordingService, request: Request) -> Request:
+    """DisconnectConnection."""
+    _disconnect(_having("connection_id", recorder, request), "CONNECTION-NOT-FOUND", request)
+    return {"channel_id": request["channel_id"], "connection_id": request["connection_id"]}
+
+
+async def request_keyframe(recorder: RecordingService, request: Request) -> Request:
+    """RequestKeyFrame: ask the connection's encoder for a key frame."""
+    connections = _having("connection_id", recorder, request)
+    if not connections:
+        raise TargetError("CONNECTION-NOT-FOUND")
+    for connection in connections:
+        connection.request_keyframe()
+    return {"channel_id": request["channel_id"], "connection_id": request["connection_id"]}
+
+
+def _having(name: str, recorder: RecordingService, request: Request) -> Sequence[PublisherConnection]:
+    return [
+        connection
+        for connection in recorder.connections(request["channel_id"])
+        if getattr(connection.identity, name) == request[name]
+    ]
+
+
+def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request: Mapping[str, Any]) -> None:
+    """End connections; their files follow, as at any disconnect."""
+    if not connections:
+        raise TargetError(nobody)
+    for connection in connections:
+        identity = connection.identity
+        log.info(
+            "disconnected by API",
+            channel_id=identity.channel_id,
+            connection_id=identity.connection_id,
+            reason=request.get("reason"),
+        )
+        connection.stop(DISCONNECTED_API)
+
+
+def _shown(connections: Iterable[PublisherConnection]) -> list[Request]:
+    return [
+        {
+            "channel_id": connection.identity.channel_id,
+            "session_id": connection.identity.session_id,
+            "client_id": connection.identity.client_id,
+            "bundle_id": connection.identity.bundle_id,
+            "connection_id": connection.identity.connection_id,
+            "role": connection.role,
+            "audio": track_object(connection.audio),
+            "video": track_object(connection.video),
+            "multistream": True,
+            "simulcast": False,
+            "spotlight": False,
+            "created_time": connection.created_wall_ns // NS_PER_S,
+        }
+        for connection in connections
+        if connection.connected.is_set()
+    ]

@@ -1,0 +1,178 @@
+"""Targets that look at connections, act on them and count them, over real HTTP."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from rokuga.api.app import api_app
+from rokuga.api.config import DaemonConfig
+from rokuga.api.signaling.channels import Channels, Member
+from rokuga.api.signaling.messages import Present
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, TrackConfig
+from tests.api.serving import served
+from tests.fakes_recorder import FakeConnection, FakeRecorder
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class House:
+    """An API whose recorder and channels a test can reach."""
+
+    def __init__(self) -> None:
+        self.recorder = FakeRecorder()
+        self.now_ns = 0
+        self.channels = Channels(Clock(lambda: self.now_ns, lambda: self.now_ns))
+        self.url = ""
+        self.session: aiohttp.ClientSession
+
+    async def call(self, target: str, body: Any = None) -> tuple[int, Any]:
+        """Give status and answer."""
+        data = None if body is None else json.dumps(body)
+        async with self.session.post(self.url, data=data, headers={"x-sora-target": target}) as response:
+            return response.status, json.loads(await response.read())
+
+    async def connect(
+        self, channel_id: str, client_id: str | None = None, *, is_connected: bool = True
+    ) -> FakeConnection:
+        """Let a client in."""
+        connection = await self.recorder.connect(
+            ConnectionRequest(channel_id, "sendonly", client_id, None, TrackConfig("OPUS"), TrackConfig("VP9", 500))
+        )
+        if is_connected:
+            connection.connected.set()
+        return connection
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def house() -> AsyncIterator[House]:
+    house = House()
+    app = api_app(house.recorder, DaemonConfig(version="1.2.3"), house.channels.counters)
+    async with served(app) as address, aiohttp.ClientSession() as session:
+        house.url, house.session = f"http://{address}/", session
+        yield house
+
+
+def of(connection: FakeConnection) -> dict[str, str]:
+    return {"channel_id": connection.identity.channel_id, "connection_id": connection.identity.connection_id}
+
+
+async def test_connections_are_listed_once_they_are_up(house: House) -> None:
+    one, two = await house.connect("a"), await house.connect("b", "CLIENT")
+    await house.connect("a", is_connected=False)
+    status, answer = await house.call("Sora_20201013.ListConnections")
+    assert status == 200
+    assert [entry["connection_id"] for entry in answer] == [
+        one.identity.connection_id,
+        two.identity.connection_id,
+    ]
+    assert answer[1] == {
+        "channel_id": "b",
+        "session_id": "SESSION",
+        "client_id": "CLIENT",
+        "bundle_id": "CLIENT",
+        "connection_id": two.identity.connection_id,
+        "role": "sendonly",
+        "audio": {"codec_type": "OPUS"},
+        "video": {"codec_type": "VP9", "bit_rate": 500},
+        "multistream": True,
+        "simulcast": False,
+        "spotlight": False,
+        "created_time": 1638234656,
+    }
+    assert await house.call("Sora_20201013.ListChannelConnections", {"channel_id": "b"}) == (200, [answer[1]])
+    assert await house.call("Sora_20201013.ListChannelConnections", {"channel_id": "c"}) == (200, [])
+
+
+async def test_a_channel_is_disconnected(house: House) -> None:
+    one, two, other = await house.connect("a"), await house.connect("a"), await house.connect("b")
+    answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a", "reason": "closing time"})
+    assert answer == (200, {"channel_id": "a"})
+    assert one.close_reason == two.close_reason == "DISCONNECTED-API"
+    assert not other.close_reason
+    answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a"})
+    assert answer == (400, {"error_type": "CHANNEL-NOT-FOUND"})
+
+
+async def test_a_client_is_disconnected_from_one_channel(house: House) -> None:
+    here, there, other = await house.connect("a", "X"), await house.connect("b", "X"), await house.connect("a", "Y")
+    request = {"channel_id": "a", "client_id": "X"}
+    assert await house.call("Sora_20151104.DisconnectClient", request) == (200, request)
+    assert [bool(person.close_reason) for person in (here, there, other)] == [True, False, False]
+    assert await house.call("Sora_20151104.DisconnectClient", request) == (400, {"error_type": "CLIENT-NOT-FOUND"})
+
+
+async def test_a_connection_is_disconnected(house: House) -> None:
+    one, two = await house.connect("a", "X"), await house.connect("a", "X")
+    assert await house.call("Sora_20151104.DisconnectConnection", of(two)) == (200, of(two))
+    assert [bool(person.close_reason) for person in (one, two)] == [False, True]
+    error = (400, {"error_type": "CONNECTION-NOT-FOUND"})
+    assert await house.call("Sora_20151104.DisconnectConnection", of(two)) == error
+    assert await house.call("Sora_20151104.DisconnectConnection", {**of(one), "channel_id": "b"}) == error
+
+
+async def test_a_key_frame_is_asked_for(house: House) -> None:
+    connection = await house.connect("a")
+    assert await house.call("Sora_20241218.RequestKeyFrame", of(connection)) == (200, of(connection))
+    assert connection.keyframe_requests == 1
+    error = (400, {"error_type": "CONNECTION-NOT-FOUND"})
+    assert await house.call("Sora_20241218.RequestKeyFrame", {**of(connection), "connection_id": "X"}) == error
+
+
+@pytest.mark.parametrize(
+    ("target", "missing"),
+    [
+        ("Sora_20201013.ListChannelConnections", ["channel_id"]),
+        ("Sora_20151104.DisconnectChannel", ["channel_id"]),
+        ("Sora_20151104.DisconnectClient", ["channel_id", "client_id"]),
+        ("Sora_20151104.DisconnectConnection", ["channel_id", "connection_id"]),
+        ("Sora_20241218.RequestKeyFrame", ["channel_id", "connection_id"]),
+    ],
+)
+async def test_ids_have_to_be_there(house: House, target: str, missing: list[str]) -> None:
+    status, answer = await house.call(target, {})
+    assert (status, answer["error_type"]) == (400, "InvalidJSON")
+    assert [reason["schema"]["required"] for reason in answer["error_reason"]] == [[name] for name in missing]
+
+
+async def test_an_exporter_reads_the_report_and_the_licence(house: House) -> None:
+    """Sora_exporter posts without a body and looks for these names and types; cluster nodes are refused in JSON."""
+    connection = await house.connect("a")
+    members = []
+    for place in range(3):
+        identity = ConnectionIdentity("a", "S", "C", "B", f"CONNECTION-{place}")
+        members.append(Member(Present(identity, "sendonly", audio=True, video=True), lambda _text: None))
+        house.channels.enter(members[-1])
+    house.now_ns = 90 * NS_PER_S
+    house.channels.leave(members[0])
+    house.now_ns = 120 * NS_PER_S
+    house.channels.leave(members[1])
+    assert connection.connected.is_set()
+    assert await house.call("Sora_20171010.GetStatsReport") == (
+        200,
+        {
+            "version": "1.2.3",
+            "total_ongoing_connections": 1,
+            "total_connection_created": 3,
+            "total_connection_destroyed": 2,
+            "total_successful_connections": 3,
+            "total_duration_sec": 210,
+            "average_duration_sec": 105,
+        },
+    )
+    status, answer = await house.call("Sora_20171218.GetLicense")
+    assert status == 200
+    assert {name: type(value) for name, value in answer.items()} == {
+        "expired_at": str,
+        "max_connections": int,
+        "max_nodes": type(None),
+        "product_name": str,
+        "serial_code": str,
+        "type": str,
+    }
+    assert await house.call("Sora_20211215.ListClusterNodes") == (400, {"error_type": "MissingTarget"})

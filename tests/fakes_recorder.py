@@ -45,6 +45,8 @@ class FakeConnection:
         if not answer_sdp.startswith("v=0"):
             raise FakeSdpError("the answer cannot be read")
         self.answers.append(answer_sdp)
+        self.audio = None if "m=audio 0" in answer_sdp else self.audio
+        self.video = None if "m=video 0" in answer_sdp else self.video
         if self.answer_connects:
             self.connected.set()
 
@@ -73,6 +75,7 @@ class FakeRecorder:
         self.requests: list[ConnectionRequest] = []
         self.refusal: str | None = None
         self.fault: Exception | None = None
+        self.connect_fault: Exception | None = None
         self.answer_connects = True
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
@@ -115,6 +118,8 @@ class FakeRecorder:
 
     async def connect(self, request: ConnectionRequest) -> FakeConnection:
         """Let a client in."""
+        if self.connect_fault:
+            raise self.connect_fault
         if self.refusal is not None:
             raise ConnectionRefused(self.refusal)
         self.requests.append(request)

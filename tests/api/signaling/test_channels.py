@@ -1,0 +1,129 @@
+"""Who is in a channel, and what the members are told of one another."""
+
+import json
+from typing import Any
+
+from rokuga.api.signaling.channels import Channels, Member
+from rokuga.api.signaling.messages import Present
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.connection import Role
+from rokuga.recorder.media import NS_PER_S, ConnectionIdentity
+
+
+class Time:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def clock(self) -> Clock:
+        """Give the clock."""
+        return Clock(monotonic_ns=lambda: self.now_ns, wall_ns=lambda: 1_709_251_200_000_100_000 + self.now_ns)
+
+
+class Listener:
+    """A member that keeps what it is told."""
+
+    def __init__(self, name: str, channel_id: str = "sora", role: Role = "sendonly", metadata: Any = None) -> None:
+        self.heard: list[dict[str, Any]] = []
+        identity = ConnectionIdentity(channel_id, "SESSION", f"client-{name}", f"bundle-{name}", f"connection-{name}")
+        present = Present(identity, role, audio=True, video=role != "recvonly", metadata=metadata)
+        self.member = Member(present, lambda text: self.heard.append(json.loads(text)))
+
+
+def test_the_first_one_sees_itself_alone() -> None:
+    """The real SDKs count themselves connected when they see their own connection_id."""
+    first = Listener("1")
+    Channels(Time().clock()).enter(first.member)
+    assert first.heard == [
+        {
+            "type": "notify",
+            "event_type": "connection.created",
+            "timestamp": "2024-03-01T00:00:00.000100Z",
+            "role": "sendonly",
+            "session_id": "SESSION",
+            "client_id": "client-1",
+            "bundle_id": "bundle-1",
+            "connection_id": "connection-1",
+            "audio": True,
+            "video": True,
+            "minutes": 0,
+            "turn_transport_type": "udp",
+            "channel_connections": 1,
+            "channel_sendrecv_connections": 0,
+            "channel_sendonly_connections": 1,
+            "channel_recvonly_connections": 0,
+            "data": [],
+        }
+    ]
+
+
+def test_the_second_one_sees_the_first_and_the_first_the_second() -> None:
+    channels = Channels(Time().clock())
+    first, second = Listener("1", metadata={"name": "Aki"}), Listener("2", role="recvonly", metadata=[1])
+    channels.enter(first.member)
+    channels.enter(second.member)
+    [own] = second.heard
+    assert own["connection_id"] == "connection-2"
+    assert own["metadata"] == [1]
+    assert own["data"] == [
+        {
+            "client_id": "client-1",
+            "bundle_id": "bundle-1",
+            "connection_id": "connection-1",
+            "metadata": {"name": "Aki"},
+        }
+    ]
+    told = first.heard[1]
+    assert (told["event_type"], told["connection_id"]) == ("connection.created", "connection-2")
+    assert "data" not in told
+    for message in (own, told):
+        assert [message[f"channel_{kind}connections"] for kind in ("", "sendrecv_", "sendonly_", "recvonly_")] == [
+            2,
+            0,
+            1,
+            1,
+        ]
+
+
+def test_who_leaves_is_counted_out_and_the_others_learn_it() -> None:
+    time = Time()
+    channels = Channels(time.clock())
+    first, second = Listener("1"), Listener("2", role="sendrecv")
+    channels.enter(first.member)
+    time.now_ns = 30 * NS_PER_S
+    channels.enter(second.member)
+    time.now_ns = 150 * NS_PER_S
+    channels.leave(second.member)
+    gone = first.heard[-1]
+    assert (gone["event_type"], gone["connection_id"], gone["minutes"]) == ("connection.destroyed", "connection-2", 2)
+    assert (gone["channel_connections"], gone["channel_sendrecv_connections"]) == (1, 0)
+    assert gone["timestamp"] == "2024-03-01T00:02:30.000100Z"
+    assert len(second.heard) == 1
+
+
+def test_leaving_twice_or_without_having_come_tells_nobody() -> None:
+    channels = Channels(Time().clock())
+    first, second = Listener("1"), Listener("2")
+    channels.enter(first.member)
+    channels.leave(second.member)
+    channels.enter(second.member)
+    channels.leave(second.member)
+    channels.leave(second.member)
+    assert [message["event_type"] for message in first.heard] == [
+        "connection.created",
+        "connection.created",
+        "connection.destroyed",
+    ]
+
+
+def test_channels_know_nothing_of_one_another_and_are_forgotten_when_empty() -> None:
+    channels = Channels(Time().clock())
+    first, stranger = Listener("1"), Listener("2", channel_id="other")
+    for one in (first, stranger):
+        channels.enter(one.member)
+    assert [len(one.heard) for one in (first, stranger)] == [1, 1]
+    assert stranger.heard[0]["channel_connections"] == 1
+    for one in (first, stranger):
+        channels.leave(one.member)
+    assert channels._members == {}

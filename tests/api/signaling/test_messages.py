@@ -1,0 +1,226 @@
+"""A client's words are read liberally, and what cannot be had is named; ours hold what every SDK needs."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rokuga.api.signaling import messages
+from rokuga.api.signaling.messages import Connect, MessageError, Pong, parse_message, requested_tracks
+from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+
+IDENTITY = ConnectionIdentity("sora", "SESSION", "CLIENT", "BUNDLE", "CONNECTION")
+
+
+def connect(**more: Any) -> Connect:
+    message = parse_message(json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", **more}))
+    assert isinstance(message, Connect)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("asked", "audio", "video"),
+    [
+        ({}, TrackConfig("OPUS"), TrackConfig("VP9")),
+        ({"audio": True, "video": True}, TrackConfig("OPUS"), TrackConfig("VP9")),
+        ({"audio": None, "video": None}, TrackConfig("OPUS"), TrackConfig("VP9")),
+        ({"audio": {}, "video": {}}, TrackConfig("OPUS"), TrackConfig("VP9")),
+        ({"audio": False}, None, TrackConfig("VP9")),
+        ({"video": False}, TrackConfig("OPUS"), None),
+        ({"video": {"bit_rate": 500}}, TrackConfig("OPUS"), TrackConfig("VP9", 500)),
+        ({"video": {"codec_type": "vp8"}}, TrackConfig("OPUS"), TrackConfig("VP8")),
+        ({"video": {"codec_type": None, "bit_rate": None}}, TrackConfig("OPUS"), TrackConfig("VP9")),
+        (
+            {"audio": {"opus_params": {"usedtx": True}}, "video": {"vp9_params": {"profile_id": 2}, "x": 1}},
+            TrackConfig("OPUS", None, {"usedtx": True}),
+            TrackConfig("VP9", None, {"profile_id": 2}),
+        ),
+        (
+            {"video": {"codec_type": "H264", "h264_params": {"profile_level_id": "42e01f"}, "vp9_params": 5}},
+            TrackConfig("OPUS"),
+            TrackConfig("H264", None, {"profile_level_id": "42e01f"}),
+        ),
+        ({"video": {"codec_type": "AV1", "av1_params": None}}, TrackConfig("OPUS"), TrackConfig("AV1")),
+    ],
+)
+def test_what_is_asked_for_is_offered(
+    asked: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
+) -> None:
+    """The defaults are OPUS and VP9; any subset of the keys can be there, and null is like nothing."""
+    assert requested_tracks(connect(**asked)) == (audio, video)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"audio": False, "video": False}, "audio and video are both false"),
+        (
+            {"video": {"codec_type": "H265"}},
+            "video codec_type H265 is not supported (supported: VP8, VP9, AV1, H264)",
+        ),
+        ({"audio": {"codec_type": "PCMU"}}, "audio codec_type PCMU is not supported (supported: OPUS)"),
+        ({"audio": {"codec_type": "VP9"}}, "audio codec_type VP9 is not supported (supported: OPUS)"),
+        ({"video": {"bit_rate": 0}}, "video bit_rate is not from 1 to 50000"),
+        ({"video": {"bit_rate": 50_001}}, "video bit_rate is not from 1 to 50000"),
+        ({"audio": {"bit_rate": 5}}, "audio bit_rate is not from 6 to 510"),
+        ({"video": {"vp9_params": 1}}, "vp9_params is not an object"),
+        ({"video": {"vp9_params": {"profile_id": 4}}}, "vp9_params: profile_id is not a whole number from 0 to 3"),
+        ({"audio": {"opus_params": {"stereo": 1}}}, "opus_params: stereo is neither true nor false"),
+    ],
+)
+def test_what_cannot_be_had_is_named(asked: dict[str, Any], reason: str) -> None:
+    with pytest.raises(MessageError) as raised:
+        requested_tracks(connect(**asked))
+    assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"client_id": None, "bundle_id": None, "metadata": None, "signaling_notify_metadata": None},
+        {"simulcast": None, "spotlight": 3, "multistream": "yes", "data_channel_signaling": [], "unknown": {}},
+        {"sora_client": None, "environment": 5, "libwebrtc": {}, "sdp": None},
+        {"forwarding_filters": [{}], "simulcast_rid": "r0", "audio_streaming_language_code": "ja-JP"},
+    ],
+)
+def test_what_a_recorder_need_not_know_may_be_anything(more: dict[str, Any]) -> None:
+    assert connect(**more).channel_id == "sora"
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        ('{"type":"connect","channel_id":"sora"}', "role"),
+        ('{"type":"connect","role":"sendonly"}', "channel_id"),
+        ('{"type":"connect","role":"sendonly","channel_id":null}', "channel_id"),
+        ('{"type":"connect","role":"sendonly","channel_id":""}', "channel_id"),
+        ('{"type":"connect","role":"sendonly","channel_id":5}', "channel_id"),
+        ('{"type":"connect","role":"publisher","channel_id":"sora"}', "role"),
+        ('{"type":"connect","role":"sendonly","channel_id":"sora","client_id":7}', "client_id"),
+        ('{"type":"connect","role":"sendonly","channel_id":"sora","audio":"yes"}', "audio"),
+        ('{"type":"connect","role":"sendonly","channel_id":"sora","video":{"bit_rate":"1"}}', "video.bit_rate"),
+        ('{"type":"connect","role":"sendonly","channel_id":"sora","video":{"bit_rate":true}}', "video.bit_rate"),
+        ('{"type":7}', "type"),
+        ("[]", "object"),
+        ("null", "object"),
+        ("", "JSON"),
+        ("{", "JSON"),
+        ('{"type":"connect","role":-inf}', "JSON"),
+        ('{"type":"\ud800"}'.encode("utf-8", "surrogatepass"), "JSON"),
+        (b"\xff\xfe", "JSON"),
+        (b"\x00" * 100, "JSON"),
+        ("[" * 100_000, "object"),
+        ('{"type":"pong","stats":' + "[" * 100_000, "JSON"),
+        ('{"type":"answer","sdp":5}', "sdp"),
+    ],
+)
+def test_a_malformed_message_is_told_apart(frame: str | bytes, reason: str) -> None:
+    with pytest.raises(MessageError, match=reason):
+        parse_message(frame)
+
+
+@pytest.mark.parametrize("name", ["channel_id", "client_id", "bundle_id"])
+def test_ids_have_255_bytes_at_most(name: str) -> None:
+    messages.check_ids(connect(**{name: "録" * 85}))
+    with pytest.raises(MessageError, match=f"{name} is longer than 255 bytes"):
+        messages.check_ids(connect(**{name: "録" * 85 + "x"}))
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        '[{"remoteTimestamp":-inf}]',
+        '[{"a": nan, "b": [inf, -Infinity,NaN]}]',
+        '[{"text":"a, -inf, b","a":-nan}]',
+    ],
+)
+def test_a_pong_of_libwebrtc_is_not_always_json(stats: str) -> None:
+    for frame in (f'{{"type":"pong","stats":{stats}}}', f'{{"stats":{stats},"type":"pong"}}'.encode()):
+        assert isinstance(parse_message(frame), Pong)
+
+
+def test_the_offer_has_what_any_sdk_needs_and_refuses_what_we_have_not() -> None:
+    offer = json.loads(
+        messages.offer(
+            identity=IDENTITY,
+            sdp="v=0\r\n",
+            mids={"audio": "audio_x", "video": "video_x"},
+            audio=TrackConfig("OPUS"),
+            video=TrackConfig("VP9", 500),
+            version="1.2.3",
+        )
+    )
+    assert offer == {
+        "type": "offer",
+        "sdp": "v=0\r\n",
+        "version": "1.2.3",
+        "config": {"iceServers": [], "iceTransportPolicy": "all"},
+        "channel_id": "sora",
+        "session_id": "SESSION",
+        "client_id": "CLIENT",
+        "bundle_id": "BUNDLE",
+        "connection_id": "CONNECTION",
+        "mid": {"audio": "audio_x", "video": "video_x"},
+        "multistream": True,
+        "simulcast": False,
+        "simulcast_multicodec": False,
+        "spotlight": False,
+        "data_channel_signaling": False,
+        "ignore_disconnect_websocket": False,
+        "audio": True,
+        "audio_codec_type": "OPUS",
+        "video": True,
+        "video_codec_type": "VP9",
+        "video_bit_rate": 500,
+    }
+
+
+def test_the_offer_leaves_out_a_kind_that_is_not_there() -> None:
+    offer = json.loads(
+        messages.offer(
+            identity=IDENTITY, sdp="", mids={"audio": "a"}, audio=TrackConfig("OPUS"), video=None, version=""
+        )
+    )
+    assert (offer["video"], offer["mid"], "video_codec_type" in offer) == (False, {"audio": "a"}, False)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_any_frame_is_a_message_or_a_message_error(frame: str | bytes) -> None:
+    try:
+        parse_message(frame)
+    except MessageError as error:
+        assert str(error)  # noqa: PT017  # it may also be a message
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["connect", "answer", "candidate", "pong", "disconnect", "x"])},
+        optional=dict.fromkeys(
+            ("role", "channel_id", "client_id", "audio", "video", "sdp", "stats", "candidate", "reason"), JSON
+        ),
+    )
+)
+def test_any_json_is_a_message_or_a_message_error(message: dict[str, Any]) -> None:
+    try:
+        parsed = parse_message(json.dumps(message))
+        if isinstance(parsed, Connect):
+            messages.check_ids(parsed)
+            requested_tracks(parsed)
+    except MessageError as error:
+        assert str(error)  # noqa: PT017  # it may also be a message
+
+
+@given(st.text())
+def test_a_close_reason_is_the_beginning_of_its_text_in_123_bytes(text: str) -> None:
+    reason = messages.close_reason(text)
+    assert len(reason.encode()) <= 123
+    assert text.encode("utf-8", "replace").decode().startswith(reason)

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from aiortc import RTCCertificate
 
+from rokuga.recorder import connection
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
@@ -107,7 +108,7 @@ async def port() -> AsyncIterator[UdpPort]:
 
 @pytest.fixture(scope="module")
 def certificate() -> Certificate:
-    return Certificate.generateCertificate()
+    return Certificate.make()
 
 
 @asynccontextmanager
@@ -141,6 +142,11 @@ async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
         await session.ours.ticked_until(lambda: session.foreign.rtcp)
         remb = next(message for message in parse_rtcp(session.foreign.rtcp[0]) if isinstance(message, Remb))
         assert remb.bit_rate_bps > 2_500_000
+
+
+async def test_it_is_the_peer_that_a_connection_asks_for(port: UdpPort, certificate: Certificate) -> None:
+    asked_for: connection.Peer = Ours(port, certificate).peer  # checked by mypy
+    assert asked_for.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
 
 
 async def test_a_client_that_says_goodbye_ends_the_peer(port: UdpPort, certificate: Certificate) -> None:

@@ -102,6 +102,8 @@ class Connection:
     offer_sdp: str = ""
     archiver: Archiver | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    _begun: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_accepted: bool = False
     close_reason: str = ""
     _peer: Peer = field(init=False)
     _timeline: Timeline = field(init=False)
@@ -132,12 +134,16 @@ class Connection:
     def accept(self, answer_sdp: str) -> None:
         """Take the client's answer; a kind that it rejects is not recorded. Raises SdpError."""
         accepted = self._peer.accept(answer_sdp)
+        self._is_accepted = True
+        self._begun.set()
         self.audio = self.audio if "audio" in accepted else None
         self.video = self.video if "video" in accepted else None
 
     async def run(self) -> str:
-        """Live until the peer is gone; give the reason."""
-        self.close_reason = await self._peer.run()
+        """Live until the peer is gone, or was closed before it answered; give the reason."""
+        await self._begun.wait()
+        if self._is_accepted:
+            self.close_reason = await self._peer.run()
         return self.close_reason
 
     async def wait_closed(self) -> str:
@@ -152,7 +158,9 @@ class Connection:
 
     def stop(self, reason: str) -> None:
         """End the connection; what follows from it follows."""
+        self.close_reason = self.close_reason or reason
         self._peer.close(reason)
+        self._begun.set()
 
     def request_keyframe(self) -> None:
         """Ask the client for a key frame."""

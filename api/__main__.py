@@ -1,0 +1,31 @@
+"""The command line: `rokuga run | demo | publish | check-config | webhooks`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rokuga.api import check_config, daemon, demo, publish, webhooks_command
+
+COMMANDS = (
+    ("run", "start the daemon", daemon),
+    ("demo", "record a clip over real WebRTC, from start to webhook", demo),
+    ("publish", "publish a WebM clip to a channel", publish),
+    ("check-config", "read the configuration and say what it means", check_config),
+    ("webhooks", "look at and act on undelivered events", webhooks_command),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    parser = argparse.ArgumentParser(prog="rokuga", description="Records WebRTC to WebM, as WebRTC SFU Sora did.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary, module in COMMANDS:
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

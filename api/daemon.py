@@ -1,0 +1,175 @@
+"""Start the daemon.
+
+The composition root: who is built from what, and who stops after whom. The nesting is the shutdown order, inside out:
+fronts close, connections finish their files, events reach the outbox, the dispatcher gets its grace time, the store
+closes.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from rokuga.api.app import api_app, signaling_app
+from rokuga.api.arguments import add_config_argument
+from rokuga.api.config import ConfigError, DaemonConfig, load_config
+from rokuga.api.logs import configure_logs
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.connection import ConnectionRequest, PeerHooks
+from rokuga.recorder.service import Recorder
+from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.recorder.webrtc.addresses import AddressError
+from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, check_aiortc
+from rokuga.recorder.webrtc.peer import Peer
+from rokuga.recorder.webrtc.sdp import Direction, MediaOffer
+from rokuga.recorder.webrtc.udp_port import UdpPort
+from rokuga.webhooks.dispatcher import Dispatcher
+from rokuga.webhooks.outbox import Outbox
+
+log = structlog.get_logger()
+
+OUR_DIRECTION: dict[str, Direction] = {"sendonly": "recvonly", "sendrecv": "sendrecv", "recvonly": "sendonly"}
+"""A client's role, as our end of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the daemon can be reached, ports as they really are."""
+
+    api_url: str
+    signaling_url: str
+    media_port: int
+
+
+class _Server(uvicorn.Server):
+    """A server whose process belongs to somebody else: signals are the daemon's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an app until the end of the context; gives HOST:PORT. Raises OSError where the port is taken."""
+    is_ipv6 = ":" in host
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET, backlog=1024)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, ws_max_size=1 << 20, lifespan="off"
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"{f'[{host}]' if is_ipv6 else host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+@contextlib.asynccontextmanager
+async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
+    """Run the whole daemon until the end of the context. Raises what keeps it from starting."""
+    check_aiortc()
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    path = config.data_dir / "rokuga.sqlite3"
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        store = await enter(SqliteStore(path))
+        outbox = await enter(Outbox(path, store, config.webhooks, clock))
+        await enter(Dispatcher(outbox, config.webhooks, clock))
+        port = await enter(UdpPort(config.recorder.media_port, config.recorder.media_addresses, clock))
+        certificate = Certificate.generateCertificate()
+
+        def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
+            return _peer(port, certificate, config.recorder, clock, request, hooks)
+
+        recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
+        api = await enter(serve(api_app(recorder, config), config.api_host, config.api_port))
+        signaling = await enter(serve(signaling_app(recorder, config), config.signaling_host, config.signaling_port))
+        yield Addresses(f"http://{api}/", f"ws://{signaling}/signaling", port.port)
+
+
+def _peer(
+    port: UdpPort,
+    certificate: Certificate,
+    config: RecorderConfig,
+    clock: Clock,
+    request: ConnectionRequest,
+    hooks: PeerHooks,
+) -> Peer:
+    """Make the other end of a connection."""
+    offer = MediaOffer(
+        audio=request.audio,
+        video=request.video,
+        direction=OUR_DIRECTION[request.role],
+        mid_suffix=secrets.token_hex(3),
+        video_bit_rate_kbps=config.video_bit_rate_kbps,
+    )
+    return Peer(
+        port,
+        certificate,
+        offer,
+        on_unit=hooks.on_unit,
+        on_sender_report=hooks.on_sender_report,
+        on_source_changed=hooks.on_source_changed,
+        clock=clock,
+        config=config,
+    )
+
+
+async def run_until_signal(config: DaemonConfig) -> None:
+    """Run until SIGTERM or SIGINT; a second one ends at once, with all that was committed kept."""
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+
+    def end() -> None:
+        if ending.is_set():
+            os._exit(1)
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    async with running(config) as addresses:
+        log.info("ready", api=addresses.api_url, signaling=addresses.signaling_url, media_port=addresses.media_port)
+        await ending.wait()
+        log.info("ending")
+    log.info("ended")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_config_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon; 0 when it was told to end, 2 where the configuration is at fault, 1 where the machine is."""
+    try:
+        config, warnings = load_config(arguments.config, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logs(config.log_format)
+    for warning in warnings:
+        log.warning("configuration", warning=warning)
+    try:
+        uvloop.run(run_until_signal(config))
+    except (OSError, StoreError, AddressError, AiortcError) as error:
+        log.error("the daemon cannot run", reason=str(error))
+        return 1
+    return 0

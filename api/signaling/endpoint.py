@@ -84,14 +84,15 @@ class Session:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _next(self) -> Sequence[said.Action]:
-        """Wait for something to happen, or for the conversation's deadline."""
-        deadline_ns = self._conversation.deadline_ns
-        rest_ns = None if deadline_ns is None else deadline_ns - self._clock.monotonic_ns()
+        """Wait for something to happen, or for the conversation's deadline, which no flood of frames puts off."""
+        now_ns, deadline_ns = self._clock.monotonic_ns(), self._conversation.deadline_ns
+        if deadline_ns is not None and now_ns >= deadline_ns:
+            return self._conversation.tick(now_ns)
         try:
-            async with asyncio.timeout(None if rest_ns is None else rest_ns / NS_PER_S):
+            async with asyncio.timeout(None if deadline_ns is None else (deadline_ns - now_ns) / NS_PER_S):
                 happening = await self._waiting.get()
         except TimeoutError:
-            happening = self._conversation.tick
+            return []
         return happening(self._clock.monotonic_ns())
 
     async def _do(self, actions: Sequence[said.Action]) -> None:

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rokuga.api.app import signaling_app
 from rokuga.api.config import DaemonConfig
+from rokuga.api.signaling.channels import Channels
+from rokuga.api.signaling.conversation import ANSWER_TIMEOUT_NS, PING_INTERVAL_NS
+from rokuga.api.signaling.endpoint import SignalingEndpoint
+from rokuga.recorder.clock import Clock
 from tests.api.serving import served
 from tests.fakes_recorder import FakeConnection, FakeRecorder
 
@@ -80,6 +86,27 @@ class Client:
 async def house() -> AsyncIterator[House]:
     recorder = FakeRecorder()
     async with served(signaling_app(recorder, DaemonConfig())) as address:
+        yield House(recorder, f"ws://{address}/signaling")
+
+
+class TurnedClock:
+    """A clock that stands still until the test turns it."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+
+@pytest.fixture
+def time() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+async def house_in_time(time: TurnedClock) -> AsyncIterator[House]:
+    recorder = FakeRecorder()
+    clock = Clock(monotonic_ns=lambda: time.now_ns)
+    endpoint = SignalingEndpoint(recorder, Channels(clock), clock, "")
+    async with served(Starlette(routes=[WebSocketRoute("/signaling", endpoint)])) as address:
         yield House(recorder, f"ws://{address}/signaling")
 
 
@@ -261,6 +288,24 @@ async def test_a_client_that_closes_without_a_word_is_gone(house: House) -> None
     async with house.connected() as client:
         await client.websocket.close()
         assert await ended(house.recorder.people[0]) == "WEBSOCKET-CLOSED"
+
+
+async def test_a_client_that_does_not_answer_is_given_up(house_in_time: House, time: TurnedClock) -> None:
+    async with house_in_time.client() as client:
+        await client.say(CONNECT)
+        await client.hear()
+        time.now_ns = ANSWER_TIMEOUT_NS
+        await client.say({"type": "candidate"})
+        assert await client.closing() == (4490, "TIMEOUT")
+        assert await ended(house_in_time.recorder.people[0]) == "TIMEOUT"
+
+
+async def test_pings_are_sent(house_in_time: House, time: TurnedClock) -> None:
+    async with house_in_time.connected() as client:
+        for _ in range(3):
+            time.now_ns += PING_INTERVAL_NS
+            await client.say({"type": "pong"})
+            assert await client.hear() == {"type": "ping", "stats": False}
 
 
 async def test_a_fault_of_ours_closes_that_client_only(house: House) -> None:

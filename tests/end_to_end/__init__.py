@@ -1,0 +1,1 @@
+"""Real peers, a real daemon in its own process, real files."""

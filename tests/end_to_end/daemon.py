@@ -1,0 +1,160 @@
+"""The daemon in its own process, as a user starts it, and a webhook consumer in the test's."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+ROOT = Path(__file__).parent.parent.parent
+CLIPS = ROOT / "media-samples"
+
+
+@dataclass
+class Consumer:
+    """A consumer of webhooks: keeps every event and its headers, and lets a test wait for one."""
+
+    url: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Take one event."""
+        async with self._news:
+            self.events.append(await request.json())
+            self.headers.append(dict(request.headers))
+            self._news.notify_all()
+        return web.Response()
+
+    async def wait_for(self, event_type: str, count: int = 1, **data: Any) -> dict[str, Any]:
+        """Give the `count`th event of this type whose data has these values."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.of_type(event_type, **data)) >= count)
+        return self.of_type(event_type, **data)[count - 1]
+
+    def of_type(self, event_type: str, **data: Any) -> list[dict[str, Any]]:
+        """Give the events of a type so far."""
+        return [
+            event
+            for event in self.events
+            if event["type"] == event_type and all(event["data"].get(key) == value for key, value in data.items())
+        ]
+
+    @property
+    def types(self) -> list[str]:
+        """The types of all events in the order of their arrival."""
+        return [event["type"] for event in self.events]
+
+
+@contextlib.asynccontextmanager
+async def consuming() -> AsyncIterator[Consumer]:
+    """Run a consumer on a free port."""
+    consumer = Consumer()
+    app = web.Application()
+    app.router.add_post("/webhook", consumer.take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        consumer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+        yield consumer
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Daemon:
+    """A running daemon. `api` calls a target of the legacy API."""
+
+    process: asyncio.subprocess.Process
+    folder: Path
+    api_url: str = ""
+    signaling_url: str = ""
+    media_port: int = 0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    async def api(self, operation: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call `Sora_20161101.{operation}`; give the answer's body. Raises for anything but 200."""
+        data = msgspec.json.encode(body) if body is not None else None
+        headers = {"x-sora-target": operation if "." in operation else f"Sora_20161101.{operation}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.api_url, data=data, headers=headers) as answer,
+        ):
+            answer.raise_for_status()
+            return await answer.json()
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where the files are."""
+        return self.folder / "archive"
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Tell it to end; give its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return await self.process.wait()
+
+    def faults(self) -> Sequence[Mapping[str, Any]]:
+        """Log lines that should not be there."""
+        return [line for line in self.log if line.get("level") in {"error", "critical"}]
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, webhook_url: str = "", **settings: str) -> AsyncIterator[Daemon]:
+    """Start a daemon on free ports with its files in `folder`; stop it at the end if it still runs."""
+    environment = {
+        "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
+        "ROKUGA_DATA_DIR": str(folder / "data"),
+        "ROKUGA_EVENT_WEBHOOK_URL": webhook_url,
+        "ROKUGA_API_PORT": "0",
+        "ROKUGA_SIGNALING_PORT": "0",
+        "ROKUGA_SIGNALING_HOST": "127.0.0.1",
+        "ROKUGA_MEDIA_PORT": "0",
+        "ROKUGA_MEDIA_ADDRESS": "127.0.0.1",
+        "ROKUGA_LOG_FORMAT": "json",
+        **{f"ROKUGA_{key.upper()}": value for key, value in settings.items()},
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", "run", cwd=ROOT, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+    )
+    daemon = Daemon(process, folder)
+    ready = asyncio.Event()
+    reading = asyncio.create_task(_read_log(daemon, ready))
+    try:
+        async with asyncio.timeout(20):
+            await asyncio.wait([asyncio.create_task(ready.wait()), reading], return_when=asyncio.FIRST_COMPLETED)
+        assert ready.is_set(), f"the daemon did not start: {daemon.log}"
+        yield daemon
+    finally:
+        if process.returncode is None:
+            await daemon.stop()
+        await reading
+
+
+async def _read_log(daemon: Daemon, ready: asyncio.Event) -> None:
+    assert daemon.process.stderr is not None
+    async for line in daemon.process.stderr:
+        try:
+            entry = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError:
+            entry = {"level": "error", "event": line.decode(errors="replace")}
+        daemon.log.append(entry)
+        if entry.get("event") == "ready":
+            daemon.api_url = entry["api"]
+            daemon.signaling_url = entry["signaling"]
+            daemon.media_port = entry["media_port"]
+            ready.set()

@@ -1,0 +1,87 @@
+"""What reads our files: PyAV, ffmpeg, ffprobe, mkvmerge and Hisui, each as a person would call it."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import av
+
+from rokuga.recorder.media import Kind
+
+ROOT = Path(__file__).parent.parent
+HISUI = ROOT / ".tools" / "hisui"
+
+NO_VIDEO_TRACK = "no video track"
+"""What Hisui notes of every file without video, whoever wrote it."""
+
+Packets = dict[Kind, list[tuple[bytes, int, bool]]]
+"""Payload, time in ms and key flag of each packet, by kind."""
+
+
+def packets(path: Path) -> Packets:
+    """Read a file's packets back with PyAV."""
+    found: Packets = {"audio": [], "video": []}
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                kind: Kind = "audio" if packet.stream.type == "audio" else "video"
+                found[kind].append((bytes(packet), round(packet.pts * packet.time_base * 1000), packet.is_keyframe))
+    return found
+
+
+def payloads(path: Path, kind: Kind) -> list[bytes]:
+    """Give the payloads of one kind."""
+    return [data for data, _, _ in packets(path)[kind]]
+
+
+def decode_strictly(path: Path) -> dict[str, int]:
+    """Decode the whole file with ffmpeg, which must not find a fault; give how many frames of each kind it showed."""
+    command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-fps_mode", "passthrough", "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return count_frames(path)
+
+
+def count_frames(path: Path) -> dict[str, int]:
+    """Decode with ffprobe and count the frames of each kind."""
+    shown = probe(path, "-count_frames", "-show_entries", "stream=codec_type,nb_read_frames")
+    return {stream["codec_type"]: int(stream["nb_read_frames"]) for stream in shown["streams"]}
+
+
+def probe(path: Path, *options: str) -> Any:
+    """Ask ffprobe."""
+    command = ["ffprobe", "-v", "error", *options, "-of", "json", str(path)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def duration_s(path: Path) -> float:
+    """Give the duration that the file's header tells."""
+    return float(probe(path, "-show_entries", "format=duration")["format"]["duration"])
+
+
+def identify(path: Path) -> Any:
+    """Ask mkvmerge what it sees; it must not warn."""
+    done = subprocess.run(["mkvmerge", "-J", str(path)], capture_output=True, check=True)
+    seen = json.loads(done.stdout)
+    assert not seen["errors"]
+    assert not seen["warnings"]
+    return seen
+
+
+def inspect_with_hisui(path: Path) -> Any:
+    """Have Hisui read and decode a file; it must not complain."""
+    done = subprocess.run([HISUI, "inspect", "--decode", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr
+    return json.loads(done.stdout)
+
+
+def compose_with_hisui(folder: Path, output: Path) -> Any:
+    """Have Hisui compose all archives of a recording; it must not complain."""
+    command = [HISUI, "compose", "-P", "-o", str(output), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr
+    return json.loads(done.stdout)

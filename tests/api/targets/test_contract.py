@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -86,6 +87,7 @@ async def started(caller: Caller, **request: Any) -> str:
     [
         ({"channel_id": "sora", "expire_time": 3600}, 84),
         ({"channel_id": "sora", "expire_time": 0}, 81),
+        ({"channel_id": "sora", "expire_time": 0, "split_only": False}, 100),
         ({"channel_id": "sora", "expire_time": 0, "split_duration": 3600, "split_only": True}, 121),
     ],
 )
@@ -426,9 +428,12 @@ async def test_d39_a_channel_id_is_data_and_comes_back_as_it_is(caller: Caller, 
     assert json.loads((await caller.call(STOP, {"channel_id": channel_id}))[1]) == {"channel_id": channel_id}
 
 
-async def test_a_fault_of_ours_is_told_without_its_details(caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(caller: Caller) -> None:
     caller.recorder.fault = RuntimeError("secret")
-    assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
+    with structlog.testing.capture_logs() as lines:
+        assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
+    [line] = lines
+    assert (line["log_level"], line["exc_info"]) == ("error", True)
 
 
 async def test_a_disk_that_takes_no_recording_is_told_at_once(caller: Caller) -> None:

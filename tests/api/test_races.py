@@ -1,0 +1,241 @@
+"""Both fronts on the real recorder and store, clients without media: what happens at the same time ends well.
+
+The cases are complaints about other recorders (livekit/egress 502, janus-gateway 2550).
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rokuga.api.app import api_app, signaling_app
+from rokuga.api.config import DaemonConfig
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.connection import ConnectionRequest, PeerHooks
+from rokuga.recorder.events import Event, EventType
+from rokuga.recorder.media import Kind
+from rokuga.recorder.service import Recorder
+from rokuga.recorder.store.sqlite import SqliteStore
+from tests.api.serving import served
+
+CONNECT = json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", "audio": True, "video": True})
+ANSWER = json.dumps({"type": "answer", "sdp": "v=0\r\n"})
+DISCONNECT = json.dumps({"type": "disconnect", "reason": "NO-ERROR"})
+
+
+class SilentPeer:
+    """A peer that connects as soon as it has answered, and never sends."""
+
+    def __init__(self, request: ConnectionRequest) -> None:
+        tracks: dict[Kind, object] = {"audio": request.audio, "video": request.video}
+        self.mids: Mapping[Kind, str] = {kind: f"{kind}_abc123" for kind, track in tracks.items() if track}
+        self.connected = asyncio.Event()
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def offer(self) -> str:
+        """Give what nobody reads."""
+        return "v=0\r\n"
+
+    def accept(self, _answer: str) -> Collection[Kind]:
+        """Be connected."""
+        self.connected.set()
+        return self.mids.keys()
+
+    async def run(self) -> str:
+        """Wait for the end."""
+        return await self._ended
+
+    def tick(self, now_ns: int) -> None:
+        """Have nothing to do."""
+
+    def waiting(self) -> Collection[Kind]:
+        """Hold nothing back."""
+        return ()
+
+    def request_keyframe(self) -> None:
+        """Have none."""
+
+    def flush(self) -> None:
+        """Have nothing."""
+
+    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
+        """Count nothing."""
+        return {}
+
+    def close(self, reason: str) -> None:
+        """End."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+
+class House:
+    """A daemon without media and webhooks."""
+
+    def __init__(self, recorder: Recorder, store: SqliteStore, session: aiohttp.ClientSession, folder: Path) -> None:
+        self.recorder = recorder
+        self.folder = folder
+        self.api_url = ""
+        self.signaling_url = ""
+        self._store = store
+        self._session = session
+
+    async def call(self, operation: str, **request: Any) -> tuple[int, Any]:
+        """Give status and answer."""
+        headers = {"x-sora-target": f"Sora_20161101.{operation}"}
+        data = json.dumps(request) if request else None
+        async with self._session.post(self.api_url, data=data, headers=headers) as response:
+            return response.status, json.loads(await response.read())
+
+    async def start(self) -> tuple[int, Any]:
+        """Start the recording of the channel."""
+        return await self.call("StartRecording", channel_id="sora", expire_time=0)
+
+    async def stop(self) -> tuple[int, Any]:
+        """Stop it."""
+        return await self.call("StopRecording", channel_id="sora")
+
+    async def enter(self) -> aiohttp.ClientWebSocketResponse:
+        """Connect a client, up to our offer."""
+        websocket = await self._session.ws_connect(self.signaling_url)
+        await websocket.send_str(CONNECT)
+        assert (await websocket.receive_json())["type"] == "offer"
+        return websocket
+
+    async def publish(self) -> aiohttp.ClientWebSocketResponse:
+        """Connect a client, up to its own connection.created."""
+        websocket = await self.enter()
+        await websocket.send_str(ANSWER)
+        assert (await websocket.receive_json())["event_type"] == "connection.created"
+        return websocket
+
+    async def leave(self, websocket: aiohttp.ClientWebSocketResponse) -> int | None:
+        """Disconnect a client, up to the close; give its code."""
+        await websocket.send_str(DISCONNECT)
+        while (await websocket.receive()).type is aiohttp.WSMsgType.TEXT:
+            pass
+        await websocket.close()
+        return websocket.close_code
+
+    async def events(self, enough: Callable[[Counter[EventType]], bool]) -> list[Event]:
+        """Wait for enough events of each type; give all."""
+        while True:
+            stored = [entry.event for entry in await self._store.events_after(0, 100_000)]
+            if enough(Counter(event.type for event in stored)):
+                return stored
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    def make_peer(request: ConnectionRequest, _hooks: PeerHooks) -> SilentPeer:
+        return SilentPeer(request)
+
+    config = RecorderConfig(archive_dir=tmp_path / "archive")
+    async with (
+        SqliteStore(tmp_path / "store.sqlite3") as store,
+        Recorder(config, store, make_peer, Clock(), lambda: None) as recorder,
+        served(api_app(recorder, DaemonConfig())) as api,
+        served(signaling_app(recorder, DaemonConfig())) as signaling,
+        aiohttp.ClientSession() as session,
+    ):
+        house = House(recorder, store, session, tmp_path)
+        house.api_url, house.signaling_url = f"http://{api}/", f"ws://{signaling}/signaling"
+        yield house
+
+
+def assert_told_once(events: list[Event], recordings: int) -> None:
+    """One start and one report a recording; one end an archive; every archive in its report, nothing after it."""
+    kinds = Counter(event.type for event in events)
+    assert kinds[EventType.RECORDING_STARTED] == kinds[EventType.RECORDING_REPORT] == recordings
+    assert len({event.id for event in events}) == len(events)
+    begun: dict[str, set[str]] = {}
+    ended: dict[str, set[str]] = {}
+    for event in events:
+        recording_id = event.document.get("recording_id", "")
+        connection_id = event.connection.connection_id if event.connection else ""
+        match event.type:
+            case EventType.ARCHIVE_STARTED:
+                begun.setdefault(recording_id, set()).add(connection_id)
+            case EventType.ARCHIVE_AVAILABLE | EventType.ARCHIVE_FAILED:
+                ended.setdefault(recording_id, set()).add(connection_id)
+            case EventType.RECORDING_REPORT:
+                reported = [*event.document["archives"], *event.document["failed_archives"]]
+                assert {archive["connection_id"] for archive in reported} == begun.get(recording_id, set())
+                assert ended.get(recording_id, set()) == begun.get(recording_id, set())
+    assert ended == begun
+
+
+async def test_d24_start_after_the_offer_and_stop_before_any_media(house: House) -> None:
+    """Both calls return, nothing is left active or empty on the disk, the next Start works."""
+    rounds = 20
+    for number in range(rounds):
+        websocket = await house.enter()
+        assert (await house.start())[0] == 200
+        if number % 2:
+            await websocket.send_str(ANSWER)
+        assert (await house.stop())[0] == 200
+        assert await house.leave(websocket) == 1000
+        assert await house.call("ListStartedRecording") == (200, [])
+    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
+    assert_told_once(events, rounds)
+    assert not [path for path in house.folder.rglob("*.webm*") if not path.stat().st_size]
+
+
+async def test_d29_who_comes_while_the_recording_stops_is_closed_with_it(house: House) -> None:
+    """Joining and stopping at once: after the report nobody is archived any more."""
+    rounds = 10
+    for _ in range(rounds):
+        await house.start()
+        first, joining = await house.publish(), await house.enter()
+        await asyncio.gather(joining.send_str(ANSWER), house.stop())
+        assert await house.leave(first) == 1000
+        assert await house.leave(joining) == 1000
+    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
+    assert_told_once(events, rounds)
+    assert await house.call("ListArchiving") == (200, [])
+
+
+async def test_two_starts_at_once_are_one_recording(house: House) -> None:
+    answers = await asyncio.gather(*(house.start() for _ in range(8)))
+    assert sorted(status for status, _ in answers) == [200, *[400] * 7]
+    assert {answer.get("error_type") for status, answer in answers if status == 400} == {"STARTED-RECORDING"}
+    answers = await asyncio.gather(*(house.stop() for _ in range(8)))
+    assert sorted(status for status, _ in answers) == [200, *[400] * 7]
+    assert {answer.get("error_type") for status, answer in answers if status == 400} == {"NOT-STARTED-RECORDING"}
+
+
+async def test_any_order_of_starts_stops_and_clients_tells_everything_once(house: House) -> None:
+    """A hundred steps in an order that a seed gives, several at a time; nothing is left at the end."""
+    order = random.Random(20161101)
+    inside: list[aiohttp.ClientWebSocketResponse] = []
+    starts: list[int] = []
+
+    async def step(kind: str) -> None:
+        match kind:
+            case "start":
+                starts.append((await house.start())[0])
+            case "stop":
+                await house.stop()
+            case "come":
+                inside.append(await house.publish())
+            case "go" if inside:
+                await house.leave(inside.pop(order.randrange(len(inside))))
+            case "drop" if inside:
+                await inside.pop().close()
+
+    for _ in range(25):
+        await asyncio.gather(*(step(order.choice(["start", "stop", "come", "come", "go", "drop"])) for _ in range(4)))
+    await asyncio.gather(*(house.leave(websocket) for websocket in inside))
+    await house.stop()
+    started = starts.count(200)
+    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == started)
+    assert started > 3
+    assert_told_once(events, started)
+    assert await house.call("ListArchiving") == (200, [])
+    assert await house.call("ListStartedRecording") == (200, [])

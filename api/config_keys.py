@@ -199,8 +199,12 @@ KEYS: Final[Mapping[str, Key]] = {
 UNUSED_SORA_KEYS: Final = frozenset(
     {
         "connection_updated_webhook_interval",
+        "demo",
         "event_webhook_worker_number",
         "ignore_connection_updated_webhook",
+        "ipv4_address",
+        "ipv6",
+        "ipv6_address",
         "legacy_recording",
         "license_file",
         "redact_api_sensitive_data",

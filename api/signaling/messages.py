@@ -20,7 +20,8 @@ DEFAULT_CODECS: Final[Mapping[Kind, str]] = {"audio": "OPUS", "video": "VP9"}
 BIT_RATES_KBPS: Final[Mapping[Kind, range]] = {"audio": range(6, 511), "video": range(1, 50_001)}
 """Opus can no more (RFC 6716 section 2.1.1); for video what Sora takes."""
 
-_NOT_A_NUMBER = re.compile(r"(?<=[:,\[])\s*-?(?:inf|infinity|nan)\s*(?=[,}\]])", re.IGNORECASE)
+_NOT_A_NUMBER = re.compile(r"(?<=[:,\[])\s*-?(?:inf|infinity|nan(?:\(\w*\))?)\s*(?=[,}\]])", re.IGNORECASE)
+"""As C's printf writes them; on Windows also as `-nan(ind)`."""
 
 
 class MessageError(ValueError):

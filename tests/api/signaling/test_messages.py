@@ -134,6 +134,7 @@ def test_ids_have_255_bytes_at_most(name: str) -> None:
         '[{"remoteTimestamp":-inf}]',
         '[{"a": nan, "b": [inf, -Infinity,NaN]}]',
         '[{"text":"a, -inf, b","a":-nan}]',
+        '[{"a":-nan(ind),"b":[nan(snan)]}]',
     ],
 )
 def test_a_pong_of_libwebrtc_is_not_always_json(stats: str) -> None:

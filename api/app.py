@@ -1,5 +1,7 @@
 """The fronts as ASGI applications: the API on one port, signalling on another."""
 
+from typing import Final
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,13 +17,14 @@ from rokuga.api.targets.statistics import Source
 from rokuga.api.targets.table import targets
 from rokuga.recorder.clock import Clock
 
+SERVER: Final = "Rokuga"
+"""The `server` header. No version: nobody needs it who may not have it from GetStatsReport."""
+
 
 def api_app(recorder: RecordingService, config: DaemonConfig, *counters: Source) -> Starlette:
     """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport tells the `counters`."""
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
-    endpoint = ApiEndpoint(
-        recorder, targets(limits, config.version, counters), config.api_cors_origin, server="Rokuga"
-    )
+    endpoint = ApiEndpoint(recorder, targets(limits, config.version, counters), config.api_cors_origin, server=SERVER)
     app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     return app
@@ -35,4 +38,4 @@ def signaling_app(recorder: RecordingService, config: DaemonConfig, channels: Ch
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=404)
+    return Response(status_code=404, headers={"server": SERVER})

@@ -49,13 +49,20 @@ class House:
         return connection
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def house() -> AsyncIterator[House]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_house() -> AsyncIterator[House]:
     house = House()
     app = api_app(house.recorder, DaemonConfig(version="1.2.3"), house.channels.counters)
     async with served(app) as address, aiohttp.ClientSession() as session:
         house.url, house.session = f"http://{address}/", session
         yield house
+
+
+@pytest.fixture
+def house(shared_house: House) -> House:
+    """One server for all tests, its recorder as new for each."""
+    shared_house.recorder.people.clear()
+    return shared_house
 
 
 def of(connection: FakeConnection) -> dict[str, str]:

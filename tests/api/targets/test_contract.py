@@ -341,7 +341,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("path", ["/x", "/index.html", "//", "/signaling"])
 async def test_other_paths_are_404_and_empty(caller: Caller, path: str) -> None:
-    assert (await caller.call(START, {}, path=path))[:2] == (404, b"")
+    status, body, headers = await caller.call(START, {}, path=path)
+    assert (status, body, headers["content-length"], headers["server"]) == (404, b"", "0", "Rokuga")
 
 
 GIVEN = {"channel_id": "sora", "expire_time": 0}

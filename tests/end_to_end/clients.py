@@ -1,0 +1,90 @@
+"""Foreign clients: the real sora-js-sdk in Chromium, the real sora_sdk, the libdatachannel load generator."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp import web
+
+from tests.end_to_end.daemon import ROOT, Daemon
+
+HERE = Path(__file__).parent
+NPM = ROOT / ".tools" / "npm" / "node_modules"
+MEDIA = ROOT / ".tools" / "media"
+LOADGEN = ROOT.parent / "shared" / "loadgen"
+
+Step = Mapping[str, Any]
+
+
+@contextlib.asynccontextmanager
+async def _serving() -> AsyncIterator[str]:
+    """Serve the page and the SDK on a free port of 127.0.0.1, which is a secure context."""
+    app = web.Application()
+
+    async def sdk(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(NPM / "sora-js-sdk" / "dist" / "sora.js")
+
+    async def page(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(HERE / "browser" / "page.html")
+
+    app.router.add_get("/sora.js", sdk)
+    app.router.add_get("/page.html", page)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def _run(*command: object, cwd: Path = ROOT, **environment: str) -> str:
+    """Run a client to its end; give what it prints. Raises where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        cwd=cwd,
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, f"{command[0]}: {err.decode(errors='replace')}"
+    return out.decode()
+
+
+async def publish_with_browser(daemon: Daemon, channel: str, steps: Sequence[Step], **options: str) -> Any:
+    """Publish from Chromium: connect, go through the steps, disconnect. Give what the SDK and WebRTC say of it."""
+    driver = ROOT / ".tools" / "npm" / "drive.mjs"
+    shutil.copyfile(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
+    async with _serving() as base:
+        query = urlencode({"url": daemon.signaling_url, "channel": channel, **options})
+        return json.loads(await _run("node", driver, f"{base}/page.html?{query}", json.dumps(steps)))
+
+
+async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:
+    """Publish from the Python SDK, which is libwebrtc without a browser."""
+    command = [sys.executable, HERE / "sdk_publisher.py", daemon.signaling_url, channel, seconds, *options]
+    return json.loads(await _run(*command))
+
+
+async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float, *options: str) -> Any:
+    """Publish from the independent load generator; give its result line."""
+    if not LOADGEN.exists():
+        pytest.skip("the independent load generator is not beside this checkout")
+    folder = ROOT / ".tools" / "npm" / "loadgen"
+    shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    command = [
+        "node", "loadgen.mjs", "--signal", "sora", "--url", daemon.signaling_url, "--count", count,
+        "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",
+        "--video", MEDIA / "v.ivf", "--audio", MEDIA / "a.ogg", *options,
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (await _run(*command, cwd=folder)).splitlines()]
+    return next(line for line in lines if line["ev"] == "result")

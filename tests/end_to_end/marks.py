@@ -1,0 +1,52 @@
+"""Finds the flashes and beeps of a recording: what a viewer sees and hears together must be stored together."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+FLASH_LUMA = 200
+BEEP_LEVEL = 0.1
+SAMPLE_RATE_HZ = 48000
+
+
+def flashes_s(path: Path) -> list[float]:
+    """Give the times at which the picture turns white."""
+    times = []
+    was_white = False
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            is_white = bool(frame.to_ndarray(format="gray").mean() > FLASH_LUMA)
+            if is_white and not was_white:
+                times.append(float(frame.time))
+            was_white = is_white
+    return times
+
+
+def beeps_s(path: Path) -> list[float]:
+    """Give the times at which a beep begins."""
+    times = []
+    silent_since = 0.0
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray()
+            samples = samples.mean(axis=0) if frame.format.is_planar else samples.reshape(-1)
+            loud = np.flatnonzero(np.abs(samples) > BEEP_LEVEL)
+            if not len(loud):
+                continue
+            step = len(samples) / frame.samples
+            begin = float(frame.time) + loud[0] / step / SAMPLE_RATE_HZ
+            if begin - silent_since > 0.3:
+                times.append(begin)
+            silent_since = float(frame.time) + loud[-1] / step / SAMPLE_RATE_HZ
+    return times
+
+
+def offsets_ms(path: Path) -> list[float]:
+    """Give for each beep how much later (positive) or earlier its flash is shown."""
+    flashes = flashes_s(path)
+    return [
+        min(((flash - beep) * 1000 for flash in flashes), key=abs)
+        for beep in beeps_s(path)
+        if any(abs(flash - beep) < 0.5 for flash in flashes)
+    ]

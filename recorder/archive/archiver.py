@@ -72,6 +72,7 @@ class Archiver:
         self._state = ArchiveState(recording.recording_id, identity, audio, video, self._wall_at(self._start_ns))
         self._interleave = Interleave()
         self._gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
+        self._video_has_begun = self._lacks_keyframe = False
         self._failure: ArchiveError | None = None
         self._ending: asyncio.Task[ArchiveState] | None = None
         self._parts: dict[int, Output] = {}
@@ -93,13 +94,21 @@ class Archiver:
                 self._fail(error)
 
     def write(self, frame: Frame) -> None:
-        """Take a frame. What arrived before the start is not part of the archive.
+        """Take a frame. Sound that arrived before the start is not part of the archive, nor video before a key frame.
 
-        Video may be placed a little before its arrival; at the start that is the start.
+        A key frame that was on its way at the start, or is placed a little before it, is shown from the start on.
         """
-        if frame.unit.arrival_ns >= self._start_ns and self._failure is None:
-            frame.time_ns = max(frame.time_ns, self._start_ns)
-            self._interleave.push(frame)
+        if self._failure is not None:
+            return
+        if frame.kind == "video":
+            self._video_has_begun = self._video_has_begun or frame.unit.is_keyframe
+            if not self._video_has_begun:
+                self._lacks_keyframe = True
+                return
+        elif frame.unit.arrival_ns < self._start_ns:
+            return
+        frame.time_ns = max(frame.time_ns, self._start_ns)
+        self._interleave.push(frame)
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:
         """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleave."""
@@ -108,10 +117,11 @@ class Archiver:
         self._handed_over_ns = now_ns
         self._distribute(self._interleave.pop(now_ns, waiting))
         self._hand_over(now_ns)
+        lacks_keyframe, self._lacks_keyframe = self._lacks_keyframe, False
         if self._splits is None:
-            return False
+            return lacks_keyframe
         self._end_parts(self._splits.open_from(now_ns - self._start_ns))
-        return self._splits.keyframe_wanted(now_ns - self._start_ns)
+        return self._splits.keyframe_wanted(now_ns - self._start_ns) or lacks_keyframe
 
     def seconds(self, now_ns: int) -> int:
         """Whole seconds since the start."""

@@ -23,8 +23,6 @@ from rokuga.recorder.timing.arrival import EarliestArrival
 
 SyncSource = Literal["SR", "arrival"]
 
-VIDEO_DELAY_NS = 25 * NS_PER_MS
-"""By how much video arrives after its sound until sender reports say it: encoder and pacer, 17 to 40 ms measured."""
 MAX_DELAY_NS = 1500 * NS_PER_MS
 """Sender reports that tell of more are about two different clocks and are not used."""
 MAX_EARLY_NS = 300 * NS_PER_MS
@@ -49,7 +47,7 @@ class _Line:
 
     rate_hz: int
     settling_ns: int
-    delay_ns: int
+    delay_ns: int = 0
     arrivals: EarliestArrival = field(default_factory=EarliestArrival)
     running: bool = False
     media_ns: int = 0
@@ -83,12 +81,10 @@ class Timeline:
     __slots__ = ("_aligned", "_lines")
 
     def __init__(self, clock_rates_hz: Mapping[Kind, int]) -> None:
-        both = len(clock_rates_hz) > 1
         self._lines: dict[Kind, _Line] = {
             kind: _Line(
                 rate_hz=rate_hz,
                 settling_ns=SETTLING_NS if kind == "video" else 0,
-                delay_ns=VIDEO_DELAY_NS if both and kind == "video" else 0,
             )
             for kind, rate_hz in clock_rates_hz.items()
         }

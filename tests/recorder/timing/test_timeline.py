@@ -14,7 +14,6 @@ from rokuga.recorder.timing.timeline import (
     MAX_DELAY_NS,
     MAX_EARLY_NS,
     STALL_NS,
-    VIDEO_DELAY_NS,
     Timeline,
 )
 from tests.recorder.timing.simulator import (
@@ -46,9 +45,9 @@ def test_jitter_on_the_way_does_not_jitter_the_spacing() -> None:
     assert all(abs(each - 20 * MS) <= 100_000 for each in spacing[250:])
 
 
-@pytest.mark.parametrize("video_delay_ms", [20, 40, 60, 80])
+@pytest.mark.parametrize("video_delay_ms", [0, 20, 35, 50])
 def test_lips_are_in_sync_before_the_reports_and_exact_after_them(video_delay_ms: int) -> None:
-    """The camera's pipeline is up to 60 ms slower than the microphone's."""
+    """The camera's pipeline is up to 30 ms faster or slower than the microphone's, which takes 20 ms."""
     timeline = Timeline(RATES)
     placed = run([microphone(20 * S), camera(20 * S, delay_ns=video_delay_ms * MS)], timeline)
     assert lip_sync_ns(placed) <= LIP_SYNC_NS
@@ -65,7 +64,7 @@ def test_until_both_kinds_have_a_report_arrival_is_the_source() -> None:
     timeline = Timeline(RATES)
     placed = run([microphone(5 * S, reports_ns=[]), camera(5 * S, jitter_ns=0)], timeline)
     assert timeline.sync_source("audio") == timeline.sync_source("video") == "arrival"
-    assert placed["video"][-1].arrival_ns - placed["video"][-1].time_ns == pytest.approx(VIDEO_DELAY_NS, abs=100_000)
+    assert placed["video"][-1].arrival_ns - placed["video"][-1].time_ns == pytest.approx(0, abs=100_000)
 
 
 def test_a_report_moves_no_time_at_once() -> None:

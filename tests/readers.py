@@ -80,7 +80,7 @@ def inspect_with_hisui(path: Path) -> Any:
 
 def compose_with_hisui(folder: Path, output: Path) -> Any:
     """Have Hisui compose all archives of a recording; it must not complain."""
-    command = [HISUI, "compose", "-P", "-o", str(output), str(folder)]
+    command = [str(HISUI), "compose", "-P", "-o", str(output), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr

@@ -56,7 +56,7 @@ async def _run(*command: object, cwd: Path = ROOT, **environment: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    assert process.returncode == 0, f"{command[0]}: {err.decode(errors='replace')}"
+    assert process.returncode == 0, f"{command[0]} {process.returncode}: {err.decode(errors='replace')}"
     return out.decode()
 
 

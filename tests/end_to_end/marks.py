@@ -35,18 +35,24 @@ def beeps_s(path: Path) -> list[float]:
             if not len(loud):
                 continue
             step = len(samples) / frame.samples
-            begin = float(frame.time) + loud[0] / step / SAMPLE_RATE_HZ
+            begin = (frame.time or 0.0) + loud[0] / step / SAMPLE_RATE_HZ
             if begin - silent_since > 0.3:
                 times.append(begin)
-            silent_since = float(frame.time) + loud[-1] / step / SAMPLE_RATE_HZ
+            silent_since = (frame.time or 0.0) + loud[-1] / step / SAMPLE_RATE_HZ
     return times
 
 
-def offsets_ms(path: Path) -> list[float]:
-    """Give for each beep how much later (positive) or earlier its flash is shown."""
+def sync_errors_ms(path: Path, flash_lateness_ms: list[float]) -> list[float]:
+    """Give for each mark by how much the recording moved the flash against its beep (positive: later).
+
+    The page says how late each flash was drawn. What is left has the camera's grid of 33 ms in it, and now and then
+    a frame that a busy browser drew late: look at the median.
+    """
     flashes = flashes_s(path)
-    return [
+    offsets = [
         min(((flash - beep) * 1000 for flash in flashes), key=abs)
         for beep in beeps_s(path)
         if any(abs(flash - beep) < 0.5 for flash in flashes)
     ]
+    drawn = flash_lateness_ms[-len(offsets) :]
+    return [offset - lateness for offset, lateness in zip(offsets, drawn, strict=True)]

@@ -12,7 +12,7 @@ import threading
 import time
 
 import numpy as np
-from sora_sdk import Sora
+from sora_sdk import Sora, SoraAudioSource, SoraVideoSource
 
 FRAMES_PER_S = 30
 WIDTH, HEIGHT = 640, 360
@@ -33,7 +33,7 @@ def main() -> int:
     sora = Sora()
     audio = None if options.no_audio else sora.create_audio_source(1, 48000)
     video = None if options.no_video else sora.create_video_source()
-    asked = {}
+    asked: dict[str, object] = {}
     if audio is not None:
         asked |= {"audio_source": audio, "audio_codec_type": "OPUS"}
     if video is not None:
@@ -70,7 +70,7 @@ def main() -> int:
     connection.on_notify = on_notify
     connection.on_disconnect = on_disconnect
 
-    def speak() -> None:
+    def speak(audio: SoraAudioSource) -> None:
         sample = 0
         due = time.monotonic()
         while not stop.is_set():
@@ -80,7 +80,7 @@ def main() -> int:
             due += 0.01
             time.sleep(max(0.0, due - time.monotonic()))
 
-    def show() -> None:
+    def show(video: SoraVideoSource) -> None:
         number = 0
         due = time.monotonic()
         across = np.arange(WIDTH, dtype=np.int32)[None, :]
@@ -92,9 +92,10 @@ def main() -> int:
             due += 1 / FRAMES_PER_S
             time.sleep(max(0.0, due - time.monotonic()))
 
-    for work, source in ((speak, audio), (show, video)):
-        if source is not None:
-            threading.Thread(target=work, daemon=True).start()
+    if audio is not None:
+        threading.Thread(target=speak, args=(audio,), daemon=True).start()
+    if video is not None:
+        threading.Thread(target=show, args=(video,), daemon=True).start()
     connection.connect()
     is_connected = connected.wait(10)
     statistics = []

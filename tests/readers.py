@@ -37,7 +37,9 @@ def payloads(path: Path, kind: Kind) -> list[bytes]:
 
 def decode_strictly(path: Path) -> dict[str, int]:
     """Decode the whole file with ffmpeg, which must not find a fault; give how many frames of each kind it showed."""
-    command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-fps_mode", "passthrough", "-f", "null", "-"]
+    # The time base of the input, since frames may be closer together than the rate that ffmpeg guesses.
+    times = ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
+    command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), *times, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr

@@ -25,6 +25,7 @@ from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.logs import configure_logs
+from rokuga.api.signaling.channels import Channels
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ConnectionRequest, PeerHooks
@@ -67,7 +68,7 @@ class _Server(uvicorn.Server):
 async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
     """Serve an app until the end of the context; gives HOST:PORT. Raises OSError where the port is taken."""
     is_ipv6 = ":" in host
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET, backlog=1024)
+    listener = _listen(host, port, socket.AF_INET6 if is_ipv6 else socket.AF_INET)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, ws_max_size=1 << 20, lifespan="off"
     )
@@ -79,6 +80,19 @@ async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
         server.should_exit = True
         await serving
         listener.close()
+
+
+def _listen(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    """Open a listening socket. Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP."""
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{host} port {port}: {error.strerror}") from error
+    return listener
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +114,10 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             return _peer(port, certificate, config.recorder, clock, request, hooks)
 
         recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
-        api = await enter(serve(api_app(recorder, config), config.api_host, config.api_port))
-        signaling = await enter(serve(signaling_app(recorder, config), config.signaling_host, config.signaling_port))
+        channels = Channels(clock)
+        api = await enter(serve(api_app(recorder, config, channels.counters), config.api_host, config.api_port))
+        front = signaling_app(recorder, config, channels)
+        signaling = await enter(serve(front, config.signaling_host, config.signaling_port))
         yield Addresses(f"http://{api}/", f"ws://{signaling}/signaling", port.port)
 
 

@@ -1,4 +1,7 @@
-"""How log lines look: for people at a terminal, or as JSON, one object a line. Both go to standard error."""
+"""How log lines look: for people at a terminal, or as JSON, one object a line. Both go to standard error.
+
+Tracebacks show no local variables: passwords of ICE and keys of SRTP are among them.
+"""
 
 import logging
 import sys
@@ -11,7 +14,9 @@ def configure_logs(log_format: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,4 +42,7 @@ def configure_logs(log_format: str) -> None:
 
 
 def _traceback(log_format: str) -> list[structlog.typing.Processor]:
-    return [structlog.processors.dict_tracebacks] if log_format == "json" else []
+    if log_format != "json":
+        return []
+    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(transformer)]

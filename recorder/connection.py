@@ -105,6 +105,7 @@ class Connection:
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
     close_reason: str = ""
+    last_media_ns: int = 0
     _peer: Peer = field(init=False)
     _timeline: Timeline = field(init=False)
 
@@ -193,6 +194,10 @@ class Connection:
 
         return since
 
+    def received_bytes(self) -> int:
+        """Payload bytes of all kinds since the connection's start."""
+        return sum(counters.get("received_bytes", 0) for counters in self._peer.stats().values())
+
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
@@ -200,6 +205,7 @@ class Connection:
             self._peer.request_keyframe()
 
     def _on_unit(self, kind: Kind, unit: AccessUnit) -> None:
+        self.last_media_ns = unit.arrival_ns
         time_ns = self._timeline.place(kind, unit.rtp_time, unit.arrival_ns)
         if self.archiver is not None:
             self.archiver.write(Frame(kind, unit, time_ns))

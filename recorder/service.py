@@ -19,13 +19,18 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.presence import created_event, destroyed_event
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.states import RecordingParameters, RecordingState, RecordingStatus
-from rokuga.recorder.store import RecordingStore
+from rokuga.recorder.store import RecordingStore, StoreError
 
 log = structlog.get_logger()
+
+MEDIA_TIMEOUT = "MEDIA-TIMEOUT"
+"""The reason of a peer that fell silent; see recorder/webrtc/peer.py."""
 
 TICK_S = 0.02
 """Retransmissions are asked for, and late packets given up, at this step."""
@@ -40,6 +45,11 @@ class Channel:
     session_id: str = ""
     recording: Recording | None = None
     users: int = 0
+
+    @property
+    def present(self) -> list[Connection]:
+        """The connections that are up."""
+        return [connection for connection in self.connections.values() if connection.connected.is_set()]
 
     @property
     def is_idle(self) -> bool:
@@ -167,26 +177,47 @@ class Recorder:
 
     async def _live(self, connection: Connection) -> None:
         """Follow a connection from its offer to the end of its files."""
-        channel_id = connection.identity.channel_id
         running = asyncio.create_task(connection.run())
         arriving = asyncio.create_task(connection.connected.wait())
         try:
             await asyncio.wait([running, arriving], return_when=asyncio.FIRST_COMPLETED)
             if connection.connected.is_set():
-                async with self._channel(channel_id) as channel:
-                    if channel.recording is not None and connection.publishes and not running.done():
-                        await channel.recording.begin_archive(connection)
+                await self._arrive(connection, running)
             await running
         finally:
             arriving.cancel()
-            async with self._channel(channel_id) as channel:
-                del channel.connections[connection.identity.connection_id]
-                recording = channel.recording
-                now_ns = self._clock.monotonic_ns()
-                closing = recording.end_archive(connection, now_ns) if recording is not None else None
+            await self._leave(connection)
+            connection.closed.set()
+
+    async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
+        """Tell that a client is there, and record it if its channel is recorded."""
+        async with self._channel(connection.identity.channel_id) as channel:
+            await self._tell(created_event(connection, channel.present, self._clock.wall_ns()))
+            if channel.recording is not None and connection.publishes and not running.done():
+                await channel.recording.begin_archive(connection)
+
+    async def _leave(self, connection: Connection) -> None:
+        """Close the files of a client that is gone, as of its last media if it fell silent; tell that it is gone."""
+        now_ns = self._clock.monotonic_ns()
+        ended_ns = connection.last_media_ns if connection.close_reason == MEDIA_TIMEOUT else now_ns
+        async with self._channel(connection.identity.channel_id) as channel:
+            del channel.connections[connection.identity.connection_id]
+            closing = channel.recording.end_archive(connection, ended_ns or now_ns) if channel.recording else None
+        try:
             if closing is not None:
                 await closing
-            connection.closed.set()
+        finally:
+            if connection.connected.is_set():
+                await self._tell(destroyed_event(connection, channel.present, self._clock.wall_ns()))
+
+    async def _tell(self, event: Event) -> None:
+        """Store an event that nothing else depends on."""
+        try:
+            await self._store.append([event])
+        except StoreError as error:
+            log.error("an event cannot be stored", type=event.type, reason=str(error))
+        else:
+            self._committed()
 
     @asynccontextmanager
     async def _channel(self, channel_id: str) -> AsyncIterator[Channel]:

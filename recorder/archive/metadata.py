@@ -62,7 +62,7 @@ def started_document(recording: RecordingState, archive: ArchiveState) -> Json:
     """Give the data of archive.started."""
     return {
         **_identity(recording, archive.connection),
-        **_tracks(archive.audio, archive.video),
+        **tracks_document(archive.audio, archive.video),
         **_start(recording, archive.start_wall_ns),
         "created_at": archive.start_wall_ns // NS_PER_S,
     }
@@ -80,7 +80,7 @@ def available_document(
     document = {
         **_identity(recording, archive.connection),
         **_file(file.names, file.metadata_names),
-        **_tracks(
+        **tracks_document(
             archive.audio if "audio" in file.kinds else None,
             archive.video if "video" in file.kinds else None,
         ),
@@ -108,7 +108,7 @@ def split_end_document(
     """Give the data of split-archive.end."""
     return {
         **_identity(recording, archive.connection),
-        **_tracks(archive.audio, archive.video),
+        **tracks_document(archive.audio, archive.video),
         **_start(recording, archive.start_wall_ns),
         **_stop(recording, stop_wall_ns),
         "file_path": names.path,
@@ -130,7 +130,7 @@ def failed_document(
     """Give the data of archive.failed; `reason` and `errno` are ours, beyond Sora's fields."""
     document = {
         **_identity(recording, archive.connection),
-        **_tracks(archive.audio, archive.video),
+        **tracks_document(archive.audio, archive.video),
         **_start(recording, archive.start_wall_ns),
         **_stop(recording, stop_wall_ns),
         "file_path": names.path,
@@ -214,7 +214,8 @@ def _file(names: FileNames, metadata: FileNames) -> Json:
     }
 
 
-def _tracks(audio: TrackConfig | None, video: TrackConfig | None) -> Json:
+def tracks_document(audio: TrackConfig | None, video: TrackConfig | None) -> Json:
+    """Describe what is sent of each kind: `audio` and `video` true or false, and the flat fields of each."""
     return _track("audio", audio) | _track("video", video)
 
 

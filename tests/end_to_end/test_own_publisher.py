@@ -55,7 +55,12 @@ async def test_what_is_sent_is_what_is_stored(
     for kind in kinds:
         assert inspected[f"{kind}_sample_count"] == len(sent[kind])
     readers.compose_with_hisui(file.parent, tmp_path / "composed.mp4")
-    assert consumer.types == ["recording.started", "archive.started", "archive.available", "recording.report"]
+    told = [event_type for event_type in consumer.types if not event_type.startswith("connection.")]
+    assert told == ["recording.started", "archive.started", "archive.available", "recording.report"]
+    assert consumer.types.index("connection.created") < consumer.types.index("archive.started")
+    gone = await consumer.wait_for("connection.destroyed")
+    assert gone["connection_id"] == publication.connection_id
+    assert gone["data"]["reason"] == "TYPE-DISCONNECT"
     assert [entry["connection_id"] for entry in report["data"]["archives"]] == [publication.connection_id]
     assert not report["data"]["failed_archives"]
 

@@ -22,7 +22,11 @@ WINDOW_NS: Final[dict[Kind, int]] = {"video": 1000 * NS_PER_MS, "audio": 200 * N
 
 @dataclass(slots=True)
 class TrackStats:
-    """What happened to a source's packets and units since it began."""
+    """What happened to a source's packets and units since it began.
+
+    `late` packets came after they were given up, `duplicate` ones a second time, `repaired` ones when they had been
+    asked for. `dropped_units` did not come whole; `undecodable_units` did, and waited in vain for a key frame.
+    """
 
     received_packets: int = 0
     received_bytes: int = 0
@@ -47,12 +51,12 @@ class Track:
         "_clock_rate_hz",
         "_depacketizer",
         "_expected_before",
-        "_first_sequence",
         "_gate_is_closed",
         "_jitter",
         "_keyframes",
         "_last_sr",
         "_last_sr_ns",
+        "_received",
         "_received_before",
         "_reorder",
         "_stats",
@@ -84,26 +88,26 @@ class Track:
         self._write_damaged = write_damaged
         self._gate_is_closed = kind == "video"
         self._clock_rate_hz = codec.clock_rate_hz
-        self._first_sequence = -1
+        self._received = 0  # without what came by RTX, which is a stream of its own to RTCP
         self._expected_before = self._received_before = 0
         self._transit: int | None = None
         self._jitter = 0
         self._last_sr = self._last_sr_ns = 0
 
-    def receive(self, packet: RtpPacket) -> Sequence[AccessUnit]:
+    def receive(self, packet: RtpPacket, *, repaired: bool = False) -> Sequence[AccessUnit]:
         """Take a packet with sequence number and timestamp as on the wire; give the units that it completes.
 
-        A retransmission (RFC 4588) comes in as the packet that it carries.
+        A retransmission by RTX (RFC 4588) comes in as the packet that it carries, `repaired`. The packet is the
+        track's from now on: its numbers are unwrapped in place.
         """
         stats = self._stats
         stats.received_packets += 1
         stats.received_bytes += len(packet.payload)
-        self._measure_jitter(packet)
-        packet.timestamp = self._timestamp.unwrap(packet.timestamp)
-        in_order = self._reorder.push(packet)
-        if not in_order:
-            return ()
-        return self._depacketize(in_order, packet.arrival_ns)
+        if not repaired:
+            self._received += 1
+            self._measure_jitter(packet)
+        in_order = self._reorder.push(packet, is_repair=repaired)
+        return self._depacketize(in_order, packet.arrival_ns) if in_order else ()
 
     def tick(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give up on packets that are missing for too long; give the units that are whole then."""
@@ -113,12 +117,18 @@ class Track:
     def flush(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give everything that is whole, as at the end of the stream. The track may go on afterwards."""
         units = self._depacketize(self._reorder.flush(), now_ns)
-        self._take(self._depacketizer.flush(), units, now_ns)
+        depacketizer = self._depacketizer
+        dropped = depacketizer.dropped_units
+        self._take(depacketizer.flush(), units, now_ns)
+        if depacketizer.dropped_units != dropped:
+            depacketizer.lost(0)  # the rest of the unit that was cut off may follow
+            self._close_gate(now_ns)
+            self._stats.dropped_units = depacketizer.dropped_units
         return units
 
     @property
     def stats(self) -> TrackStats:
-        """The counters as of now; late packets came after they were given up, or a second time."""
+        """The counters as of now."""
         stats, reorder = self._stats, self._reorder
         stats.duplicate_packets = reorder.duplicates
         stats.late_packets = reorder.late
@@ -160,9 +170,7 @@ class Track:
 
     def report_block(self, now_ns: int) -> ReportBlock:
         """Say what was received since the last report (RFC 3550 section 6.4.1, appendix A.3)."""
-        highest = self._reorder.highest_sequence
-        expected = highest - self._first_sequence + 1 if self._first_sequence >= 0 else 0
-        received = self._stats.received_packets
+        expected, received = self._reorder.expected, self._received
         expected_now = expected - self._expected_before
         lost_now = expected_now - (received - self._received_before)
         self._expected_before, self._received_before = expected, received
@@ -170,10 +178,10 @@ class Track:
             ssrc=self.ssrc,
             fraction_lost=min(255, (lost_now << 8) // expected_now) if expected_now > 0 and lost_now > 0 else 0,
             cumulative_lost=expected - received,
-            highest_sequence=max(highest - 0x10000, 0),
+            highest_sequence=max(self._reorder.highest_sequence - 0x10000, 0),
             jitter=self._jitter >> 4,
             last_sr=self._last_sr,
-            delay=((now_ns - self._last_sr_ns) << 16) // NS_PER_S if self._last_sr else 0,
+            delay=max(0, now_ns - self._last_sr_ns << 16) // NS_PER_S if self._last_sr else 0,
         )
 
     def _measure_jitter(self, packet: RtpPacket) -> None:
@@ -194,8 +202,7 @@ class Track:
                 depacketizer.lost(item.count)
                 self._close_gate(now_ns)
                 continue
-            if self._first_sequence < 0:
-                self._first_sequence = item.sequence
+            item.timestamp = self._timestamp.unwrap(item.timestamp)
             if not item.payload:
                 self._stats.padding_packets += 1
                 continue
@@ -206,10 +213,10 @@ class Track:
                 self._stats.malformed_payloads += 1
                 self._close_gate(now_ns)
                 continue
-            if depacketizer.dropped_units != dropped:
-                self._close_gate(now_ns)
             if unit is not None:
                 self._take(unit, units, now_ns)
+            if depacketizer.dropped_units != dropped:  # what is dropped is later than what comes out with it
+                self._close_gate(now_ns)
         self._stats.dropped_units = depacketizer.dropped_units
         return units
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.rtp.reorder import Missing
+from rokuga.recorder.rtp.rtcp import MAX_NACKED
 
 RETRY_NS: Final = 60 * NS_PER_MS
 """Pause between two requests for one packet: about a round trip on the public network."""
@@ -16,13 +17,18 @@ KEYFRAME_RETRY_NS: Final = 500 * NS_PER_MS
 
 
 def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
-    """Give the sequence numbers to ask for now, in order, and note that it was done."""
-    due = []
+    """Give the sequence numbers to ask for now, in order, and note that it was done.
+
+    At most MAX_NACKED at once, the oldest first; the rest stays due.
+    """
+    due: list[int] = []
     for sequence, gap in missing.items():
         if gap.due_ns <= now_ns and gap.tries < MAX_TRIES:
             gap.due_ns = now_ns + RETRY_NS
             gap.tries += 1
             due.append(sequence)
+            if len(due) == MAX_NACKED:
+                break
     return due
 
 

@@ -9,17 +9,20 @@ _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
 _unpack_header = _HEADER.unpack_from
 
+Bytes = bytes | bytearray | memoryview
+"""What a socket or a cipher gives. Packets keep a copy of their payload, so that the buffer may be used again."""
+
 
 class RtpError(ValueError):
     """The bytes are no RTP packet."""
 
 
-def is_rtcp(data: bytes | bytearray | memoryview) -> bool:
+def is_rtcp(data: Bytes) -> bool:
     """Tell RTCP from RTP on one port by the second byte (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223
 
 
-def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
+def parse_rtp(data: Bytes, arrival_ns: int) -> RtpPacket:
     """Read one decrypted packet; CSRCs, header extension and padding are left out. Raises RtpError."""
     size = len(data)
     if size < HEADER_BYTES:
@@ -31,15 +34,16 @@ def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
     return RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, bytes(data[begin:size]), arrival_ns)
 
 
-def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
+def _payload_bounds(data: Bytes, first: int, size: int) -> tuple[int, int]:
     """Where the payload begins and ends in a packet with CSRCs, a header extension or padding."""
     if first >> 6 != 2:
         raise RtpError(f"RTP version {first >> 6}")
     begin = HEADER_BYTES + 4 * (first & 0x0F)
     if first & 0x10:
-        if begin + 4 > size:
+        begin += 4
+        if begin > size:
             raise RtpError("the header extension is cut short")
-        begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
+        begin += data[begin - 2] << 10 | data[begin - 1] << 2
     if begin > size:
         raise RtpError("the header is longer than the packet")
     if first & 0x20:
@@ -53,10 +57,13 @@ def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
 def unwrap_rtx(packet: RtpPacket, payload_type: int, ssrc: int) -> RtpPacket:
     """Give the packet that an RTX packet carries, under its own payload type and SSRC (RFC 4588 section 4).
 
-    An empty payload is padding and stays empty. Raises RtpError where the original sequence number is missing.
+    One without a payload probes the path and carries none: it is given back as it is, still of the RTX stream.
+    Raises RtpError where the original sequence number is cut short.
     """
     payload = packet.payload
     if len(payload) < 2:
+        if not payload:
+            return packet
         raise RtpError("an RTX packet without an original sequence number")
     sequence = payload[0] << 8 | payload[1]
     return RtpPacket(payload_type, packet.marker, sequence, packet.timestamp, ssrc, payload[2:], packet.arrival_ns)

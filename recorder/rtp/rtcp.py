@@ -18,8 +18,14 @@ PLI_FORMAT = 1
 FIR_FORMAT = 4
 APPLICATION_FORMAT = 15
 
-MAX_NACKED = 512
-"""Sequences in one NACK; the rest is asked for at the next tick. Keeps a compound packet under 1,200 bytes."""
+MAX_NACKED = 256
+"""Sequence numbers in one NACK. However far apart they are, it has no more than 1,036 bytes."""
+
+MAX_BLOCKS = 31
+"""Report blocks or sources in one packet: their count has 5 bits (RFC 3550 section 6.4.1)."""
+
+MAX_TEXT_BYTES = 255
+"""An SDES item's length has 8 bits (RFC 3550 section 6.5)."""
 
 
 class RtcpError(ValueError):
@@ -145,7 +151,8 @@ def _nacked(pairs: bytes) -> Iterable[int]:
 
 
 def build_receiver_report(own_ssrc: int, blocks: Sequence[ReportBlock]) -> bytes:
-    """Write a receiver report of at most 31 blocks (RFC 3550 section 6.4.2)."""
+    """Write a receiver report of the first MAX_BLOCKS blocks (RFC 3550 section 6.4.2)."""
+    blocks = blocks[:MAX_BLOCKS]
     parts = [struct.pack("!BBHI", 0x80 | len(blocks), RECEIVER_REPORT, 1 + 6 * len(blocks), own_ssrc)]
     for block in blocks:
         lost = max(-0x800000, min(block.cumulative_lost, 0x7FFFFF)) & 0xFFFFFF
@@ -191,13 +198,14 @@ def build_remb(own_ssrc: int, bit_rate_bps: int, ssrcs: Sequence[int]) -> bytes:
 
 
 def build_source_description(ssrc: int, cname: str) -> bytes:
-    """Write an SDES packet with one CNAME item (RFC 3550 section 6.5)."""
-    item = bytes((1, len(cname))) + cname.encode()
-    chunk = struct.pack("!I", ssrc) + item
+    """Write an SDES packet with one CNAME item (RFC 3550 section 6.5.1), cut to MAX_TEXT_BYTES."""
+    text = cname.encode()[:MAX_TEXT_BYTES]
+    chunk = struct.pack("!IBB", ssrc, 1, len(text)) + text
     chunk += bytes(4 - len(chunk) % 4)
     return struct.pack("!BBH", 0x81, SOURCE_DESCRIPTION, len(chunk) // 4) + chunk
 
 
 def build_goodbye(ssrcs: Sequence[int]) -> bytes:
-    """Say that sources end."""
+    """Say that sources end, the first MAX_BLOCKS of them."""
+    ssrcs = ssrcs[:MAX_BLOCKS]
     return struct.pack(f"!BBH{len(ssrcs)}I", 0x80 | len(ssrcs), GOODBYE, len(ssrcs), *ssrcs)

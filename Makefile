@@ -30,6 +30,12 @@ soak: $(READY)
 	tests/tools/install.sh
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
+FUZZ_S ?= 60
+
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet 'atheris>=3,<4'
+	$(BIN)/python -m tests.fuzz.targets $(FUZZ_S)
+
 clean:
 	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 

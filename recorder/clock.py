@@ -18,3 +18,9 @@ def rfc3339(wall_ns: int) -> str:
     """UTC with microseconds and `Z`, as Sora writes timestamps: 2024-03-01T00:00:00.000100Z."""
     seconds, rest_ns = divmod(wall_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 1000:06d}Z"
+
+
+def from_rfc3339(text: str) -> int:
+    """Give the wall time in ns of what `rfc3339` wrote. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return (int(moment.timestamp()) * 1_000_000 + moment.microsecond) * 1000

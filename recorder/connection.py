@@ -108,13 +108,14 @@ class Connection:
     last_media_ns: int = 0
     _peer: Peer = field(init=False)
     _timeline: Timeline = field(init=False)
+    _sender_reports: dict[Kind, int] = field(default_factory=lambda: {"audio": 0, "video": 0})
 
     def attach(self, make_peer: Callable[[PeerHooks], Peer]) -> None:
         """Give the connection its peer; the offer is ready afterwards."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
         self._timeline = Timeline(rates)
-        self._peer = make_peer(PeerHooks(self._on_unit, self._timeline.sender_report, self._timeline.source_changed))
+        self._peer = make_peer(PeerHooks(self._on_unit, self._on_sender_report, self._timeline.source_changed))
         self.offer_sdp = self._peer.offer()
 
     @property
@@ -181,12 +182,13 @@ class Connection:
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
         """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
-        before = self._peer.stats()
+        before, reports_before = self._peer.stats(), dict(self._sender_reports)
 
         def since() -> Mapping[Kind, Mapping[str, Any]]:
             return {
                 kind: {
                     **{name: value - before.get(kind, {}).get(name, 0) for name, value in counters.items()},
+                    "sender_reports": self._sender_reports[kind] - reports_before[kind],
                     "sync_source": self._timeline.sync_source(kind),
                 }
                 for kind, counters in self._peer.stats().items()
@@ -203,6 +205,10 @@ class Connection:
         self._peer.tick(now_ns)
         if self.archiver is not None and self.archiver.tick(now_ns, self._peer.waiting()):
             self._peer.request_keyframe()
+
+    def _on_sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        self._sender_reports[kind] += 1
+        self._timeline.sender_report(kind, ntp_ns, rtp_time, arrival_ns)
 
     def _on_unit(self, kind: Kind, unit: AccessUnit) -> None:
         self.last_media_ns = unit.arrival_ns

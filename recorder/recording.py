@@ -5,25 +5,32 @@ when the recording is stopping and nothing is open; the store says who tells it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.metadata import encode_document, recording_document, report_document
+from rokuga.recorder.archive.metadata import recording_document, report_document
 from rokuga.recorder.archive.names import report_names
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, archive_errors, write_document
+from rokuga.recorder.archive.recovery import Recovery, remove_leftovers
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.states import ArchiveState, RecordingState, RecordingStatus
-from rokuga.recorder.store import RecordingStore
+from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState, RecordingStatus
+from rokuga.recorder.store import RecordingStore, StoreError
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+STORE_AGAIN_S: Final = 1.0
+"""Pause after which the store is asked again to keep the end of an archive or of a recording."""
 
 
 class Recording:
@@ -37,23 +44,26 @@ class Recording:
         writer: WriterThread,
         clock: Clock,
         committed: Callable[[], None],
+        ending: asyncio.Event,
     ) -> None:
+        """`ending` is set once the daemon ends: the store is not insisted on any more then."""
         self.state = state
         self._config = config
         self._store = store
         self._writer = writer
         self._clock = clock
         self._committed = committed
+        self._ending = ending
         self._open = 0
         self._nothing_open = asyncio.Event()
         self._nothing_open.set()
         self._start_ns = clock.monotonic_ns() - max(clock.wall_ns() - state.start_wall_ns, 0)
         expire_time = state.parameters.expire_time
-        self.expires_ns = self._start_ns + expire_time * NS_PER_S if expire_time else None
+        self._expires_ns = self._start_ns + expire_time * NS_PER_S if expire_time else None
 
     def is_expired(self, now_ns: int) -> bool:
         """Whether the recording has reached its `expire_time`."""
-        return self.expires_ns is not None and now_ns >= self.expires_ns
+        return self._expires_ns is not None and now_ns >= self._expires_ns
 
     def wall_at(self, monotonic_ns: int) -> int:
         """Give the wall time of a monotonic one, as if the wall clock had not been set since the start."""
@@ -69,8 +79,8 @@ class Recording:
             document=recording_document(self.state),
         )
 
-    async def begin_archive(self, connection: Connection) -> None:
-        """Record this connection from now on. A file that cannot be begun is a failed archive, told as such."""
+    async def begin_archive(self, connection: Connection, refusal: ArchiveError | None = None) -> None:
+        """Record this connection from now on. One that is refused is a failed archive, told as such."""
         archiver = Archiver(
             recording=self.state,
             identity=connection.identity,
@@ -87,6 +97,8 @@ class Recording:
         self._nothing_open.clear()
         connection.begin_archive(archiver)
         await archiver.start()
+        if refusal is not None:
+            archiver.fail(refusal)
 
     def end_archive(self, connection: Connection, stop_ns: int) -> Coroutine[Any, Any, None]:
         """Take the connection out of the recording now; await the answer for its files to be whole and announced."""
@@ -102,13 +114,52 @@ class Recording:
             if not self._open:
                 self._nothing_open.set()
 
-    async def _save(self, archive: ArchiveState, events: Sequence[Event]) -> None:
-        await self._store.save_archive(archive, events)
+    async def _save(self, archive: ArchiveState, events: Sequence[Event]) -> bool:
+        """Store an archive; its end again and again until the store takes it."""
+        log_archive(archive, events)
+        try:
+            if archive.status is ArchiveStatus.WRITING:
+                await self._store.save_archive(archive, events)
+            else:
+                await self._until_stored(lambda: self._store.save_archive(archive, events))
+        except StoreError as error:
+            log.error("an archive cannot be stored", recording_id=archive.recording_id, reason=str(error))
+            return False
         self._committed()
+        return True
+
+    async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the work until the store does it. Raises StoreError once the daemon ends."""
+        while True:
+            try:
+                return await work()
+            except StoreError as error:
+                if self._ending.is_set():
+                    raise
+                log.error("the store does not work", recording_id=self.state.recording_id, reason=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STORE_AGAIN_S):
+                    await self._ending.wait()
+
+    async def recover(self) -> None:
+        """After a start: end the archives that the last process was writing."""
+        for archive in await self._store.archives(self.state.recording_id):
+            if archive.status is ArchiveStatus.WRITING:
+                recovery = Recovery(self._config, self.state, archive, self._clock.wall_ns())
+                ended, events = await self._writer.submit(recovery.run)
+                log_archive(ended, events)
+                await self._store.save_archive(ended, events)
+                self._committed()
+        folder = self._config.archive_dir / self.state.recording_id
+        await self._writer.submit(lambda: remove_leftovers(folder))
 
     async def stop(self) -> bool:
-        """Take no new archives from now on; False if the recording was stopped already."""
-        stop_wall_ns = self.wall_at(self._clock.monotonic_ns())
+        """Take no new archives from now on; False if the recording was stopped already.
+
+        A recording that expired while no process ran ended then.
+        """
+        now_ns = self._clock.monotonic_ns()
+        stop_wall_ns = self.wall_at(now_ns if self._expires_ns is None else min(now_ns, self._expires_ns))
         if not await self._store.stop_recording(self.state.recording_id, stop_wall_ns):
             return False
         self.state = replace(self.state, status=RecordingStatus.STOPPING, stop_wall_ns=stop_wall_ns)
@@ -117,7 +168,10 @@ class Recording:
     async def finish(self) -> None:
         """Wait for the last archive, then write the report and tell it."""
         await self._nothing_open.wait()
-        archives = await self._store.archives(self.state.recording_id)
+        archives = await self._until_stored(lambda: self._store.archives(self.state.recording_id))
+        if any(archive.status is ArchiveStatus.WRITING for archive in archives):
+            log.error("an archive's end is not stored; the next start ends it", recording_id=self.state.recording_id)
+            return
         config = self._config
         document = report_document(str(config.archive_dir), config.label, config.node_name, self.state, archives)
         document["file_written"] = await self._write_report(document)
@@ -128,21 +182,24 @@ class Recording:
             channel_id=self.state.parameters.channel_id,
             document=document,
         )
-        await self._store.finish_recording(self.state.recording_id, [report])
+        await self._until_stored(lambda: self._store.finish_recording(self.state.recording_id, [report]))
         self._committed()
         self.state = replace(self.state, status=RecordingStatus.FINISHED)
 
     async def _write_report(self, document: Document) -> bool:
         """Write the report file; False where the disk does not take it. The event is told all the same."""
         names = report_names(str(self._config.archive_dir), self.state.recording_id)
-
-        def write() -> None:
-            with archive_errors(names.path):
-                write_document(names, encode_document(document), self._config.archive_file_mode)
-
         try:
-            await self._writer.submit(write)
+            await self._writer.submit(lambda: write_json(names, document, self._config.archive_file_mode))
         except ArchiveError as error:
             log.warning("the report cannot be written", path=error.path, reason=error.reason)
             return False
         return True
+
+
+def log_archive(archive: ArchiveState, events: Sequence[Event]) -> None:
+    """Tell the operator of archives that failed."""
+    for event in events:
+        if event.type is EventType.ARCHIVE_FAILED:
+            found = {key: event.document[key] for key in ("reason", "errno", "path") if key in event.document}
+            log.warning("an archive failed", connection_id=archive.connection.connection_id, **found)

@@ -6,7 +6,7 @@ channel's lock, one after the other. Closing files does not: it takes as long as
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 import structlog
 
 from rokuga.recorder.archive.names import recording_folder
-from rokuga.recorder.archive.writer import WriterThread, make_folder
+from rokuga.recorder.archive.writer import WriterThread, has_less_free, low_space, make_folder, remove_empty_folder
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
@@ -34,6 +34,10 @@ MEDIA_TIMEOUT = "MEDIA-TIMEOUT"
 
 TICK_S = 0.02
 """Retransmissions are asked for, and late packets given up, at this step."""
+WATCH_SPACE_S = 1.0
+"""Free space is looked at this often."""
+EXPIRE_AGAIN_S = 1.0
+"""Pause after which the store is asked again to end an expired recording."""
 
 
 @dataclass(slots=True)
@@ -77,24 +81,32 @@ class Recorder:
         self._channels: dict[str, Channel] = {}
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
-        self._stopping = False
+        self._ending = asyncio.Event()
+        self._is_space_low = False
 
     async def __aenter__(self) -> Self:
+        """Take up what the last process left, then live. Raises StoreError."""
         await self._stack.enter_async_context(self._writer)
         await self._stack.enter_async_context(self._tasks)
-        self._ticking = self._tasks.create_task(self._tick())
-        await self._restore()
+        try:
+            await self._restore()
+        except BaseException:
+            self._ending.set()
+            await self._stack.aclose()
+            raise
+        self._living = [self._tasks.create_task(self._tick()), self._tasks.create_task(self._watch_space())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close every connection and its files; recordings stay active for the next start."""
-        self._stopping = True
+        self._ending.set()
         for connection in self.connections():
             connection.stop("SHUTDOWN")
         await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
-        self._ticking.cancel()
+        for task in self._living:
+            task.cancel()
         await self._stack.aclose()
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
@@ -107,27 +119,27 @@ class Recorder:
                 raise RecordingAlreadyStarted
             state = RecordingState(new_id(), parameters, self._clock.wall_ns())
             folder = recording_folder(str(self._config.archive_dir), state.recording_id)
-            await self._writer.submit(lambda: make_folder(folder, self._config.archive_folder_mode))
+            mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
+            await self._writer.submit(lambda: make_folder(folder, mode, min_free_bytes))
             recording = self._recording(state)
-            if not await self._store.start_recording(state, [recording.started_event()]):
+            is_started = False
+            try:
+                is_started = await self._store.start_recording(state, [recording.started_event()])
+            finally:
+                if not is_started:
+                    await self._writer.submit(lambda: remove_empty_folder(folder))
+            if not is_started:
                 raise RecordingAlreadyStarted
             self._committed()
             channel.recording = recording
             publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
-            await asyncio.gather(*(recording.begin_archive(connection) for connection in publishers))
+            await asyncio.gather(*(self._begin_archive(recording, connection) for connection in publishers))
             return state
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
         async with self._channel(channel_id) as channel:
-            if channel.recording is None or not await channel.recording.stop():
-                raise RecordingNotStarted
-            recording, channel.recording = channel.recording, None
-            now_ns = self._clock.monotonic_ns()
-            for connection in channel.connections.values():
-                self._spawn(recording.end_archive(connection, now_ns))
-            self._spawn(recording.finish())
-            return recording.state
+            return await self._stop(channel)
 
     def recording(self, channel_id: str) -> RecordingState:
         """Give the channel's recording. Raises RecordingNotStarted."""
@@ -146,7 +158,7 @@ class Recorder:
         return [
             ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns))
             for c in self.connections()
-            if c.archiver is not None
+            if c.archiver is not None and c.archiver.is_writing
         ]
 
     def connections(self, channel_id: str | None = None) -> list[Connection]:
@@ -156,7 +168,7 @@ class Recorder:
 
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
-        if self._stopping:
+        if self._ending.is_set():
             raise ConnectionRefused("SHUTDOWN")
         async with self._channel(request.channel_id) as channel:
             if not channel.connections:
@@ -186,6 +198,8 @@ class Recorder:
             await running
         finally:
             arriving.cancel()
+            if not running.done():
+                connection.stop("INTERNAL-ERROR")
             await self._leave(connection)
             connection.closed.set()
 
@@ -194,7 +208,7 @@ class Recorder:
         async with self._channel(connection.identity.channel_id) as channel:
             await self._tell(created_event(connection, channel.present, self._clock.wall_ns()))
             if channel.recording is not None and connection.publishes and not running.done():
-                await channel.recording.begin_archive(connection)
+                await self._begin_archive(channel.recording, connection)
 
     async def _leave(self, connection: Connection) -> None:
         """Close the files of a client that is gone, as of its last media if it fell silent; tell that it is gone."""
@@ -219,6 +233,27 @@ class Recorder:
         else:
             self._committed()
 
+    async def _begin_archive(self, recording: Recording, connection: Connection) -> None:
+        """Record the connection, if there is space to begin."""
+        await recording.begin_archive(
+            connection, low_space(str(self._config.archive_dir)) if self._is_space_low else None
+        )
+
+    async def _stop(self, channel: Channel) -> RecordingState:
+        """End the recording of a channel that is held. Raises RecordingNotStarted, StoreError."""
+        if channel.recording is None or not await channel.recording.stop():
+            raise RecordingNotStarted
+        recording, channel.recording = channel.recording, None
+        self._end_archives(channel, recording)
+        self._spawn(recording.finish())
+        return recording.state
+
+    def _end_archives(self, channel: Channel, recording: Recording) -> None:
+        """Take every connection out of the recording now; their files follow."""
+        now_ns = self._clock.monotonic_ns()
+        for connection in channel.connections.values():
+            self._spawn(recording.end_archive(connection, now_ns))
+
     @asynccontextmanager
     async def _channel(self, channel_id: str) -> AsyncIterator[Channel]:
         """Hold the channel's lock; forget the channel afterwards if nothing goes on in it."""
@@ -233,7 +268,7 @@ class Recorder:
                 self._channels.pop(channel_id, None)
 
     def _recording(self, state: RecordingState) -> Recording:
-        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed)
+        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed, self._ending)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.create_task(self._guarded(work))
@@ -253,8 +288,7 @@ class Recorder:
             for channel in list(self._channels.values()):
                 recording = channel.recording
                 if recording is not None and recording.is_expired(now_ns):
-                    recording.expires_ns = None
-                    self._spawn(self._expire(recording.state.parameters.channel_id))
+                    self._spawn(self._expire(recording))
             await asyncio.sleep(TICK_S)
 
     def _tick_connection(self, connection: Connection, now_ns: int) -> None:
@@ -264,14 +298,38 @@ class Recorder:
             log.exception("unexpected fault", connection_id=connection.identity.connection_id)
             connection.stop("INTERNAL-ERROR")
 
-    async def _expire(self, channel_id: str) -> None:
-        with suppress(RecordingNotStarted):
-            await self.stop_recording(channel_id)
+    async def _expire(self, recording: Recording) -> None:
+        """Stop a recording that has reached its end, unless somebody else does."""
+        async with self._channel(recording.state.parameters.channel_id) as channel:
+            if channel.recording is not recording or not recording.is_expired(self._clock.monotonic_ns()):
+                return
+            try:
+                await self._stop(channel)
+            except StoreError as error:
+                log.error("an expired recording cannot be stopped yet", reason=str(error))
+                await asyncio.sleep(EXPIRE_AGAIN_S)
+
+    async def _watch_space(self) -> None:
+        """Close the archives in order before the disk is full; begin none until there is space again."""
+        min_free_bytes = self._config.archive_min_free_bytes
+        folder = str(self._config.archive_dir)
+        while min_free_bytes:
+            is_low = await self._writer.submit(lambda: has_less_free(folder, min_free_bytes))
+            if is_low and not self._is_space_low:
+                log.warning("less space is free than archive_min_free_bytes: archives are closed", path=folder)
+            self._is_space_low = is_low
+            if is_low:
+                for channel_id in list(self._channels):
+                    async with self._channel(channel_id) as channel:
+                        if channel.recording is not None:
+                            self._end_archives(channel, channel.recording)
+            await asyncio.sleep(WATCH_SPACE_S)
 
     async def _restore(self) -> None:
-        """Take up what the last process left: active recordings go on, ended ones get their report."""
+        """Take up what the last process left: end its archives, go on with active recordings, report ended ones."""
         for state in await self._store.unfinished_recordings():
             recording = self._recording(state)
+            await recording.recover()
             if state.status is RecordingStatus.ACTIVE:
                 self._channels[state.parameters.channel_id] = Channel(recording=recording)
             else:

@@ -39,6 +39,10 @@ class RecordingParameters:
     split_only: bool | None = None
     metadata_json: str | None = None
 
+    def has_whole_files(self, dual_output: bool) -> bool:
+        """Whether archives are written whole; with `dual_output` also beside the parts of a split one."""
+        return not self.split_only and (self.split_duration is None or dual_output)
+
 
 @dataclass(frozen=True, slots=True)
 class RecordingState:

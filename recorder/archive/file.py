@@ -2,17 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.archive.repair import make_whole
 from rokuga.recorder.archive.sora_layout import AudioEntry, VideoEntry
-from rokuga.recorder.archive.writer import archive_errors, publish_file
+from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, Codec
-from rokuga.recorder.media import AccessUnit, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, TrackConfig
 
 DEFAULT_CHANNELS = 2
 """Opus decodes to either; Sora writes 2."""
@@ -21,81 +22,108 @@ Batch = Sequence[tuple[Kind, AccessUnit, int]]
 """Units with their time in ns from the file's zero, in file order."""
 
 
-@dataclass(frozen=True, slots=True)
-class WholeFile:
-    """What a finished file holds."""
-
-    size_bytes: int
-    kinds: frozenset[Kind]
-    width: int
-    height: int
-
-
 class ArchiveFile:
-    """Writes what it is given, from the first key frame on for video. Methods raise ArchiveError."""
+    """Writes what it is given, from the first key frame on for video.
 
-    def __init__(self, names: FileNames, audio: TrackConfig | None, video: TrackConfig | None, mode: int) -> None:
+    Methods raise ArchiveError. After a fault of `write` the file takes no more, and `finish` says the fault again.
+    """
+
+    def __init__(
+        self, names: FileNames, audio: TrackConfig | None, video: TrackConfig | None, mode: int, start_wall_ns: int
+    ) -> None:
+        """`start_wall_ns` is the wall time of the file's zero."""
         self._names = names
         self._video_codec: Codec | None = CODECS[video.codec_type] if video is not None else None
         self._audio = _audio_entry(audio) if audio is not None else None
         self._mode = mode
-        self._kinds: set[Kind] = set()
-        self._width = self._height = 0
+        self._start_wall_ns = start_wall_ns
+        self._stored = {"audio": 0, "video": 0, "keyframe": 0}
+        self._size = (0, 0)
+        self._last_ns = 0
         self._muxer: Muxer | None = None
+        self._error: ArchiveError | None = None
 
     def open(self) -> None:
         """Create the file under its in-progress name."""
-        with archive_errors(self._names.in_progress_path):
-            self._muxer = Muxer(self._names.in_progress_path, os.urandom(16), self._audio, self._mode)
+        with self._errors():
+            self._muxer = Muxer(self._names.in_progress_path, os.urandom(16), self._start_wall_ns, self._mode)
 
     def write(self, batch: Batch) -> None:
         """Write units; video before the first key frame is left out."""
-        muxer = self._muxer
-        if muxer is None:
+        muxer, stored = self._muxer, self._stored
+        if muxer is None or self._error is not None:
             return
-        with archive_errors(self._names.in_progress_path):
+        with self._errors():
             for kind, unit, time_ns in batch:
-                if kind == "video" and "video" not in self._kinds and not self._begin_video(muxer, unit):
+                if not stored[kind] and not self._begin(kind, muxer, unit):
                     continue
-                self._kinds.add(kind)
+                stored[kind] += 1
+                if kind == "video" and unit.is_keyframe:
+                    stored["keyframe"] += 1
                 muxer.write(kind, unit.data, max(time_ns, 0), unit.is_keyframe)
+                self._last_ns = max(self._last_ns, time_ns)
 
     def finish(self) -> WholeFile | None:
         """Make the file whole and give it its final name; None, and no file, if nothing was written."""
+        if self._error is not None:
+            raise self._error
         muxer, self._muxer = self._muxer, None
         if muxer is None:
             return None
-        with archive_errors(self._names.path):
-            if not self._kinds:
+        with self._errors():
+            kinds = self._kinds
+            if not kinds:
                 muxer.abandon()
                 Path(self._names.in_progress_path).unlink(missing_ok=True)
                 return None
             size = muxer.close()
             publish_file(self._names)
-            return WholeFile(size, frozenset(self._kinds), self._width, self._height)
+            return WholeFile(
+                size, kinds, *self._size, self._start_wall_ns, self._last_ns // NS_PER_MS, dict(self._stored)
+            )
 
     def abandon(self) -> None:
-        """Keep what is on the disk of a file that cannot be finished, if it can be played."""
+        """Make what is on the disk of a file that failed a whole one, if it can be played."""
         muxer, self._muxer = self._muxer, None
+        if muxer is not None:
+            muxer.abandon()
+        path = self._names.in_progress_path
         with contextlib.suppress(OSError):  # the folder may be gone, too
-            if muxer is not None:
-                muxer.abandon()
-            if self._kinds:
+            if make_whole(path) is not None:
                 publish_file(self._names)
             else:
-                Path(self._names.in_progress_path).unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
 
-    def _begin_video(self, muxer: Muxer, unit: AccessUnit) -> bool:
-        """Describe the video by its first key frame; False where this unit is none."""
+    @property
+    def _kinds(self) -> frozenset[Kind]:
+        kinds: tuple[Kind, ...] = ("audio", "video")
+        return frozenset(kind for kind in kinds if self._stored[kind])
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise ArchiveError, and remember it."""
+        try:
+            with archive_errors(self._names.in_progress_path):
+                yield
+        except ArchiveError as error:
+            self._error = self._error or error
+            raise
+
+    def _begin(self, kind: Kind, muxer: Muxer, unit: AccessUnit) -> bool:
+        """Describe the track by its first unit; False where a track cannot begin with it."""
+        if kind == "audio":
+            if self._audio is not None:
+                muxer.describe(self._audio)
+            return self._audio is not None
         codec = self._video_codec
-        if not unit.is_keyframe or codec is None:
+        if codec is None or not unit.is_keyframe or not (unit.width and unit.height):
             return False
         try:
             codec_private = codec.codec_private(unit.data, 0)
         except PayloadError:
             return False
-        self._width, self._height = unit.width, unit.height
-        muxer.describe_video(VideoEntry(codec.matroska_codec_id, unit.width, unit.height, codec_private))
+        self._size = unit.width, unit.height
+        muxer.describe(VideoEntry(codec.matroska_codec_id, *self._size, codec_private))
         return True
 
 

@@ -6,30 +6,45 @@ Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from rokuga.recorder.archive.names import FileNames, report_names, split_index
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfig
 from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
 
 Json = dict[str, Any]
+EMPTY: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of a file once it is whole. Sizes of the picture are 0 for a file without video."""
+class WholeFile:
+    """What a finished file holds. Sizes of the picture are 0 for a file without video.
 
-    names: FileNames
-    metadata_names: FileNames
+    `start_wall_ns` is the wall time of its zero. `stored` counts "audio" packets, "video" frames and the "keyframe"
+    among them; it is empty for a file that was repaired.
+    """
+
     size_bytes: int
     kinds: frozenset[Kind]
     width: int
     height: int
     start_wall_ns: int
+    duration_ms: int
+    stored: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A finished file with its names and its end."""
+
+    names: FileNames
+    metadata_names: FileNames
+    file: WholeFile
     stop_wall_ns: int
 
 
@@ -71,21 +86,22 @@ def started_document(recording: RecordingState, archive: ArchiveState) -> Json:
 def available_document(
     recording: RecordingState,
     archive: ArchiveState,
-    file: FileFacts,
+    facts: FileFacts,
     stats: Mapping[str, Any],
     created_wall_ns: int,
     split: int | None = None,
 ) -> Json:
     """Give the data of archive.available, or with the number of a part that of split-archive.available."""
+    file = facts.file
     document = {
         **_identity(recording, archive.connection),
-        **_file(file.names, file.metadata_names),
+        **_file(facts.names, facts.metadata_names),
         **tracks_document(
             archive.audio if "audio" in file.kinds else None,
             archive.video if "video" in file.kinds else None,
         ),
         **_start(recording, file.start_wall_ns),
-        **_stop(recording, file.stop_wall_ns),
+        **_stop(recording, facts.stop_wall_ns),
         "created_at": created_wall_ns // NS_PER_S,
         "format": "webm",
         "size": file.size_bytes,
@@ -126,8 +142,9 @@ def failed_document(
     stats: Mapping[str, Any],
     reason: str,
     errno: int | None,
+    path: str,
 ) -> Json:
-    """Give the data of archive.failed; `reason` and `errno` are ours, beyond Sora's fields."""
+    """Give the data of archive.failed; `reason`, `errno` and `path`, what could not be written, are ours."""
     document = {
         **_identity(recording, archive.connection),
         **tracks_document(archive.audio, archive.video),
@@ -140,7 +157,55 @@ def failed_document(
     }
     if errno is not None:
         document["errno"] = errno
+    if path:
+        document["path"] = path
     return document
+
+
+def archive_event(
+    event_type: EventType,
+    recording: RecordingState,
+    connection: ConnectionIdentity,
+    wall_ns: int,
+    document: Document,
+    *about: str,
+) -> Event:
+    """Give the event about this connection's archive in this recording, or about the part `about` of it."""
+    return Event(
+        id=event_id(event_type, recording.recording_id, connection.connection_id, *about),
+        type=event_type,
+        wall_ns=wall_ns,
+        channel_id=connection.channel_id,
+        document=document,
+        connection=connection,
+    )
+
+
+def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[str, int] = EMPTY) -> Json:
+    """Give `stats`: our counters by kind, and beside them, flat, those that Sora has a name for.
+
+    `stored` is what a file holds, see WholeFile. Sora's names are those of files that it wrote.
+    """
+    audio, video = counters.get("audio", EMPTY), counters.get("video", EMPTY)
+    named = {
+        "total_audio_empty_payload": audio.get("padding_packets"),
+        "total_audio_sender_report": audio.get("sender_reports"),
+        "total_video_sender_report": video.get("sender_reports"),
+        "total_pli_trigger": video.get("plis"),
+        "total_stored_audio_packet": stored.get("audio"),
+        "total_stored_video_packet": _stored_packets(video) if "video" in stored else None,
+        "total_stored_video_keyframe_head": stored.get("keyframe"),
+        "total_video_frame": stored.get("video"),
+    }
+    stats: Json = {str(kind): of_kind for kind, of_kind in counters.items()}
+    stats.update((name, value) for name, value in named.items() if value is not None)
+    return stats
+
+
+def _stored_packets(counters: Mapping[str, int]) -> int:
+    """RTP packets that went into pictures: those that came, but padding, and each once."""
+    useless = ("padding_packets", "duplicate_packets", "late_packets")
+    return max(counters.get("received_packets", 0) - sum(counters.get(name, 0) for name in useless), 0)
 
 
 def report_document(

@@ -13,23 +13,26 @@ Measured: 1.9 us a frame with a flush for each, 1.7 without: clusters reach the 
 
 import contextlib
 import io
-import os
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Final
 
 import av
 from av.container import InputContainer
 
 from rokuga.recorder.archive.ebml import element, unsigned
+from rokuga.recorder.archive.layout_reader import read_contents, read_header
+from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.sora_layout import (
     CLUSTER,
     INFO,
     SEGMENT,
     TRACKS,
     AudioEntry,
+    Description,
     VideoEntry,
-    audio_cues,
+    cues,
     cues_offset,
     header,
 )
@@ -84,30 +87,34 @@ class Muxer:
     All methods raise OSError or av.FFmpegError where the disk does not do as it should.
     """
 
-    def __init__(self, path: str, segment_uid: bytes, audio: AudioEntry | None, mode: int = 0o640) -> None:
-        """Create the file, its header on the disk. It has no video track until `describe_video`."""
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))
-        self._path = path
-        self._segment_uid = segment_uid
-        self._audio = audio
-        self._video: VideoEntry | None = None
+    def __init__(self, path: str, segment_uid: bytes, start_wall_ns: int, mode: int = 0o640) -> None:
+        """Create the file, its header on the disk. It has no track until one is described."""
+        self._description = Description(segment_uid, start_wall_ns)
         self._last_ms = 0
-        self._has_audio = False
-        self._template = _template()
-        self._container = av.open(path, "w", format="matroska", container_options=OPTIONS)
-        self._container.metadata["title"] = "-" * ROOM_BYTES
-        self._streams = {
-            "video": self._container.add_stream_from_template(self._template.streams.video[0], opaque=True),
-            "audio": self._container.add_stream_from_template(self._template.streams.audio[0], opaque=True),
-        }
-        self._container.start_encoding()
-        self._header_bytes = Path(path).stat().st_size
-        self._patch(header(self._header_bytes, segment_uid, None, audio))
+        self._file = MediaFile(path, mode)
+        try:
+            with self._our_error():
+                self._template = _template()
+                self._container = av.open(self._file, "w", format="matroska", container_options=OPTIONS)
+                self._container.metadata["title"] = "-" * ROOM_BYTES
+                self._streams = {
+                    "video": self._container.add_stream_from_template(self._template.streams.video[0], opaque=True),
+                    "audio": self._container.add_stream_from_template(self._template.streams.audio[0], opaque=True),
+                }
+                self._container.start_encoding()
+                self._header_bytes = self._file.end_header()
+                self._file.put(header(self._header_bytes, self._description), 0)
+        except BaseException:
+            self._file.close()
+            raise
 
-    def describe_video(self, video: VideoEntry) -> None:
-        """Say what the video track is, before its first frame; the header on the disk says so from now on."""
-        self._video = video
-        self._patch(header(self._header_bytes, self._segment_uid, video, self._audio))
+    def describe(self, track: VideoEntry | AudioEntry) -> None:
+        """Say what a track is, before its first frame; the header on the disk says so from now on."""
+        if isinstance(track, VideoEntry):
+            self._description = replace(self._description, video=track)
+        else:
+            self._description = replace(self._description, audio=track)
+        self._file.put(header(self._header_bytes, self._description), 0)
 
     def write(self, kind: Kind, data: bytes, time_ns: int, is_keyframe: bool) -> None:
         """Write one block."""
@@ -117,44 +124,39 @@ class Muxer:
         packet.pts = packet.dts = time_ms
         packet.time_base = MILLISECOND
         packet.is_keyframe = is_keyframe
-        self._container.mux_one(packet)
+        try:
+            self._container.mux_one(packet)
+        except av.FFmpegError as error:
+            raise self._file.error or error from error
         self._last_ms = max(self._last_ms, time_ms)
-        if kind == "audio":
-            self._has_audio = True
 
     def close(self) -> int:
-        """Make the file whole: Cues, sizes, duration, Sora's layout, all of it on the disk. Give its size."""
-        self._close_container()
-        descriptor = os.open(self._path, os.O_RDWR)
+        """Make the file whole: Cues, sizes, duration, all of it on the disk. Give its size."""
         try:
-            size = os.fstat(descriptor).st_size
-            cues = cues_offset(os.pread(descriptor, self._header_bytes, 0))
-            if cues is None:
-                cues = size
-                data = audio_cues(lambda offset, count: os.pread(descriptor, count, offset), self._header_bytes, size)
-                size += os.pwrite(descriptor, data, size)
-            final = header(
-                self._header_bytes,
-                self._segment_uid,
-                self._video,
-                self._audio if self._has_audio else None,
-                file_bytes=size,
-                cues_offset=cues,
-                duration_ms=self._last_ms,
-            )
-            os.pwrite(descriptor, final, 0)
-            os.fsync(descriptor)
+            with self._our_error():
+                self._close_container()
+                offset = cues_offset(self._file.muxer_header)
+                if offset is None:
+                    offset = self._file.size
+                    self._file.put(self._audio_cues(), offset)
+                self._file.put(
+                    header(self._header_bytes, self._description, self._file.size, offset, self._last_ms), 0
+                )
+                self._file.sync()
         finally:
-            os.close(descriptor)
-        return size
+            self._file.close()
+        return self._file.size
 
     def abandon(self) -> None:
         """Close without making the file whole; what is on the disk stays readable to its last cluster."""
         with contextlib.suppress(OSError, av.FFmpegError):  # the disk has failed before: that is why
             self._close_container()
-        self._patch(
-            header(self._header_bytes, self._segment_uid, self._video, self._audio, duration_ms=self._last_ms)
-        )
+        self._file.close()
+
+    def _audio_cues(self) -> bytes:
+        """Write what libavformat does not for a file that has a video track without content."""
+        read = self._file.read
+        return cues(read_contents(read, read_header(read), self._file.size).cue_points)
 
     def _close_container(self) -> None:
         try:
@@ -162,9 +164,10 @@ class Muxer:
         finally:
             self._template.close()
 
-    def _patch(self, data: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY)
+    @contextlib.contextmanager
+    def _our_error(self) -> Iterator[None]:
+        """Raise what the disk said, not what libavformat made of it."""
         try:
-            os.pwrite(descriptor, data, 0)
-        finally:
-            os.close(descriptor)
+            yield
+        except av.FFmpegError as error:
+            raise self._file.error or error from error

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from rokuga.recorder.archive.file import ArchiveFile, WholeFile
+from rokuga.recorder.archive.file import ArchiveFile
+from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.writer import ArchiveError, WriterThread
 from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind
@@ -49,10 +50,6 @@ class Output:
         self._batch_bytes = 0
         self._pending: list[int] = []  # since when each batch waits for the disk
 
-    async def open(self) -> None:
-        """Create the file. Raises ArchiveError."""
-        await self._writer.submit(self._file.open)
-
     def begin(self) -> None:
         """Create the file before whatever is written to it; a fault comes back by `on_failure`."""
         self._writer.submit(self._file.open).add_done_callback(self._look)
@@ -81,10 +78,9 @@ class Output:
         """Wait for the file to be whole under its final name; None if nothing was in it. Raises ArchiveError."""
         return await asyncio.shield(self._writer.submit(self._file.finish))
 
-    async def abandon(self) -> None:
-        """Give the file up; what can be played of it stays."""
-        self._batch.clear()
-        await asyncio.shield(self._writer.submit(self._file.abandon))
+    def abandon(self) -> "asyncio.Future[None]":
+        """Give the file up; what can be played of it stays, under its final name, once the answer is there."""
+        return self._writer.submit(self._file.abandon)
 
     def _look_and_leave(self, writing: "asyncio.Future[None]") -> None:
         self._pending.pop(0)
@@ -92,7 +88,7 @@ class Output:
 
     def _look(self, work: "asyncio.Future[None]") -> None:
         error = work.exception()
-        if isinstance(error, ArchiveError):
+        if error is not None and not isinstance(error, ArchiveError):
+            error = ArchiveError(f"unexpected fault: {error!r}", None, self.names.path)
+        if error is not None:
             self._on_failure(error)
-        elif error is not None:
-            raise error

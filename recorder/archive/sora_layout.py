@@ -7,10 +7,12 @@ place, filled up with Void. (RFC 9559 for the elements; the order is that of fil
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rokuga.recorder.archive.ebml import UNKNOWN_SIZE, LayoutError, element, read_element, unsigned, void
+from rokuga.recorder.media import NS_PER_S
 
 APPLICATION = b"WebRTC SFU Sora"
 VIDEO_TRACK = 1
@@ -24,16 +26,29 @@ SEEK_POSITION = 0x53AC
 INFO = 0x1549A966
 TRACKS = 0x1654AE6B
 CLUSTER = 0x1F43B675
-CLUSTER_TIMESTAMP = 0xE7
 CUES = 0x1C53BB6B
+
+TIMESTAMP_SCALE = 0x2AD7B1
+SEGMENT_UID = 0x73A4
+DATE = 0x4461
+DURATION = 0x4489
+TRACK_ENTRY = 0xAE
+TRACK_NUMBER = 0xD7
+CODEC_ID = 0x86
+CODEC_PRIVATE = 0x63A2
+VIDEO = 0xE0
+PIXEL_WIDTH = 0xB0
+PIXEL_HEIGHT = 0xBA
+AUDIO = 0xE1
+CHANNELS = 0x9F
 
 EBML_HEADER_BYTES = 40
 SEGMENT_DATA_OFFSET = EBML_HEADER_BYTES + 12
 RESERVED_FOR_SEEKING = 178
 """SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
 
-Read = Callable[[int, int], bytes]
-"""`read(offset, size)`: up to `size` bytes of the file."""
+DATE_ORIGIN_WALL_NS = 978_307_200 * NS_PER_S
+"""Matroska counts its dates from 2001-01-01T00:00:00 UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,27 @@ class AudioEntry:
     codec_private: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a header tells beside sizes: the tracks that have content, and the wall time of the file's zero."""
+
+    segment_uid: bytes
+    start_wall_ns: int
+    video: VideoEntry | None = None
+    audio: AudioEntry | None = None
+
+
+class CuePoint(NamedTuple):
+    """A place to begin to play at: time in ms, track, and the offset of the cluster in the file."""
+
+    time_ms: int
+    track: int
+    cluster_offset: int
+
+
 def header(
     total_bytes: int,
-    segment_uid: bytes,
-    video: VideoEntry | None,
-    audio: AudioEntry | None,
+    description: Description,
     file_bytes: int | None = None,
     cues_offset: int | None = None,
     duration_ms: int = 0,
@@ -68,7 +99,8 @@ def header(
     `file_bytes` is None while the file is being written: its Segment has no size yet. Raises LayoutError where the
     room does not suffice.
     """
-    info = _info(segment_uid, duration_ms)
+    info = _info(description, duration_ms)
+    video, audio = description.video, description.audio
     tracks = element(
         TRACKS,
         (_video_entry(video) if video is not None else b"") + (_audio_entry(audio) if audio is not None else b""),
@@ -100,32 +132,22 @@ def cues_offset(head: bytes) -> int | None:
     return None
 
 
-def audio_cues(read: Read, first_cluster: int, end: int) -> bytes:
-    """Write Cues for a file whose only track is audio: a point for each cluster."""
-    points = [
-        element(
-            0xBB,
-            unsigned(0xB3, timestamp)
-            + element(0xB7, unsigned(0xF7, AUDIO_TRACK) + unsigned(0xF1, offset - SEGMENT_DATA_OFFSET)),
-        )
-        for offset, timestamp in clusters(read, first_cluster, end)
-    ]
-    return element(CUES, b"".join(points))
-
-
-def clusters(read: Read, first_cluster: int, end: int) -> Iterator[tuple[int, int]]:
-    """Give offset and timestamp (ms) of each cluster."""
-    offset = first_cluster
-    while offset < end:
-        head = read(offset, 32)
-        cluster = read_element(head, 0, base=offset)
-        if cluster.id != CLUSTER:
-            return
-        timestamp = read_element(head, cluster.data_offset - offset)
-        if timestamp.id != CLUSTER_TIMESTAMP:
-            raise LayoutError("a cluster does not begin with its timestamp")
-        yield offset, int.from_bytes(head[timestamp.data_offset : timestamp.end], "big")
-        offset = cluster.end
+def cues(points: Iterable[CuePoint]) -> bytes:
+    """Write Cues (RFC 9559 section 5.1.5)."""
+    return element(
+        CUES,
+        b"".join(
+            element(
+                0xBB,
+                unsigned(0xB3, point.time_ms)
+                + element(
+                    0xB7,
+                    unsigned(0xF7, point.track) + unsigned(0xF1, point.cluster_offset - SEGMENT_DATA_OFFSET),
+                ),
+            )
+            for point in points
+        ),
+    )
 
 
 def _child(data: bytes, offset: int, identifier: int) -> int:
@@ -164,16 +186,18 @@ def _seek_head(info: int, tracks: int, cues: int | None) -> bytes:
     return seek_head + void(RESERVED_FOR_SEEKING - len(seek_head))
 
 
-def _info(segment_uid: bytes, duration_ms: int) -> bytes:
+def _info(description: Description, duration_ms: int) -> bytes:
+    date = description.start_wall_ns - DATE_ORIGIN_WALL_NS
     return element(
         INFO,
         b"".join(
             (
-                unsigned(0x2AD7B1, 1_000_000),
+                unsigned(TIMESTAMP_SCALE, 1_000_000),
                 element(0x4D80, APPLICATION),
                 element(0x5741, APPLICATION),
-                element(0x73A4, segment_uid),
-                element(0x4489, struct.pack("!d", float(duration_ms))),
+                element(SEGMENT_UID, description.segment_uid),
+                element(DATE, date.to_bytes(8, "big", signed=True)),
+                element(DURATION, struct.pack("!d", float(duration_ms))),
             )
         ),
     )
@@ -181,23 +205,23 @@ def _info(segment_uid: bytes, duration_ms: int) -> bytes:
 
 def _video_entry(video: VideoEntry) -> bytes:
     sizes = (
-        unsigned(0xB0, video.width)
-        + unsigned(0xBA, video.height)
+        unsigned(PIXEL_WIDTH, video.width)
+        + unsigned(PIXEL_HEIGHT, video.height)
         + unsigned(0x54B0, video.width)
         + unsigned(0x54BA, video.height)
     )
     return element(
-        0xAE,
+        TRACK_ENTRY,
         b"".join(
             (
-                unsigned(0xD7, VIDEO_TRACK),
+                unsigned(TRACK_NUMBER, VIDEO_TRACK),
                 unsigned(0x73C5, VIDEO_TRACK),
                 unsigned(0x9C, 0),
                 element(0x22B59C, b"und"),
-                element(0x86, video.codec_id.encode()),
+                element(CODEC_ID, video.codec_id.encode()),
                 unsigned(0x83, 1),
-                element(0xE0, sizes),
-                element(0x63A2, video.codec_private) if video.codec_private else b"",
+                element(VIDEO, sizes),
+                element(CODEC_PRIVATE, video.codec_private) if video.codec_private else b"",
             )
         ),
     )
@@ -205,19 +229,19 @@ def _video_entry(video: VideoEntry) -> bytes:
 
 def _audio_entry(audio: AudioEntry) -> bytes:
     return element(
-        0xAE,
+        TRACK_ENTRY,
         b"".join(
             (
-                unsigned(0xD7, AUDIO_TRACK),
+                unsigned(TRACK_NUMBER, AUDIO_TRACK),
                 unsigned(0x73C5, AUDIO_TRACK),
                 unsigned(0x9C, 0),
                 element(0x22B59C, b"und"),
                 unsigned(0x88, 0),
-                element(0x86, b"A_OPUS"),
+                element(CODEC_ID, b"A_OPUS"),
                 unsigned(0x56BB, 80_000_000),
                 unsigned(0x83, 2),
-                element(0xE1, unsigned(0x9F, audio.channels) + element(0xB5, struct.pack("!d", 48_000.0))),
-                element(0x63A2, audio.codec_private),
+                element(AUDIO, unsigned(CHANNELS, audio.channels) + element(0xB5, struct.pack("!d", 48_000.0))),
+                element(CODEC_PRIVATE, audio.codec_private),
             )
         ),
     )

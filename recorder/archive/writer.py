@@ -6,6 +6,7 @@ each: a disk that stalls for some seconds costs memory, one that stalls for long
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,10 @@ from typing import Final, Self, TypeVar
 import av
 
 from rokuga.recorder.archive.ebml import LayoutError
+from rokuga.recorder.archive.media_file import put_all
+from rokuga.recorder.archive.metadata import encode_document
 from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.events import Document
 
 T = TypeVar("T")
 
@@ -76,12 +80,36 @@ class WriterThread:
         self.queued_bytes -= size_bytes
 
 
-def make_folder(path: str, mode: int) -> None:
-    """Make a recording's folder. Raises ArchiveError."""
+def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
+    """Make a recording's folder. Raises ArchiveError where files cannot be made in it, or not for long."""
     with archive_errors(path):
         Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(13, os.strerror(13), path)
+        Path(path).chmod(mode)
+        if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        if has_less_free(path, min_free_bytes):
+            Path(path).rmdir()
+            raise low_space(path)
+
+
+def remove_empty_folder(path: str) -> None:
+    """Undo `make_folder`, if nothing came into the folder."""
+    with contextlib.suppress(OSError):  # it is not empty, or gone
+        Path(path).rmdir()
+
+
+def has_less_free(path: str, min_free_bytes: int) -> bool:
+    """Whether less can be written in a folder; False for one that does not exist yet."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < min_free_bytes
+
+
+def low_space(path: str) -> ArchiveError:
+    """Say that nothing new is begun because the disk is nearly full."""
+    return ArchiveError("less space is free than archive_min_free_bytes", errno.ENOSPC, path)
 
 
 def publish_file(names: FileNames) -> None:
@@ -90,16 +118,17 @@ def publish_file(names: FileNames) -> None:
     sync_folder(str(Path(names.path).parent))
 
 
-def write_document(names: FileNames, data: bytes, mode: int) -> None:
-    """Write a document so that its name appears with all of its content or not at all."""
-    descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    publish_file(names)
+def write_json(names: FileNames, document: Document, mode: int) -> None:
+    """Write a document so that its name appears with all of its content or not at all. Raises ArchiveError."""
+    with archive_errors(names.path):
+        descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            put_all(descriptor, encode_document(document), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        publish_file(names)
 
 
 def sync_folder(path: str) -> None:

@@ -1,0 +1,218 @@
+"""Reads back the files that our muxer writes: the header of `sora_layout`, and clusters as libavformat writes them.
+
+libavformat puts a cluster on the disk in one go with its size, and begins a new one at a video key frame as soon as
+the present one has 4 KiB. So a file that was cut off anywhere is whole clusters and a torn one, and key frames are
+found in the first bytes of each cluster: a file is not read through.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from rokuga.recorder.archive.ebml import LayoutError, read_element
+from rokuga.recorder.archive.sora_layout import (
+    AUDIO,
+    AUDIO_TRACK,
+    CHANNELS,
+    CLUSTER,
+    CODEC_ID,
+    CODEC_PRIVATE,
+    DATE,
+    DATE_ORIGIN_WALL_NS,
+    DURATION,
+    EBML_HEADER_BYTES,
+    INFO,
+    PIXEL_HEIGHT,
+    PIXEL_WIDTH,
+    SEGMENT,
+    SEGMENT_UID,
+    TRACK_ENTRY,
+    TRACK_NUMBER,
+    TRACKS,
+    VIDEO,
+    VIDEO_TRACK,
+    AudioEntry,
+    CuePoint,
+    Description,
+    VideoEntry,
+)
+
+CLUSTER_TIMESTAMP: Final = 0xE7
+SIMPLE_BLOCK: Final = 0xA3
+KEYFRAME_FLAG: Final = 0x80
+BLOCK_HEAD_BYTES: Final = 13
+"""The most that comes before a block's payload."""
+CLUSTER_HEAD_BYTES: Final = 8192
+"""Enough for a cluster's first 4 KiB and the head of the block behind them."""
+MAX_HEADER_BYTES: Final = 65_536
+
+Read = Callable[[int, int], bytes]
+"""`read(size, offset)`: up to `size` bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header as it was read. `file_bytes` is None for a file that was not finished."""
+
+    description: Description
+    size_bytes: int
+    file_bytes: int | None
+    duration_ms: int
+
+
+class Cluster(NamedTuple):
+    """Where a cluster that is all there lies in the file."""
+
+    offset: int
+    data_offset: int
+    end: int
+
+
+class Block(NamedTuple):
+    """A SimpleBlock's head (RFC 9559 section 10.2): track number, time in ms in the file, key flag."""
+
+    track: int
+    time_ms: int
+    is_keyframe: bool
+
+
+def read_header(read: Read) -> Header:
+    """Read everything before the first cluster. Raises LayoutError for bytes that our muxer did not write."""
+    head = read(MAX_HEADER_BYTES, 0)
+    segment = read_element(head, EBML_HEADER_BYTES)
+    if segment.id != SEGMENT:
+        raise LayoutError("no Segment")
+    found: dict[int, bytes] = {}
+    offset = segment.data_offset
+    try:
+        while (child := read_element(head, offset)).id != CLUSTER:
+            found[child.id] = head[child.data_offset : child.end]
+            offset = child.end
+        info = dict(_elements(found[INFO]))
+        entries = [dict(_elements(data)) for kind, data in _elements(found[TRACKS]) if kind == TRACK_ENTRY]
+        tracks = {int.from_bytes(entry[TRACK_NUMBER], "big"): entry for entry in entries}
+        return Header(
+            Description(
+                info[SEGMENT_UID],
+                DATE_ORIGIN_WALL_NS + int.from_bytes(info[DATE], "big", signed=True),
+                _video(tracks[VIDEO_TRACK]) if VIDEO_TRACK in tracks else None,
+                _audio(tracks[AUDIO_TRACK]) if AUDIO_TRACK in tracks else None,
+            ),
+            size_bytes=offset,
+            file_bytes=None if segment.data_size is None else segment.end,
+            duration_ms=round(struct.unpack("!d", info[DURATION])[0]),
+        )
+    except (KeyError, ValueError, OverflowError, struct.error) as error:
+        raise LayoutError(f"the header is not of our making: {error!r}") from error
+
+
+@dataclass(slots=True)
+class Contents:
+    """What was found behind a header: clusters that are whole, and where to begin to play."""
+
+    clusters: list[Cluster] = field(default_factory=list)
+    cue_points: list[CuePoint] = field(default_factory=list)
+    last_ms: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the last cluster ends."""
+        return self.clusters[-1].end
+
+    def drop_last(self) -> None:
+        """Leave the last cluster out."""
+        cluster = self.clusters.pop()
+        while self.cue_points and self.cue_points[-1].cluster_offset == cluster.offset:
+            self.cue_points.pop()
+
+
+def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
+    """Find the clusters that are whole in a file of so many bytes, up to the first that is not."""
+    contents = Contents()
+    offset = header.size_bytes
+    while offset < file_bytes:
+        head = read(CLUSTER_HEAD_BYTES, offset)
+        try:
+            element = read_element(head, 0, base=offset)
+            cluster = Cluster(offset, element.data_offset, element.end)
+            if element.id != CLUSTER or cluster.end > file_bytes:
+                break
+            points = _cue_points(cluster, head, header.description.video is not None)
+        except LayoutError:
+            break
+        contents.clusters.append(cluster)
+        contents.cue_points += points
+        offset = cluster.end
+    settle_end(read, contents)
+    return contents
+
+
+def settle_end(read: Read, contents: Contents) -> None:
+    """Read the last cluster through for the time of the last block; a damaged one is left out."""
+    while contents.clusters:
+        cluster = contents.clusters[-1]
+        data = read(cluster.end - cluster.offset, cluster.offset)
+        try:
+            contents.last_ms = max(block.time_ms for block in blocks(cluster, data))
+        except ValueError:  # no block, or a LayoutError
+            contents.drop_last()
+        else:
+            return
+
+
+def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:
+    """Give the blocks of which the head is in `data`, which begins where the cluster does.
+
+    Raises LayoutError for a cluster that does not begin with its time, or that holds anything but blocks.
+    """
+    data = data[: cluster.end - cluster.offset]
+    timestamp = read_element(data, cluster.data_offset - cluster.offset)
+    if timestamp.id != CLUSTER_TIMESTAMP:
+        raise LayoutError("a cluster does not begin with its timestamp")
+    cluster_ms = int.from_bytes(data[timestamp.data_offset : timestamp.end], "big")
+    offset = timestamp.end
+    is_all = len(data) == cluster.end - cluster.offset
+    while offset < len(data) and (is_all or offset + BLOCK_HEAD_BYTES <= len(data)):
+        block = read_element(data, offset)
+        head = data[block.data_offset : block.data_offset + 4]
+        if block.id != SIMPLE_BLOCK or len(head) < 4 or block.end > cluster.end - cluster.offset:
+            raise LayoutError(f"element {block.id:X} where a SimpleBlock belongs")
+        delta_ms = int.from_bytes(head[1:3], "big", signed=True)
+        yield Block(head[0] & 0x7F, cluster_ms + delta_ms, bool(head[3] & KEYFRAME_FLAG))
+        offset = block.end
+
+
+def _cue_points(cluster: Cluster, head: bytes, has_video: bool) -> list[CuePoint]:
+    """Give a point for each video key frame; in a file without video one for the cluster."""
+    found = blocks(cluster, head)
+    if not has_video:
+        return [CuePoint(block.time_ms, AUDIO_TRACK, cluster.offset) for block in found][:1]
+    return [
+        CuePoint(block.time_ms, VIDEO_TRACK, cluster.offset)
+        for block in found
+        if block.track == VIDEO_TRACK and block.is_keyframe
+    ]
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset < len(data):
+        child = read_element(data, offset)
+        yield child.id, data[child.data_offset : child.end]
+        offset = child.end
+
+
+def _video(entry: Mapping[int, bytes]) -> VideoEntry:
+    picture = dict(_elements(entry[VIDEO]))
+    return VideoEntry(
+        entry[CODEC_ID].decode("ascii"),
+        int.from_bytes(picture[PIXEL_WIDTH], "big"),
+        int.from_bytes(picture[PIXEL_HEIGHT], "big"),
+        entry.get(CODEC_PRIVATE, b""),
+    )
+
+
+def _audio(entry: Mapping[int, bytes]) -> AudioEntry:
+    sound = dict(_elements(entry[AUDIO]))
+    return AudioEntry(int.from_bytes(sound[CHANNELS], "big"), entry[CODEC_PRIVATE])

@@ -1,0 +1,77 @@
+"""Makes a whole file of one that was cut off, in place: what is torn goes, Cues and header come.
+
+The clusters stay where they are. Cues need some bytes; on a disk that is full they take the room of the last cluster.
+"""
+
+import errno
+import os
+
+from rokuga.recorder.archive.ebml import LayoutError
+from rokuga.recorder.archive.layout_reader import Contents, Header, read_contents, read_header, settle_end
+from rokuga.recorder.archive.media_file import put_all
+from rokuga.recorder.archive.metadata import WholeFile
+from rokuga.recorder.archive.sora_layout import cues, header
+from rokuga.recorder.media import Kind
+
+
+def make_whole(path: str) -> WholeFile | None:
+    """Finish the file; None where there is nothing to play in it. Raises OSError.
+
+    A file that was finished before is left as it is.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return _make_whole(descriptor)
+    except LayoutError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _make_whole(descriptor: int) -> WholeFile | None:
+    def read(size: int, offset: int) -> bytes:
+        return os.pread(descriptor, size, offset)
+
+    size = os.fstat(descriptor).st_size
+    found = read_header(read)
+    if found.file_bytes == size:
+        return _whole(found, size, found.duration_ms)
+    contents = read_contents(read, found, size)
+    while contents.clusters:
+        os.ftruncate(descriptor, contents.end)
+        try:
+            size = _end(descriptor, found, contents)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise
+            contents.drop_last()
+            settle_end(read, contents)
+        else:
+            return _whole(found, size, contents.last_ms)
+    return None
+
+
+def _end(descriptor: int, found: Header, contents: Contents) -> int:
+    """Write Cues and header; give the file's size."""
+    data = cues(contents.cue_points)
+    put_all(descriptor, data, contents.end)
+    size = contents.end + len(data)
+    final = header(found.size_bytes, found.description, size, contents.end, contents.last_ms)
+    put_all(descriptor, final, 0)
+    os.fsync(descriptor)
+    return size
+
+
+def _whole(found: Header, size_bytes: int, duration_ms: int) -> WholeFile:
+    description = found.description
+    video, audio = description.video, description.audio
+    kinds: dict[Kind, bool] = {"audio": audio is not None, "video": video is not None}
+    return WholeFile(
+        size_bytes=size_bytes,
+        kinds=frozenset(kind for kind, is_there in kinds.items() if is_there),
+        width=video.width if video is not None else 0,
+        height=video.height if video is not None else 0,
+        start_wall_ns=description.start_wall_ns,
+        duration_ms=duration_ms,
+        stored={},
+    )

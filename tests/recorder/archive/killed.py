@@ -1,0 +1,42 @@
+"""Records and is killed. `python -m tests.recorder.archive.killed FOLDER MEDIA_MS [expire] [silent]`.
+
+With `expire` the recording ends by itself after 60 s; with `silent` only the first 2 s have video. The last line on
+stdout is how much memory the process had, in KiB: after a tenth of its media, and at its end.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from rokuga.recorder.media import Kind
+from tests.recorder.house import running
+
+VIDEO_MS = 2000
+
+
+def resident_kib() -> int:
+    """Give the memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+async def record(folder: Path, media_ms: int, words: list[str]) -> None:
+    """Start, publish, die."""
+    async with running(folder) as house:
+        await house.start(expire_time=60 if "expire" in words else 0)
+        client = await house.enter()
+        early_kib = 0
+        for done_ms in range(0, media_ms, 100):
+            kinds: tuple[Kind, ...] = ("audio", "video")
+            await client.play(100, kinds=kinds[:1] if "silent" in words and done_ms >= VIDEO_MS else kinds)
+            client.sent.clear()
+            await house.disk()
+            if done_ms == media_ms // 10:
+                early_kib = resident_kib()
+        print(early_kib, resident_kib(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    asyncio.run(record(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,167 @@
+"""What a crash leaves is finished at the next start: each archive is announced once, each recording reported once."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_MS
+from tests import readers
+from tests.recorder.archive.crashing import MEDIA_MS
+from tests.recorder.house import HandClock, running
+
+ROOT = Path(__file__).parent.parent.parent.parent
+STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
+PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recording.report"
+
+
+@pytest.fixture(scope="module")
+def crashes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What was left by a daemon that was killed at every single touch of the disk and of the store."""
+    folder = tmp_path_factory.mktemp("crashes")
+    command = [sys.executable, "-m", "tests.recorder.archive.crashing", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=50)
+    return sorted(folder.iterdir(), key=lambda path: int(path.name))
+
+
+async def record_until_killed(folder: Path, media_ms: int, *words: str) -> list[int]:
+    """Record so much media in a process that is killed then; give what it said of its memory, in KiB."""
+    command = [sys.executable, "-m", "tests.recorder.archive.killed", str(folder), str(media_ms), *words]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return [int(word) for word in output.split()]
+
+
+async def restart(folder: Path) -> list[Event]:
+    """Start again a minute later, stop what still goes on, and give all events of both lives."""
+    hand = HandClock()
+    hand.now_ns += 60_000 * NS_PER_MS
+    async with running(folder, hand) as house:
+        for state in house.recorder.recordings():
+            await house.stop(state.parameters.channel_id)
+        for event in await house.events("recording.started"):
+            await house.reported(event.document["recording_id"])
+        return await house.events()
+
+
+async def test_d27_whatever_a_kill_interrupts_is_announced_exactly_once(crashes: list[Path]) -> None:
+    """Before and after each write, fsync, rename and commit: one end for each archive, one report."""
+    assert len(crashes) > 60
+    for folder in crashes:
+        events = await restart(folder)
+        counts = Counter(str(event.type) for event in events)
+        assert counts[AVAILABLE] + counts[FAILED] == counts[STARTED], folder
+        assert counts[REPORT] == counts["recording.started"], folder
+        if int(folder.name) % 5 == 0:
+            again = await restart(folder)
+            assert [event.id for event in again] == [event.id for event in events], folder
+
+
+async def test_d27_what_was_on_the_disk_is_in_whole_files(crashes: list[Path]) -> None:
+    """Up to a second before the kill everything can be read; documents, events and files say the same."""
+    for folder in crashes[::2]:
+        events = await restart(folder)
+        reached_ms = int((folder / "reached").read_text() or 0) if (folder / "reached").exists() else 0
+        for event in events:
+            if event.type in {AVAILABLE, PART}:
+                check_file(event)
+        if reached_ms > 1000:
+            (whole,) = (event for event in events if event.type == AVAILABLE)
+            sound = readers.packets(Path(whole.document["file_path"]))["audio"]
+            assert sound[-1][1] >= reached_ms - 1000, folder
+            check_parts(events, [data for data, _, _ in sound])
+        left = [path.name for path in folder.glob("archive/*/.*")]
+        assert not left, (folder, left)
+
+
+def check_file(event: Event) -> None:
+    """The document lies beside a whole file."""
+    document = event.document
+    path = Path(document["file_path"])
+    assert json.loads(Path(document["metadata_file_path"]).read_text()) == document
+    assert path.stat().st_size == document["size"]
+    packets = readers.packets(path)
+    assert packets["video"][0][2]
+    assert {"audio": document["audio"], "video": document["video"]} == {k: bool(v) for k, v in packets.items()}
+    assert (document["video_width"], document["video_height"]) == (320, 180)
+    assert document["stop_time"] - document["start_time"] <= MEDIA_MS // 1000 + 1
+
+
+def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
+    """The parts go on from each other, and the end says which is the last."""
+    parts = sorted((e.document for e in events if e.type == PART), key=lambda document: document["split_index"])
+    assert [part["split_index"] for part in parts] == [f"{index:04d}" for index in range(1, len(parts) + 1)]
+    sound = [data for part in parts for data in readers.payloads(Path(part["file_path"]), "audio")]
+    common = min(len(sound), len(whole_sound))
+    assert sound[:common] == whole_sound[:common]
+    assert abs(len(sound) - len(whole_sound)) <= 50
+    (end,) = (event for event in events if event.type == PARTS_END)
+    assert end.document["split_last_index"] == parts[-1]["split_index"]
+    for part, following in pairwise(parts):
+        assert part["start_timestamp"] < following["start_timestamp"]
+
+
+async def test_an_active_recording_goes_on_after_a_crash(tmp_path: Path) -> None:
+    """Clients that come back are archived in the same recording, and its time has gone on meanwhile."""
+    await record_until_killed(tmp_path, 5000, "expire")
+    hand = HandClock()
+    hand.now_ns += 30_000 * NS_PER_MS
+    async with running(tmp_path, hand) as house:
+        (state,) = house.recorder.recordings()
+        (first,) = await house.events(AVAILABLE)
+        client = await house.enter()
+        await client.play(1000)
+        hand.now_ns += 30_001 * NS_PER_MS
+        report = await house.reported(state.recording_id)
+        archives = report.document["archives"]
+        assert [entry["connection_id"] for entry in archives] == [
+            first.document["connection_id"],
+            client.connection.identity.connection_id,
+        ]
+        assert report.document["stop_timestamp"] == "2023-11-14T22:14:20.250000Z"  # 60 s after the start
+        assert archives[1]["start_time_offset"] == 30
+
+
+async def test_a_recording_whose_end_came_meanwhile_ends_with_the_start(tmp_path: Path) -> None:
+    """It stopped when it was to stop, not when the daemon came back."""
+    await record_until_killed(tmp_path, 5000, "expire")
+    hand = HandClock()
+    hand.now_ns += 3_600_000 * NS_PER_MS
+    async with running(tmp_path, hand) as house:
+        (available,) = await house.events(AVAILABLE)
+        report = await house.reported(available.document["recording_id"])
+        assert report.document["stop_timestamp"] == "2023-11-14T22:14:20.250000Z"
+        assert report.document["archives"][0]["stop_time_offset"] in {4, 5}
+        assert not house.recorder.recordings()
+
+
+async def test_silent_video_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    """Video that falls silent for a minute, then a kill: the sound is on the disk to within 1 s, memory was flat."""
+    early_kib, late_kib = await record_until_killed(tmp_path, 62_000, "silent")
+    assert late_kib - early_kib < 2048
+    (path,) = (tmp_path / "archive").glob("*/.archive-*.webm.part")
+    unrepaired = readers.packets(path)["audio"]
+    assert unrepaired[-1][1] >= 61_000
+    async with running(tmp_path) as house:
+        (available,) = await house.events(AVAILABLE)
+        packets = readers.packets(Path(available.document["file_path"]))
+        assert packets["audio"] == unrepaired
+        assert len(packets["video"]) == 50
+        assert readers.duration_s(Path(available.document["file_path"])) >= 61
+
+
+async def test_d27_a_minute_can_be_read_without_repair(tmp_path: Path) -> None:
+    """60 s of sound and picture, then a kill: ffprobe reads at least 59 s of it as it lies there."""
+    await record_until_killed(tmp_path, 60_000)
+    (path,) = (tmp_path / "archive").glob("*/.archive-*.webm.part")
+    assert min(of_kind[-1][1] for of_kind in readers.packets(path).values()) >= 59_000
+    shown = readers.probe(path, "-show_entries", "packet=pts_time")["packets"]
+    assert float(shown[-1]["pts_time"]) >= 59

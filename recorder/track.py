@@ -19,6 +19,10 @@ from rokuga.recorder.rtp.unwrap import Unwrapper
 WINDOW_NS: Final[dict[Kind, int]] = {"video": 1000 * NS_PER_MS, "audio": 200 * NS_PER_MS}
 """How long a missing packet is waited for."""
 
+DOUBT_NS: Final = 600 * NS_PER_MS
+"""A video packet that is missing for so long will hardly come: a key frame is asked for while it is still waited for,
+so that the damage ends about when the wait does. It has been asked for ten times by then."""
+
 
 @dataclass(slots=True)
 class TrackStats:
@@ -111,7 +115,11 @@ class Track:
 
     def tick(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give up on packets that are missing for too long; give the units that are whole then."""
-        in_order = self._reorder.expire(now_ns)
+        reorder = self._reorder
+        waiting_since_ns = reorder.waiting_since_ns
+        if waiting_since_ns is not None and now_ns - waiting_since_ns >= DOUBT_NS and self.kind == "video":
+            self._keyframes.request(now_ns)
+        in_order = reorder.expire(now_ns)
         return self._depacketize(in_order, now_ns) if in_order else ()
 
     def flush(self, now_ns: int) -> Sequence[AccessUnit]:

@@ -4,7 +4,7 @@ unwrap > reorder > depacketizer > key frame gate. A frame that depends on what w
 loss the gate is closed until the next key frame, which is asked for at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +49,10 @@ class TrackStats:
 
 
 class Track:
-    """The pipeline of one SSRC. Time is that of the packets' arrival; `tick` moves it on where nothing arrives."""
+    """The pipeline of one SSRC. Time is that of the packets' arrival; `tick` moves it on where nothing arrives.
+
+    `fmtp` is how the peer describes the codec, `spread_ns` how long key frames that many ask for may be put off.
+    """
 
     __slots__ = (
         "_clock_rate_hz",
@@ -78,6 +81,7 @@ class Track:
         codec: Codec,
         ssrc: int,
         *,
+        fmtp: Mapping[str, str] | None = None,
         write_damaged: bool = False,
         spread_ns: int = 0,
     ) -> None:
@@ -85,7 +89,7 @@ class Track:
         self.codec = codec
         self.ssrc = ssrc
         self._stats = TrackStats()
-        self._depacketizer: Depacketizer = codec.depacketizer()
+        self._depacketizer: Depacketizer = codec.depacketizer(fmtp or {})
         self._reorder = Reorder(WINDOW_NS[kind])
         self._timestamp = Unwrapper(32)
         self._keyframes = KeyframeRequests(spread_ns)

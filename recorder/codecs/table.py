@@ -27,13 +27,17 @@ def _every_format(_fmtp: Mapping[str, str]) -> bool:
     return True
 
 
+def _whatever_the_format(make: Callable[[], Depacketizer]) -> Callable[[Mapping[str, str]], Depacketizer]:
+    return lambda _fmtp: make()
+
+
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One row. `name` is Sora's codec_type, `encoding` the rtpmap's word (RFC 8866 section 6.6).
 
     `format_parameters(params)` gives the fmtp of our offer from the client's params; raises ParametersError.
     `accepts(fmtp)` tells whether what a peer describes so can be recorded.
-    `depacketizer()` makes a new one for a track; the peer's fmtp may be its argument where a codec takes any (H264).
+    `depacketizer(fmtp)` makes a new one for a track, of what the peer describes; most codecs need nothing of it.
     `codec_private(keyframe, channels)` gives Matroska's CodecPrivate, b"" where there is none; of a key frame as it
     is stored, where it comes from the stream (AV1; raises PayloadError), of `channels` for audio.
     """
@@ -48,7 +52,7 @@ class Codec:
     matroska_codec_id: str
     params_key: str
     format_parameters: Callable[[Mapping[str, Any]], Mapping[str, str]]
-    depacketizer: Callable[..., Depacketizer]
+    depacketizer: Callable[[Mapping[str, str]], Depacketizer]
     codec_private: Callable[[bytes, int], bytes] = _no_codec_private
     accepts: Callable[[Mapping[str, str]], bool] = _every_format
 
@@ -130,7 +134,7 @@ CODECS: Mapping[str, Codec] = {
             matroska_codec_id="A_OPUS",
             params_key="opus_params",
             format_parameters=_opus_format,
-            depacketizer=opus.OpusDepacketizer,
+            depacketizer=_whatever_the_format(opus.OpusDepacketizer),
             codec_private=lambda _packet, channels: opus.opus_head(channels),
         ),
         Codec(
@@ -144,7 +148,7 @@ CODECS: Mapping[str, Codec] = {
             matroska_codec_id="V_VP8",
             params_key="vp8_params",
             format_parameters=_vp8_format,
-            depacketizer=vp8.depacketizer,
+            depacketizer=_whatever_the_format(vp8.depacketizer),
         ),
         Codec(
             name="VP9",
@@ -157,7 +161,7 @@ CODECS: Mapping[str, Codec] = {
             matroska_codec_id="V_VP9",
             params_key="vp9_params",
             format_parameters=_vp9_format,
-            depacketizer=vp9.depacketizer,
+            depacketizer=_whatever_the_format(vp9.depacketizer),
             accepts=lambda fmtp: fmtp.get("profile-id", "0") in {"0", "1", "2", "3"},
         ),
         Codec(
@@ -171,7 +175,7 @@ CODECS: Mapping[str, Codec] = {
             matroska_codec_id="V_AV1",
             params_key="av1_params",
             format_parameters=_av1_format,
-            depacketizer=av1.depacketizer,
+            depacketizer=_whatever_the_format(av1.depacketizer),
             codec_private=lambda keyframe, _channels: av1.codec_private(keyframe),
             accepts=lambda fmtp: fmtp.get("profile", "0") in {"0", "1", "2"},
         ),

@@ -189,10 +189,12 @@ class Receiver:
             if oldest is self._present.get(kind) or now_ns - oldest.heard_ns < SILENT_NS:
                 return None
             del self._sources[oldest.track.ssrc]
+        answered = self._media[kind]
         track = Track(
             kind,
-            self._media[kind].codec,
+            answered.codec,
             packet.ssrc,
+            fmtp=answered.format_parameters,
             write_damaged=self._write_damaged,
             spread_ns=self._own_ssrc % SPREAD_NS,
         )

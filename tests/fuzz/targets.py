@@ -119,7 +119,7 @@ def depacketizer_of(name: str) -> Target:
     """After anything at all, the second of two whole key frames comes out at the latest."""
 
     def target(data: bytes) -> None:
-        depacketizer = CODECS[name].depacketizer({}) if name == "H264" else CODECS[name].depacketizer()
+        depacketizer = CODECS[name].depacketizer({})
         through(depacketizer, data)
         depacketizer.lost(1000)
         out: list[AccessUnit] = []

@@ -41,7 +41,7 @@ CLIPS = {name: clips.encoded(name)[:4] for name in PACKETIZERS}
 
 
 def run(name: str, steps: list[RtpPacket | int]) -> None:
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     dropped = 0
     for step in steps:
         try:

@@ -49,7 +49,7 @@ def sent(name: str) -> list[RtpPacket]:
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "AV1", "H264"])
 def test_what_ffmpeg_packetized_comes_out_as_it_was_encoded(name: str) -> None:
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, sent(name), flush=False)
     assert depacketizer.dropped_units == 0
     expected = list(clips.encoded(name))

@@ -61,7 +61,7 @@ def flat(units: list[list[RtpPacket]]) -> list[RtpPacket]:
 @every_form
 def test_what_an_encoder_made_comes_out_byte_for_byte_with_key_frames_and_sizes(form: str) -> None:
     name, units, expected = units_of(form)
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(units), flush=False)
     assert [unit.data for unit in out] == expected
     assert [(i, u.width, u.height) for i, u in enumerate(out) if u.is_keyframe] == [(0, 320, 180), (12, 320, 180)]
@@ -74,7 +74,7 @@ def test_what_an_encoder_made_comes_out_byte_for_byte_with_key_frames_and_sizes(
 @pytest.mark.parametrize("name", ["VP8", "VP9", "AV1", "H264"])
 def test_what_comes_out_decodes_to_every_picture(name: str) -> None:
     _, units, _ = units_of(name)
-    frames = clips.decoded(name, [unit.data for unit in fed(CODECS[name].depacketizer(), flat(units))])
+    frames = clips.decoded(name, [unit.data for unit in fed(CODECS[name].depacketizer({}), flat(units))])
     assert [(frame.width, frame.height) for frame in frames] == [(320, 180)] * 24
     assert clips.differs(frames)
 
@@ -82,7 +82,7 @@ def test_what_comes_out_decodes_to_every_picture(name: str) -> None:
 @every_form
 def test_without_markers_the_next_time_ends_a_unit_and_flush_gives_the_last(form: str) -> None:
     name, units, expected = units_of(form, marker=False)
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(units), flush=False)
     assert [unit.data for unit in out] == expected[:-1]
     last = depacketizer.flush()
@@ -101,7 +101,7 @@ def test_one_lost_packet_costs_exactly_its_unit(form: str, data: st.DataObject) 
     packets: list[RtpPacket | None] = list(flat(units))
     touched = next(i for i, unit in enumerate(units) if unit[0].sequence <= lost <= unit[-1].sequence)
     packets[lost] = None
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, packets)
     assert [unit.data for unit in out] == expected[:touched] + expected[touched + 1 :]
     single = len(units[touched]) == 1  # such a unit leaves no trace of itself
@@ -116,7 +116,7 @@ def test_any_loss_costs_no_untouched_unit_and_lets_no_touched_one_out(form: str,
     lost = data.draw(st.sets(st.integers(0, sum(map(len, units)) - 1), max_size=20))
     whole = [data for data, unit in zip(expected, units, strict=True) if not lost & {p.sequence for p in unit}]
     packets = [None if packet.sequence in lost else packet for packet in flat(units)]
-    out = [unit.data for unit in fed(CODECS[name].depacketizer(), packets)]
+    out = [unit.data for unit in fed(CODECS[name].depacketizer({}), packets)]
     assert out == whole
 
 
@@ -125,7 +125,7 @@ def test_a_unit_cut_off_by_the_end_does_not_come_out(form: str) -> None:
     name, units, expected = units_of(form)
     if len(units[12]) == 1:
         return
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(units[:12]) + units[12][:-1])
     assert [unit.data for unit in out] == expected[:12]
     assert depacketizer.dropped_units == 1
@@ -136,7 +136,7 @@ def test_joined_in_the_middle_of_a_unit_it_begins_with_the_next(form: str) -> No
     name, units, expected = units_of(form)
     if len(units[0]) == 1:
         return
-    out = fed(CODECS[name].depacketizer(), flat(units)[1:])
+    out = fed(CODECS[name].depacketizer({}), flat(units)[1:])
     assert [unit.data for unit in out] == expected[1:]
 
 
@@ -149,7 +149,7 @@ def test_a_unit_of_any_number_of_packets_is_whole_d12(form: str) -> None:
     clip = clips.encoded(name, 1280, 720, 3, (0,))
     units = packetize.packets([packetizer(unit) for unit in clip])
     assert len(units[0]) > 85
-    out = fed(CODECS[name].depacketizer(), flat(units))
+    out = fed(CODECS[name].depacketizer({}), flat(units))
     assert [unit.data for unit in out] == [stored(unit) for unit in clip]
 
 
@@ -159,7 +159,7 @@ def test_padding_between_units_is_no_loss_d15(name: str) -> None:
     _, units, expected = units_of(name)
     first, second = units[0], units[1]
     padding = [RtpPacket(96, False, first[-1].sequence + 1 + i, 0, 1, b"", 0) for i in range(2)]
-    depacketizer = CODECS[name].depacketizer()
+    depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, first + padding + second)
     assert [unit.data for unit in out] == expected[:2]
     assert depacketizer.dropped_units == 0
@@ -171,7 +171,7 @@ def test_sizes_follow_the_bitstream_d20(name: str) -> None:
     sizes = [(640, 480), (480, 360), (320, 240), (640, 480)]
     clip = [unit for w, h in sizes for unit in clips.encoded(name, w, h, 3, (0,))]
     packetizer = FORMS[name][1]
-    out = fed(CODECS[name].depacketizer(), flat(packetize.packets([packetizer(unit) for unit in clip])))
+    out = fed(CODECS[name].depacketizer({}), flat(packetize.packets([packetizer(unit) for unit in clip])))
     assert [unit.data for unit in out] == clip
     assert [(unit.width, unit.height) for unit in out if unit.is_keyframe] == sizes
     frames = clips.decoded(name, [unit.data for unit in out])

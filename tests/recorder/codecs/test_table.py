@@ -24,7 +24,7 @@ def test_payload_types_are_dynamic_and_each_is_used_once() -> None:
 
 def test_every_call_makes_a_new_depacketizer_with_or_without_the_peers_fmtp() -> None:
     for codec in CODECS.values():
-        first, second = codec.depacketizer(), codec.depacketizer()
+        first, second = codec.depacketizer({}), codec.depacketizer({})
         assert first is not second
         assert first.dropped_units == 0
 
@@ -115,7 +115,7 @@ def test_codec_private_is_there_for_opus_and_av1_only() -> None:
     assert CODECS["OPUS"].codec_private(b"", 2)[:10] == b"OpusHead\x01\x02"
     for name in ("VP8", "VP9", "H264"):
         assert CODECS[name].codec_private(b"anything", 0) == b""
-    unit = fed(CODECS["AV1"].depacketizer(), packetize.packets([packetize.av1(clips.encoded("AV1")[0])])[0])[0]
+    unit = fed(CODECS["AV1"].depacketizer({}), packetize.packets([packetize.av1(clips.encoded("AV1")[0])])[0])[0]
     assert CODECS["AV1"].codec_private(unit.data, 0)[:1] == b"\x81"
     with pytest.raises(PayloadError):
         CODECS["AV1"].codec_private(b"", 0)

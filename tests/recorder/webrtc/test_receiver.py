@@ -1,5 +1,6 @@
 """One peer's packets in, units and RTCP out, without a network."""
 
+from base64 import b64encode
 from dataclasses import replace
 from random import Random
 
@@ -21,6 +22,7 @@ from rokuga.recorder.webrtc.receiver import (
     Receiver,
 )
 from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from tests.recorder.codecs import clips, packetize
 
 VP8, OPUS = CODECS["VP8"], CODECS["OPUS"]
 VIDEO, NEXT, RTX, NEXT_RTX, AUDIO = 0x200, 0x201, 0x300, 0x301, 0x100
@@ -103,6 +105,18 @@ def test_each_kind_is_told_apart_and_comes_out_whole() -> None:
     unit = desk.told[0][2]
     assert isinstance(unit, AccessUnit)
     assert unit.data == KEYFRAME[1:]
+    assert (unit.width, unit.height) == (320, 180)
+
+
+def test_parameter_sets_of_the_answer_reach_the_depacketizer() -> None:
+    h264 = CODECS["H264"]
+    units = {unit[0] & 31: unit for unit in packetize.nal_units(clips.encoded("H264")[0])}
+    fmtp = {"sprop-parameter-sets": ",".join(b64encode(units[kind]).decode() for kind in (7, 8))}
+    desk = Desk({"video": AnsweredMedia(h264, h264.payload_type, fmtp, None, (), {}, nack=True)})
+    desk.send(desk.packet(VIDEO, units[5], payload_type=h264.payload_type))
+    unit = desk.told[0][2]
+    assert isinstance(unit, AccessUnit)
+    assert unit.data == b"".join(b"\x00\x00\x00\x01" + units[kind] for kind in (7, 8, 5))
     assert (unit.width, unit.height) == (320, 180)
 
 

@@ -72,9 +72,10 @@ def identify(path: Path) -> Any:
     return seen
 
 
-def inspect_with_hisui(path: Path) -> Any:
+def inspect_with_hisui(path: Path, decode: bool = True) -> Any:
     """Have Hisui read and decode a file; it must not complain."""
-    done = subprocess.run([HISUI, "inspect", "--decode", str(path)], capture_output=True, text=True, check=False)
+    command = [str(HISUI), "inspect", *(["--decode"] if decode else []), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr
     return json.loads(done.stdout)

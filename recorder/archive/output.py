@@ -23,6 +23,7 @@ class Output:
         "_batch",
         "_batch_bytes",
         "_file",
+        "_is_late",
         "_on_failure",
         "_pending",
         "_writer",
@@ -48,6 +49,7 @@ class Output:
         self._on_failure = on_failure
         self._batch: list[tuple[Kind, AccessUnit, int]] = []
         self._batch_bytes = 0
+        self._is_late = False
         self._pending: list[int] = []  # since when each batch waits for the disk
 
     def begin(self) -> None:
@@ -60,12 +62,14 @@ class Output:
         self._batch_bytes += len(unit.data)
 
     def hand_over(self, now_ns: int) -> None:
-        """Give what was added to the writer."""
+        """Give what was added to the writer. A disk that is late twice in a row is too slow.
+
+        Once may be a process that was stopped for a while, and its writer's thread with it.
+        """
         if not self._batch:
             return
-        if not self._writer.has_room(self._batch_bytes) or (
-            self._pending and now_ns - self._pending[0] > MAX_BEHIND_NS
-        ):
+        was_late, self._is_late = self._is_late, bool(self._pending) and now_ns - self._pending[0] > MAX_BEHIND_NS
+        if (was_late and self._is_late) or not self._writer.has_room(self._batch_bytes):
             self._on_failure(ArchiveError(TOO_SLOW, None, self.names.path))
             return
         batch, self._batch = self._batch, []

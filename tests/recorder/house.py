@@ -25,6 +25,9 @@ OPUS_20_MS = b"\xfc"
 
 T = TypeVar("T")
 
+VP8_FRAME = {True: b"\0\0\0", False: b"\1\0\0"}
+"""The frame tag's first byte tells readers whether a frame is a key frame (RFC 6386 section 9.1)."""
+
 Unit = tuple[Kind, int, bytes, bool]
 """Kind, time in ms, payload, key flag."""
 
@@ -106,11 +109,12 @@ class Client:
     peer: HandPeer
     hand: HandClock
     sent: list[Unit] = field(default_factory=list)
+    size: tuple[int, int] = (320, 180)
 
     def send(self, kind: Kind, time_ms: int, data: bytes, is_keyframe: bool = True) -> None:
         """Send one unit, of this media time, now."""
         rate = 48 if kind == "audio" else 90
-        size = (320, 180) if kind == "video" and is_keyframe else (0, 0)
+        size = self.size if kind == "video" and is_keyframe else (0, 0)
         self.peer.hooks.on_unit(kind, AccessUnit(time_ms * rate, data, is_keyframe, self.hand.now_ns, *size))
         self.sent.append((kind, time_ms, data, is_keyframe))
 
@@ -129,7 +133,7 @@ class Client:
             self.hand.now_ns = begin_ns + (ms - begin_ms) * NS_PER_MS
             if "video" in kinds and ms % VIDEO_MS == 0:
                 key = is_keyframe(ms)
-                self.send("video", ms, f"{'K' if key else 'd'}{ms}".encode().ljust(size_bytes, b"."), key)
+                self.send("video", ms, VP8_FRAME[key] + f"{ms}".encode().ljust(size_bytes, b"."), key)
             if "audio" in kinds:
                 self.send("audio", ms, OPUS_20_MS + f"{ms}".encode())
             await self.tick()
@@ -198,10 +202,17 @@ class House:
         audio: str | None = "OPUS",
         video: str | None = "VP8",
         role: Role = "sendonly",
+        client_id: str | None = None,
+        opus_params: Mapping[str, object] | None = None,
     ) -> Client:
         """Connect a client; returns when it is recorded, if its channel is."""
-        tracks = [TrackConfig(codec) if codec is not None else None for codec in (audio, video)]
-        request = ConnectionRequest(channel_id, role, audio=tracks[0], video=tracks[1])
+        request = ConnectionRequest(
+            channel_id,
+            role,
+            client_id,
+            audio=TrackConfig(audio, params=opus_params or {}) if audio is not None else None,
+            video=TrackConfig(video) if video is not None else None,
+        )
         connection = await self.recorder.connect(request)
         connection.accept("v=0\r\n")
         await self.event("connection.created", connection.identity)

@@ -32,6 +32,7 @@ def encoded(
     if "crf" not in options:
         codec.bit_rate = 1_000_000
     codec.gop_size = 1000
+    codec.thread_count = 1  # libvpx's threads wait for each other in a loop: on a busy machine for ever
     codec.options = options
     noise = np.random.default_rng(7).integers(0, 255, (height, width + 8 * count, 3), dtype=np.uint8)
     units: list[bytes] = []

@@ -1,0 +1,1 @@
+"""What we write, read by everybody else: one suite over every row of the codec table."""

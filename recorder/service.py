@@ -310,20 +310,23 @@ class Recorder:
                 await asyncio.sleep(EXPIRE_AGAIN_S)
 
     async def _watch_space(self) -> None:
-        """Close the archives in order before the disk is full; begin none until there is space again."""
-        min_free_bytes = self._config.archive_min_free_bytes
-        folder = str(self._config.archive_dir)
-        while min_free_bytes:
-            is_low = await self._writer.submit(lambda: has_less_free(folder, min_free_bytes))
-            if is_low and not self._is_space_low:
-                log.warning("less space is free than archive_min_free_bytes: archives are closed", path=folder)
-            self._is_space_low = is_low
-            if is_low:
-                for channel_id in list(self._channels):
-                    async with self._channel(channel_id) as channel:
-                        if channel.recording is not None:
-                            self._end_archives(channel, channel.recording)
+        """Look at the free space from time to time, if it matters."""
+        while self._config.archive_min_free_bytes:
+            await self._look_at_space()
             await asyncio.sleep(WATCH_SPACE_S)
+
+    async def _look_at_space(self) -> None:
+        """Close the archives in order before the disk is full; begin none until there is space again."""
+        folder, min_free_bytes = str(self._config.archive_dir), self._config.archive_min_free_bytes
+        is_low = await self._writer.submit(lambda: has_less_free(folder, min_free_bytes))
+        if is_low and not self._is_space_low:
+            log.warning("less space is free than archive_min_free_bytes: archives are closed", path=folder)
+        self._is_space_low = is_low
+        if is_low:
+            for channel_id in list(self._channels):
+                async with self._channel(channel_id) as channel:
+                    if channel.recording is not None:
+                        self._end_archives(channel, channel.recording)
 
     async def _restore(self) -> None:
         """Take up what the last process left: end its archives, go on with active recordings, report ended ones."""

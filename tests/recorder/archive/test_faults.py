@@ -1,0 +1,334 @@
+"""Every fault of a disk: the archive that it hits ends with archive.failed, all else goes on."""
+
+import errno
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.archive import writer
+from rokuga.recorder.archive.output import TOO_SLOW
+from rokuga.recorder.archive.writer import ArchiveError
+from tests import readers
+from tests.recorder.house import Client, House, running
+
+NOBODY = 65534
+TMPFS_BYTES = 1 << 20
+FAILED, AVAILABLE = "archive.failed", "archive.available"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A recorder whose archives are in tmp_path/archive."""
+    async with running(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB at tmp_path/archive."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", folder]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount; the limit of file size below needs none")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[None]:
+    """Be nobody, for whom permissions hold; the way to tmp_path is open."""
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
+    if os.geteuid():
+        yield  # permissions hold already
+        return
+    os.chown(tmp_path, NOBODY, NOBODY)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    yield
+    os.seteuid(0)
+    os.setegid(0)
+
+
+async def play(house: House, client: Client, seconds: int, **options: Any) -> None:
+    """Play while the disk keeps up."""
+    for _ in range(seconds * 5):
+        await client.play(200, **options)
+        await house.disk()
+
+
+async def works_again(house: House, channel_id: str = "again") -> None:
+    """The next recording works."""
+    await house.start(channel_id)
+    client = await house.enter(channel_id)
+    await play(house, client, 1)
+    await house.stop(channel_id)
+    await house.event(AVAILABLE, client.connection.identity)
+    await client.leave()
+
+
+async def test_d25_a_full_disk_ends_one_archive_and_keeps_what_it_has(tmp_path: Path, small_disk: Path) -> None:
+    """Its file is whole up to the last cluster, a channel on another disk goes on, with space the next Start works."""
+    elsewhere = tmp_path / "elsewhere"
+    async with running(tmp_path) as full, running_elsewhere(elsewhere) as other:
+        await full.start()
+        await other.start()
+        clients = [await full.enter(), await other.enter()]
+        for _ in range(20):
+            for house, client in zip((full, other), clients, strict=True):
+                await play(house, client, 1, size_bytes=4000)
+        failed = await full.event(FAILED)
+        assert failed.document["errno"] == errno.ENOSPC
+        assert failed.document["reason"] == os.strerror(errno.ENOSPC)
+        assert not full.recorder.archives()
+        path = Path(failed.document["file_path"])
+        kept = readers.packets(path)
+        assert kept["video"][-1][1] > 7000
+        assert readers.duration_s(path) == pytest.approx(kept["audio"][-1][1] / 1000, abs=0.1)
+        readers.identify(path)
+        await full.stop()
+        report = await full.event("recording.report")
+        assert [entry["connection_id"] for entry in report.document["failed_archives"]] == [
+            clients[0].connection.identity.connection_id
+        ]
+        shutil.rmtree(path.parent)
+        await works_again(full)
+        await other.stop()
+        available = await other.event(AVAILABLE)
+        assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 1000
+
+
+async def test_d25_a_file_that_may_not_grow(house: House) -> None:
+    """The limit of file size: as on a full disk, what was written is a whole file."""
+    await house.start()
+    client = await house.enter()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        await play(house, client, 12, size_bytes=6000)
+        failed = await house.event(FAILED)
+        assert failed.document["errno"] == errno.EFBIG
+        await house.stop()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    path = Path(failed.document["file_path"])
+    assert readers.packets(path)["video"][-1][1] > 5000
+    assert readers.duration_s(path) > 5
+    await client.leave()
+    await works_again(house)
+
+
+def running_elsewhere(folder: Path) -> Any:
+    """A second recorder on another disk."""
+    folder.mkdir()
+    return running(folder)
+
+
+@pytest.mark.parametrize("fault", ["read-only", "parent is a file", "no way in"])
+async def test_d26_start_says_at_once_what_is_wrong_with_the_folder(
+    tmp_path: Path, fault: str, unprivileged: None
+) -> None:
+    """The error has path and errno; nothing is recording; put right, the next Start works."""
+    archive_dir = tmp_path / "archive"
+    expected = errno.EACCES
+    if fault == "parent is a file":
+        archive_dir.write_text("")
+        expected = errno.ENOTDIR
+    else:
+        archive_dir.mkdir()
+        archive_dir.chmod(0o555 if fault == "read-only" else 0o000)
+    async with running(tmp_path) as house:
+        with pytest.raises(ArchiveError) as raised:
+            await house.start()
+        assert raised.value.errno == expected
+        assert raised.value.path.startswith(str(archive_dir))
+        assert not house.recorder.recordings()
+        assert not await house.events()
+        if archive_dir.is_file():
+            archive_dir.unlink()
+        else:
+            archive_dir.chmod(0o755)
+        await works_again(house)
+
+
+async def test_d26_a_folder_that_does_not_exist_is_made(house: House) -> None:
+    """With the permissions that the configuration says, and its files too, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        state = await house.start()
+        client = await house.enter()
+        await play(house, client, 1)
+        await house.stop()
+    finally:
+        os.umask(before)
+    folder = house.folder / "archive" / state.recording_id
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
+    assert len(house.files(state.recording_id)) == 3
+
+
+async def test_d26_a_folder_that_vanishes_before_the_first_packet(house: House) -> None:
+    """The archive of who comes then fails with path and errno; the report is told, though it cannot be written."""
+    state = await house.start()
+    folder = house.folder / "archive" / state.recording_id
+    folder.rmdir()
+    client = await house.enter()
+    failed = await house.event(FAILED)
+    assert failed.document["errno"] == errno.ENOENT
+    assert failed.document["path"].startswith(str(folder))
+    assert not house.recorder.archives()
+    await house.stop()
+    report = await house.event("recording.report")
+    assert report.document["file_written"] is False
+    await client.leave()
+    await works_again(house)
+
+
+async def test_a_folder_that_vanishes_while_files_are_written(house: House) -> None:
+    """There is nowhere to give the file its name: archive.failed, once."""
+    state = await house.start(split_duration=2)
+    client = await house.enter()
+    await play(house, client, 1)
+    shutil.rmtree(house.folder / "archive" / state.recording_id)
+    await play(house, client, 3)
+    await house.stop()
+    assert [event.document["errno"] for event in await house.events(FAILED)] == [errno.ENOENT]
+    await client.leave()
+    await works_again(house)
+
+
+async def test_too_many_open_files(house: House) -> None:
+    """Who comes when there is no descriptor left fails; who was there goes on, also to the end of its files."""
+    await house.start()
+    first = await house.enter()
+    await play(house, first, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open("/dev/null", os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+    try:
+        second = await house.enter()
+        failed = await house.event(FAILED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(taken[0])
+    assert failed.connection == second.connection.identity
+    assert failed.document["errno"] == errno.EMFILE
+    await play(house, first, 1)
+    await house.stop()
+    available = await house.event(AVAILABLE)
+    assert available.connection == first.connection.identity
+    assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 100
+
+
+async def test_a_disk_that_stalls_for_5_s_loses_nothing(house: House) -> None:
+    """What waits is in memory, and is written when the disk goes on."""
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 1)
+    stalled = stall(house)
+    await client.play(5000)
+    stalled.set()
+    await play(house, client, 1)
+    await house.stop()
+    available = await house.event(AVAILABLE)
+    packets = readers.packets(Path(available.document["file_path"]))
+    assert (len(packets["audio"]), len(packets["video"])) == (350, 175)
+
+
+async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_does(house: House) -> None:
+    """After 10 s archive.failed is told without waiting for the disk; what came before it is a whole file later."""
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 2)
+    stalled = stall(house)
+    await client.play(9900)
+    assert not await house.events(FAILED)
+    await client.play(600)
+    failed = await house.event(FAILED)
+    assert failed.document["reason"] == TOO_SLOW
+    assert not house.recorder.archives()
+    await client.play(1000)
+    stalled.set()
+    await house.stop()
+    path = Path(failed.document["file_path"])
+    assert len(readers.packets(path)["audio"]) >= 590
+    assert readers.duration_s(path) > 11.7
+    await client.leave()
+    await works_again(house)
+
+
+async def test_what_waits_for_the_disk_is_bounded_in_bytes(house: House) -> None:
+    """Over all archives; the archive that finds no room fails."""
+    house.recorder._writer._max_queued_bytes = 100_000
+    await house.start()
+    client = await house.enter()
+    stalled = stall(house)
+    await client.play(1000, size_bytes=5000)
+    assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
+    stalled.set()
+
+
+def stall(house: House) -> threading.Event:
+    """Let the disk hang until the event is set."""
+    event = threading.Event()
+    house.recorder._writer.submit(event.wait)
+    return event
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+async def test_a_fault_at_the_end_of_a_file(house: House, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """fsync or rename says EIO: archive.failed with it, and no document."""
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 1)
+
+    def failing(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        state = await house.recorder.stop_recording("sora")
+        failed = await house.event(FAILED)
+    assert failed.document["errno"] == errno.EIO
+    report = await house.reported(state.recording_id)
+    assert report.document["archives"] == []
+    assert not [name for name in house.files(state.recording_id) if name.startswith("archive") and "json" in name]
+    await client.leave()
+    await works_again(house)
+
+
+async def test_archives_are_closed_in_order_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below archive_min_free_bytes running archives end as available, new ones and Start are refused."""
+    free = 10_000_000
+    monkeypatch.setattr(writer, "has_less_free", lambda _path, limit: free < limit)
+    monkeypatch.setattr("rokuga.recorder.service.has_less_free", lambda _path, limit: free < limit)
+    async with running(tmp_path, archive_min_free_bytes=5_000_000) as house:
+        await house.start()
+        first = await house.enter()
+        await play(house, first, 1)
+        free = 4_000_000
+        await house.recorder._look_at_space()
+        available = await house.event(AVAILABLE)
+        assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 50
+        second = await house.enter()
+        failed = await house.event(FAILED, second.connection.identity)
+        assert failed.document["errno"] == errno.ENOSPC
+        assert "archive_min_free_bytes" in failed.document["reason"]
+        with pytest.raises(ArchiveError, match="archive_min_free_bytes"):
+            await house.start("other")
+        assert len(list((tmp_path / "archive").iterdir())) == 1
+        free = 10_000_000
+        await house.recorder._look_at_space()
+        await works_again(house)
+        assert len(house.recorder.recordings()) == 1

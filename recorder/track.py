@@ -167,6 +167,10 @@ class Track:
         self._stats.nacks += len(due)
         return due
 
+    def is_missing(self, sequence: int) -> bool:
+        """Whether a packet, its sequence number as on the wire, is waited for."""
+        return self._reorder.is_missing(sequence)
+
     @property
     def waiting_since_ns(self) -> int | None:
         """Since when packets are held back for a missing one."""

@@ -106,6 +106,10 @@ class Reorder:
         """How many packets the sender sent as far as sequence numbers tell (RFC 3550 appendix A.3), over restarts."""
         return self._expected_before + (self.highest_sequence - self._base + 1 if self._next is not None else 0)
 
+    def is_missing(self, sequence: int) -> bool:
+        """Whether a sequence number, as on the wire, is waited for."""
+        return bool(self.missing) and nearest(sequence, self.highest_sequence, _CYCLE) in self.missing
+
     def push(self, packet: RtpPacket, *, is_repair: bool = False) -> InOrder:
         """Take a packet as it came, `is_repair` if by RTX; give what is in order now."""
         expected = self._next

@@ -26,9 +26,10 @@ class Unwrapper:
         self._last: int | None = None
 
     def peek(self, value: int) -> int:
-        """Unwrap a value without following it."""
-        last = self._last
-        return self._modulus + value if last is None else nearest(value, last, self._modulus)
+        """Unwrap a value without following it. The first value of all is a place for the later ones, though."""
+        if self._last is None:
+            self._last = self._modulus + value
+        return nearest(value, self._last, self._modulus)
 
     def unwrap(self, value: int) -> int:
         """Unwrap a value and take it as the stream's place."""

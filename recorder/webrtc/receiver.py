@@ -4,7 +4,7 @@ Streams are told apart by SSRC (RFC 3550 section 8), a new one by its payload ty
 (RFC 9143 section 9.2), so that no mid is needed. A kind has one source at a time. A new SSRC of the kind
 (replaceTrack, a restart, another layer) takes over with a key frame, if it appeared after the present source or if
 that has fallen silent. RTX streams (RFC 4588) belong to the source that the answer's FID group names, or else to the
-only one there is.
+one that misses what they carry.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,9 +43,6 @@ MAX_CANDIDATES: Final = 4
 
 FORGOTTEN_NS: Final = 2000 * NS_PER_MS
 """A source beside the present one is forgotten after this silence: it was the tail of one that was replaced."""
-
-MAX_BOUND_REPAIRS: Final = 16
-"""RTX streams without an FID group that are bound to a source."""
 
 MAX_COMPOUND_BYTES: Final = 1200
 """What is sent at once; requests that do not fit are made again by later ticks."""
@@ -206,26 +203,33 @@ class Receiver:
     def _retransmitted(self, packet: RtpPacket, now_ns: int) -> None:
         """Take a retransmission for the source that it repairs; padding that probes the path is for nobody."""
         kind = self._kind_of_rtx[packet.payload_type]
-        source = self._repaired_by(packet.ssrc, kind) if packet.payload else None
-        if source is None:
+        if not packet.payload:
             return
         try:
-            original = unwrap_rtx(packet, self._media[kind].payload_type, source.track.ssrc)
+            original = unwrap_rtx(packet, self._media[kind].payload_type, packet.ssrc)
         except RtpError:
             self.dropped_packets += 1
             return
-        units = source.track.receive(original)
+        source = self._repaired_by(original, kind)
+        if source is None:
+            return
+        original.ssrc = source.track.ssrc
+        units = source.track.receive(original, repaired=True)
         if units:
             self._give(source, units, now_ns)
 
-    def _repaired_by(self, rtx_ssrc: int, kind: Kind) -> _Source | None:
-        """Give the source that an RTX stream repairs; None while that is unknown or has not been seen."""
-        primary = self._repairs.get(rtx_ssrc)
-        if primary is None and len(self._repairs) < MAX_BOUND_REPAIRS:
-            of_kind = [ssrc for ssrc, source in self._sources.items() if source.kind == kind]
-            if len(of_kind) == 1:
-                primary = self._repairs[rtx_ssrc] = of_kind[0]
-        return self._sources.get(primary) if primary is not None else None
+    def _repaired_by(self, original: RtpPacket, kind: Kind) -> _Source | None:
+        """Give the source that a retransmission, still with its stream's SSRC, is for; None if nobody can tell.
+
+        Where no FID group tells of a source that is there, it is for the only one that misses it (RFC 4588
+        section 5.3).
+        """
+        source = self._sources.get(self._repairs.get(original.ssrc, -1))
+        if source is not None:
+            return source
+        sources = [source for source in self._sources.values() if source.kind == kind]
+        asking = [source for source in sources if source.track.is_missing(original.sequence)]
+        return asking[0] if len(asking) == 1 else None
 
     def _sender_report(self, report: SenderReport, now_ns: int) -> None:
         source = self._sources.get(report.ssrc)

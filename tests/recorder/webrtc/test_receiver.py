@@ -200,6 +200,62 @@ def test_rtx_of_a_coming_source_never_reaches_the_present_one() -> None:
     assert desk.receiver.stats() == before
 
 
+def test_rtx_of_two_sources_without_an_fid_group_repairs_the_one_that_misses_it() -> None:
+    desk = Desk({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
+    desk.video(VIDEO, KEYFRAME)
+    desk.video(NEXT, KEYFRAME)
+    lost = desk.packet(VIDEO, DELTA)
+    desk.video(NEXT, DELTA)
+    desk.video(VIDEO, DELTA)
+    desk.repair(lost)
+    assert desk.words == "Kdd"
+
+
+def test_rtx_that_two_sources_might_have_asked_for_repairs_none() -> None:
+    desk = Desk({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
+    desk.video(VIDEO, KEYFRAME)
+    desk.video(NEXT, KEYFRAME)
+    lost = desk.packet(VIDEO, DELTA)
+    desk.packet(NEXT, DELTA)
+    desk.video(NEXT, DELTA)
+    desk.video(VIDEO, DELTA)
+    desk.repair(lost)
+    assert desk.words == "K"
+
+
+def test_rtx_of_a_source_that_was_replaced_repairs_its_successor() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    desk.now_ns += SETTLED_NS
+    desk.video(NEXT, KEYFRAME)
+    lost = desk.packet(NEXT, DELTA)
+    desk.video(NEXT, DELTA)
+    desk.repair(lost, RTX)
+    assert desk.words == "KCKdd"
+
+
+def test_a_track_may_be_replaced_any_number_of_times_and_is_repaired_each_time() -> None:
+    desk = Desk({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
+    for number in range(40):
+        desk.video(1000 + number, KEYFRAME)
+        lost = desk.packet(1000 + number, DELTA)
+        desk.video(1000 + number, DELTA)
+        desk.repair(lost, 5000 + number)
+        desk.now_ns += SETTLED_NS
+    assert desk.words == "C".join(["Kdd"] * 40)
+
+
+def test_what_came_by_rtx_was_lost_to_the_receiver_report() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME, DELTA)
+    lost = desk.packet(VIDEO, DELTA)
+    desk.video(VIDEO, DELTA)
+    desk.repair(lost)
+    report = desk.pass_time(1000 * NS_PER_MS)
+    assert report[8:12] == VIDEO.to_bytes(4, "big")
+    assert (report[12], int.from_bytes(report[13:16], "big")) == (85, 1), "1 of the 3 since the first report"
+
+
 def test_a_new_source_takes_over_with_its_key_frame() -> None:
     desk = Desk()
     desk.video(VIDEO, KEYFRAME, DELTA)
@@ -273,6 +329,17 @@ def test_a_sender_report_is_given_on_with_the_unwrapped_time_of_the_present_sour
     assert desk.told[-1] == ("report", "video", (5 * 10**9, unit.rtp_time + 2 * 3000, desk.now_ns))
     desk.receiver.rtcp(build_sender_report(NEXT, 5 * 10**9, 0, 1, 1), desk.now_ns)
     assert desk.words == "KR"
+
+
+def test_a_sender_report_that_comes_before_the_first_unit_is_of_its_cycle() -> None:
+    desk = Desk()
+    desk.receiver.rtp(build_rtp(replace(desk.packet(VIDEO, KEYFRAME), timestamp=0xFFFFFFF0)), desk.now_ns)
+    desk.receiver.rtcp(build_sender_report(VIDEO, 5 * 10**9, 0x10, 1, 1), desk.now_ns)
+    desk.pass_time(FRAME)
+    (_, _, report), (_, _, unit) = desk.told
+    assert isinstance(report, tuple)
+    assert isinstance(unit, AccessUnit)
+    assert report[1] - unit.rtp_time == 0x20
 
 
 def test_remb_comes_with_the_first_report_and_again_and_again() -> None:

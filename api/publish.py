@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import contextlib
+import math
 import random
 import secrets
 import signal
 import sys
-import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,19 +17,21 @@ import msgspec
 import uvloop
 
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import NS_PER_S, Kind
+from rokuga.recorder.media import Kind
 from rokuga.recorder.publisher.clip import Clip, ClipError, read_clip
+from rokuga.recorder.publisher.pace import Pace
 from rokuga.recorder.publisher.sender import Counts, Sender
 from rokuga.recorder.publisher.source import Source, SourceNumbers
 from rokuga.recorder.rtp.rtcp import build_goodbye
 from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.outgoing import OutgoingPeer, PublishError, RemoteOffer, read_offer
+from rokuga.recorder.webrtc.outgoing import PublishError
+from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer
 from rokuga.recorder.webrtc.sdp import SdpError
 
-TICK_S: Final = 0.005
 RAMP_S: Final = 0.05
 OFFER_S: Final = 10.0
 GOODBYE_S: Final = 3.0
+CONNECT_S: Final = 10.0
 DEFAULT_URL: Final = "ws://127.0.0.1:5000/signaling"
 
 
@@ -58,6 +59,13 @@ class Publication:
     counts: Counts = field(default_factory=Counts)
 
 
+class _Offer(msgspec.Struct):
+    """What is needed of the offer message."""
+
+    sdp: str
+    connection_id: str
+
+
 async def publish(
     options: PublishOptions,
     clip: Clip,
@@ -68,12 +76,14 @@ async def publish(
     publication = publication or Publication()
     try:
         async with (
-            aiohttp.ClientSession() as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(connect=CONNECT_S)) as session,
             session.ws_connect(options.url, max_msg_size=1 << 20) as socket,
         ):
             await _converse(options, clip, certificate, publication, socket)
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, OSError) as error:
         raise PublishError(f"{options.url}: {error}") from error
+    except SdpError as error:
+        raise PublishError(str(error)) from error
     return publication
 
 
@@ -84,11 +94,11 @@ async def _converse(
     publication: Publication,
     socket: aiohttp.ClientWebSocketResponse,
 ) -> None:
-    """Connect, answer the offer, send; say goodbye at the end."""
+    """Connect and answer the offer; send until the end of the clip, a wish to stop or the recorder's end."""
     await _say(socket, _connect_message(options, clip))
     offer = await _expect_offer(socket)
-    publication.connection_id = offer["connection_id"]
-    remote = read_offer(offer["sdp"], {kind: track.codec_type for kind, track in clip.tracks.items()})
+    publication.connection_id = offer.connection_id
+    remote = read_offer(offer.sdp, {kind: track.codec_type for kind, track in clip.tracks.items()})
     sources = _sources(remote)
     if not sources:
         raise PublishError("the recorder takes neither the clip's audio nor its video")
@@ -97,64 +107,26 @@ async def _converse(
     drop = (lambda: generator.random() < options.loss) if options.loss else None
     sender = Sender(clip, sources, cname, loop=options.loop, drop=drop)
     publication.counts = sender.counts
-    started_ns = time.monotonic_ns()
-    peer = OutgoingPeer(
-        remote,
-        certificate,
-        lambda rtcp: _resend(peer, sender.feedback(rtcp, time.monotonic_ns() - started_ns)),
-    )
+    pace = Pace(sender, remote, certificate)
+    answer = pace.peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)
+    await _say(socket, {"type": "answer", "sdp": answer})
+    work = asyncio.create_task(pace.run(options.seconds, publication.sending))
+    listening = asyncio.create_task(_listen(socket))
+    stopping = asyncio.create_task(publication.stop.wait())
+    tasks = (work, listening, stopping)
     try:
-        answer = peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)
-        await _say(socket, {"type": "answer", "sdp": answer})
-        listening = asyncio.create_task(_listen(socket))
-        try:
-            await peer.connect()
-            started_ns = time.monotonic_ns()
-            publication.sending.set()
-            await _send(options, sender, peer, publication, listening, started_ns)
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # raises what ended it
+        if publication.sending.is_set():
+            pace.peer.send_rtcp(build_goodbye(sender.ssrcs))
         await _say(socket, {"type": "disconnect", "reason": "NO-ERROR"})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
-                    pass
+        await asyncio.wait([listening], timeout=GOODBYE_S)
     finally:
-        await peer.close()
-
-
-async def _send(
-    options: PublishOptions,
-    sender: Sender,
-    peer: OutgoingPeer,
-    publication: Publication,
-    listening: "asyncio.Task[None]",
-    started_ns: int,
-) -> None:
-    """Send what is due every few ms, until the end that was asked for."""
-    limit_ns = None if options.seconds is None else int(options.seconds * NS_PER_S)
-    while not publication.stop.is_set():
-        media_ns = time.monotonic_ns() - started_ns
-        if limit_ns is not None and media_ns >= limit_ns:
-            break
-        for packet in sender.packets(media_ns):
-            peer.send_rtp(packet)
-        for report in sender.reports(media_ns, time.time_ns()):
-            peer.send_rtcp(report)
-        if sender.is_over(media_ns):
-            break
-        if listening.done():
-            listening.result()
-        if peer.closed.is_set():
-            raise PublishError("the recorder ended the DTLS connection")
-        await asyncio.sleep(TICK_S)
-    peer.send_rtcp(build_goodbye(sender.ssrcs))
-
-
-def _resend(peer: OutgoingPeer, packets: Iterable[bytes]) -> None:
-    for packet in packets:
-        peer.send_rtp(packet)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await pace.peer.close()
 
 
 def _sources(remote: RemoteOffer) -> Mapping[Kind, Source]:
@@ -187,15 +159,17 @@ async def _say(socket: aiohttp.ClientWebSocketResponse, message: Mapping[str, An
     await socket.send_str(msgspec.json.encode(message).decode())
 
 
-async def _expect_offer(socket: aiohttp.ClientWebSocketResponse) -> Mapping[str, Any]:
+async def _expect_offer(socket: aiohttp.ClientWebSocketResponse) -> _Offer:
     try:
         async with asyncio.timeout(OFFER_S):
             while True:
                 message = await _next(socket)
                 if message.get("type") == "offer":
-                    return message
+                    return msgspec.convert(message, _Offer)
     except TimeoutError:
         raise PublishError("no offer came") from None
+    except msgspec.ValidationError as error:
+        raise PublishError(f"the offer is not as Sora's: {error}") from error
 
 
 async def _listen(socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -221,19 +195,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.webm")
     parser.add_argument("--url", default=DEFAULT_URL, help="signalling (default: %(default)s)")
     parser.add_argument("--channel", default="sora", help="channel_id; {i} is the publisher's number")
-    parser.add_argument("--client-id", help="client_id; the connection's id if not given")
-    parser.add_argument("--seconds", type=float, help="how long to send (default: the clip)")
+    parser.add_argument("--client-id", help="client_id, {i} as above; the connection's id if not given")
+    parser.add_argument("--seconds", type=_positive, help="how long to send (default: the clip)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the clip")
-    parser.add_argument("--count", type=int, default=1, help="publishers, 50 ms apart")
-    parser.add_argument("--loss", type=float, default=0.0, help="share of packets to lose at first sending")
+    parser.add_argument("--count", type=_count, default=1, help="publishers, 50 ms apart")
+    parser.add_argument("--loss", type=_share, default=0.0, help="share of packets to lose at first sending, 0 to 1")
     parser.add_argument("--no-audio", action="store_true")
     parser.add_argument("--no-video", action="store_true")
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time to send for")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} publishers")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Publish; 0 if every publisher got to its end."""
-    left_out = {kind for kind in ("audio", "video") if getattr(arguments, f"no_{kind}")}
-    kinds: list[Kind] = [kind for kind in ("audio", "video") if kind not in left_out]
+    """Publish; 0 if every publisher got to its end, 1 if one was refused or cut off, 2 for a useless file."""
+    kinds: list[Kind] = []
+    if not arguments.no_audio:
+        kinds.append("audio")
+    if not arguments.no_video:
+        kinds.append("video")
     try:
         clip = read_clip(arguments.file, kinds)
     except ClipError as error:
@@ -244,7 +242,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=arguments.file,
             url=arguments.url,
             channel_id=arguments.channel.replace("{i}", str(number)),
-            client_id=arguments.client_id,
+            client_id=arguments.client_id and arguments.client_id.replace("{i}", str(number)),
             seconds=arguments.seconds,
             loop=arguments.loop,
             kinds=kinds,
@@ -265,7 +263,7 @@ async def _publish_all(options: Sequence[PublishOptions], clip: Clip) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    certificate = Certificate.generateCertificate()
+    certificate = Certificate.make()
     results = await asyncio.gather(
         *(
             _publish_later(place * RAMP_S, publish(option, clip, certificate, publication))
@@ -275,13 +273,13 @@ async def _publish_all(options: Sequence[PublishOptions], clip: Clip) -> int:
     )
     failed = 0
     for publication, result in zip(publications, results, strict=True):
-        if isinstance(result, (PublishError, SdpError, OSError)):
+        if publication.sending.is_set():
+            print(_summary(publication))
+        if isinstance(result, PublishError):
             failed += 1
             print(f"{publication.connection_id or 'publisher'}: {result}", file=sys.stderr)
         elif isinstance(result, BaseException):
             raise result
-        else:
-            print(_summary(publication))
     return 1 if failed else 0
 
 

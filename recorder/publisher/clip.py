@@ -1,6 +1,6 @@
 """A WebM clip as encoded units with their times: what a publisher sends as it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,10 +10,15 @@ from av import VideoStream
 from av.container import InputContainer
 from av.stream import Stream
 
-from rokuga.recorder.media import NS_PER_S, Kind
+from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.opus import packet_duration_ns
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
 CODEC_NAMES: Final[Mapping[str, str]] = {"vp9": "VP9", "vp8": "VP8", "opus": "OPUS"}
 """FFmpeg's names of what can be published, and Sora's."""
+
+ROUNDING_NS: Final = 2 * NS_PER_MS
+"""WebM's times are whole milliseconds, and so is the offset that FFmpeg takes off."""
 
 
 class ClipError(ValueError):
@@ -48,40 +53,63 @@ class Clip:
 
 
 def read_clip(path: Path, kinds: Sequence[Kind] = ("audio", "video")) -> Clip:
-    """Read a clip into memory. Raises ClipError for what is no file, no media or of another codec."""
+    """Read a clip into memory. Raises ClipError for what is no file, no media, or cannot be sent as it is."""
     try:
         with av.open(str(path)) as container:
-            return _read(container, kinds)
-    except (av.FFmpegError, OSError) as error:
+            streams = {kind: stream for kind in kinds if (stream := container.streams.best(kind)) is not None}
+            if not streams:
+                raise ClipError(f"{path} has no {' and no '.join(kinds) or 'kind'} to publish")
+            codec_types = {kind: _codec_type(path, stream) for kind, stream in streams.items()}
+            units = _read_units(container, streams)
+            sizes = {kind: (s.width, s.height) for kind, s in streams.items() if isinstance(s, VideoStream)}
+    except (av.FFmpegError, OSError, PayloadError) as error:
         raise ClipError(f"{path}: {error}") from error
+    for kind, found in units.items():
+        if not found:
+            raise ClipError(f"{path} has a track of {kind} without content")
+        if not found[0].is_keyframe:
+            raise ClipError(f"{path} does not begin with a key frame")
+    begin_ns = min(found[0].time_ns for found in units.values())
+    tracks = {
+        kind: ClipTrack(
+            codec_types[kind],
+            [ClipUnit(unit.data, unit.time_ns - begin_ns, unit.is_keyframe) for unit in found],
+            *sizes.get(kind, ()),
+        )
+        for kind, found in units.items()
+    }
+    return Clip(tracks, max(_end_ns(track) for track in tracks.values()))
 
 
-def _read(container: InputContainer, kinds: Sequence[Kind]) -> Clip:
-    streams = {kind: stream for kind in kinds if (stream := container.streams.best(kind)) is not None}
+def _read_units(container: InputContainer, streams: Mapping[Kind, Stream]) -> Mapping[Kind, Sequence[ClipUnit]]:
     units: dict[Kind, list[ClipUnit]] = {kind: [] for kind in streams}
     kind_of = {stream.index: kind for kind, stream in streams.items()}
     for packet in container.demux(*streams.values()):
         if packet.size and packet.pts is not None and packet.time_base is not None:
             time_ns = int(packet.pts * packet.time_base * NS_PER_S)
             units[kind_of[packet.stream_index]].append(ClipUnit(bytes(packet), time_ns, packet.is_keyframe))
-    if not all(units.values()):
-        raise ClipError(f"{container.name} has a track without content")
-    if not units:
-        raise ClipError(f"{container.name} has nothing to publish")
-    begin_ns = min(track[0].time_ns for track in units.values())
-    tracks = {kind: _track(stream, units[kind], begin_ns) for kind, stream in streams.items()}
-    return Clip(tracks, max(_end_ns(track) for track in tracks.values()))
+    if "audio" in units:
+        units["audio"] = list(_without_rounding(units["audio"]))
+    return units
 
 
-def _track(stream: Stream, units: Sequence[ClipUnit], begin_ns: int) -> ClipTrack:
-    name = stream.codec_context.codec.canonical_name
-    codec_type = CODEC_NAMES.get(name)
-    if codec_type is None:
-        raise ClipError(f"{name} cannot be published")
-    shifted = [ClipUnit(unit.data, unit.time_ns - begin_ns, unit.is_keyframe) for unit in units]
-    if isinstance(stream, VideoStream):
-        return ClipTrack(codec_type, shifted, stream.width, stream.height)
-    return ClipTrack(codec_type, shifted)
+def _without_rounding(units: Sequence[ClipUnit]) -> Iterator[ClipUnit]:
+    """An Opus packet begins where the one before it ends, as in an encoder, where the file says about the same."""
+    due_ns = 0
+    for unit in units:
+        if abs(unit.time_ns - due_ns) > ROUNDING_NS:
+            due_ns = unit.time_ns
+        yield ClipUnit(unit.data, due_ns, unit.is_keyframe)
+        due_ns += packet_duration_ns(unit.data)
+
+
+def _codec_type(path: Path, stream: Stream) -> str:
+    # FFmpeg may know a codec and have no decoder for it: the stream has no codec context then.
+    context = stream.codec_context
+    name = context.codec.canonical_name if context is not None else "a codec that FFmpeg cannot read"
+    if name not in CODEC_NAMES:
+        raise ClipError(f"{path}: {name} cannot be published, only {', '.join(CODEC_NAMES)}")
+    return CODEC_NAMES[name]
 
 
 def _end_ns(track: ClipTrack) -> int:

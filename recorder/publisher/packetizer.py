@@ -21,23 +21,23 @@ def _split(data: bytes) -> Sequence[bytes]:
 
 
 def packetize_vp9(track: ClipTrack, unit: ClipUnit, number: int) -> Sequence[bytes]:
-    """Write libwebrtc's form: flexible mode, 15-bit picture id, the scalability structure on key frames."""
+    """Write libwebrtc's form (section 4.2): flexible mode, a 15-bit picture id, the structure on key frames."""
     picture_id = struct.pack("!H", 0x8000 | number & 0x7FFF)
     pieces = _split(unit.data)
     payloads = []
     for place, piece in enumerate(pieces):
-        first = 0x90
+        first = 0x91  # I, F, Z
         rest = b""
         if not unit.is_keyframe:
-            first |= 0x40
-            rest = b"\x02"  # P_DIFF 1, no other follows (section 4.2)
+            first |= 0x40  # P
+            rest = b"\x02"  # P_DIFF 1, no other follows
         if place == 0:
-            first |= 0x08
+            first |= 0x08  # B
             if unit.is_keyframe:
-                first |= 0x02
+                first |= 0x02  # V: one layer, Y, its size
                 rest = b"\x10" + struct.pack("!HH", track.width, track.height)
         if place == len(pieces) - 1:
-            first |= 0x04
+            first |= 0x04  # E
         payloads.append(bytes((first,)) + picture_id + rest + piece)
     return payloads
 

@@ -1,0 +1,1 @@
+"""The publisher of our own: clips, packets, pace."""

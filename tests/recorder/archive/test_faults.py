@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB at tmp_path/archive."""
     folder = tmp_path / "archive"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a disk of its own takes the right to mount; the limit of file size below needs none")
     yield folder
@@ -77,7 +77,7 @@ async def works_again(house: House, channel_id: str = "again") -> None:
 
 
 async def test_d25_a_full_disk_ends_one_archive_and_keeps_what_it_has(tmp_path: Path, small_disk: Path) -> None:
-    """Its file is whole up to the last cluster, a channel on another disk goes on, with space the next Start works."""
+    """Its file is whole up to the last cluster, another disk's channel goes on, with space the next Start works."""
     elsewhere = tmp_path / "elsewhere"
     async with running(tmp_path) as full, running_elsewhere(elsewhere) as other:
         await full.start()

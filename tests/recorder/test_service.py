@@ -1,0 +1,349 @@
+"""Recordings by channel: who is archived from when to when, whatever happens at the same time."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, TrackConfig
+from rokuga.recorder.states import ArchiveState, RecordingState
+from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from tests import readers
+from tests.recorder.house import HandClock, House, running
+
+STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
+PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recording.report"
+
+ROUNDS = 60
+EVIL_IDS = ["../../tmp/pwn", "/etc/x", "..", "a/b", "%2e%2e%2f", "nul\0byte", "new\nline", "x" * 300, "-rf", "CON"]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A recorder."""
+    async with running(tmp_path) as started:
+        yield started
+
+
+async def types(house: House) -> list[str]:
+    """Name all events so far but those of connections."""
+    return [str(event.type) for event in await house.events() if not event.type.startswith("connection.")]
+
+
+async def test_publishers_who_are_there_and_who_come_are_archived_until_the_stop(house: House) -> None:
+    """Nobody of another channel, nobody who only receives, and each with its own offsets."""
+    first = await house.enter()
+    await house.enter("elsewhere")
+    await house.enter(role="recvonly")
+    state = await house.start(metadata_json='{"k":1}')
+    await first.play(1500)
+    second = await house.enter()
+    for _ in range(5):
+        await first.play(200)
+        second.send("audio", 0, b"\xfc.")
+    assert [progress.seconds for progress in house.recorder.archives()] == [2, 1]
+    await house.stop()
+    report = await house.reported(state.recording_id)
+    entries = report.document["archives"]
+    assert [entry["connection_id"] for entry in entries] == [
+        client.connection.identity.connection_id for client in (first, second)
+    ]
+    assert [(entry["start_time_offset"], entry["stop_time_offset"]) for entry in entries] == [(0, 2), (1, 2)]
+    assert report.document["metadata"] == {"k": 1}
+    assert await types(house) == ["recording.started", STARTED, STARTED, AVAILABLE, AVAILABLE, REPORT]
+    folder = house.folder / "archive" / state.recording_id
+    assert json.loads((folder / f"report-{state.recording_id}.json").read_text()) == report.document
+
+
+async def test_a_connection_that_sends_nothing_is_a_failed_archive(house: House) -> None:
+    """No file, no document; the report says that somebody was there."""
+    state = await house.start()
+    client = await house.enter()
+    await client.leave()
+    await house.stop()
+    (failed,) = await house.events(FAILED)
+    assert failed.document["reason"] == "no media was received"
+    assert "errno" not in failed.document
+    report = await house.reported(state.recording_id)
+    assert report.document["archives"] == []
+    assert len(report.document["failed_archives"]) == 1
+    assert house.files(state.recording_id) == [f"report-{state.recording_id}.json"]
+
+
+async def test_d24_start_before_ice_and_stop_without_media_leave_nothing(house: House) -> None:
+    """100 rounds, some with a first packet after the stop: no file, nothing active, one report each."""
+    for turn in range(100):
+        connection = await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
+        state = await house.start()
+        if turn % 2:
+            connection.accept("v=0\r\n")
+        await house.stop()
+        house.peers[-1].hooks.on_unit("audio", unit(house))
+        await connection.close("TYPE-DISCONNECT")
+        assert house.files(state.recording_id) == [f"report-{state.recording_id}.json"]
+        assert not house.recorder.recordings()
+    assert len(await house.events(REPORT)) == 100
+    assert len(await house.events(STARTED)) == len(await house.events(FAILED))
+    await house.start()
+
+
+def unit(house: House) -> Any:
+    """Give a packet of sound, now."""
+    from rokuga.recorder.media import AccessUnit
+
+    return AccessUnit(0, b"\xfc.", True, house.hand.now_ns)
+
+
+async def test_d29_nothing_is_recorded_after_the_stop(house: House) -> None:
+    """Also of somebody who came 10 ms before it: every archive is in the report, no byte is written later."""
+    state = await house.start()
+    first = await house.enter()
+    await first.play(1000)
+    late = await house.enter()
+    await late.play(10)
+    await house.stop()
+    folder = house.folder / "archive" / state.recording_id
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    await first.play(2000)
+    await late.play(2000)
+    await house.disk()
+    assert {path.name: path.stat().st_size for path in folder.iterdir()} == sizes
+    report = await house.reported(state.recording_id)
+    listed = [*report.document["archives"], *report.document["failed_archives"]]
+    assert {entry["connection_id"] for entry in listed} == {
+        client.connection.identity.connection_id for client in (first, late)
+    }
+    assert not house.recorder.archives()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_d30_stop_close_and_split_in_any_order_end_each_file_once(house: House, seed: int) -> None:
+    """All three at once: one end for each archive, one report, no part twice."""
+    dice = random.Random(seed)
+    for _ in range(ROUNDS):
+        await house.start(split_duration=1)
+        client = await house.enter(video=None)
+        house.hand.now_ns += dice.randrange(990, 1010) * NS_PER_MS
+        client.send("audio", 0, b"\xfc.")
+        house.hand.now_ns += 1_700 * NS_PER_MS
+        client.send("audio", 1700, b"\xfc.")
+
+        async def split(client: Any = client) -> None:
+            client.connection.tick(house.hand.now_ns)
+
+        works = [house.recorder.stop_recording("sora"), client.leave(), split()]
+        dice.shuffle(works)
+        await asyncio.gather(*works)
+    for event in await house.events("recording.started"):
+        await house.reported(event.document["recording_id"])
+    events = await house.events()
+    counts = Counter(str(event.type) for event in events)
+    assert counts[AVAILABLE] + counts[FAILED] == counts[STARTED] == ROUNDS
+    assert counts[FAILED] == 0
+    assert counts[PARTS_END] == ROUNDS
+    assert len({event.id for event in events}) == len(events)
+    assert not house.recorder.recordings()
+    assert not list(house.folder.glob("archive/*/.*"))
+
+
+async def test_d31_start_and_stop_in_quick_succession_leave_no_orphan(house: House) -> None:
+    """Start, Stop, Start, Stop while files take long to close; twice the same answers defined."""
+    client = await house.enter()
+    ids = []
+    for _ in range(2):
+        ids.append((await house.start()).recording_id)
+        with pytest.raises(RecordingAlreadyStarted):
+            await house.start()
+        await client.play(60)
+        house.recorder._writer.submit(lambda: None)
+        await house.recorder.stop_recording("sora")
+        with pytest.raises(RecordingNotStarted):
+            await house.recorder.stop_recording("sora")
+    for recording_id in ids:
+        await house.reported(recording_id)
+    assert len(set(ids)) == 2
+    assert not house.recorder.recordings()
+    assert not house.recorder.archives()
+    with pytest.raises(RecordingNotStarted):
+        house.recorder.recording("sora")
+
+
+async def test_two_starts_at_once_give_one_recording(house: House) -> None:
+    """The other one is told, and leaves no folder."""
+    results = await asyncio.gather(*(house.start() for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(result, RecordingState) for result in results) == 1
+    assert sum(isinstance(result, RecordingAlreadyStarted) for result in results) == 4
+    assert len(list((house.folder / "archive").iterdir())) == 1
+
+
+@pytest.mark.parametrize("ending", ["a clean close", "a timeout", "the end of the daemon"])
+async def test_d33_the_last_part_gets_its_name(tmp_path: Path, ending: str) -> None:
+    """Parts of 1800 s, gone after 65 s: the only part is whole and announced, and the end says it is the last."""
+    async with running(tmp_path) as house:
+        state = await house.start(split_duration=1800, split_only=True)
+        client = await house.enter()
+        for _ in range(65):
+            await client.play(1000)
+            await house.disk()
+        if ending == "a clean close":
+            await client.leave()
+        elif ending == "a timeout":
+            client.peer.close("MEDIA-TIMEOUT")
+            await client.connection.wait_closed()
+    async with running(tmp_path) as house:
+        (part,), (end,) = await house.events(PART), await house.events(PARTS_END)
+        assert part.document["split_index"] == end.document["split_last_index"] == "0001"
+        assert readers.duration_s(Path(part.document["file_path"])) == pytest.approx(65, abs=0.1)
+        connection_id = client.connection.identity.connection_id
+        assert house.files(state.recording_id) == [
+            f"split-archive-{connection_id}_0001.json",
+            f"split-archive-{connection_id}_0001.webm",
+            f"split-archive-end-{connection_id}.json",
+        ]
+        await house.stop()
+        report = await house.reported(state.recording_id)
+        (entry,) = report.document["archives"]
+        assert entry["split_last_index"] == "0001"
+        assert "file_path" not in entry
+
+
+async def test_d35_a_wall_clock_that_jumps_changes_nothing(house: House) -> None:
+    """+1 h at 30 s, -1 h at 50 s: parts of 20 s, the end at 120 s, and times in the documents that fit each other."""
+    state = await house.start(expire_time=120, split_duration=20)
+    client = await house.enter()
+    for second in range(120):
+        house.hand.wall_offset_ns += {30: 3600, 50: -3600}.get(second, 0) * NS_PER_S
+        await client.play(1000)
+        await house.disk()
+    assert (await house.reported(state.recording_id)).document["archives"]
+    parts = [event.document for event in await house.events(PART)]
+    assert [part["split_index"] for part in parts] == [f"000{index}" for index in range(1, 7)]
+    assert [part["start_time_offset"] for part in parts] == [0, 20, 40, 60, 80, 100]
+    assert [part["stop_time_offset"] for part in parts] == [20, 40, 60, 80, 100, 120]
+    for part in parts:
+        assert readers.duration_s(Path(part["file_path"])) == pytest.approx(20, abs=0.1)
+        took = datetime.fromisoformat(part["stop_timestamp"]) - datetime.fromisoformat(part["start_timestamp"])
+        assert took.total_seconds() == pytest.approx(20, abs=0.05)
+    (whole,) = await house.events(AVAILABLE)
+    assert readers.duration_s(Path(whole.document["file_path"])) == pytest.approx(120, abs=0.1)
+    assert whole.document["stop_time"] - whole.document["start_time"] == 120
+
+
+@pytest.mark.parametrize("evil", EVIL_IDS)
+async def test_d39_ids_of_others_never_become_a_path(house: House, evil: str) -> None:
+    """They are kept as they are in the documents; nothing lies outside the recording's folder."""
+    state = await house.start(evil)
+    client = await house.enter(evil, client_id=evil)
+    await client.play(200)
+    await house.stop(evil)
+    (available,) = await house.events(AVAILABLE)
+    assert available.document["channel_id"] == available.document["client_id"] == evil
+    written = house.folder / "archive" / state.recording_id / Path(available.document["metadata_file_path"]).name
+    assert json.loads(written.read_text())["client_id"] == evil
+    everything = {path.relative_to(house.folder).parts[:2] for path in house.folder.rglob("*") if path.is_file()}
+    stores = {parts for parts in everything if parts[0].startswith("store.sqlite3")}
+    assert everything - stores == {("archive", state.recording_id)}
+
+
+async def test_who_leaves_when_the_daemon_ends_is_announced_and_the_recording_goes_on(tmp_path: Path) -> None:
+    """SIGTERM closes files; the next start records in the same recording."""
+    async with running(tmp_path) as house:
+        state = await house.start()
+        client = await house.enter()
+        await client.play(500)
+    async with running(tmp_path) as house:
+        assert [recording.recording_id for recording in house.recorder.recordings()] == [state.recording_id]
+        (available,) = await house.events(AVAILABLE)
+        assert available.connection == client.connection.identity
+        again = await house.enter()
+        await again.play(500)
+        await house.stop()
+        assert len((await house.reported(state.recording_id)).document["archives"]) == 2
+
+
+async def test_nobody_comes_in_while_the_daemon_ends(tmp_path: Path) -> None:
+    """A client that knocks then is refused."""
+    async with running(tmp_path) as house:
+        pass
+    with pytest.raises(ConnectionRefused):
+        await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
+
+
+class FailingStore(SqliteStore):
+    """A store that can be told to fail the next calls."""
+
+    failures = 0
+
+    async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
+        """Fail, if told so."""
+        self._fail()
+        await super().save_archive(archive, events)
+
+    async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
+        """Fail, if told so."""
+        self._fail()
+        return await super().finish_recording(recording_id, events)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("the disk of the store is full")
+
+
+async def test_what_the_store_did_not_take_is_told_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start and a part that could not be stored come with the next change; ends are insisted on."""
+    monkeypatch.setattr("rokuga.recorder.recording.STORE_AGAIN_S", 0.001)
+    async with FailingStore(tmp_path / "store.sqlite3") as store:
+        async with running(tmp_path, store=store) as house:
+            await house.start(split_duration=1)
+            store.failures = 1
+            client = await house.enter()
+            assert not await house.events(STARTED)
+            await client.play(3000)
+            await house.event(PART)
+            assert len(await house.events(STARTED)) == 1
+            store.failures = 5
+            await house.stop()
+        assert await types(house) == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
+
+
+async def test_a_store_that_fails_at_the_very_end_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    """The daemon does not wait for it; the archive is announced once, by the next one."""
+    async with FailingStore(tmp_path / "store.sqlite3") as store:
+        async with running(tmp_path, store=store) as house:
+            await house.start()
+            client = await house.enter()
+            await client.play(500)
+            store.failures = 10
+        store.failures = 0
+        assert not await house.events(AVAILABLE)
+        async with running(tmp_path, store=store) as house:
+            await house.event(AVAILABLE)
+            await house.stop()
+            assert len(await house.events(AVAILABLE)) == 1
+            assert len(await house.events(REPORT)) == 1
+
+
+async def test_an_expiry_does_not_end_the_recording_that_came_after(house: House) -> None:
+    """A recording that was stopped at its last moment and started anew goes on."""
+    hand: HandClock = house.hand
+    await house.start(expire_time=1)
+    old = house.recorder._channels["sora"].recording
+    assert old is not None
+    await house.stop()
+    state = await house.start(expire_time=100)
+    hand.now_ns += NS_PER_S
+    await house.recorder._expire(old)
+    assert house.recorder.recording("sora").recording_id == state.recording_id

@@ -45,6 +45,10 @@ BLOCK_HEAD_BYTES: Final = 13
 """The most that comes before a block's payload."""
 CLUSTER_HEAD_BYTES: Final = 8192
 """Enough for a cluster's first 4 KiB and the head of the block behind them."""
+FIRST_BLOCK_BYTES: Final = 64
+"""Enough for the head of a cluster's first block."""
+AUDIO_CUE_MS: Final = 2000
+"""How far the cues of a file without video are apart. A day of sound has 170,000 clusters."""
 MAX_HEADER_BYTES: Final = 65_536
 
 Read = Callable[[int, int], bytes]
@@ -130,19 +134,20 @@ class Contents:
 def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
     """Find the clusters that are whole in a file of so many bytes, up to the first that is not."""
     contents = Contents()
+    has_video = header.description.video is not None
+    head_bytes = CLUSTER_HEAD_BYTES if has_video else FIRST_BLOCK_BYTES
     offset = header.size_bytes
     while offset < file_bytes:
-        head = read(CLUSTER_HEAD_BYTES, offset)
+        head = read(head_bytes, offset)
         try:
             element = read_element(head, 0, base=offset)
             cluster = Cluster(offset, element.data_offset, element.end)
             if element.id != CLUSTER or cluster.end > file_bytes:
                 break
-            points = _cue_points(cluster, head, header.description.video is not None)
+            contents.cue_points += _cue_points(cluster, head) if has_video else _audio_cue(cluster, head, contents)
         except LayoutError:
             break
         contents.clusters.append(cluster)
-        contents.cue_points += points
         offset = cluster.end
     settle_end(read, contents)
     return contents
@@ -183,16 +188,22 @@ def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:
         offset = block.end
 
 
-def _cue_points(cluster: Cluster, head: bytes, has_video: bool) -> list[CuePoint]:
-    """Give a point for each video key frame; in a file without video one for the cluster."""
-    found = blocks(cluster, head)
-    if not has_video:
-        return [CuePoint(block.time_ms, AUDIO_TRACK, cluster.offset) for block in found][:1]
+def _cue_points(cluster: Cluster, head: bytes) -> list[CuePoint]:
+    """Give a point for each video key frame."""
     return [
         CuePoint(block.time_ms, VIDEO_TRACK, cluster.offset)
-        for block in found
+        for block in blocks(cluster, head)
         if block.track == VIDEO_TRACK and block.is_keyframe
     ]
+
+
+def _audio_cue(cluster: Cluster, head: bytes, contents: Contents) -> list[CuePoint]:
+    """Give a point for the cluster, if the last one is long enough ago."""
+    due_ms = contents.cue_points[-1].time_ms + AUDIO_CUE_MS if contents.cue_points else 0
+    first = next(blocks(cluster, head), None)
+    if first is None or first.time_ms < due_ms:
+        return []
+    return [CuePoint(first.time_ms, AUDIO_TRACK, cluster.offset)]
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,163 +1,178 @@
-"""The muxer's files, block by block: any order of frames comes back, long ones stay cheap to end."""
+"""Our muxer and the reader of what it writes, by property: what goes in comes out, and any damage is survived."""
 
 import os
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rokuga.recorder.archive.ebml import LayoutError
-from rokuga.recorder.archive.layout_reader import (
-    AUDIO_CUE_MS,
-    FIRST_BLOCK_BYTES,
-    MAX_HEADER_BYTES,
-    Block,
-    blocks,
-    read_contents,
-    read_header,
-)
-from rokuga.recorder.archive.muxer import CLUSTER_MS, Muxer
+from rokuga.recorder.archive.ebml import LayoutError, element, read_element, unsigned, void
+from rokuga.recorder.archive.layout_reader import Read, read_contents, read_header
+from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.sora_layout import AUDIO_TRACK, VIDEO_TRACK, AudioEntry, Description, VideoEntry, header
+from rokuga.recorder.archive.sora_layout import AudioEntry, Description, VideoEntry, header
 from rokuga.recorder.codecs.opus import opus_head
-from rokuga.recorder.media import NS_PER_MS
-from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Unit
+from rokuga.recorder.media import NS_PER_MS, Kind
+from tests import readers
+from tests.recorder.house import VP8_FRAME
 
-TRACKS = {"video": VIDEO_TRACK, "audio": AUDIO_TRACK}
-VIDEO = VideoEntry("V_VP8", 320, 180)
-AUDIO = AudioEntry(2, opus_head(2))
+START_WALL_NS = 1_700_000_000_123_456_789
 UID = bytes(range(16))
-
-
-def write(path: Path, units: Sequence[Unit]) -> int:
-    """Write a file of these units, in this order; give its size."""
-    muxer = Muxer(str(path), UID, 0)
-    kinds = {kind for kind, *_ in units}
-    if "video" in kinds:
-        muxer.describe(VIDEO)
-    if "audio" in kinds:
-        muxer.describe(AUDIO)
-    for kind, time_ms, data, is_keyframe in units:
-        muxer.write(kind, data, time_ms * NS_PER_MS, is_keyframe)
-    return muxer.close()
-
-
-class File:
-    """A file that counts what is read of it."""
-
-    def __init__(self, path: Path) -> None:
-        self._data = path.read_bytes()
-        self.read_bytes = 0
-        self.header = read_header(self.read)
-        self.contents = read_contents(self.read, self.header, len(self._data))
-
-    def read(self, size: int, offset: int) -> bytes:
-        """Read as pread does."""
-        data = self._data[offset : offset + size]
-        self.read_bytes += len(data)
-        return data
-
-    def blocks(self) -> list[Block]:
-        """Give all blocks."""
-        return [
-            block
-            for cluster in self.contents.clusters
-            for block in blocks(cluster, self._data[cluster.offset : cluster.end])
-        ]
-
-
-def sound(begin_ms: int, end_ms: int) -> list[Unit]:
-    """Give a packet each 20 ms."""
-    return [("audio", time_ms, OPUS_20_MS + b"%d" % time_ms, True) for time_ms in range(begin_ms, end_ms, 20)]
+AUDIO = AudioEntry(2, opus_head())
+VIDEO = VideoEntry("V_VP8", 320, 180)
+Frames = list[tuple[Kind, bytes, int, bool]]
 
 
 @st.composite
-def frames(draw: st.DrawFn) -> list[Unit]:
-    """Two kinds whose times do not go down, merged anyhow, with pauses of up to two minutes."""
-    units: list[Unit] = []
-    now = {"video": 0, "audio": 0}
-    steps = st.one_of(st.integers(0, 60), st.integers(0, 60), st.integers(0, 120_000))
-    for kind, step, key in draw(
-        st.lists(st.tuples(st.sampled_from(["video", "audio"]), steps, st.booleans()), min_size=1)
-    ):
-        now[kind] += step
-        is_audio = kind == "audio"
-        data = OPUS_20_MS if is_audio else VP8_FRAME[key] + bytes(len(units))
-        units.append(("audio" if is_audio else "video", now[kind], data, key or is_audio))
-    return units
+def frames(draw: st.DrawFn) -> Frames:
+    """Any sequence in which the times of each kind do not go down."""
+    times: dict[Kind, int] = {"audio": 0, "video": 0}
+    found: Frames = []
+    for i in range(draw(st.integers(1, 60))):
+        kind: Kind = draw(st.sampled_from(("audio", "video")))
+        times[kind] += draw(st.sampled_from((0, 1, 20, 33, 400, 33_000)))
+        key = kind == "audio" or not any(each[0] == "video" for each in found) or draw(st.booleans())
+        size = draw(st.sampled_from((0, 5, 3000, 40_000)))
+        data = b"\xfc%d" % i if kind == "audio" else VP8_FRAME[key] + b"%d" % i + bytes(size)
+        found.append((kind, data, times[kind], key))
+    return found
+
+
+def mux(path: Path, units: Frames, *, close: bool = True) -> int:
+    """Write a file."""
+    muxer = Muxer(str(path), UID, START_WALL_NS)
+    described = set()
+    for kind, data, time_ms, key in units:
+        if kind not in described:
+            muxer.describe(VIDEO if kind == "video" else AUDIO)
+            described.add(kind)
+        muxer.write(kind, data, time_ms * NS_PER_MS, key)
+    if close:
+        return muxer.close()
+    muxer.abandon()
+    return 0
 
 
 @given(frames())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_comes_is_in_the_file_once_and_in_the_order_of_its_kind(tmp_path: Path, units: list[Unit]) -> None:
-    """Times, key flags and order of each kind, also over pauses of more than 32.767 s, the reach of a block's time."""
+def test_what_is_written_is_read_back(tmp_path: Path, units: Frames) -> None:
+    """Payload, time to the ms and key flag of every frame, in order; size, duration and date as they were."""
     path = tmp_path / "file.webm"
-    assert write(path, units) == path.stat().st_size
-    found = File(path).blocks()
-    for kind, track in TRACKS.items():
-        expected = [(time_ms, key) for of_kind, time_ms, _, key in units if of_kind == kind]
-        assert [(block.time_ms, block.is_keyframe) for block in found if block.track == track] == expected
-
-
-def test_sound_alone_has_cues_and_is_not_read_through_for_them(tmp_path: Path) -> None:
-    """A long meeting without cameras ends as quickly as any: its end keeps the writer's thread from other files."""
-    path = tmp_path / "sound.webm"
-    write(path, sound(0, 300_000))
-    file = File(path)
-    times = [point.time_ms for point in file.contents.cue_points]
-    assert times[0] == 0
-    assert {later - time for time, later in pairwise(times)} <= set(
-        range(AUDIO_CUE_MS, AUDIO_CUE_MS + CLUSTER_MS + 20)
+    assert mux(path, units) == path.stat().st_size
+    found = readers.packets(path)
+    for kind in found:
+        assert found[kind] == [(data, time_ms, key) for each, data, time_ms, key in units if each == kind]
+    read = reading(path)
+    head = read_header(read)
+    assert head.description == Description(
+        UID,
+        START_WALL_NS,
+        VIDEO if found["video"] else None,
+        AUDIO if found["audio"] else None,
     )
-    assert times[-1] >= 300_000 - AUDIO_CUE_MS - CLUSTER_MS
-    clusters = file.contents.clusters
-    last_bytes = clusters[-1].end - clusters[-1].offset
-    assert file.read_bytes <= MAX_HEADER_BYTES + FIRST_BLOCK_BYTES * (len(clusters) + 1) + last_bytes
+    assert head.file_bytes == path.stat().st_size
+    assert head.duration_ms == max(time_ms for _, _, time_ms, _ in units)
+    contents = read_contents(read, head, path.stat().st_size)
+    assert contents.last_ms <= head.duration_ms
+    keyframes = [time_ms for kind, _, time_ms, key in units if kind == "video" and key]
+    if keyframes:
+        assert [point.time_ms for point in contents.cue_points] == keyframes
 
 
-@pytest.mark.parametrize("kinds", [("audio",), ("audio", "video")])
-def test_a_file_that_ends_anywhere_is_made_whole_or_nothing(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    """Torn at any byte: the blocks of whole clusters stay, in a file of known size; a header alone is nothing."""
-    path, torn = tmp_path / "whole.webm", tmp_path / "torn.webm"
-    units = sound(0, 2000)
-    if "video" in kinds:
-        units += [("video", t, VP8_FRAME[t == 0] + b"%d" % t, t == 0) for t in range(0, 2000, 40)]
-    size = write(path, sorted(units, key=lambda unit: unit[1]))
-    data, whole = path.read_bytes(), File(path)
-    unfinished = header(whole.header.size_bytes, whole.header.description)
-    for end in range(0, size, 7):
-        torn.write_bytes((unfinished + data[len(unfinished) :])[:end])
-        made = make_whole(str(torn))
-        clusters = [cluster for cluster in whole.contents.clusters if cluster.end <= end]
-        if not clusters:
-            assert made is None
-            continue
-        assert made is not None
-        left = File(torn)
-        assert left.header.file_bytes == made.size_bytes == torn.stat().st_size
-        assert left.contents.clusters == clusters
-        assert left.blocks() == whole.blocks()[: len(left.blocks())]
-        assert made.kinds == set(kinds)
+@given(frames(), st.floats(0, 1), st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames, place: float, closed: bool) -> None:
+    """Repaired, it is whole and holds the first frames of each kind; repaired again, it is the same."""
+    path = tmp_path / "file.webm"
+    mux(path, units, close=closed)
+    with path.open("r+b") as file:
+        file.truncate(round(place * path.stat().st_size))
+    repaired = make_whole(str(path))
+    if repaired is None:
+        return
+    found = readers.packets(path)
+    for kind in found:
+        sent = [(data, time_ms, key) for each, data, time_ms, key in units if each == kind]
+        assert found[kind] == sent[: len(found[kind])]
+    before = path.read_bytes()
+    assert make_whole(str(path)) == repaired
+    assert path.read_bytes() == before
+    assert repaired.size_bytes == len(before)
 
 
-@given(st.binary(max_size=200), st.integers(0, 600))
-@settings(max_examples=300)
-def test_bytes_that_are_not_ours_are_a_layout_error(noise: bytes, offset: int) -> None:
-    """Any damage to a header gives a header or the room's error."""
-    ours = bytearray(header(1200, Description(UID, 0, VIDEO, AUDIO)) + bytes.fromhex("1f43b675 85 e78100 a380"))
-    ours[offset : offset + len(noise)] = noise
-    data = bytes(ours)
-    try:
-        found = read_header(lambda size, begin: data[begin : begin + size])
-        read_contents(lambda size, begin: data[begin : begin + size], found, len(data))
-    except LayoutError:
-        pass
+@given(st.binary(max_size=600), st.integers(0, 3000), st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_of_any_kind_is_survived(tmp_path: Path, noise: bytes, place: int, whole: bool) -> None:
+    """Any bytes anywhere in a file, or nothing but them: a whole file or None, and no other error."""
+    path = tmp_path / "file.webm"
+    units: Frames = [("audio", b"\xfc%d" % time_ms, time_ms, True) for time_ms in range(0, 2000, 20)]
+    mux(path, units, close=False)
+    with path.open("r+b") as file:
+        if whole:
+            file.truncate(0)
+        file.seek(0 if whole else place)
+        file.write(noise)
+    made = make_whole(str(path))
+    assert made is None or made.size_bytes == path.stat().st_size
 
 
-def test_a_header_that_does_not_fit_is_refused() -> None:
-    """A CodecPrivate larger than the room that was kept is an error, not a file of overlapping elements."""
+def reading(path: Path) -> Read:
+    """Give the reader of a file."""
+    data = path.read_bytes()
+    return lambda size, offset: data[offset : offset + size]
+
+
+def test_the_header_on_the_disk_is_ours_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each write of the whole life of a file it reads as one: no moment of libavformat's header."""
+    path = tmp_path / "file.webm"
+    pwrite, seen = os.pwrite, 0
+
+    def watching(descriptor: int, data: bytes, offset: int) -> int:
+        nonlocal seen
+        written = pwrite(descriptor, data, offset)
+        content = path.read_bytes()
+        assert b"WebRTC SFU Sora" in content[:400]
+        assert b"A_MPEG" not in content
+        seen += 1
+        return written
+
+    monkeypatch.setattr(os, "pwrite", watching)
+    mux(path, [("audio", b"\xfc%d" % time_ms, time_ms, True) for time_ms in range(0, 3000, 20)])
+    assert seen > 5
+
+
+@pytest.mark.parametrize("total", [0, 2, 3, 8, 9, 10, 500])
+def test_void_fills_exactly(total: int) -> None:
+    """Any room but one byte can be filled."""
+    assert len(void(total)) == total
+    if total:
+        assert read_element(void(total), 0).end == total
     with pytest.raises(LayoutError):
-        header(600, Description(UID, 0, VideoEntry("V_AV1", 320, 180, os.urandom(500)), AUDIO))
+        void(1)
+
+
+@given(st.integers(0, 2**56), st.binary(max_size=300))
+def test_elements_are_read_as_they_were_written(value: int, data: bytes) -> None:
+    """Numbers and bytes."""
+    number = unsigned(0xE7, value)
+    read = read_element(number, 0)
+    assert int.from_bytes(number[read.data_offset : read.end], "big") == value
+    wrapped = element(0x1F43B675, data)
+    read = read_element(wrapped, 0)
+    assert (read.id, wrapped[read.data_offset : read.end]) == (0x1F43B675, data)
+
+
+@given(st.binary(max_size=20))
+def test_any_bytes_are_an_element_or_a_layout_error(data: bytes) -> None:
+    """Nothing else is raised."""
+    try:
+        read_element(data, 0)
+    except LayoutError:
+        return
+
+
+def test_a_header_that_has_no_room_says_so() -> None:
+    """LayoutError, not a file that nobody reads."""
+    with pytest.raises(LayoutError, match="room"):
+        header(300, Description(UID, START_WALL_NS, VIDEO, AUDIO))

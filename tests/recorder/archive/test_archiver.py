@@ -1,0 +1,216 @@
+"""One connection's archive: every frame in exactly one part and in the whole, each part a file of its own."""
+
+import json
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.events import Document
+from rokuga.recorder.media import NS_PER_MS, Kind
+from tests import readers
+from tests.recorder.house import VP8_FRAME, Client, House, running
+
+AVAILABLE, PART, PARTS_END = "archive.available", "split-archive.available", "split-archive.end"
+KINDS: tuple[Kind, ...] = ("audio", "video")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A recorder."""
+    async with running(tmp_path) as started:
+        yield started
+
+
+async def play(house: House, client: Client, seconds: int, **options: Any) -> None:
+    """Play while the disk keeps up."""
+    for _ in range(seconds * 2):
+        await client.play(500, **options)
+        await house.disk()
+
+
+async def parts(house: House) -> list[Document]:
+    """Give the documents of the parts in their order; each lies beside its file."""
+    found = sorted((event.document for event in await house.events(PART)), key=lambda part: part["split_index"])
+    assert all(beside(part) == part for part in found)
+    return found
+
+
+def beside(part: Document) -> Document:
+    """Read the document beside a file."""
+    document: Document = json.loads(Path(part["metadata_file_path"]).read_text())
+    return document
+
+
+def stored(part: Document) -> readers.Packets:
+    """Read a file back."""
+    return readers.packets(Path(part["file_path"]))
+
+
+async def test_parts_joined_are_the_whole(house: House) -> None:
+    """Payload for payload; each part begins at 0 with a key frame, and where the one before it ended."""
+    await house.start(split_duration=2)
+    client = await house.enter()
+    begin_ms = house.hand.now_ns // NS_PER_MS
+    await play(house, client, 9, is_keyframe=lambda ms: (ms - begin_ms) % 680 == 0)
+    await house.stop()
+    (whole,) = await house.events(AVAILABLE)
+    listed = await parts(house)
+    assert [part["split_index"] for part in listed] == ["0001", "0002", "0003", "0004", "0005"]
+    together: dict[Kind, list[bytes]] = {kind: [] for kind in KINDS}
+    for part in listed:
+        packets = stored(part)
+        assert packets["video"][0][1:] == (0, True)
+        assert packets["audio"][0][1] <= 20
+        assert readers.duration_s(Path(part["file_path"])) > 0
+        for kind in KINDS:
+            together[kind] += [data for data, _, _ in packets[kind]]
+    for kind in KINDS:
+        assert together[kind] == readers.payloads(Path(whole.document["file_path"]), kind)
+        assert together[kind] == [data for sent, _, data, _ in client.sent if sent == kind]
+    for part, following in pairwise(listed):
+        assert part["stop_timestamp"] == following["start_timestamp"]
+    (end,) = await house.events(PARTS_END)
+    assert end.document["split_last_index"] == "0005"
+
+
+async def test_d32_sound_of_the_last_part_that_comes_late_belongs_to_it(house: House) -> None:
+    """A key frame cuts; Opus packets of the 60 ms before it come 60 ms later: each is in exactly one part."""
+    await house.start(split_duration=10)
+    client = await house.enter()
+    await play(house, client, 9)
+    begin_ms = house.hand.now_ns // NS_PER_MS
+    for ms in range(begin_ms, begin_ms + 3000, 20):
+        house.hand.now_ns = ms * NS_PER_MS
+        if ms % 40 == 0:
+            client.send("video", ms, VP8_FRAME[ms % 1000 == 0] + b"%d" % ms, ms % 1000 == 0)
+        client.send("audio", ms - 60, b"\xfc%d" % (ms - 60))
+        await client.tick()
+    await house.stop()
+    first, second = [stored(part) for part in await parts(house)]
+    sent = [data for kind, _, data, _ in client.sent if kind == "audio"]
+    assert [data for data, _, _ in (*first["audio"], *second["audio"])] == sent
+    assert second["video"][0][1:] == (0, True)
+    assert second["audio"][0][1] <= 20
+
+
+@pytest.mark.parametrize("run", ["asked for", "ignored", "sound only"])
+async def test_d34_parts_are_as_long_as_was_promised(house: House, run: str) -> None:
+    """60 s in parts of 10 s: on request within 0.5 s; without an answer to the next key frame; sound exactly."""
+    await house.start(split_duration=10, split_only=True)
+    client = await house.enter(video=None if run == "sound only" else "VP8")
+    asked: list[int] = []
+    requests = 1
+
+    def is_keyframe(ms: int) -> bool:
+        nonlocal requests
+        if run == "asked for" and client.peer.keyframe_requests > requests:
+            requests = client.peer.keyframe_requests
+            asked.append(ms + 280)
+        since_ms = ms - client.sent[0][1] if client.sent else 0
+        return (
+            not since_ms
+            or (bool(asked) and ms >= asked[0] and bool(asked.pop(0)))
+            or (run == "ignored" and since_ms % 7000 == 0)
+        )
+
+    await play(house, client, 60, kinds=("audio",) if run == "sound only" else KINDS, is_keyframe=is_keyframe)
+    await house.stop()
+    listed = await parts(house)
+    lengths = [readers.duration_s(Path(part["file_path"])) for part in listed]
+    expected = {"asked for": [10] * 6, "ignored": [14, 7, 14, 7, 14, 4], "sound only": [10] * 6}[run]
+    assert lengths == pytest.approx(expected, abs=0.03 if run == "sound only" else 0.55)
+    for kind in KINDS:
+        joined = [data for part in listed for data, _, _ in stored(part)[kind]]
+        assert joined == [data for sent, _, data, _ in client.sent if sent == kind]
+    if run != "sound only":
+        assert all(stored(part)["video"][0][1:] == (0, True) for part in listed)
+
+
+async def test_d04_the_last_frames_are_in_the_file(house: House) -> None:
+    """Stop 0 ms after the last packet: the last picture and the last Opus packet are there, and the file is whole."""
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 10)
+    await house.stop()
+    (available,) = await house.events(AVAILABLE)
+    packets = stored(available.document)
+    for kind in KINDS:
+        assert packets[kind][-1][0] == [data for sent, _, data, _ in client.sent if sent == kind][-1]
+    assert readers.duration_s(Path(available.document["file_path"])) == pytest.approx(9.98)
+
+
+async def test_part_of_nothing_but_undecodable_pictures_is_no_part(house: House) -> None:
+    """Pictures before any key frame begin no file: numbers have no hole."""
+    await house.start(split_duration=1, split_only=True)
+    client = await house.enter(audio=None)
+    await play(house, client, 3, kinds=("video",), is_keyframe=lambda _ms: False)
+    await play(house, client, 1, kinds=("video",), is_keyframe=lambda ms: ms % 500 == 0)
+    await house.stop()
+    first, *_ = await parts(house)
+    assert first["split_index"] == "0001"
+
+
+async def test_dual_output_can_be_turned_off(tmp_path: Path) -> None:
+    """`recording_dual_output = false`: parts only, as with `split_only`."""
+    async with running(tmp_path, recording_dual_output=False) as house:
+        state = await house.start(split_duration=1)
+        client = await house.enter()
+        await play(house, client, 2)
+        await house.stop()
+        assert not await house.events(AVAILABLE)
+        assert not [name for name in house.files(state.recording_id) if name.startswith("archive-")]
+        (entry,) = (await house.reported(state.recording_id)).document["archives"]
+        assert entry["split_last_index"] == f"{len(await parts(house)):04d}"
+
+
+async def test_frames_that_come_before_the_start_is_stored_are_kept(house: House) -> None:
+    """A store that takes its time delays the file, not the sound: what came meanwhile is in it."""
+    await house.start()
+    client = await house.enter()
+    await house.stop()
+    gate = house.store.save_archive
+
+    async def slow(*arguments: Any) -> None:
+        for _ in range(10):
+            house.hand.now_ns += 50 * NS_PER_MS
+            client.send("audio", house.hand.now_ns // NS_PER_MS, b"\xfc%d" % house.hand.now_ns)
+            await client.tick()
+        await gate(*arguments)
+
+    patched: Any = house.store
+    patched.save_archive = slow
+    client.sent.clear()
+    await house.start("sora")
+    patched.save_archive = gate
+    await house.stop()
+    available = await house.event(AVAILABLE)
+    assert [data for data, _, _ in stored(available.document)["audio"]] == [data for _, _, data, _ in client.sent]
+
+
+async def test_stats_tell_what_sora_has_a_name_for(house: House) -> None:
+    """Counters by kind, and flat ones under Sora's names: of the file, and since the archive's start."""
+    client = await house.enter()
+    client.peer.counters = {"audio": {"padding_packets": 3}, "video": {"plis": 1, "received_packets": 10}}
+    await house.start()
+    client.peer.hooks.on_sender_report("video", 1, 2, house.hand.now_ns)
+    client.peer.counters["audio"]["padding_packets"] += 1
+    client.peer.counters["video"] |= {"plis": 3, "received_packets": 150, "padding_packets": 15}
+    await play(house, client, 2)
+    await house.stop()
+    (available,) = await house.events(AVAILABLE)
+    stats = available.document["stats"]
+    assert {name: value for name, value in stats.items() if name.startswith("total_")} == {
+        "total_audio_empty_payload": 1,
+        "total_audio_sender_report": 0,
+        "total_video_sender_report": 1,
+        "total_pli_trigger": 2,
+        "total_stored_audio_packet": 100,
+        "total_stored_video_packet": 125,
+        "total_stored_video_keyframe_head": 2,
+        "total_video_frame": 50,
+    }
+    assert stats["video"]["plis"] == 2
+    assert stats["video"]["gaps"] == 0

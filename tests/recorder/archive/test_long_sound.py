@@ -1,0 +1,54 @@
+"""A long meeting without cameras ends as quickly as any other: there is one writer's thread for all files."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+from rokuga.recorder.archive.layout_reader import (
+    AUDIO_CUE_MS,
+    FIRST_BLOCK_BYTES,
+    MAX_HEADER_BYTES,
+    read_contents,
+    read_header,
+)
+from rokuga.recorder.archive.muxer import CLUSTER_MS, Muxer
+from rokuga.recorder.archive.sora_layout import AUDIO_TRACK, AudioEntry
+from rokuga.recorder.codecs.opus import opus_head
+from rokuga.recorder.media import NS_PER_MS
+from tests.recorder.house import AUDIO_MS, OPUS_20_MS
+
+DURATION_MS = 300_000
+
+
+def test_cues_of_sound_alone_are_found_without_reading_the_file_through(tmp_path: Path) -> None:
+    """A cue each 2 s; of each cluster but the last only the head of its first block is read."""
+    path = tmp_path / "sound.webm"
+    muxer = Muxer(str(path), bytes(16), 0)
+    muxer.describe(AudioEntry(2, opus_head(2)))
+    for time_ms in range(0, DURATION_MS, AUDIO_MS):
+        muxer.write("audio", OPUS_20_MS + bytes(80), time_ms * NS_PER_MS, True)
+    size = muxer.close()
+    total = 0
+
+    def read(size: int, offset: int) -> bytes:
+        nonlocal total
+        data = os.pread(descriptor, size, offset)
+        total += len(data)
+        return data
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        contents = read_contents(read, read_header(read), size)
+    finally:
+        os.close(descriptor)
+    clusters = contents.clusters
+    assert len(clusters) >= DURATION_MS // CLUSTER_MS - 30
+    last_bytes = clusters[-1].end - clusters[-1].offset
+    assert total <= MAX_HEADER_BYTES + FIRST_BLOCK_BYTES * (len(clusters) + 1) + last_bytes
+    times = [point.time_ms for point in contents.cue_points]
+    assert times[0] == 0
+    assert times[-1] >= DURATION_MS - AUDIO_CUE_MS - CLUSTER_MS
+    steps = {later - time for time, later in pairwise(times)}
+    assert AUDIO_CUE_MS <= min(steps) <= max(steps) <= AUDIO_CUE_MS + CLUSTER_MS + AUDIO_MS
+    offsets = {cluster.offset for cluster in clusters}
+    assert all(point.track == AUDIO_TRACK and point.cluster_offset in offsets for point in contents.cue_points)

@@ -141,6 +141,7 @@ def _peer(
         port,
         certificate,
         offer,
+        on_connected=hooks.on_connected,
         on_unit=hooks.on_unit,
         on_sender_report=hooks.on_sender_report,
         on_source_changed=hooks.on_source_changed,

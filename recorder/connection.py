@@ -4,7 +4,7 @@ Units come in synchronously from the socket's read; nothing here awaits a packet
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -37,6 +37,7 @@ class ConnectionRequest:
 class PeerHooks:
     """What a peer tells its connection, called synchronously from the read of the socket."""
 
+    on_connected: Callable[[], None]
     on_unit: Callable[[Kind, AccessUnit], None]
     on_sender_report: Callable[[Kind, int, int, int], None]
     on_source_changed: Callable[[Kind], None]
@@ -101,6 +102,7 @@ class Connection:
     created_wall_ns: int
     offer_sdp: str = ""
     archiver: Archiver | None = None
+    beginning: Coroutine[Any, Any, None] | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
@@ -110,12 +112,14 @@ class Connection:
     _timeline: Timeline = field(init=False)
     _sender_reports: dict[Kind, int] = field(default_factory=lambda: {"audio": 0, "video": 0})
 
-    def attach(self, make_peer: Callable[[PeerHooks], Peer]) -> None:
-        """Give the connection its peer; the offer is ready afterwards."""
+    def attach(self, make_peer: Callable[[PeerHooks], Peer], on_connected: Callable[[], None]) -> None:
+        """Give the connection its peer; the offer is ready afterwards. `on_connected` comes before any media."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
         self._timeline = Timeline(rates)
-        self._peer = make_peer(PeerHooks(self._on_unit, self._on_sender_report, self._timeline.source_changed))
+        self._peer = make_peer(
+            PeerHooks(on_connected, self._on_unit, self._on_sender_report, self._timeline.source_changed)
+        )
         self.offer_sdp = self._peer.offer()
 
     @property
@@ -132,6 +136,11 @@ class Connection:
     def publishes(self) -> bool:
         """Whether there is anything to record."""
         return self.role != "recvonly" and (self.audio is not None or self.video is not None)
+
+    @property
+    def is_recordable(self) -> bool:
+        """Whether it publishes and is not being recorded."""
+        return self.publishes and self.archiver is None
 
     def accept(self, answer_sdp: str) -> None:
         """Take the client's answer; a kind that it rejects is not recorded. Raises SdpError."""

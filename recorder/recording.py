@@ -79,8 +79,11 @@ class Recording:
             document=recording_document(self.state),
         )
 
-    async def begin_archive(self, connection: Connection, refusal: ArchiveError | None = None) -> None:
-        """Record this connection from now on. One that is refused is a failed archive, told as such."""
+    def begin_archive(self, connection: Connection, refusal: ArchiveError | None = None) -> Coroutine[Any, Any, None]:
+        """Record this connection from now on; await the answer for its files to be begun and its start to be told.
+
+        One that is refused is a failed archive, told as such.
+        """
         archiver = Archiver(
             recording=self.state,
             identity=connection.identity,
@@ -96,6 +99,10 @@ class Recording:
         self._open += 1
         self._nothing_open.clear()
         connection.begin_archive(archiver)
+        return self._start(archiver, refusal)
+
+    @staticmethod
+    async def _start(archiver: Archiver, refusal: ArchiveError | None) -> None:
         await archiver.start()
         if refusal is not None:
             archiver.fail(refusal)

@@ -182,7 +182,7 @@ class Recorder:
                 connection_id=connection_id,
             )
             connection = Connection(identity, request.role, request.audio, request.video, self._clock.wall_ns())
-            connection.attach(lambda hooks: self._make_peer(request, hooks))
+            connection.attach(lambda hooks: self._make_peer(request, hooks), lambda: self._record_at_once(connection))
             channel.connections[connection_id] = connection
             self._spawn(self._live(connection))
             return connection
@@ -203,11 +203,19 @@ class Recorder:
             await self._leave(connection)
             connection.closed.set()
 
+    def _record_at_once(self, connection: Connection) -> None:
+        """Take what a client sends from its first packet on: key frames do not wait for locks and disks."""
+        channel = self._channels.get(connection.identity.channel_id)
+        if channel is not None and channel.recording is not None and connection.publishes:
+            connection.beginning = self._begin_archive(channel.recording, connection)
+
     async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
         """Tell that a client is there, and record it if its channel is recorded."""
         async with self._channel(connection.identity.channel_id) as channel:
             await self._tell(created_event(connection, channel.present, self._clock.wall_ns()))
-            if channel.recording is not None and connection.publishes and not running.done():
+            if connection.beginning is not None:
+                await connection.beginning
+            elif channel.recording is not None and connection.is_recordable and not running.done():
                 await self._begin_archive(channel.recording, connection)
 
     async def _leave(self, connection: Connection) -> None:
@@ -233,11 +241,10 @@ class Recorder:
         else:
             self._committed()
 
-    async def _begin_archive(self, recording: Recording, connection: Connection) -> None:
-        """Record the connection, if there is space to begin."""
-        await recording.begin_archive(
-            connection, low_space(str(self._config.archive_dir)) if self._is_space_low else None
-        )
+    def _begin_archive(self, recording: Recording, connection: Connection) -> Coroutine[Any, Any, None]:
+        """Record the connection from now on, if there is space to begin; await the answer."""
+        refusal = low_space(str(self._config.archive_dir)) if self._is_space_low else None
+        return recording.begin_archive(connection, refusal)
 
     async def _stop(self, channel: Channel) -> RecordingState:
         """End the recording of a channel that is held. Raises RecordingNotStarted, StoreError."""

@@ -48,6 +48,7 @@ class SimulatedPeer:
     kinds: Collection[Kind]
     now_ns: Callable[[], int]
     send: Callable[[bytes], None]
+    on_connected: Callable[[], None]
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     mids: Mapping[Kind, str] = field(default_factory=dict)
     _ended: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -63,6 +64,7 @@ class SimulatedPeer:
     async def run(self) -> str:
         """Be connected at once, until closed."""
         self.connected.set()
+        self.on_connected()
         return await self._ended
 
     def tick(self, now_ns: int) -> None:
@@ -281,7 +283,7 @@ class SimulatedClock:
             on_sender_report=hooks.on_sender_report,
             on_source_changed=hooks.on_source_changed,
         )
-        peer = SimulatedPeer(receiver, list(media), lambda: self.now_ns, lambda _data: None)
+        peer = SimulatedPeer(receiver, list(media), lambda: self.now_ns, lambda _data: None, hooks.on_connected)
         self.peers.append(peer)
         return peer
 

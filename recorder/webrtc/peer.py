@@ -44,6 +44,7 @@ class Peer:
         certificate: Certificate,
         offer: MediaOffer,
         *,
+        on_connected: Callable[[], None],
         on_unit: Callable[[Kind, AccessUnit], None],
         on_sender_report: Callable[[Kind, int, int, int], None],
         on_source_changed: Callable[[Kind], None],
@@ -55,6 +56,7 @@ class Peer:
         self._offer = offer
         self._clock = clock
         self._config = config
+        self._on_connected = on_connected
         self._on_unit, self._on_sender_report, self._on_source_changed = on_unit, on_sender_report, on_source_changed
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answer: Answer | None = None
@@ -168,6 +170,7 @@ class Peer:
         self._dtls.on("statechange", self._on_dtls_state)
         self._srtp = SrtpReceiver(self._dtls.receiving)
         self.connected.set()
+        self._on_connected()
         early, self._early = self._early, []
         for datagram in early:
             self._port.buffer.data[: len(datagram)] = datagram

@@ -42,17 +42,24 @@ def beeps_s(path: Path) -> list[float]:
     return times
 
 
-def sync_errors_ms(path: Path, flash_lateness_ms: list[float]) -> list[float]:
-    """Give for each mark by how much the recording moved the flash against its beep (positive: later).
+def sizes(path: Path) -> set[tuple[int, int]]:
+    """Give every size that the picture has."""
+    with av.open(str(path)) as container:
+        return {(frame.width, frame.height) for frame in container.decode(video=0)}
 
-    The page says how late each flash was drawn. What is left has the camera's grid of 33 ms in it, and now and then
-    a frame that a busy browser drew late: look at the median.
+
+def sync_errors_ms(path: Path, flash_lateness_ms: list[float], last: int | None = None) -> list[float]:
+    """Give for each mark, or the last ones, by how much the recording moved the flash against its beep.
+
+    Positive is later. The page says how late each flash was drawn. What is left has the camera's grid of 33 ms in
+    it, and now and then a frame that a busy browser drew late: look at the median.
     """
     flashes = flashes_s(path)
-    offsets = [
-        min(((flash - beep) * 1000 for flash in flashes), key=abs)
-        for beep in beeps_s(path)
-        if any(abs(flash - beep) < 0.5 for flash in flashes)
-    ]
-    drawn = flash_lateness_ms[-len(offsets) :]
-    return [offset - lateness for offset, lateness in zip(offsets, drawn, strict=True)]
+    beeps = beeps_s(path)
+    drawn = flash_lateness_ms[-len(beeps) :]
+    errors = []
+    for beep, lateness in zip(beeps[-len(drawn) :], drawn, strict=True):
+        flash = min(flashes, key=lambda seen: abs(seen - beep))
+        if abs(flash - beep) < 0.5:
+            errors.append((flash - beep) * 1000 - lateness)
+    return errors[-(last or len(errors)) :]

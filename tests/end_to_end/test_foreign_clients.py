@@ -8,7 +8,7 @@ import pytest
 
 from tests import readers
 from tests.end_to_end import marks
-from tests.end_to_end.clients import MEDIA, generate_load, publish_with_browser, publish_with_sdk
+from tests.end_to_end.clients import MEDIA, Step, generate_load, publish_with_browser, publish_with_sdk
 from tests.end_to_end.daemon import Consumer, Daemon
 
 pytestmark = pytest.mark.end_to_end
@@ -49,6 +49,34 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
     assert len(offsets) >= 3
     assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
     readers.identify(file)
+
+
+async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
+    """The camera comes on after 2 s, the picture changes its size, is muted, is taken away and comes back."""
+    await record(daemon)
+    steps: list[Step] = [
+        {"call": "replaceVideo", "arguments": [False]},
+        {"wait": 2000},
+        {"call": "replaceVideo", "arguments": [True]},
+        {"wait": 2000},
+        {"call": "resize", "arguments": [320, 180]},
+        {"wait": 2000},
+        {"call": "mute", "arguments": ["video", True]},
+        {"wait": 1500},
+        {"call": "mute", "arguments": ["video", False]},
+        {"call": "replaceVideo", "arguments": [False]},
+        {"wait": 1500},
+        {"call": "replaceVideo", "arguments": [True]},
+        {"wait": 4000},
+    ]
+    sent = await publish_with_browser(daemon, "sora", steps, codec="VP9")
+    file = await stored_file(daemon, consumer)
+    frames = readers.decode_strictly(file)
+    assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
+    assert marks.sizes(file) >= {(640, 360), (320, 180)}
+    offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"], last=3)
+    assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
+    readers.inspect_with_hisui(file)
 
 
 @pytest.mark.parametrize("codec", ["VP9", "VP8", "AV1"])
@@ -94,3 +122,27 @@ async def test_the_load_generator(daemon: Daemon, consumer: Consumer) -> None:
         assert spoken == packets[: len(spoken)]
         readers.decode_strictly(file)
         readers.inspect_with_hisui(file)
+
+
+async def share_repaired(daemon: Daemon, consumer: Consumer, loss: float, seconds: float, *options: str) -> float:
+    """Publish with loss; give the share of the pictures that were sent and are stored."""
+    await record(daemon)
+    result = await generate_load(daemon, "sora", 1, seconds, "--loss", str(loss), *options)
+    file = await stored_file(daemon, consumer)
+    readers.decode_strictly(file)
+    return len(readers.payloads(file, "video")) / int(result["total"]["vframes"])
+
+
+@pytest.mark.parametrize("options", [(), ("--rtx",)])
+async def test_lost_packets_are_repaired(daemon: Daemon, consumer: Consumer, options: tuple[str, ...]) -> None:
+    """2 % of the packets are lost at first sending; with RTX and without, all pictures are stored but the last."""
+    assert await share_repaired(daemon, consumer, 0.02, 5, *options) > 0.98
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("loss", "least"), [(0.02, 0.995), (0.10, 0.99)])
+async def test_lost_packets_are_repaired_over_20_s(
+    daemon: Daemon, consumer: Consumer, loss: float, least: float
+) -> None:
+    """All pictures at 2 %, nearly all at 10 %; one or two are on their way when the generator leaves."""
+    assert await share_repaired(daemon, consumer, loss, 20) >= least

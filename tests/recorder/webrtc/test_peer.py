@@ -43,6 +43,7 @@ class Ours:
             port,
             certificate,
             OFFER,
+            on_connected=lambda: None,
             on_unit=self.on_unit,
             on_sender_report=lambda kind, *report: self.reports.append(report),
             on_source_changed=lambda kind: None,

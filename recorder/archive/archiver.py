@@ -210,8 +210,11 @@ class Archiver:
         except ArchiveError as error:
             self._failure = self._failure or error
         status = ArchiveStatus.AVAILABLE if self._failure is None else ArchiveStatus.FAILED
+        giving_up: list[Awaitable[None]] = []
         if self._failure is not None:
-            await self._give_up(self._failure)
+            giving_up = self._give_up()
+            if self._failure.reason != TOO_SLOW:  # a disk that does not keep up is not waited for
+                await asyncio.gather(*giving_up)
             self._untold.append(self._failed_event(self._failure, stop_ns))
         self._state = replace(
             self._state,
@@ -220,6 +223,7 @@ class Archiver:
             document=whole if not self._failure else None,
         )
         await self._tell()
+        await asyncio.gather(*giving_up)  # the report comes after all parts, however late
         return self._state
 
     async def _finish(self, stop_ns: int) -> Document | None:
@@ -271,11 +275,10 @@ class Archiver:
         await self._write_document(metadata_names, document)
         return document
 
-    async def _give_up(self, failure: ArchiveError) -> None:
-        """Keep what can be played of the files; a disk that does not keep up is not waited for."""
-        giving_up = [output.abandon() for output in (self._whole, *self._parts.values()) if output is not None]
-        if failure.reason != TOO_SLOW:
-            await asyncio.gather(*giving_up)
+    def _give_up(self) -> list[Awaitable[None]]:
+        """Keep what can be played of the files; give what is under way, parts that were complete before included."""
+        open_files = (self._whole, *self._parts.values())
+        return [*self._part_ends, *(output.abandon() for output in open_files if output is not None)]
 
     def _failed_event(self, failure: ArchiveError, stop_ns: int) -> Event:
         document = failed_document(

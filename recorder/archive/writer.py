@@ -121,14 +121,19 @@ def publish_file(names: FileNames) -> None:
 def write_json(names: FileNames, document: Document, mode: int) -> None:
     """Write a document so that its name appears with all of its content or not at all. Raises ArchiveError."""
     with archive_errors(names.path):
-        descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
-            os.fchmod(descriptor, mode)
-            put_all(descriptor, encode_document(document), 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        publish_file(names)
+            descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            try:
+                os.fchmod(descriptor, mode)
+                put_all(descriptor, encode_document(document), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            publish_file(names)
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(names.in_progress_path).unlink()
+            raise
 
 
 def sync_folder(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Video falls silent, the sound goes on, the daemon is killed: what was heard until a second before is on the disk."""
+"""Video falls silent, the sound goes on, the daemon is killed: what was heard a second before is on the disk."""
 
 import asyncio
 from dataclasses import replace

@@ -108,7 +108,7 @@ class Reorder:
 
     def is_missing(self, sequence: int) -> bool:
         """Whether a sequence number, as on the wire, is waited for."""
-        return bool(self.missing) and nearest(sequence, self.highest_sequence, _CYCLE) in self.missing
+        return nearest(sequence, self.highest_sequence, _CYCLE) in self.missing
 
     def push(self, packet: RtpPacket, *, is_repair: bool = False) -> InOrder:
         """Take a packet as it came, `is_repair` if by RTX; give what is in order now."""
@@ -201,7 +201,6 @@ class Reorder:
         self._expected_before = self.expected
         self.late -= 2
         self.restarts += 1
-        self.highest_sequence += _CYCLE  # what follows is later than all before, also if it begins with a late packet
         self._next = self._stray = None
         self._given_up.clear()
         in_order += self._begin(stray)

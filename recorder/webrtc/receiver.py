@@ -203,32 +203,30 @@ class Receiver:
     def _retransmitted(self, packet: RtpPacket, now_ns: int) -> None:
         """Take a retransmission for the source that it repairs; padding that probes the path is for nobody."""
         kind = self._kind_of_rtx[packet.payload_type]
-        if not packet.payload:
+        source = self._repaired_by(packet, kind) if packet.payload else None
+        if source is None:
             return
         try:
-            original = unwrap_rtx(packet, self._media[kind].payload_type, packet.ssrc)
+            original = unwrap_rtx(packet, self._media[kind].payload_type, source.track.ssrc)
         except RtpError:
             self.dropped_packets += 1
             return
-        source = self._repaired_by(original, kind)
-        if source is None:
-            return
-        original.ssrc = source.track.ssrc
         units = source.track.receive(original, repaired=True)
         if units:
             self._give(source, units, now_ns)
 
-    def _repaired_by(self, original: RtpPacket, kind: Kind) -> _Source | None:
-        """Give the source that a retransmission, still with its stream's SSRC, is for; None if nobody can tell.
+    def _repaired_by(self, packet: RtpPacket, kind: Kind) -> _Source | None:
+        """Give the source that a retransmission is for, None if nobody can tell.
 
-        Where no FID group tells of a source that is there, it is for the only one that misses it (RFC 4588
+        Where no FID group names one that is there, it is the only one that misses what is retransmitted (RFC 4588
         section 5.3).
         """
-        source = self._sources.get(self._repairs.get(original.ssrc, -1))
+        source = self._sources.get(self._repairs.get(packet.ssrc, -1))
         if source is not None:
             return source
+        sequence = int.from_bytes(packet.payload[:2], "big")
         sources = [source for source in self._sources.values() if source.kind == kind]
-        asking = [source for source in sources if source.track.is_missing(original.sequence)]
+        asking = [source for source in sources if source.track.is_missing(sequence)]
         return asking[0] if len(asking) == 1 else None
 
     def _sender_report(self, report: SenderReport, now_ns: int) -> None:

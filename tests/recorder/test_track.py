@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, RtpPacket
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, RtpPacket
 from rokuga.recorder.rtp.feedback import KEYFRAME_RETRY_NS
 from rokuga.recorder.track import DOUBT_NS, WINDOW_NS, Track
 from tests.packets import delayed, doubled, shuffled, stream, without
@@ -88,6 +88,33 @@ def test_a_malformed_payload_closes_the_gate() -> None:
     track = video()
     assert data_of(track, packets) == joined(units[:5] + units[12:])
     assert track.stats.malformed_payloads == 1
+    assert track.stats.dropped_units == 1
+
+
+class Silent:
+    """A depacketizer that drops a unit without a word together with the unit before it, which comes out whole."""
+
+    def __init__(self) -> None:
+        self.dropped_units = 0
+
+    def push(self, packet: RtpPacket) -> AccessUnit | None:
+        """Drop one unit more if the payload says so."""
+        self.dropped_units += packet.payload == b"key, then a drop"
+        return AccessUnit(packet.timestamp, packet.payload, packet.payload.startswith(b"key"), packet.arrival_ns)
+
+    def lost(self, count: int) -> None:
+        """Nothing is under way."""
+
+    def flush(self) -> AccessUnit | None:
+        """Nothing is under way."""
+        return None
+
+
+def test_a_unit_that_is_dropped_without_an_error_closes_the_gate_behind_what_comes_with_it() -> None:
+    codec = replace(CODECS["VP8"], depacketizer=lambda *_: Silent())
+    payloads = [b"key", b"1", b"key, then a drop", b"2", b"3", b"key 4", b"5"]
+    track = Track("video", codec, 1)
+    assert data_of(track, stream([[payload] for payload in payloads])) == [*payloads[:3], *payloads[5:]]
     assert track.stats.dropped_units == 1
 
 
@@ -281,6 +308,14 @@ def test_a_track_whose_end_was_within_a_frame_may_go_on_with_a_key_frame() -> No
     assert track.stats.malformed_payloads == 0
 
 
+def test_what_needs_a_frame_that_the_end_cut_off_is_not_given_out_even_if_its_rest_never_was() -> None:
+    track = video()
+    packets = stream(frames(5))
+    assert len(played(track, packets[:14])) == 4
+    later = stream(frames(20, keyframes=(12,)), first_sequence=1014, start_ns=2 * NS_PER_S, first_timestamp=200_000)
+    assert [unit.data for unit in played(track, later)] == joined(frames(20, keyframes=(12,))[12:])
+
+
 def test_a_track_that_ended_between_frames_goes_on() -> None:
     packets = stream(frames(20))
     track = video()
@@ -357,6 +392,20 @@ def test_jitter_is_the_mean_deviation_of_transit_times() -> None:
     even = video()
     played(even, stream(frames(300, packets=1), interval_ns=FRAME_NS), flush=False)
     assert even.report_block(20 * NS_PER_S).jitter <= 1
+
+
+def test_jitter_passes_over_the_wrap_of_the_timestamp() -> None:
+    track = video()
+    played(track, stream(frames(20, packets=1), first_timestamp=0xFFFFFFFF - 20_000), flush=False)
+    assert track.report_block(20 * NS_PER_S).jitter <= 1
+
+
+def test_a_timestamp_that_wraps_is_no_jitter() -> None:
+    track = video()
+    for number in range(100):
+        timestamp = 0xFFFFFFFF - 20_000 + number * 3000 & 0xFFFFFFFF
+        track.receive(RtpPacket(96, True, number, timestamp, 1, b"", number * 3000 * NS_PER_S // 90_000))
+    assert track.report_block(0).jitter <= 1
 
 
 def test_the_last_sender_report_and_its_age_are_told() -> None:

@@ -40,18 +40,21 @@ MEDIA: dict[Kind, AnsweredMedia] = {
 class Desk:
     """A receiver and what it told, in order; time passes by `now_ns`."""
 
-    def __init__(self, media: dict[Kind, AnsweredMedia] | None = None) -> None:
+    def __init__(
+        self, media: dict[Kind, AnsweredMedia] | None = None, *, own_ssrc: int = 7, write_damaged: bool = False
+    ) -> None:
         self.told: list[tuple[str, Kind, AccessUnit | tuple[int, int, int] | None]] = []
         self.now_ns = 10**12
         self.sequences: dict[int, int] = {}
         self.rtcp: list[RtcpMessage] = []
         self.receiver = Receiver(
             MEDIA if media is None else media,
-            own_ssrc=7,
+            own_ssrc=own_ssrc,
             remb_bps=3_000_000,
             on_unit=lambda kind, unit: self.told.append(("unit", kind, unit)),
             on_sender_report=lambda kind, *report: self.told.append(("report", kind, report)),
             on_source_changed=lambda kind: self.told.append(("changed", kind, None)),
+            write_damaged=write_damaged,
         )
 
     def packet(self, ssrc: int, payload: bytes, *, payload_type: int = VP8.payload_type) -> RtpPacket:
@@ -177,9 +180,11 @@ def test_rtx_that_comes_before_its_source_binds_nothing() -> None:
 def test_probes_on_the_rtx_stream_are_nothing(payload: bytes) -> None:
     desk = Desk()
     desk.video(VIDEO, KEYFRAME)
-    desk.send(desk.packet(RTX, payload, payload_type=VP8.rtx_payload_type))
+    for _ in range(5):
+        desk.send(desk.packet(RTX, payload, payload_type=VP8.rtx_payload_type))
     desk.video(VIDEO, DELTA)
     assert desk.words == "Kd"
+    assert desk.receiver.stats()["video"]["received_packets"] == 2
 
 
 def test_rtx_without_an_fid_group_repairs_the_only_source() -> None:
@@ -208,6 +213,18 @@ def test_rtx_of_two_sources_without_an_fid_group_repairs_the_one_that_misses_it(
     desk.video(NEXT, DELTA)
     desk.video(VIDEO, DELTA)
     desk.repair(lost)
+    assert desk.words == "Kdd"
+
+
+def test_the_fid_group_tells_which_of_two_sources_is_repaired() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    desk.video(NEXT, KEYFRAME)
+    lost = desk.packet(VIDEO, DELTA)
+    desk.packet(NEXT, DELTA)
+    desk.video(NEXT, DELTA)
+    desk.video(VIDEO, DELTA)
+    desk.repair(lost, RTX)
     assert desk.words == "Kdd"
 
 
@@ -286,6 +303,36 @@ def test_a_second_source_of_the_same_moment_waits_until_the_first_is_silent_and_
     assert desk.words == "KCKd"
 
 
+def test_what_the_old_source_still_holds_comes_before_the_change() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    desk.packet(VIDEO, DELTA)
+    desk.video(VIDEO, KEYFRAME)
+    assert desk.words == "K"
+    desk.now_ns += SILENT_NS
+    desk.video(NEXT, KEYFRAME)
+    assert desk.words == "KKCK"
+
+
+def test_the_present_source_may_be_silent_for_as_long_as_it_likes() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    for _ in range(3):
+        desk.pass_time(FORGOTTEN_NS)
+    desk.video(VIDEO, DELTA)
+    assert desk.words == "Kd"
+
+
+def test_only_the_present_source_is_flushed() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    desk.video(NEXT, KEYFRAME)
+    desk.packet(NEXT, DELTA)
+    desk.video(NEXT, KEYFRAME)
+    desk.receiver.flush(desk.now_ns)
+    assert desk.words == "K"
+
+
 def test_audio_changes_its_source_at_once() -> None:
     desk = Desk()
     desk.send(desk.packet(AUDIO, SOUND, payload_type=OPUS.payload_type), step_ns=SETTLED_NS + 1)
@@ -317,6 +364,23 @@ def test_sources_are_bounded() -> None:
     assert desk.words == "Kd"
 
 
+def test_a_new_source_takes_the_place_of_one_that_is_silent_but_never_that_of_the_present_one() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    for ssrc in range(1000, 1000 + MAX_CANDIDATES):
+        desk.send(desk.packet(ssrc, DELTA), step_ns=NS_PER_MS)
+    desk.send(desk.packet(2000, DELTA))
+    assert desk.receiver.dropped_packets == 1, "the present one has been silent for the longest time, the others not"
+    desk.now_ns += SILENT_NS
+    desk.video(VIDEO, DELTA)
+    desk.send(desk.packet(2000, DELTA))
+    assert desk.receiver.dropped_packets == 1
+    desk.video(1000, DELTA)
+    assert desk.receiver.dropped_packets == 1, "silent ones gave way: 1000 for 2000, then 1001 for 1000"
+    desk.video(VIDEO, DELTA)
+    assert desk.words == "Kdd"
+
+
 def test_a_sender_report_is_given_on_with_the_unwrapped_time_of_the_present_source() -> None:
     desk = Desk()
     report = build_sender_report(VIDEO, 5 * 10**9, 102 * 3000, 1, 1)
@@ -328,7 +392,23 @@ def test_a_sender_report_is_given_on_with_the_unwrapped_time_of_the_present_sour
     assert isinstance(unit, AccessUnit)
     assert desk.told[-1] == ("report", "video", (5 * 10**9, unit.rtp_time + 2 * 3000, desk.now_ns))
     desk.receiver.rtcp(build_sender_report(NEXT, 5 * 10**9, 0, 1, 1), desk.now_ns)
+    desk.video(NEXT, KEYFRAME)
+    desk.receiver.rtcp(build_sender_report(NEXT, 5 * 10**9, 0, 1, 1), desk.now_ns)
     assert desk.words == "KR"
+
+
+def test_the_last_sender_report_and_its_age_are_told_to_the_sender() -> None:
+    desk = Desk()
+    desk.video(VIDEO, KEYFRAME)
+    desk.receiver.rtcp(build_sender_report(VIDEO, 0x12345 * 10**9 + 10**9 // 2, 0, 1, 1), desk.now_ns)
+    report = desk.pass_time(1000 * NS_PER_MS)
+    assert report[24:32] == bytes.fromhex("2345 8000 0001 0000")
+
+
+def test_bytes_that_are_no_rtcp_are_counted() -> None:
+    desk = Desk()
+    desk.receiver.rtcp(b"\x80\xc8", desk.now_ns)
+    assert desk.receiver.dropped_packets == 1
 
 
 def test_a_sender_report_that_comes_before_the_first_unit_is_of_its_cycle() -> None:
@@ -340,6 +420,34 @@ def test_a_sender_report_that_comes_before_the_first_unit_is_of_its_cycle() -> N
     assert isinstance(report, tuple)
     assert isinstance(unit, AccessUnit)
     assert report[1] - unit.rtp_time == 0x20
+
+
+def test_remb_names_what_was_answered_until_there_is_a_source() -> None:
+    desk = Desk()
+    desk.pass_time(FRAME)
+    desk.video(NEXT, KEYFRAME)
+    desk.pass_time(1000 * NS_PER_MS)
+    assert [message.ssrcs for message in desk.rtcp if isinstance(message, Remb)] == [(VIDEO,), (NEXT,)]
+
+
+def test_a_peer_puts_the_key_frame_that_all_are_asked_for_off_by_a_time_of_its_own() -> None:
+    desk = Desk(own_ssrc=60 * NS_PER_MS)
+    desk.video(VIDEO, KEYFRAME)
+    desk.rtcp.clear()
+    desk.receiver.request_keyframe(desk.now_ns)
+    desk.pass_time(59 * NS_PER_MS)
+    assert KeyframeRequest(VIDEO) not in desk.rtcp
+    desk.pass_time(NS_PER_MS)
+    assert KeyframeRequest(VIDEO) in desk.rtcp
+
+
+def test_damaged_video_is_given_out_if_asked_for() -> None:
+    desk = Desk(write_damaged=True)
+    desk.video(VIDEO, KEYFRAME)
+    desk.packet(VIDEO, DELTA)
+    desk.video(VIDEO, DELTA)
+    desk.pass_time(1000 * NS_PER_MS)
+    assert desk.words == "Kd"
 
 
 def test_remb_comes_with_the_first_report_and_again_and_again() -> None:
@@ -367,6 +475,7 @@ def test_what_is_sent_at_once_stays_small_however_much_is_lost() -> None:
                 desk.receiver.rtp(build_rtp(packet), desk.now_ns)
     sizes = [len(desk.pass_time(20 * NS_PER_MS)) for _ in range(20)]
     assert 600 < max(sizes) <= MAX_COMPOUND_BYTES
+    assert {KeyframeRequest(VIDEO), KeyframeRequest(NEXT)} <= set(desk.rtcp), "these are never crowded out"
 
 
 def test_flush_gives_what_is_whole_and_packets_may_follow() -> None:

@@ -230,6 +230,14 @@ def test_a_restart_a_little_behind_is_noticed_when_the_old_stream_stands_still()
     assert push(reorder, [302, 303, 304], at_ns=STANDSTILL_NS + 1) == ["lost 0", 302, 303, 304]
 
 
+def test_old_packets_that_come_again_are_no_restart_while_the_stream_goes_on() -> None:
+    reorder = begun()
+    for sequence in range(103, 200):
+        push(reorder, [sequence], at_ns=sequence * 50 * NS_PER_MS)
+    assert push(reorder, [150, 151, 152], at_ns=200 * 50 * NS_PER_MS) == []
+    assert (reorder.restarts, reorder.duplicates) == (0, 3)
+
+
 def test_a_large_hole_is_lost_at_once() -> None:
     reorder = begun(104)
     ahead = 104 + MAX_HOLE + 2
@@ -272,6 +280,16 @@ def test_memory_is_bounded_against_a_sender_of_holes() -> None:
     assert len(reorder.missing) > MAX_SPAN - 2 * MAX_HOLE
     reorder.flush()
     assert not reorder.missing
+
+
+def test_memory_of_what_was_given_up_is_bounded() -> None:
+    reorder = begun()
+    for place in range(1, 100):
+        push(reorder, [102 + place * 500])
+        reorder.flush()
+    assert len(reorder._given_up) < MAX_SPAN + MAX_JUMP
+    assert push(reorder, [102 + 99 * 500 - 1]) == []
+    assert reorder.late == 1, "what is near is still known"
 
 
 def test_hours_of_silence_with_contiguous_numbers_are_no_loss() -> None:

@@ -273,7 +273,7 @@ async def _publish_all(options: Sequence[PublishOptions], clip: Clip) -> int:
     )
     failed = 0
     for publication, result in zip(publications, results, strict=True):
-        if publication.sending.is_set():
+        if publication.connection_id:
             print(_summary(publication))
         if isinstance(result, PublishError):
             failed += 1

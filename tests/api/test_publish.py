@@ -1,0 +1,287 @@
+"""`rokuga publish`: every way in which a recorder can refuse, and what the command says of it."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from rokuga.api import publish as publishing
+from rokuga.api.config import DaemonConfig, load_config
+from rokuga.api.daemon import running
+from rokuga.api.publish import Publication, PublishOptions, add_arguments, publish, run
+from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.publisher.clip import Clip, read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.outgoing import PublishError
+from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, write_offer
+from tests import readers
+
+ROOT = Path(__file__).parent.parent.parent
+CLIP = ROOT / "media-samples" / "vp9-opus.webm"
+
+Play = Callable[[web.WebSocketResponse], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return read_clip(CLIP)
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Certificate:
+    return Certificate.make()
+
+
+@contextlib.asynccontextmanager
+async def playing(play: Play) -> AsyncIterator[str]:
+    """A recorder that takes `connect` and then plays; gives its address."""
+
+    async def talk(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        assert (await websocket.receive_json())["type"] == "connect"
+        await play(websocket)
+        return websocket
+
+    app = web.Application()
+    app.router.add_get("/signaling", talk)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/signaling"
+    finally:
+        await runner.cleanup()
+
+
+def offer(video: str = "VP9", port: int = 9) -> dict[str, Any]:
+    """An offer of a recorder that is not there."""
+    transport = LocalTransport("u" * 8, "p" * 24, ":".join(["AB"] * 32), [Candidate("127.0.0.1", port)])
+    media = MediaOffer(None, TrackConfig(video), mid_suffix="1")
+    return {"type": "offer", "connection_id": "ID", "sdp": write_offer(media, transport, session_id=1)}
+
+
+async def refuse(websocket: web.WebSocketResponse) -> None:
+    await websocket.close(code=4490, message=b"NO-SUCH-CHANNEL")
+
+
+async def end_after_the_answer(websocket: web.WebSocketResponse) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        await websocket.send_json(offer(port=silent.getsockname()[1]))
+        assert (await websocket.receive_json())["type"] == "answer"
+        await websocket.close(code=4490, message=b"INVALID-SDP")
+
+
+async def say_nonsense(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_str("{")
+    await websocket.receive()
+
+
+async def say_a_list(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_str("[]")
+    await websocket.receive()
+
+
+async def offer_without_sdp(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_json({"type": "offer", "connection_id": "ID"})
+    await websocket.receive()
+
+
+async def offer_no_sdp(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_json({"type": "offer", "connection_id": "ID", "sdp": "v=9"})
+    await websocket.receive()
+
+
+async def offer_another_codec(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_json(offer("H264"))
+    await websocket.receive()
+
+
+async def offer_a_dead_address(websocket: web.WebSocketResponse) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        await websocket.send_json(offer(port=unused.getsockname()[1]))
+        await websocket.receive()
+        await websocket.receive()
+
+
+async def keep_silent(websocket: web.WebSocketResponse) -> None:
+    await websocket.send_json({"type": "ping"})
+    await websocket.receive()
+
+
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [
+        (refuse, "4490 NO-SUCH-CHANNEL"),
+        (end_after_the_answer, "4490 INVALID-SDP"),
+        (say_nonsense, "what is no message"),
+        (say_a_list, "what is no message"),
+        (offer_without_sdp, "the offer is not as Sora's.*sdp"),
+        (offer_no_sdp, "the offer cannot be read"),
+        (offer_another_codec, "takes neither"),
+        (offer_a_dead_address, "no candidate of the offer answers"),
+        (keep_silent, "no offer came"),
+    ],
+)
+async def test_a_refusal_is_told_with_its_reason(
+    clip: Clip, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, play: Play, reason: str
+) -> None:
+    """Whatever the recorder says or leaves out, it is one error with one reason."""
+    monkeypatch.setattr(publishing, "OFFER_S", 0.2 if play is keep_silent else 10)
+    publication = Publication()
+    async with playing(play) as url:
+        with pytest.raises(PublishError, match=reason):
+            await publish(PublishOptions(CLIP, url), clip, certificate, publication)
+    assert not publication.sending.is_set()
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/signaling", "nonsense", "http://127.0.0.1:1", "ws://[::"])
+async def test_what_cannot_be_reached_is_told_with_its_address(
+    clip: Clip, certificate: Certificate, url: str
+) -> None:
+    with pytest.raises(PublishError) as raised:
+        await publish(PublishOptions(CLIP, url), clip, certificate)
+    assert str(raised.value).startswith(f"{url}: ")
+
+
+async def test_a_server_that_speaks_no_websocket_is_a_refusal(clip: Clip, certificate: Certificate) -> None:
+    async with playing(refuse) as url:
+        with pytest.raises(PublishError, match="404"):
+            await publish(PublishOptions(CLIP, url + "/elsewhere"), clip, certificate)
+
+
+async def test_a_wish_to_stop_is_granted_while_it_connects(clip: Clip, certificate: Certificate) -> None:
+    """Nobody answers its checks; it leaves at once, with a goodbye."""
+    heard: list[Any] = []
+    publication = Publication()
+
+    async def offer_silence(websocket: web.WebSocketResponse) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            await websocket.send_json(offer(port=silent.getsockname()[1]))
+            heard.append(await websocket.receive_json())
+            publication.stop.set()
+            heard.append(await websocket.receive_json())
+            await websocket.close(code=1000, message=b"TYPE-DISCONNECT")
+
+    async with playing(offer_silence) as url:
+        await publish(PublishOptions(CLIP, url), clip, certificate, publication)
+    assert [message["type"] for message in heard] == ["answer", "disconnect"]
+    assert publication.connection_id == "ID"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--count", "0"],
+        ["--loss", "1.5"],
+        ["--seconds", "0"],
+        ["--seconds", "nan"],
+        ["--seconds", "x"],
+        ["--count", "x"],
+    ],
+)
+def test_useless_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser(prog="publish")
+    add_arguments(parser)
+    with pytest.raises(SystemExit) as raised:
+        parser.parse_args(["clip.webm", *wrong])
+    assert raised.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_a_useless_file_is_refused_before_anybody_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args(["missing.webm"])) == 2
+    assert "missing.webm" in capsys.readouterr().err
+
+
+def config(folder: Path) -> DaemonConfig:
+    settings = {
+        "ARCHIVE_DIR": str(folder / "archive"),
+        "DATA_DIR": str(folder / "data"),
+        "API_PORT": "0",
+        "SIGNALING_PORT": "0",
+        "SIGNALING_HOST": "127.0.0.1",
+        "MEDIA_PORT": "0",
+        "MEDIA_ADDRESS": "127.0.0.1",
+    }
+    return load_config(None, {f"ROKUGA_{key}": value for key, value in settings.items()})[0]
+
+
+async def call(url: str, operation: str) -> None:
+    headers = {"x-sora-target": f"Sora_20161101.{operation}"}
+    body = {"channel_id": "sora", "expire_time": 0}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+        answer.raise_for_status()
+
+
+@pytest.mark.end_to_end
+async def test_lost_packets_are_repaired_on_the_way(tmp_path: Path, clip: Clip, certificate: Certificate) -> None:
+    """A tenth of all packets is lost at first sending: nothing is missing in the file."""
+    async with running(config(tmp_path)) as addresses:
+        await call(addresses.api_url, "StartRecording")
+        options = replace(PublishOptions(CLIP, addresses.signaling_url), loss=0.1, seconds=3.0)
+        publication = await publish(options, clip, certificate)
+        await call(addresses.api_url, "StopRecording")
+    counts = publication.counts
+    assert counts.dropped > 20
+    assert counts.retransmissions >= counts.dropped * 0.9
+    assert counts.jumps == 0
+    (file,) = (tmp_path / "archive").rglob("*.webm")
+    sent, stored = readers.packets(CLIP), readers.packets(file)
+    for kind in clip.tracks:
+        wanted = [data for data, _, _ in sent[kind][: counts.units[kind]]]
+        found = [data for data, _, _ in stored[kind]]
+        # The last packets may be lost with nobody left to ask for them.
+        assert len(found) > len(wanted) - 5
+        assert found == wanted[: len(found)]
+
+
+@pytest.mark.end_to_end
+async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> None:
+    """Two publishers; Ctrl-C ends both politely; a line tells what each has sent. A refusal is an exit code."""
+    async with running(config(tmp_path)) as addresses:
+        command = [sys.executable, "-m", "api", "publish", str(CLIP), "--url", addresses.signaling_url]
+        process = await asyncio.create_subprocess_exec(
+            *command, "--loop", "--count", "2", "--channel", "room-{i}", cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+            await until_connected(session, addresses.api_url, 2)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        lines = out.decode().splitlines()
+        assert len(lines) == 2
+        assert all("pictures" in line and "Opus packets" in line for line in lines)
+
+        refused = await asyncio.create_subprocess_exec(
+            *command, "--channel", "x" * 300, cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await refused.communicate()
+        assert (refused.returncode, out) == (1, b"")
+        assert b"4490" in err
+
+
+async def until_connected(session: aiohttp.ClientSession, api_url: str, count: int) -> None:
+    """Ask the daemon until so many clients are there."""
+    while True:
+        async with session.post(api_url, headers={"x-sora-target": "Sora_20201013.ListConnections"}) as answer:
+            answer.raise_for_status()
+            if len(await answer.json()) == count:
+                return

@@ -1,0 +1,194 @@
+"""Our own publisher's end against our own recorder's: paths that work and that do not, and every end."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.media import AccessUnit, Kind, RtpPacket, TrackConfig
+from rokuga.recorder.rtp.packet import build_rtp
+from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
+from rokuga.recorder.webrtc import outgoing
+from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.outgoing import OutgoingPeer, PublishError
+from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer
+from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, Peer
+from rokuga.recorder.webrtc.sdp import MediaOffer
+from rokuga.recorder.webrtc.udp_port import UdpPort
+from tests.recorder.webrtc.clients import until
+
+CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP8"}
+SSRCS: dict[Kind, tuple[int, int]] = {"audio": (1, 2), "video": (3, 4)}
+KEYFRAME = bytes.fromhex("10 10 00 00 9d 01 2a 40 01 b4 00") + bytes(900)
+
+
+@dataclass
+class Recording:
+    """The recorder's end, with what it got."""
+
+    peer: Peer
+    units: list[tuple[Kind, AccessUnit]] = field(default_factory=list)
+
+    def offer(self) -> RemoteOffer:
+        """Read its offer."""
+        return read_offer(self.peer.offer(), CODEC_TYPES)
+
+
+@pytest.fixture
+async def recording() -> AsyncIterator[Recording]:
+    """A recorder's peer on a port of 127.0.0.1."""
+    async with UdpPort(0, ("127.0.0.1",)) as port:
+        units: list[tuple[Kind, AccessUnit]] = []
+        peer = Peer(
+            port,
+            Certificate.make(),
+            MediaOffer(TrackConfig("OPUS"), TrackConfig("VP8"), mid_suffix="3C5HZX"),
+            on_connected=lambda: None,
+            on_unit=lambda kind, unit: units.append((kind, unit)),
+            on_sender_report=lambda kind, *report: None,
+            on_source_changed=lambda kind: None,
+            clock=Clock(),
+            config=RecorderConfig(),
+        )
+        yield Recording(peer, units)
+        peer.close("END-OF-TEST")
+
+
+@asynccontextmanager
+async def publishing(recording: Recording, offer: RemoteOffer | None = None) -> AsyncIterator[OutgoingPeer]:
+    """Answer the offer, with both ends closed at the end; the recorder's runs."""
+    rtcp: list[bytes] = []
+    ours = OutgoingPeer(offer or recording.offer(), Certificate.make(), rtcp.append)
+    recording.peer.accept(ours.answer(SSRCS, "cname"))
+    running = asyncio.create_task(recording.peer.run())
+    try:
+        yield ours
+    finally:
+        await ours.close()
+        recording.peer.close("END-OF-TEST")
+        await running
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up after 0.25 s of checks instead of 2."""
+    monkeypatch.setattr(outgoing, "CHECKS", 5)
+
+
+async def test_media_flows_and_feedback_comes_back(recording: Recording) -> None:
+    """Encrypted both ways: a picture arrives whole, its feedback is heard."""
+    heard: list[bytes] = []
+    ours = OutgoingPeer(recording.offer(), Certificate.make(), heard.append)
+    recording.peer.accept(ours.answer(SSRCS, "cname"))
+    running = asyncio.create_task(recording.peer.run())
+    await ours.connect()
+    await recording.peer.connected.wait()
+    for sequence in range(5):
+        packet = RtpPacket(
+            CODECS["VP8"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0
+        )
+        ours.send_rtp(build_rtp(packet))
+    async with asyncio.timeout(10):
+        while len(recording.units) < 5 or not heard:
+            recording.peer.tick(time.monotonic_ns())
+            await asyncio.sleep(0.005)
+    assert {(kind, unit.data) for kind, unit in recording.units} == {("video", KEYFRAME[1:])}
+    assert any(isinstance(message, Remb) for data in heard for message in parse_rtcp(data))
+    await ours.close()
+    assert await running == CLOSED_BY_PEER
+    await ours.close()
+
+
+async def test_candidates_that_are_of_no_use_are_passed_over(recording: Recording) -> None:
+    """A port where nobody is, an address that cannot be sent to, one that keeps silent: then the one that answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as unused:
+        silent.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))
+        offer = recording.offer()
+        useless = [unused.getsockname(), ("256.0.0.1", 9), silent.getsockname()]
+        async with publishing(recording, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
+            await ours.connect()
+            assert not ours.ended.done()
+
+
+@pytest.mark.parametrize("change", [{"candidates": []}, {"ice_password": "x" * 32}, {"ice_ufrag": "somebody"}])
+async def test_without_a_path_it_is_said(recording: Recording, change: dict[str, object]) -> None:
+    """No candidate at all; answers that are refusals, or not signed with the password of the offer."""
+    async with publishing(recording, replace(recording.offer(), **change)) as ours:  # type: ignore[arg-type]  # by name
+        with pytest.raises(PublishError, match="no candidate of the offer answers"):
+            await ours.connect()
+
+
+async def test_another_certificate_than_the_offers_is_refused(recording: Recording) -> None:
+    """Who answers with another key is not whom we signalled with."""
+    other = (("sha-256", Certificate.make().fingerprint),)
+    async with publishing(recording, replace(recording.offer(), fingerprints=other)) as ours:
+        with pytest.raises(PublishError, match="handshake failed"):
+            await ours.connect()
+
+
+async def test_the_recorders_goodbye_ends_it(recording: Recording) -> None:
+    async with publishing(recording) as ours:
+        await ours.connect()
+        await recording.peer.connected.wait()
+        recording.peer.close("DISCONNECTED-API")
+        async with asyncio.timeout(10):
+            assert await ours.ended == "the recorder ended the DTLS connection"
+
+
+async def test_a_recorder_that_does_not_answer_any_more_ends_it(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consent: checks go on, and so must the answers (RFC 7675)."""
+    monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
+    take_stun = OutgoingPeer._take_stun
+    answers = 0
+
+    def counted(*given: Any) -> None:
+        nonlocal answers
+        answers += 1
+        take_stun(*given)
+
+    monkeypatch.setattr(OutgoingPeer, "_take_stun", counted)
+    async with publishing(recording) as ours:
+        await ours.connect()
+        await until(lambda: answers > 2 * outgoing.MAX_UNANSWERED)
+        assert not ours.ended.done()
+        monkeypatch.setattr(OutgoingPeer, "_take_stun", lambda *_: None)
+        async with asyncio.timeout(10):
+            assert await ours.ended == "the recorder does not answer any more"
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x01" + bytes(30), b"\x16", b"\x80\xc8" + bytes(40), b"\xff"])
+async def test_nonsense_from_the_recorders_address_is_dropped(recording: Recording, data: bytes) -> None:
+    async with publishing(recording) as ours:
+        await ours.connect()
+        path = ours._path
+        assert path is not None
+        path.datagram_received(data, None)
+        assert not ours.ended.done()
+
+
+async def test_it_can_be_closed_while_it_connects(recording: Recording) -> None:
+    """Also a publisher that was interrupted leaves no socket and no task behind."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        async with publishing(recording, replace(recording.offer(), candidates=[silent.getsockname()])) as ours:
+            connecting = asyncio.create_task(ours.connect())
+            await asyncio.get_running_loop().sock_recv(non_blocking(silent), 2048)
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            assert connecting.cancelled()
+
+
+def non_blocking(of: socket.socket) -> socket.socket:
+    of.setblocking(False)
+    return of

@@ -332,3 +332,30 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
         await house.recorder._look_at_space()
         await works_again(house)
         assert len(house.recorder.recordings()) == 1
+
+
+async def test_a_part_that_cannot_be_finished_is_kept_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rename fails once: the archive fails with it, and every file that can be played has its name."""
+    state = await house.start(split_duration=1)
+    client = await house.enter()
+    rename, names = os.rename, []
+
+    def failing(source: str, target: str) -> None:
+        names.append(source)
+        if len(names) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    await play(house, client, 4)
+    failed = await house.event(FAILED)
+    assert failed.document["errno"] == errno.EIO
+    assert "split-archive" in failed.document["path"]
+    assert not house.recorder.archives()
+    await house.stop()
+    left = house.files(state.recording_id)
+    connection_id = client.connection.identity.connection_id
+    assert {f"archive-{connection_id}.webm", f"split-archive-{connection_id}_0001.webm"} < set(left)
+    assert not [name for name in left if name.startswith(".")]

@@ -1,0 +1,124 @@
+"""A daemon lives for weeks: nothing of a connection stays behind, and a client that vanishes is noticed."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from rokuga.api.config import load_config
+from rokuga.api.daemon import running as running_here
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from tests import readers
+from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running
+
+CLIP = read_clip(CLIPS / "vp9-opus.webm")
+WAVE = 5
+MEGABYTE = 1024 * 1024
+
+
+def resident_bytes() -> int:
+    """Give how much memory this process has."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    """Give how many file descriptors this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def wave(url: str, consumer: Consumer, certificate: Certificate, seconds: float) -> None:
+    """Publish from five clients at once; two leave as if their cable had been cut."""
+    before = len(consumer.of_type("archive.available"))
+    publications = [Publication() for _ in range(WAVE)]
+    options = PublishOptions(Path(), url, "sora", seconds=seconds)
+    tasks = [asyncio.create_task(publish(options, CLIP, certificate, p)) for p in publications]
+    await asyncio.gather(*(publication.sending.wait() for publication in publications))
+    await asyncio.wait(tasks, timeout=seconds - 0.5)
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await consumer.wait_for("archive.available", count=before + WAVE)
+    await consumer.wait_for("connection.destroyed", count=before + WAVE)
+
+
+async def play(folder: Path, consumer: Consumer, rounds: int, seconds: float) -> tuple[int, int, int]:
+    """Play so many rounds; give what they left behind in bytes, files and tasks, beside the first wave's."""
+    settings = {
+        "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
+        "ROKUGA_DATA_DIR": str(folder / "data"),
+        "ROKUGA_EVENT_WEBHOOK_URL": consumer.url,
+        "ROKUGA_API_PORT": "0",
+        "ROKUGA_SIGNALING_PORT": "0",
+        "ROKUGA_MEDIA_PORT": "0",
+        "ROKUGA_MEDIA_ADDRESS": "127.0.0.1",
+    }
+    certificate = Certificate.generateCertificate()
+    async with running_here(load_config(None, settings)[0]) as addresses:
+        daemon = Daemon(None, folder, addresses.api_url)  # type: ignore[arg-type]  # there is no process of its own
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+        await wave(addresses.signaling_url, consumer, certificate, seconds)
+        before = (resident_bytes(), open_files(), len(asyncio.all_tasks()))
+        for _ in range(rounds // WAVE - 1):
+            await wave(addresses.signaling_url, consumer, certificate, seconds)
+        await daemon.api("StopRecording", {"channel_id": "sora"})
+        await consumer.wait_for("recording.report")
+        after = (resident_bytes(), open_files(), len(asyncio.all_tasks()))
+    return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+
+
+@pytest.mark.end_to_end
+async def test_d28_twenty_rounds_leave_nothing_behind(tmp_path: Path, consumer: Consumer) -> None:
+    """Memory, file descriptors and tasks are what they were after the first five."""
+    grown_bytes, grown_files, grown_tasks = await play(tmp_path, consumer, 20, 2)
+    assert grown_bytes < 10 * MEGABYTE
+    assert grown_files <= 2
+    assert grown_tasks <= 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_d28_two_hundred_rounds_leave_nothing_behind(tmp_path: Path, consumer: Consumer) -> None:
+    """The long form, with 3 s of media each."""
+    grown_bytes, grown_files, grown_tasks = await play(tmp_path, consumer, 200, 3)
+    assert grown_bytes < 10 * MEGABYTE
+    assert grown_files <= 2
+    assert grown_tasks <= 2
+
+
+@pytest.mark.end_to_end
+async def test_d40_a_client_that_vanishes_ends_its_file_with_its_media(tmp_path: Path, consumer: Consumer) -> None:
+    """No goodbye, no alert, not even a closed socket: noticed by its silence. It comes back as another connection."""
+    async with running(tmp_path, consumer.url, media_timeout="2 s") as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+        clip = str(CLIPS / "vp9-opus.webm")
+        command = ["-m", "api", "publish", clip, "--url", daemon.signaling_url, "--loop", "--client-id", "laptop"]
+        closed_lid = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT)
+        try:
+            await consumer.wait_for("archive.started")
+            await asyncio.wait([asyncio.create_task(closed_lid.wait())], timeout=2)
+            closed_lid.send_signal(signal.SIGSTOP)
+            first = await consumer.wait_for("archive.available")
+            options = PublishOptions(Path(), daemon.signaling_url, "sora", client_id="laptop", seconds=1)
+            await publish(options, CLIP, Certificate.generateCertificate())
+            second = await consumer.wait_for("archive.available", count=2)
+            await daemon.api("StopRecording", {"channel_id": "sora"})
+            report = await consumer.wait_for("recording.report")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                closed_lid.kill()
+            await closed_lid.wait()
+    assert {first["client_id"], second["client_id"]} == {"laptop"}
+    assert first["connection_id"] != second["connection_id"]
+    assert len(report["data"]["archives"]) == 2
+    told = first["data"]["stop_time_offset"] - first["data"]["start_time_offset"]
+    assert told == pytest.approx(readers.duration_s(Path(first["data"]["file_path"])), abs=1.1)
+    (gone,) = consumer.of_type("connection.destroyed", reason="MEDIA-TIMEOUT")
+    assert gone["connection_id"] == first["connection_id"]

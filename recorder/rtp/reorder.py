@@ -201,6 +201,7 @@ class Reorder:
         self._expected_before = self.expected
         self.late -= 2
         self.restarts += 1
+        self.highest_sequence += _CYCLE  # what follows is later than all before, also if it begins with a late packet
         self._next = self._stray = None
         self._given_up.clear()
         in_order += self._begin(stray)

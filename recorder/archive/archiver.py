@@ -11,10 +11,8 @@ from typing import Any, Final
 
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.metadata import (
-    EMPTY,
     FileFacts,
     archive_event,
-    archive_stats,
     available_document,
     failed_document,
     split_end_document,
@@ -22,6 +20,7 @@ from rokuga.recorder.archive.metadata import (
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
 from rokuga.recorder.archive.output import TOO_SLOW, Output
+from rokuga.recorder.archive.stats import EMPTY, archive_stats
 from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns

@@ -6,7 +6,7 @@ Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -18,7 +18,6 @@ from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfi
 from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
 
 Json = dict[str, Any]
-EMPTY: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,33 +178,6 @@ def archive_event(
         document=document,
         connection=connection,
     )
-
-
-def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[str, int] = EMPTY) -> Json:
-    """Give `stats`: our counters by kind, and beside them, flat, those that Sora has a name for.
-
-    `stored` is what a file holds, see WholeFile. Sora's names are those of files that it wrote.
-    """
-    audio, video = counters.get("audio", EMPTY), counters.get("video", EMPTY)
-    named = {
-        "total_audio_empty_payload": audio.get("padding_packets"),
-        "total_audio_sender_report": audio.get("sender_reports"),
-        "total_video_sender_report": video.get("sender_reports"),
-        "total_pli_trigger": video.get("plis"),
-        "total_stored_audio_packet": stored.get("audio"),
-        "total_stored_video_packet": _stored_packets(video) if "video" in stored else None,
-        "total_stored_video_keyframe_head": stored.get("keyframe"),
-        "total_video_frame": stored.get("video"),
-    }
-    stats: Json = {str(kind): of_kind for kind, of_kind in counters.items()}
-    stats.update((name, value) for name, value in named.items() if value is not None)
-    return stats
-
-
-def _stored_packets(counters: Mapping[str, int]) -> int:
-    """RTP packets that went into pictures: those that came, but padding, and each once."""
-    useless = ("padding_packets", "duplicate_packets", "late_packets")
-    return max(counters.get("received_packets", 0) - sum(counters.get(name, 0) for name in useless), 0)
 
 
 def report_document(

@@ -1,0 +1,35 @@
+"""`stats` of an archive's documents: our counters by kind, and beside them, flat, those that Sora has a name for."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rokuga.recorder.media import Kind
+
+EMPTY: Final[Mapping[str, Any]] = {}
+
+
+def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[str, int] = EMPTY) -> dict[str, Any]:
+    """Give `stats`: our counters by kind, and beside them, flat, those that Sora has a name for.
+
+    `stored` is what a file holds, see WholeFile. Sora's names are those of files that it wrote.
+    """
+    audio, video = counters.get("audio", EMPTY), counters.get("video", EMPTY)
+    named = {
+        "total_audio_empty_payload": audio.get("padding_packets"),
+        "total_audio_sender_report": audio.get("sender_reports"),
+        "total_video_sender_report": video.get("sender_reports"),
+        "total_pli_trigger": video.get("plis"),
+        "total_stored_audio_packet": stored.get("audio"),
+        "total_stored_video_packet": _stored_packets(video) if "video" in stored else None,
+        "total_stored_video_keyframe_head": stored.get("keyframe"),
+        "total_video_frame": stored.get("video"),
+    }
+    stats: dict[str, Any] = {str(kind): of_kind for kind, of_kind in counters.items()}
+    stats.update((name, value) for name, value in named.items() if value is not None)
+    return stats
+
+
+def _stored_packets(counters: Mapping[str, int]) -> int:
+    """RTP packets that went into pictures: those that came, but padding, and each once."""
+    useless = ("padding_packets", "duplicate_packets", "late_packets")
+    return max(counters.get("received_packets", 0) - sum(counters.get(name, 0) for name in useless), 0)

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.muxer import Muxer
@@ -17,6 +18,9 @@ from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, TrackConfig
 
 DEFAULT_CHANNELS = 2
 """Opus decodes to either; Sora writes 2."""
+
+MAX_CODEC_PRIVATE_BYTES: Final = 512
+"""Fits into the header with any audio track (see ROOM_BYTES of the muxer). AV1 sends some 20 bytes."""
 
 Batch = Sequence[tuple[Kind, AccessUnit, int]]
 """Units with their time in ns from the file's zero, in file order."""
@@ -121,6 +125,8 @@ class ArchiveFile:
         try:
             codec_private = codec.codec_private(unit.data, 0)
         except PayloadError:
+            return False
+        if len(codec_private) > MAX_CODEC_PRIVATE_BYTES:
             return False
         self._size = unit.width, unit.height
         muxer.describe(VideoEntry(codec.matroska_codec_id, *self._size, codec_private))

@@ -85,6 +85,7 @@ def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
     with archive_errors(path):
         Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
         Path(path).chmod(mode)
+        sync_folder(str(Path(path).parent))
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if has_less_free(path, min_free_bytes):

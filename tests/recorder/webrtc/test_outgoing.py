@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from aioice.stun import Class, Message, Method, parse_message
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
@@ -125,6 +126,32 @@ async def test_without_a_path_it_is_said(recording: Recording, change: dict[str,
     async with publishing(recording, replace(recording.offer(), **change)) as ours:  # type: ignore[arg-type]  # by name
         with pytest.raises(PublishError, match="no candidate of the offer answers"):
             await ours.connect()
+
+
+async def test_a_port_where_nobody_is_costs_no_time(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says so at once; ten thousand checks would take minutes."""
+    monkeypatch.setattr(outgoing, "CHECKS", 10_000)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        offer = recording.offer()
+        async with publishing(
+            recording, replace(offer, candidates=[unused.getsockname(), *offer.candidates])
+        ) as ours:
+            await ours.connect()
+
+
+async def test_an_answer_that_nobody_signed_is_none(recording: Recording) -> None:
+    """Anybody on the way could have sent it (RFC 8489 section 9.1.4)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as impostor:
+        impostor.bind(("127.0.0.1", 0))
+        impostor.setblocking(False)
+        async with publishing(recording, replace(recording.offer(), candidates=[impostor.getsockname()])) as ours:
+            connecting = asyncio.create_task(ours.connect())
+            data, address = await asyncio.get_running_loop().sock_recvfrom(impostor, 2048)
+            check = parse_message(data)
+            impostor.sendto(bytes(Message(Method.BINDING, Class.RESPONSE, check.transaction_id)), address)
+            with pytest.raises(PublishError, match="no candidate of the offer answers"):
+                await connecting
 
 
 async def test_another_certificate_than_the_offers_is_refused(recording: Recording) -> None:

@@ -58,6 +58,8 @@ def test_our_recorder_reads_our_answer(offered: str, has: dict[str, str], kinds:
     assert set(offer.tracks) == kinds
     text = write_answer(offer, PUBLISHER, {kind: SSRCS[kind] for kind in offer.tracks}, "cname")
     assert text.endswith("\r\n")
+    bundle = next(line for line in text.splitlines() if line.startswith("a=group:BUNDLE"))
+    assert bundle.split()[1:] == [offer.mids[kind] for kind in offer.order if kind in kinds]
     if not kinds:
         return
     answer = read_answer(text, media_offer(offered))

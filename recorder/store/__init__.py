@@ -28,7 +28,7 @@ class RecordingStore(Protocol):
     """
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
-        """Create an active recording; False (and no event) if its channel has an active one already."""
+        """Create an active recording; False (and no event) if its channel has another active one already."""
         ...
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
@@ -56,5 +56,9 @@ class RecordingStore(Protocol):
         ...
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
-        """Give the next events of the log after `cursor` (0 = from the beginning)."""
+        """Give the next events of the log after `cursor` (0 = from the beginning) that were not forgotten."""
+        ...
+
+    async def forget_events(self, cursor: int) -> None:
+        """Let go of the events up to `cursor`, for whoever reads the log has them; their ids stay known."""
         ...

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+import msgspec
+
 from rokuga.recorder.store import StoreError
 
 T = TypeVar("T")
@@ -19,65 +21,86 @@ T = TypeVar("T")
 BUSY_S: Final = 10.0
 """How long a transaction waits for another one's end."""
 
+FAULTS: Final = (sqlite3.Error, msgspec.MsgspecError, UnicodeError, OverflowError)
+"""What SQLite, a damaged row, or a value that neither JSON nor SQLite can hold may raise."""
+
 
 class Database:
     """Runs transactions in its thread, one after the other. All faults are StoreError.
 
     `scripts` are the steps of this owner's schema, oldest first; what was done is kept in the table `migrations`
-    under `owner`, so that several owners share a file.
+    under `owner`, so that several owners share a file (`user_version` has room for one).
     """
 
-    def __init__(self, path: Path, owner: str, scripts: Sequence[str]) -> None:
+    def __init__(self, path: Path, owner: str, scripts: Sequence[str], busy_s: float = BUSY_S) -> None:
         self._path = path
         self._owner = owner
         self._scripts = scripts
+        self._busy_s = busy_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{owner}-database")
         self._connection: sqlite3.Connection | None = None
 
     async def __aenter__(self) -> Self:
+        """Open or make the file, and bring its schema up to date. Raises StoreError."""
         try:
             await self._call(self._open)
-        except StoreError:
-            self._thread.shutdown()
+        except BaseException:
+            await self._end()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._call(self._close)
-        await asyncio.to_thread(self._thread.shutdown)
+        await self._end()
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one transaction: all of it is kept, or nothing. A cancelled caller does not stop it."""
-        return await self._call(lambda: self._transact(work))
+        return await self._call(lambda: self._transact("BEGIN IMMEDIATE", work))
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which only reads, on one state of the file; it waits for no writer."""
+        return await self._call(lambda: self._transact("BEGIN", work))
 
     async def _call(self, work: Callable[[], T]) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:  # the thread has ended
+            raise StoreError(f"{self._path}: not open") from error
         try:
             return await asyncio.shield(future)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise StoreError(f"{self._path}: {error}") from error
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _end(self) -> None:
+        try:
+            await self._call(self._close)
+        finally:
+            await asyncio.to_thread(self._thread.shutdown)
+
+    def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is None:
             raise StoreError(f"{self._path}: not open")
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(begin)
         try:
             result = work(connection)
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if (
+                connection.in_transaction
+            ):  # a full disk may have ended it (https://www.sqlite.org/lang_transaction.html)
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
         return result
 
     def _open(self) -> None:
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        self._connection = connection = sqlite3.connect(
+            self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        self._connection = connection
-        self._transact(self._migrate)
+        self._transact("BEGIN IMMEDIATE", self._migrate)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute(

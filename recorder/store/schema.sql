@@ -8,6 +8,7 @@ CREATE TABLE recordings (
 
 -- One recording of a channel at a time: this decides the race of two starts.
 CREATE UNIQUE INDEX one_active_recording ON recordings (channel_id) WHERE status = 'active';
+CREATE INDEX unfinished_recordings ON recordings (start_wall_ns) WHERE status <> 'finished';
 
 CREATE TABLE archives (
   recording_id TEXT NOT NULL,
@@ -17,9 +18,11 @@ CREATE TABLE archives (
   PRIMARY KEY (recording_id, connection_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Events until their reader has taken them over.
 CREATE TABLE events (
   cursor INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE,
-  wall_ns INTEGER NOT NULL,
   body BLOB NOT NULL
 ) STRICT;
+
+-- Every event that ever was, so that none is said twice.
+CREATE TABLE event_ids (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;

@@ -1,0 +1,229 @@
+"""What every RecordingStore does, whatever it is made of."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rokuga.recorder.events import Event
+from rokuga.recorder.states import ArchiveStatus, RecordingStatus
+from rokuga.recorder.store import RecordingStore, StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from tests.material import WALL_NS, archive, event, recording
+
+Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
+
+STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[RecordingStore]]] = {
+    "sqlite": lambda folder: SqliteStore(folder / "store.sqlite3"),
+}
+
+
+@pytest.fixture(params=STORES)
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Open the same store, again and again."""
+    return lambda: STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(open_store: Open) -> AsyncIterator[RecordingStore]:
+    async with open_store() as opened:
+        yield opened
+
+
+async def said(store: RecordingStore) -> list[Event]:
+    """Everything in the log."""
+    return [stored.event for stored in await store.events_after(0, 1000)]
+
+
+async def test_a_started_recording_is_unfinished_and_its_event_is_in_the_log(store: RecordingStore) -> None:
+    assert await store.start_recording(recording(), [event()])
+    assert await store.unfinished_recordings() == [recording()]
+    assert await said(store) == [event()]
+
+
+async def test_a_second_start_on_a_channel_changes_nothing(store: RecordingStore) -> None:
+    await store.start_recording(recording("A"), [event("a")])
+    assert not await store.start_recording(recording("B"), [event("b")])
+    assert await store.unfinished_recordings() == [recording("A")]
+    assert await said(store) == [event("a")]
+
+
+async def test_a_start_that_is_repeated_is_still_ours(store: RecordingStore) -> None:
+    assert await store.start_recording(recording(), [event()])
+    assert await store.start_recording(recording(), [event()])
+    assert await said(store) == [event()]
+
+
+async def test_of_many_starts_at_once_one_wins(store: RecordingStore) -> None:
+    won = await asyncio.gather(*(store.start_recording(recording(str(n)), [event(n)]) for n in range(20)))
+    assert won.count(True) == 1
+    assert len(await store.unfinished_recordings()) == len(await said(store)) == 1
+
+
+async def test_a_channel_is_free_as_soon_as_its_recording_is_stopping(store: RecordingStore) -> None:
+    await store.start_recording(recording("A"), [])
+    assert await store.stop_recording("A", WALL_NS + 5)
+    assert await store.start_recording(recording("B", start_wall_ns=WALL_NS + 6), [])
+    stopping, active = await store.unfinished_recordings()
+    assert stopping == replace(recording("A"), status=RecordingStatus.STOPPING, stop_wall_ns=WALL_NS + 5)
+    assert active.recording_id == "B"
+
+
+async def test_an_old_recording_cannot_be_started_again(store: RecordingStore) -> None:
+    await store.start_recording(recording(), [])
+    await store.stop_recording("RECORDING", WALL_NS)
+    assert not await store.start_recording(recording(), [event()])
+    assert await said(store) == []
+
+
+async def test_of_many_stops_at_once_one_wins(store: RecordingStore) -> None:
+    await store.start_recording(recording(), [])
+    won = await asyncio.gather(*(store.stop_recording("RECORDING", WALL_NS + n) for n in range(20)))
+    assert won.count(True) == 1
+
+
+async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: RecordingStore) -> None:
+    await store.start_recording(recording(), [])
+    assert not await store.finish_recording("RECORDING", [event("early")])
+    await store.stop_recording("RECORDING", WALL_NS + 5)
+    assert await store.finish_recording("RECORDING", [event("report")])
+    assert not await store.finish_recording("RECORDING", [event("late")])
+    assert await said(store) == [event("report")]
+    assert await store.unfinished_recordings() == []
+
+
+async def test_recordings_that_are_not_there_move_nowhere(store: RecordingStore) -> None:
+    assert not await store.stop_recording("NONE", WALL_NS)
+    assert not await store.finish_recording("NONE", [event()])
+    assert await said(store) == []
+
+
+async def test_unfinished_recordings_come_oldest_first(store: RecordingStore) -> None:
+    for n in (3, 1, 2):
+        await store.start_recording(recording(str(n), channel_id=f"channel {n}", start_wall_ns=n), [])
+    assert [found.recording_id for found in await store.unfinished_recordings()] == ["1", "2", "3"]
+
+
+async def test_an_archive_is_replaced_by_its_later_state(store: RecordingStore) -> None:
+    await store.save_archive(archive(), [event("started")])
+    ended = replace(
+        archive(),
+        status=ArchiveStatus.AVAILABLE,
+        stop_wall_ns=WALL_NS + 1,
+        document={"size": 1, "stats": {}, "text": "録画 \u0000 \U0001f3a5"},
+        split_last_index="0001",
+    )
+    await store.save_archive(ended, [event("available")])
+    assert await store.archives("RECORDING") == [ended]
+    assert await said(store) == [event("started"), event("available")]
+
+
+async def test_archives_come_in_the_order_of_their_start_and_of_one_recording(store: RecordingStore) -> None:
+    await store.save_archive(archive(connection_id="A", start_wall_ns=2), [])
+    await store.save_archive(archive(connection_id="B", start_wall_ns=1), [])
+    await store.save_archive(archive("OTHER"), [])
+    assert [found.connection.connection_id for found in await store.archives("RECORDING")] == ["B", "A"]
+
+
+async def test_an_event_that_is_said_again_changes_nothing(store: RecordingStore) -> None:
+    first = event(document={"first": True})
+    await store.append([first, event(1)])
+    await store.append([event(document={"first": False}), event(1), event(2)])
+    assert await said(store) == [first, event(1), event(2)]
+
+
+async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: RecordingStore) -> None:
+    await store.append([event(n) for n in range(10)])
+    cursor, read = 0, []
+    while piece := await store.events_after(cursor, 3):
+        assert all(before.cursor < after.cursor for before, after in itertools.pairwise(piece))
+        assert cursor < piece[0].cursor
+        assert len(piece) <= 3
+        cursor = piece[-1].cursor
+        read += [stored.event for stored in piece]
+    assert read == [event(n) for n in range(10)]
+
+
+async def test_forgotten_events_are_not_given_again_and_not_taken_again(store: RecordingStore) -> None:
+    await store.append([event(n) for n in range(4)])
+    second = (await store.events_after(0, 2))[-1].cursor
+    await store.forget_events(second)
+    await store.forget_events(second)
+    assert await said(store) == [event(2), event(3)]
+    await store.append([event(n) for n in range(5)])
+    assert await said(store) == [event(2), event(3), event(4)]
+
+
+async def test_a_cursor_is_never_used_twice(open_store: Open) -> None:
+    async with open_store() as store:
+        await store.append([event(0)])
+        last = (await store.events_after(0, 1))[-1].cursor
+        await store.forget_events(last)
+    async with open_store() as store:
+        await store.append([event(1)])
+        assert (await store.events_after(0, 1))[0].cursor > last
+
+
+async def test_what_was_kept_is_there_after_a_restart(open_store: Open) -> None:
+    async with open_store() as store:
+        await store.start_recording(recording(), [event("started")])
+        await store.save_archive(archive(), [event("archive")])
+    async with open_store() as store:
+        assert await store.unfinished_recordings() == [recording()]
+        assert await store.archives("RECORDING") == [archive()]
+        assert await said(store) == [event("started"), event("archive")]
+
+
+async def test_a_change_whose_event_cannot_be_kept_is_not_made(store: RecordingStore) -> None:
+    """A lone surrogate is text for Python, but neither JSON nor UTF-8 can hold it."""
+    bad = event(document={"text": "\ud800"})
+    with pytest.raises(StoreError):
+        await store.start_recording(recording(), [event("good"), bad])
+    with pytest.raises(StoreError):
+        await store.save_archive(archive(), [bad])
+    with pytest.raises(StoreError):
+        await store.start_recording(recording(channel_id="\udc00"), [])
+    assert await store.unfinished_recordings() == []
+    assert await store.archives("RECORDING") == []
+    assert await said(store) == []
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_store_usable(store: RecordingStore) -> None:
+    calls = [asyncio.create_task(store.append([event(n)])) for n in range(10)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await store.append([event("later")])
+    assert event("later") in await said(store)
+
+
+async def test_a_store_that_was_left_says_so(open_store: Open) -> None:
+    async with open_store() as store:
+        pass
+    with pytest.raises(StoreError):
+        await store.append([event()])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON, max_size=4))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_document_comes_back_as_it_was(open_store: Open, document: dict[str, object]) -> None:
+    async with open_store() as store:
+        await store.append([event(repr(document), document=document)])
+        assert (await said(store))[-1].document == document
+        await store.forget_events((await store.events_after(0, 1))[-1].cursor)

@@ -1,0 +1,62 @@
+"""Recordings, archives and events to store and to send."""
+
+from dataclasses import dataclass
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.events import Document, Event, EventType, event_id
+from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+from rokuga.recorder.states import ArchiveState, RecordingParameters, RecordingState
+
+WALL_NS = 1_709_251_200_000_123_000
+"""2024-03-01T00:00:00.000123Z."""
+
+
+@dataclass
+class ManualClock:
+    """A clock that stands still until it is told."""
+
+    now_ns: int = WALL_NS
+
+    def clock(self) -> Clock:
+        """Both clocks, driven by this one."""
+        return Clock(monotonic_ns=lambda: self.now_ns, wall_ns=lambda: self.now_ns)
+
+
+def identity(channel_id: str = "sora", connection_id: str = "CONNECTION") -> ConnectionIdentity:
+    """One connection's names."""
+    return ConnectionIdentity(channel_id, "SESSION", "CLIENT", "BUNDLE", connection_id)
+
+
+def recording(
+    recording_id: str = "RECORDING", channel_id: str = "sora", start_wall_ns: int = WALL_NS
+) -> RecordingState:
+    """An active recording, its metadata a JSON null."""
+    return RecordingState(recording_id, RecordingParameters(channel_id, 3600, 60, False, "null"), start_wall_ns)
+
+
+def archive(
+    recording_id: str = "RECORDING", connection_id: str = "CONNECTION", start_wall_ns: int = WALL_NS
+) -> ArchiveState:
+    """An archive that is being written."""
+    video = TrackConfig("VP9", 2500, {"profile_id": 0})
+    return ArchiveState(
+        recording_id, identity(connection_id=connection_id), TrackConfig("OPUS"), video, start_wall_ns
+    )
+
+
+def event(
+    number: int | str = 0,
+    channel_id: str = "sora",
+    event_type: EventType = EventType.ARCHIVE_AVAILABLE,
+    document: Document | None = None,
+) -> Event:
+    """The event about `number`; the same number and type give the same id."""
+    is_of_recording = event_type in {EventType.RECORDING_STARTED, EventType.RECORDING_REPORT}
+    return Event(
+        id=event_id(event_type, channel_id, str(number)),
+        type=event_type,
+        wall_ns=WALL_NS,
+        channel_id=channel_id,
+        document={"number": number} if document is None else document,
+        connection=None if is_of_recording else identity(channel_id),
+    )

@@ -16,30 +16,36 @@ if ((${#missing[@]})); then
     || { cat "$tools/apt.log"; exit 1; }
 fi
 
-if ! cmp -s tests/tools/package.json "$tools/npm/package.json"; then
+# `installed` is written last: what was interrupted is done again.
+if ! cmp -s tests/tools/package.json "$tools/npm/installed"; then
   echo "installing the browser's driver, the Sora SDK and the load generator's WebRTC"
   mkdir -p "$tools/npm"
-  cp tests/tools/package.json "$tools/npm/package.json.new"
-  (cd "$tools/npm" && mv package.json.new package.json && npm install --silent --no-audit --no-fund --no-package-lock) \
-    || { rm -f "$tools/npm/package.json"; exit 1; }
+  cp tests/tools/package.json "$tools/npm/package.json"
+  (cd "$tools/npm" && npm install --loglevel=error --no-audit --no-fund --no-package-lock --engine-strict=false)
+  cp tests/tools/package.json "$tools/npm/installed"
 fi
 
 if [ ! -x "$tools/hisui" ]; then
   echo "installing Hisui"
   wheels=$(mktemp -d)
+  trap 'rm -rf "$wheels"' EXIT
   .venv/bin/python -m pip download --quiet --pre --no-deps --python-version 3.12 --only-binary=:all: \
     --dest "$wheels" hisui==2026.1.0.dev0
-  python3 -m zipfile -e "$wheels"/hisui-*.whl "$wheels/unpacked"
+  .venv/bin/python -m zipfile -e "$wheels"/hisui-*.whl "$wheels/unpacked"
   install -m 755 "$wheels"/unpacked/hisui-*.data/scripts/hisui "$tools/hisui"
-  rm -r "$wheels"
 fi
 
-# The load generator's clip: VP9 at 1 Mbit/s and Opus, 20 s.
-if [ ! -s "$tools/media/a.ogg" ]; then
-  mkdir -p "$tools/media"
+# The load generator's clip: VP9 at 1 Mbit/s and Opus, 20 s. A file has its name when it is whole.
+media=$tools/media
+mkdir -p "$media"
+if [ ! -s "$media/v.ivf" ]; then
   ffmpeg -v error -y -f lavfi -i "testsrc2=size=640x480:rate=30,noise=alls=12:allf=t" -t 20 \
     -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 1M -minrate 1M -maxrate 1M -bufsize 500k -g 300 -keyint_min 300 \
-    -error-resilient 1 -lag-in-frames 0 -auto-alt-ref 0 "$tools/media/v.ivf"
+    -error-resilient 1 -lag-in-frames 0 -auto-alt-ref 0 "$media/part.ivf"
+  mv "$media/part.ivf" "$media/v.ivf"
+fi
+if [ ! -s "$media/a.ogg" ]; then
   ffmpeg -v error -y -f lavfi -i "sine=f=440:r=48000,tremolo=f=5:d=0.7" -f lavfi -i "anoisesrc=r=48000:a=0.05:c=pink" \
-    -filter_complex "[0][1]amix=2" -t 20 -ac 2 -c:a libopus -b:a 32k -application voip -frame_duration 20 "$tools/media/a.ogg"
+    -filter_complex "[0][1]amix=2" -t 20 -ac 2 -c:a libopus -b:a 32k -application voip -frame_duration 20 "$media/part.ogg"
+  mv "$media/part.ogg" "$media/a.ogg"
 fi

@@ -1,5 +1,6 @@
 """Every fault of a disk: the archive that it hits ends with archive.failed, all else goes on."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -234,9 +235,8 @@ async def test_a_disk_that_stalls_for_5_s_loses_nothing(house: House) -> None:
     await house.start()
     client = await house.enter()
     await play(house, client, 1)
-    stalled = stall(house)
-    await client.play(5000)
-    stalled.set()
+    with stalled(house):
+        await client.play(5000)
     await play(house, client, 1)
     await house.stop()
     available = await house.event(AVAILABLE)
@@ -249,15 +249,14 @@ async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_doe
     await house.start()
     client = await house.enter()
     await play(house, client, 2)
-    stalled = stall(house)
-    await client.play(9900)
-    assert not await house.events(FAILED)
-    await client.play(600)
-    failed = await house.event(FAILED)
-    assert failed.document["reason"] == TOO_SLOW
-    assert not house.recorder.archives()
-    await client.play(1000)
-    stalled.set()
+    with stalled(house):
+        await client.play(9900)
+        assert not await house.events(FAILED)
+        await client.play(600)
+        failed = await house.event(FAILED)
+        assert failed.document["reason"] == TOO_SLOW
+        assert not house.recorder.archives()
+        await client.play(1000)
     await house.stop()
     path = Path(failed.document["file_path"])
     assert len(readers.packets(path)["audio"]) >= 590
@@ -271,17 +270,20 @@ async def test_what_waits_for_the_disk_is_bounded_in_bytes(house: House) -> None
     house.recorder._writer._max_queued_bytes = 100_000
     await house.start()
     client = await house.enter()
-    stalled = stall(house)
-    await client.play(1000, size_bytes=5000)
-    assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
-    stalled.set()
+    with stalled(house):
+        await client.play(1000, size_bytes=5000)
+        assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
 
 
-def stall(house: House) -> threading.Event:
-    """Let the disk hang until the event is set."""
+@contextlib.contextmanager
+def stalled(house: House) -> Iterator[None]:
+    """Let the disk hang meanwhile."""
     event = threading.Event()
     house.recorder._writer.submit(event.wait)
-    return event
+    try:
+        yield
+    finally:
+        event.set()
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])

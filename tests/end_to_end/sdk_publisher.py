@@ -92,10 +92,13 @@ def main() -> int:
             due += 1 / FRAMES_PER_S
             time.sleep(max(0.0, due - time.monotonic()))
 
+    sources = []
     if audio is not None:
-        threading.Thread(target=speak, args=(audio,), daemon=True).start()
+        sources.append(threading.Thread(target=speak, args=(audio,), daemon=True))
     if video is not None:
-        threading.Thread(target=show, args=(video,), daemon=True).start()
+        sources.append(threading.Thread(target=show, args=(video,), daemon=True))
+    for source in sources:
+        source.start()
     connection.connect()
     is_connected = connected.wait(10)
     statistics = []
@@ -105,6 +108,8 @@ def main() -> int:
         report = json.loads(re.sub(r":-?(nan|inf)", ":null", connection.get_stats()))
         statistics = [entry for entry in report if entry["type"] == "outbound-rtp"]
     stop.set()
+    for source in sources:
+        source.join()  # the SDK crashes if a source is fed while its connection ends
     if not gone.is_set():
         connection.disconnect()
         gone.wait(10)

@@ -1,7 +1,9 @@
 """What reads our files: PyAV, ffmpeg, ffprobe, mkvmerge and Hisui, each as a person would call it."""
 
 import json
+import os
 import subprocess
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from rokuga.recorder.media import Kind
 ROOT = Path(__file__).parent.parent
 HISUI = ROOT / ".tools" / "hisui"
 
-NO_VIDEO_TRACK = "no video track"
-"""What Hisui notes of every file without video, whoever wrote it."""
+NOTED = ("no video track", "OpenH264 version mismatch")
+"""What Hisui notes of every file without video, whoever wrote it, and of Debian's OpenH264."""
 
 Packets = dict[Kind, list[tuple[bytes, int, bool]]]
 """Payload, time in ms and key flag of each packet, by kind."""
@@ -72,19 +74,21 @@ def identify(path: Path) -> Any:
     return seen
 
 
-def inspect_with_hisui(path: Path, decode: bool = True) -> Any:
+def inspect_with_hisui(path: Path) -> Any:
     """Have Hisui read and decode a file; it must not complain."""
-    command = [str(HISUI), "inspect", *(["--decode"] if decode else []), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr
-    return json.loads(done.stdout)
+    return _ask_hisui("inspect", "--decode", str(path))
 
 
 def compose_with_hisui(folder: Path, output: Path) -> Any:
     """Have Hisui compose all archives of a recording; it must not complain."""
-    command = [str(HISUI), "compose", "-P", "-o", str(output), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return _ask_hisui("compose", "-P", "-o", str(output), str(folder))
+
+
+def _ask_hisui(*arguments: str) -> Any:
+    """Run Hisui, with Cisco's decoder for H.264; it may fail and exit with 0."""
+    environment = os.environ | {"HISUI_OPENH264_PATH": find_library("openh264") or "libopenh264.so is not installed"}
+    done = subprocess.run([str(HISUI), *arguments], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert not [line for line in done.stderr.splitlines() if NO_VIDEO_TRACK not in line], done.stderr
+    complaints = [line for line in done.stderr.splitlines() if not any(noted in line for noted in NOTED)]
+    assert not complaints, complaints
     return json.loads(done.stdout)

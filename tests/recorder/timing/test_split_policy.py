@@ -125,6 +125,15 @@ def test_a_group_of_pictures_longer_than_a_part_makes_no_empty_parts() -> None:
     assert [round(begin_ns / S) for begin_ns in archive.begins_ns.values()] == [0, 7, 14]
 
 
+def test_d22_a_key_frame_each_second_makes_no_more_parts() -> None:
+    """Parts of 60 s over 180 s: three of them, however often a key frame offers itself."""
+    policy = SplitPolicy(60 * S, has_video=True, has_audio=False)
+    archive = Archive(policy)
+    for place in range(180 * 30 - 15):
+        archive.write("video", place * PICTURE_NS, is_keyframe=place % 30 == 0)
+    assert len(archive.parts) == 3
+
+
 def test_d34_audio_alone_is_cut_exactly() -> None:
     policy = SplitPolicy(10 * S, has_video=False)
     archive = Archive(policy)

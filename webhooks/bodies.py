@@ -13,13 +13,13 @@ from rokuga.recorder.events import Event, EventType
 from rokuga.webhooks.config import WebhookConfig
 
 
-def make_body(event: Event, config: WebhookConfig) -> bytes:
-    """Write the body of an event's webhook, compact."""
+def make_body(event: Event, config: WebhookConfig, *, log_written: bool = True) -> bytes:
+    """Write the body of an event's webhook, compact; `log_written` says whether event_webhook.jsonl has it."""
     envelope: dict[str, Any] = {
         "type": event.type,
         "id": event.id,
         "timestamp": rfc3339(event.wall_ns),
-        "log_written": True,
+        "log_written": log_written,
         "version": config.version,
         "label": config.label,
         "node_name": config.node_name,
@@ -43,7 +43,8 @@ def _rest(event: Event) -> dict[str, Any]:
             return _identity(event) | {"data": event.document}
         case EventType.CONNECTION_CREATED | EventType.CONNECTION_DESTROYED:
             flags = {"multistream": True, "simulcast": False, "spotlight": False}
-            return _identity(event) | flags | {"role": event.document["role"], "data": event.document}
+            role = {"role": event.document["role"]} if "role" in event.document else {}
+            return _identity(event) | flags | role | {"data": event.document}
     assert_never(event.type)
 
 

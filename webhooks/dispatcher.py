@@ -6,6 +6,7 @@ One POST a channel is in flight, and `max_in_flight` in all: a consumer that han
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,111 +19,136 @@ from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.log import WebhookLog
 from rokuga.webhooks.outbox import Entry, EntryState, Outbox, Settled
 from rokuga.webhooks.post import Poster
-from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, next_attempt_ns
+from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable, next_attempt_ns
 
 log = structlog.get_logger()
 
-MAX_SLEEP_S: Final = 60.0
-"""The outbox is looked at at least this often: a wall clock that was set back must not hold entries."""
+MAX_SLEEP_S: Final = 5.0
+"""The outbox is looked at at least this often: the command line may have changed it, or somebody the wall clock."""
 
-STORE_PAUSE_S: Final = 1.0
+PAUSE_S: Final = 1.0
 """Pause after the database failed (disk full): nothing is lost by waiting."""
 
 
 class Dispatcher:
-    """Delivers while the context lasts; leaving it waits up to `grace_s` for what is due now to be delivered."""
+    """Delivers while the context lasts; leaving it waits up to `grace_ns` for what is due now to be delivered.
 
-    def __init__(self, outbox: Outbox, config: WebhookConfig, clock: Clock, grace_s: float = 5.0) -> None:
+    `chance` gives random numbers of [0, 1). `delivered` and `failed` count attempts.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        config: WebhookConfig,
+        clock: Clock,
+        grace_ns: int = 5 * NS_PER_S,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Take everything it needs. Raises ValueError for a secret that is no key."""
         self._outbox = outbox
         self._config = config
         self._clock = clock
-        self._grace_s = grace_s
+        self._grace_ns = grace_ns
+        self._chance = chance
+        self._log = WebhookLog(config.log_dir, redact=config.redact)
         self._poster = Poster(config)
-        self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._busy: set[str] = set()
         self._outcomes: list[tuple[Entry, Settled]] = []
-        self._chance = random.random
         self._idle = asyncio.Event()
-        self._stack = contextlib.AsyncExitStack()
+        self.delivered = 0
+        self.failed = 0
 
     async def __aenter__(self) -> Self:
-        self._log = WebhookLog(self._config.log_dir, redact=self._config.redact)
-        self._stack.callback(self._log.close)
-        await self._stack.enter_async_context(self._poster)
+        """Begin. Raises OSError (ssl.SSLError is one) where the certificates cannot be used."""
+        await self._poster.__aenter__()
         self._running = asyncio.create_task(self._run(), name="webhook dispatcher")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drain(), self._grace_s)
-        for task in (self._running, *self._in_flight.values()):
-            task.cancel()
-        await asyncio.gather(self._running, *self._in_flight.values(), return_exceptions=True)
-        with contextlib.suppress(StoreError):  # what was delivered last is delivered again at the next start
-            await self._settle()
-        await self._stack.aclose()
+        try:
+            await self.drain(self._grace_ns)
+        finally:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+            with contextlib.suppress(StoreError):  # what was delivered last is delivered again at the next start
+                await self._settle()
+            await self._poster.__aexit__(kind, error, traceback)
 
-    async def _drain(self) -> None:
-        """Wait until nothing is due and nothing in flight."""
+    async def drain(self, grace_ns: int) -> bool:
+        """Wait until nothing is due and nothing in flight; False if the grace time ended first."""
         self._idle.clear()
         self._outbox.notify()
-        await self._idle.wait()
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_ns / NS_PER_S)
+        except TimeoutError:
+            return False
+        return True
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._step()
-            except StoreError as error:
-                log.error("the outbox cannot be read or written", reason=str(error))
-                await asyncio.sleep(STORE_PAUSE_S)
+        async with asyncio.TaskGroup() as posts:
+            while True:
+                try:
+                    await self._step(posts)
+                except StoreError as error:
+                    log.error("the outbox cannot be read or written", reason=str(error))
+                    await asyncio.sleep(PAUSE_S)
+                except Exception:
+                    log.exception("unexpected fault of the dispatcher")
+                    await asyncio.sleep(PAUSE_S)
 
-    async def _step(self) -> None:
-        """Take over, settle, send what is due; then sleep until there is something to do."""
+    async def _step(self, posts: asyncio.TaskGroup) -> None:
+        """Settle, take over, send what is due; then sleep until there is something to do."""
         self._outbox.news.clear()
         await self._settle()
-        while entries := await self._outbox.take_over():
-            for entry in entries:
-                self._log.event(entry)
-        room = self._config.max_in_flight - len(self._in_flight)
+        if await self._outbox.take_over(self._log.events):
+            self._outbox.notify()
+        wait_ns = MAX_SLEEP_S * NS_PER_S
+        room = self._config.max_in_flight - len(self._busy)
         if room > 0 and self._config.url:
-            for entry in await self._outbox.due(self._in_flight.keys(), room):
-                self._in_flight[entry.channel_id] = asyncio.create_task(self._send(entry))
-        if not self._in_flight and not self._outcomes and not self._outbox.news.is_set():
+            due = await self._outbox.due(self._busy, room)
+            for entry in due.entries:
+                self._busy.add(entry.channel_id)
+                posts.create_task(self._send(entry))
+            if due.next_wall_ns is not None:
+                wait_ns = min(wait_ns, max(due.next_wall_ns - self._clock.wall_ns(), 0))
+        if not self._busy and not self._outbox.news.is_set():
             self._idle.set()
-        sleep_s = await self._sleep_s()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._outbox.news.wait(), sleep_s)
-
-    async def _sleep_s(self) -> float:
-        """How long nothing becomes due by itself: what is due already waits for its channel or for room."""
-        due_wall_ns = await self._outbox.next_due_wall_ns()
-        if due_wall_ns is None:
-            return MAX_SLEEP_S
-        wait_s = (due_wall_ns - self._clock.wall_ns()) / NS_PER_S
-        return min(wait_s, MAX_SLEEP_S) if wait_s > 0 else MAX_SLEEP_S
+            await asyncio.wait_for(self._outbox.news.wait(), wait_ns / NS_PER_S)
 
     async def _send(self, entry: Entry) -> None:
-        """Make one attempt. The channel stays in flight until the outcome is stored: else it would be sent again."""
-        outcome = await self._poster.post(entry, self._clock.wall_ns())
-        self._outcomes.append((entry, self._settled(entry, outcome)))
+        """Make one attempt. The channel stays busy until the outcome is stored: else it would be sent again."""
+        try:
+            outcome = await self._poster.post(entry, self._clock.wall_ns())
+        except Exception as error:
+            log.exception("unexpected fault of a post", event_id=entry.event_id)
+            outcome = Unreachable(f"{type(error).__name__}: {error}")
+        settled = self._settled(entry, outcome)
+        if settled.state is not EntryState.DELIVERED:
+            await asyncio.to_thread(
+                self._log.failure, entry, settled.error, self._clock.wall_ns(), settled.due_wall_ns or None
+            )
+        self._outcomes.append((entry, settled))
         self._outbox.notify()
 
     async def _settle(self) -> None:
+        """Store the outcomes so far. If the database fails they wait, and their channels with them."""
         outcomes = self._outcomes[:]
         if outcomes:
             await self._outbox.settle([settled for _, settled in outcomes])
             del self._outcomes[: len(outcomes)]
-            for entry, _ in outcomes:
-                del self._in_flight[entry.channel_id]
+            self._busy.difference_update(entry.channel_id for entry, _ in outcomes)
 
     def _settled(self, entry: Entry, outcome: Outcome) -> Settled:
         """Decide what becomes of an entry."""
         if isinstance(outcome, Delivered):
+            self.delivered += 1
             return Settled(entry.seq, EntryState.DELIVERED)
-        reason = f"status {outcome.status}" if isinstance(outcome, Refused) else outcome.reason
+        self.failed += 1
+        reason = f"status {outcome.status} {outcome.reason}" if isinstance(outcome, Refused) else outcome.reason
         now_wall_ns = self._clock.wall_ns()
-        self._log.failure(entry, reason, now_wall_ns)
         pause_ns = next_attempt_ns(
             outcome,
             entry.attempts + 1,
@@ -132,6 +158,6 @@ class Dispatcher:
             self._config.max_age_ns,
         )
         if pause_ns is None:
-            log.warning("an event is given up", type=entry.type, event_id=entry.event_id, reason=reason)
-            return Settled(entry.seq, EntryState.DEAD, error=reason)
-        return Settled(entry.seq, EntryState.PENDING, now_wall_ns + pause_ns, reason)
+            log.warning("an event is given up", type=entry.type, event_id=entry.event_id, reason=reason.strip())
+            return Settled(entry.seq, EntryState.DEAD, error=reason.strip())
+        return Settled(entry.seq, EntryState.PENDING, now_wall_ns + pause_ns, reason.strip())

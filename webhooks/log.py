@@ -1,14 +1,15 @@
 """The log files of event webhooks, as Sora keeps them: a line of JSON each, rotated by size.
 
 `event_webhook.jsonl` has every event, with `event_metadata` redacted unless told otherwise;
-`event_webhook_error.jsonl` has what could not be delivered, unredacted, to be sent again by hand. A disk that does
-not take a line costs that line.
+`event_webhook_error.jsonl` has the attempts that failed, unredacted, to be sent again by hand. What the disk does not
+take is counted and given up: no delivery waits for a log.
 """
 
-import logging
-from logging.handlers import RotatingFileHandler
+import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,70 +18,86 @@ from rokuga.webhooks.outbox import Entry
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 BACKUPS: Final = 9
+FILE_MODE: Final = 0o640
 REDACTED: Final = "REDACTED"
 
 
-class _File(RotatingFileHandler):
-    """A handler that counts what the disk refuses, and says nothing."""
+class LogFile:
+    """Appends whole lines. It holds nothing open, so a file or folder that was moved away is made anew."""
 
-    refused = 0
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._backups = backups
+        self._lock = threading.Lock()
+        self.refused = 0
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        """Count a line that could not be written."""
-        self.refused += 1
+    def write(self, lines: Sequence[bytes]) -> bool:
+        """Append all lines or, where the disk does not take them, none; says which."""
+        with self._lock:
+            try:
+                self._append(b"".join(line + b"\n" for line in lines))
+            except OSError:
+                self.refused += len(lines)
+                return False
+        return True
+
+    def _append(self, data: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and 0 < self._path.stat().st_size > self._max_bytes - len(data):
+            self._rotate()
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            size = os.fstat(file).st_size
+            if os.write(file, data) < len(data):
+                os.ftruncate(file, size)
+                raise OSError("the disk took a part only")
+        finally:
+            os.close(file)
+
+    def _rotate(self) -> None:
+        """Move each file one number up: the oldest is overwritten."""
+        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._backups + 1))]
+        for older, newer in reversed([*zip(names[1:], names, strict=False)]):
+            if newer.exists():
+                newer.replace(older)
 
 
 class WebhookLog:
-    """Both files, in one folder."""
+    """Both files, in one folder. Its methods touch the disk and may be called in any thread."""
 
     def __init__(self, folder: Path, *, redact: bool) -> None:
-        """Make the folder. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
         self._redact = redact
-        self._events = _File(folder / "event_webhook.jsonl", "a", MAX_BYTES, BACKUPS, "utf-8", delay=True)
-        self._errors = _File(folder / "event_webhook_error.jsonl", "a", MAX_BYTES, BACKUPS, "utf-8", delay=True)
+        self._events = LogFile(folder / "event_webhook.jsonl")
+        self._errors = LogFile(folder / "event_webhook_error.jsonl")
 
-    def event(self, entry: Entry) -> None:
-        """Note an event."""
-        line = entry.body
-        if self._redact and b'"event_metadata"' in line:
-            body = msgspec.json.decode(line)
-            _redact(body)
-            line = msgspec.json.encode(body)
-        _write(self._events, line)
+    def events(self, bodies: Sequence[bytes]) -> bool:
+        """Note events by their bodies; False where the disk did not take them."""
+        return self._events.write([_redacted(body) for body in bodies] if self._redact else bodies)
 
-    def failure(self, entry: Entry, reason: str, wall_ns: int) -> None:
-        """Note an attempt that failed, with the body to send."""
+    def failure(self, entry: Entry, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
+        """Note an attempt that failed, when the next one is due (None: it was given up), and the body to send."""
         line = {
             "timestamp": rfc3339(wall_ns),
             "reason": reason,
             "attempts": entry.attempts + 1,
+            "next_attempt": None if next_wall_ns is None else rfc3339(next_wall_ns),
             "body": msgspec.Raw(entry.body),
         }
-        _write(self._errors, msgspec.json.encode(line))
+        self._errors.write([msgspec.json.encode(line)])
 
     @property
     def refused_lines(self) -> int:
         """Lines that the disk did not take."""
         return self._events.refused + self._errors.refused
 
-    def close(self) -> None:
-        """Close the files."""
-        self._events.close()
-        self._errors.close()
 
-
-def _write(file: _File, line: bytes) -> None:
-    file.handle(logging.LogRecord("webhooks", logging.INFO, "", 0, line.decode(), None, None))
-
-
-def _redact(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "event_metadata":
-                value[key] = REDACTED
-            else:
-                _redact(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _redact(inner)
+def _redacted(body: bytes) -> bytes:
+    """Hide `event_metadata`, which is the envelope's; a recording's own `metadata` is not taken for a secret."""
+    if b'"event_metadata"' not in body:
+        return body
+    envelope = msgspec.json.decode(body)
+    for place in (envelope, envelope["data"]):
+        if "event_metadata" in place:
+            place["event_metadata"] = REDACTED
+    return msgspec.json.encode(envelope)

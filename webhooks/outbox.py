@@ -1,13 +1,13 @@
 """The outbox: every event of the store's log, until the customer has it.
 
 It takes events over by a cursor that is kept in the same transaction as the rows, so that a crash neither loses an
-event nor doubles a row. Only the first pending entry of a channel is ever due: order per channel, and channels do not
-wait for each other. The disk is the queue; there is no other.
+event nor doubles a row. Only the first pending entry of a channel, its head, is ever due: order per channel, and
+channels do not wait for each other. The disk is the queue; there is no other.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -21,12 +21,34 @@ from rokuga.recorder.store import StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.retry_policy import MAX_PAUSE_NS
 
 TAKE_OVER: Final = 500
 """Events that are taken over in one transaction."""
 
 KEEP_DELIVERED: Final = 10_000
-"""So many delivered entries are kept to look at."""
+"""Delivered entries are kept to look at while they are among so many newest ones."""
+
+FORGET_AFTER: Final = 1000
+"""So many events are left in the store's log before it is told that they were taken over."""
+
+HEADS: Final = """
+WITH RECURSIVE channels (channel_id) AS (
+  SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending'
+  UNION ALL
+  SELECT (SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads
+          WHERE state = 'pending' AND channel_id > channels.channel_id)
+  FROM channels WHERE channels.channel_id IS NOT NULL
+)
+SELECT head.seq, head.channel_id, head.due_wall_ns
+FROM channels JOIN outbox AS head ON head.seq =
+  (SELECT min(seq) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending' AND channel_id = channels.channel_id)
+ORDER BY head.seq
+"""
+"""Steps from channel to channel through the index: the cost is that of the channels, not of all that waits.
+
+Left alone, SQLite would choose the index of states and read everything that waits for each channel.
+"""
 
 
 class EntryState(StrEnum):
@@ -66,12 +88,35 @@ class Settled:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to send now, and when the next entry becomes due by itself (None: none does)."""
+
+    entries: Sequence[Entry]
+    next_wall_ns: int | None
+
+
 class EventLog(Protocol):
     """The store, as far as the outbox knows it."""
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
         """Give the next events after `cursor`."""
         ...
+
+    async def forget_events(self, cursor: int) -> None:
+        """Let go of the events up to `cursor`."""
+        ...
+
+
+_Row = tuple[str, str, str, str, str, bytes, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _TakeOver:
+    """The rows of some events, and the cursor behind them."""
+
+    cursor: int
+    rows: Sequence[_Row]
 
 
 class Outbox:
@@ -83,11 +128,19 @@ class Outbox:
         self._events = events
         self._config = config
         self._clock = clock
+        self._cursor = 0
+        self._forgotten = 0
+        self._prepared: _TakeOver | None = None
         self.news = asyncio.Event()
         self.news.set()
 
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
+        try:
+            self._cursor = await self._database.read(_read_cursor)
+        except BaseException:
+            await self._database.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -99,60 +152,48 @@ class Outbox:
         """Say that there may be something new."""
         self.news.set()
 
-    async def take_over(self) -> Sequence[Entry]:
-        """Take the next events of the log; give the entries made of them. Call until nothing comes."""
-        cursor = await self._database.transact(_read_cursor)
-        stored = await self._events.events_after(cursor, TAKE_OVER)
-        if not stored:
-            return []
+    async def take_over(self, write_log: Callable[[Sequence[bytes]], bool]) -> int:
+        """Take the next events of the log; give how many. Call again until there are none. Raises StoreError.
+
+        `write_log` is called in another thread with the bodies before they are kept, and says whether it wrote them.
+        """
+        if self._prepared is None:
+            stored = await self._events.events_after(self._cursor, TAKE_OVER)
+            if not stored:
+                return 0
+            self._prepared = await asyncio.to_thread(self._prepare, stored, write_log)
+        prepared = self._prepared
+        await self._database.transact(lambda connection: _insert(connection, prepared))
+        self._cursor, self._prepared = prepared.cursor, None
+        if self._cursor - self._forgotten >= FORGET_AFTER:
+            await self._events.forget_events(self._cursor)
+            self._forgotten = self._cursor
+        return len(prepared.rows)
+
+    def _prepare(self, stored: Sequence[StoredEvent], write_log: Callable[[Sequence[bytes]], bool]) -> _TakeOver:
+        bodies = [make_body(item.event, self._config) for item in stored]
+        if not write_log(bodies):
+            bodies = [make_body(item.event, self._config, log_written=False) for item in stored]
         state = EntryState.PENDING if self._config.url else EntryState.UNSENT
-        rows = [self._row(item.event, state) for item in stored]
+        now_wall_ns = self._clock.wall_ns()
+        rows = [_row(item.event, body, now_wall_ns, state) for item, body in zip(stored, bodies, strict=True)]
+        return _TakeOver(stored[-1].cursor, rows)
 
-        def insert(connection: sqlite3.Connection) -> Sequence[Entry]:
-            if _read_cursor(connection) != cursor:
-                return []
-            connection.executemany(
-                "INSERT OR IGNORE INTO outbox (event_id, type, channel_id, session_id, connection_id, body,"
-                " created_wall_ns, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            connection.execute("UPDATE outbox_cursor SET cursor = ?", (stored[-1].cursor,))
-            taken = connection.execute("SELECT * FROM outbox ORDER BY seq DESC LIMIT ?", (len(rows),)).fetchall()
-            return [_entry(row) for row in reversed(taken)]
+    async def due(self, busy: Collection[str], limit: int) -> Due:
+        """Give up to `limit` entries to send now: heads of channels that are not `busy`, the oldest first.
 
-        return await self._database.transact(insert)
-
-    async def due(self, busy: Collection[str], limit: int) -> Sequence[Entry]:
-        """Give entries to send now: heads of channels that are not `busy`, the oldest first."""
+        An entry that is due later than any pause lasts was put off before the wall clock was set back: it is due.
+        """
         now_ns = self._clock.wall_ns()
 
-        def read(connection: sqlite3.Connection) -> Sequence[Entry]:
-            rows = connection.execute(
-                "SELECT * FROM outbox WHERE seq IN (SELECT min(seq) FROM outbox WHERE state = 'pending'"
-                " GROUP BY channel_id) AND due_wall_ns <= ? ORDER BY seq",
-                (now_ns,),
-            )
-            heads = []
-            for row in rows:
-                if row[3] not in busy:
-                    heads.append(_entry(row))
-                    if len(heads) == limit:
-                        break
-            return heads
+        def read(connection: sqlite3.Connection) -> Due:
+            heads = [head for head in connection.execute(HEADS) if head[1] not in busy]
+            later = [due for _, _, due in heads if now_ns < due <= now_ns + MAX_PAUSE_NS]
+            now = [seq for seq, _, due in heads if not now_ns < due <= now_ns + MAX_PAUSE_NS]
+            rows = (connection.execute("SELECT * FROM outbox WHERE seq = ?", (seq,)) for seq in now[:limit])
+            return Due([_entry(row.fetchone()) for row in rows], min(later, default=None))
 
-        return await self._database.transact(read)
-
-    async def next_due_wall_ns(self) -> int | None:
-        """Give when the next head of a channel is due; None if nothing is pending."""
-
-        def read(connection: sqlite3.Connection) -> int | None:
-            row = connection.execute(
-                "SELECT min(due_wall_ns) FROM outbox WHERE seq IN (SELECT min(seq) FROM outbox"
-                " WHERE state = 'pending' GROUP BY channel_id)"
-            ).fetchone()
-            return int(row[0]) if row[0] is not None else None
-
-        return await self._database.transact(read)
+        return await self._database.read(read)
 
     async def settle(self, outcomes: Sequence[Settled]) -> None:
         """Note what became of attempts, all in one transaction."""
@@ -161,11 +202,6 @@ class Outbox:
             connection.executemany(
                 "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, attempts = attempts + 1 WHERE seq = ?",
                 [(outcome.state, outcome.due_wall_ns, outcome.error, outcome.seq) for outcome in outcomes],
-            )
-            connection.execute(
-                "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT seq FROM outbox"
-                " WHERE state IN ('delivered', 'unsent') ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-                (KEEP_DELIVERED,),
             )
 
         await self._database.transact(write)
@@ -179,7 +215,7 @@ class Outbox:
             )
             return [_entry(row) for row in rows]
 
-        return await self._database.transact(read)
+        return await self._database.read(read)
 
     async def entry(self, event_id: str) -> Entry | None:
         """Give one entry by its event's id."""
@@ -188,7 +224,7 @@ class Outbox:
             row = connection.execute("SELECT * FROM outbox WHERE event_id = ?", (event_id,)).fetchone()
             return _entry(row) if row else None
 
-        return await self._database.transact(read)
+        return await self._database.read(read)
 
     async def retry(self, event_id: str | None = None) -> int:
         """Make a dead or waiting entry due now, or all of them; give how many there were."""
@@ -206,7 +242,7 @@ class Outbox:
         def read(connection: sqlite3.Connection) -> dict[str, int]:
             return dict(connection.execute("SELECT state, count(*) FROM outbox GROUP BY state").fetchall())
 
-        return await self._database.transact(read)
+        return await self._database.read(read)
 
     async def _change(self, statement: str, event_id: str | None) -> int:
         def write(connection: sqlite3.Connection) -> int:
@@ -218,18 +254,25 @@ class Outbox:
         self.notify()
         return changed
 
-    def _row(self, event: Event, state: EntryState) -> tuple[str, str, str, str, str, bytes, int, str]:
-        connection = event.connection
-        return (
-            event.id,
-            event.type,
-            event.channel_id,
-            connection.session_id if connection else "",
-            connection.connection_id if connection else "",
-            make_body(event, self._config),
-            self._clock.wall_ns(),
-            state,
-        )
+
+def _row(event: Event, body: bytes, now_wall_ns: int, state: EntryState) -> _Row:
+    connection = event.connection
+    session_id, connection_id = (connection.session_id, connection.connection_id) if connection else ("", "")
+    return event.id, event.type, event.channel_id, session_id, connection_id, body, now_wall_ns, state
+
+
+def _insert(connection: sqlite3.Connection, taken: _TakeOver) -> None:
+    """Keep new entries with the cursor behind them, and drop what was delivered long ago."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO outbox (event_id, type, channel_id, session_id, connection_id, body, created_wall_ns,"
+        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        taken.rows,
+    )
+    connection.execute("UPDATE outbox_cursor SET cursor = max(cursor, ?)", (taken.cursor,))
+    connection.execute(
+        "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT max(seq) FROM outbox) - ?",
+        (KEEP_DELIVERED,),
+    )
 
 
 def _read_cursor(connection: sqlite3.Connection) -> int:

@@ -2,13 +2,16 @@
 
 import asyncio
 import base64
+import errno
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,18 +26,22 @@ from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachabl
 MAX_ANSWER_BYTES: Final = 64 * 1024
 """No more of an answer is read; what it says does not matter."""
 
+REASON_BYTES: Final = 200
+"""So much of a refusal is kept as its reason."""
+
 CONNECT_S: Final = 3.0
 
-
-class PrivateAddressError(OSError):
-    """The URL leads to a private address, which the configuration forbids."""
+NETWORK_FAULTS: Final = (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError)
+"""What a consumer, the network and a URL that leads nowhere make aiohttp raise; a timeout is an OSError."""
 
 
 class Poster:
     """Posts entries; a context, since it keeps connections open. `post` raises nothing but cancellation."""
 
     def __init__(self, config: WebhookConfig) -> None:
+        """Take the configuration. Raises ValueError for a secret that is no key."""
         self._config = config
+        self._key = signing_key(config.secret) if config.secret is not None else None
         self._stack = AsyncExitStack()
         self._timeout = aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S)
 
@@ -46,9 +53,12 @@ class Poster:
             limit=config.max_in_flight,
             socket_factory=_public_socket if config.deny_private else None,
         )
-        user, password = config.basic_user, config.basic_password
-        basic = aiohttp.BasicAuth(user, password or "") if user is not None else None
-        session = aiohttp.ClientSession(connector=connector, auth=basic, cookie_jar=aiohttp.DummyCookieJar())
+        session = aiohttp.ClientSession(
+            connector=connector,
+            headers=_authorization(config),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
         self._session = await self._stack.enter_async_context(session)
         return self
 
@@ -58,56 +68,90 @@ class Poster:
         await self._stack.aclose()
 
     async def post(self, entry: Entry, now_wall_ns: int) -> Outcome:
-        """Send an entry once."""
+        """Send an entry once. A 2xx counts as soon as it is seen, however the rest of the answer goes on."""
         try:
             async with self._session.post(
                 self._config.url or "",
                 data=entry.body,
-                headers=make_headers(entry, self._config, now_wall_ns),
+                headers=make_headers(entry, self._config.version, self._key, now_wall_ns),
                 allow_redirects=False,
                 timeout=self._timeout,
             ) as answer:
-                await answer.content.read(MAX_ANSWER_BYTES)
+                text = await _beginning(answer)
                 if 200 <= answer.status < 300:
                     return Delivered(answer.status)
-                return Refused(answer.status, _seconds(answer.headers.get("retry-after")))
+                pause_s = retry_after_s(answer.headers.get("retry-after", ""), now_wall_ns)
+                return Refused(answer.status, pause_s, text)
         except TimeoutError:
             return Unreachable("timeout")
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+        except NETWORK_FAULTS as error:
             return Unreachable(f"{type(error).__name__}: {error}")
 
 
-def make_headers(entry: Entry, config: WebhookConfig, now_wall_ns: int) -> Mapping[str, str]:
-    """Give the headers of a POST: Sora's, and with a secret those of Standard Webhooks (standardwebhooks.com)."""
+async def _beginning(answer: aiohttp.ClientResponse) -> str:
+    """Read an answer, so that its connection can be used again, but no more of it than MAX_ANSWER_BYTES."""
+    first, size = b"", 0
+    try:
+        while size < MAX_ANSWER_BYTES and (chunk := await answer.content.read(MAX_ANSWER_BYTES - size)):
+            first, size = first or chunk, size + len(chunk)
+    except NETWORK_FAULTS:
+        answer.close()
+    return first[:REASON_BYTES].decode("utf-8", "replace")
+
+
+def make_headers(entry: Entry, version: str, key: bytes | None, now_wall_ns: int) -> Mapping[str, str]:
+    """Give the headers of a POST: Sora's, and with a key those of Standard Webhooks (standardwebhooks.com)."""
     headers = {
         "content-type": "application/json",
-        "user-agent": f"Rokuga/{config.version or '0'}",
+        "user-agent": f"Rokuga/{version or '0'}",
         "sora-event-webhook-type": entry.type,
     }
     if entry.session_id:
         headers["sora-session-id"] = entry.session_id
     if entry.connection_id:
         headers["sora-connection-id"] = entry.connection_id
-    if config.secret is not None:
+    if key is not None:
         timestamp = str(now_wall_ns // NS_PER_S)
         headers |= {
             "webhook-id": entry.event_id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": sign(config.secret, entry.event_id, timestamp, entry.body),
+            "webhook-signature": sign(key, entry.event_id, timestamp, entry.body),
         }
     return headers
 
 
-def sign(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
-    """Sign as Standard Webhooks does. A secret that begins with `whsec_` is base64, any other is taken as it is."""
-    key = base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
+def signing_key(secret: str) -> bytes:
+    """Read a secret: base64 behind `whsec_`, any other is taken as it is. Raises ValueError."""
+    if not secret.startswith("whsec_"):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError as error:
+        raise ValueError("the webhook secret is not base64 behind whsec_") from error
+
+
+def sign(key: bytes, event_id: str, timestamp: str, body: bytes) -> str:
+    """Sign as Standard Webhooks does."""
     digest = hmac.digest(key, b".".join((event_id.encode(), timestamp.encode(), body)), hashlib.sha256)
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def _seconds(retry_after: str | None) -> int | None:
-    """Read Retry-After in seconds; its other form, a date, is not honoured."""
-    return int(retry_after) if retry_after is not None and retry_after.strip().isdigit() else None
+def retry_after_s(value: str, now_wall_ns: int) -> int | None:
+    """Read Retry-After, seconds or a date (RFC 9110 section 10.2.3); None for anything else."""
+    if re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    try:
+        return max(int(parsedate_to_datetime(value).timestamp()) - now_wall_ns // NS_PER_S, 0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _authorization(config: WebhookConfig) -> Mapping[str, str]:
+    """Give the header of HTTP basic authentication (RFC 7617), if there is a user."""
+    if config.basic_user is None:
+        return {}
+    credentials = f"{config.basic_user}:{config.basic_password or ''}".encode()
+    return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
 
 
 def _ssl_context(config: WebhookConfig) -> ssl.SSLContext:
@@ -121,5 +165,5 @@ def _public_socket(address_info: AddrInfoType) -> socket.socket:
     """Open a socket to a public address only: checked here, names and literal addresses alike are caught."""
     family, kind, protocol, _, address = address_info
     if not ipaddress.ip_address(address[0]).is_global:
-        raise PrivateAddressError(f"{address[0]} is a private address")
+        raise PermissionError(errno.EACCES, f"{address[0]} is a private address")
     return socket.socket(family, kind, protocol)

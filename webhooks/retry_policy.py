@@ -12,6 +12,10 @@ JITTER: Final = 0.2
 """A pause is up to so much shorter or longer: consumers that come back are not met by everybody at once."""
 
 MAX_RETRY_AFTER_S: Final = 3600
+
+MAX_PAUSE_NS: Final = int(3600 * (1 + JITTER)) * NS_PER_S
+"""No pause is longer, whatever the jitter and the consumer say."""
+
 GONE: Final = 410
 
 
@@ -24,10 +28,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The consumer answered something else; `retry_after_s` if it said when to come back (RFC 9110 10.2.3)."""
+    """The consumer answered something else; `retry_after_s` if it said when to come back (RFC 9110 10.2.3).
+
+    `reason` is how its answer begins.
+    """
 
     status: int
     retry_after_s: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

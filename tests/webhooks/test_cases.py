@@ -1,0 +1,161 @@
+"""Complaints about other servers' webhooks, by their case numbers."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from rokuga.recorder.events import Event, EventType, event_id
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.webhooks.config import WebhookConfig
+from tests.material import WALL_NS, event, identity
+from tests.webhooks.consumer import Answer, Post, consuming, ok, scripted
+from tests.webhooks.house import house
+
+SHORT_NS = 200 * NS_PER_MS
+
+
+def about(event_type: EventType, connection_id: str, second: int) -> Event:
+    """An event about one of a client's connections."""
+    return Event(
+        id=event_id(event_type, "RECORDING", connection_id),
+        type=event_type,
+        wall_ns=WALL_NS + second * NS_PER_S,
+        channel_id="sora",
+        document={"recording_id": "RECORDING", "connection_id": connection_id, "number": second},
+        connection=identity(connection_id=connection_id),
+    )
+
+
+async def test_d36_the_late_events_of_a_lost_connection_come_in_order_and_name_it(tmp_path: Path) -> None:
+    """A dies silently, B joins a second later; A's archive is told after B began; the consumer is slow and fails."""
+    story = [
+        about(EventType.ARCHIVE_STARTED, "A", 0),
+        about(EventType.ARCHIVE_STARTED, "B", 1),
+        about(EventType.ARCHIVE_AVAILABLE, "A", 2),
+        about(EventType.ARCHIVE_AVAILABLE, "B", 9),
+    ]
+    gate = asyncio.Event()
+    fail_then_work = scripted(503, 200)
+
+    async def slow(post: Post, request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return await fail_then_work(post, request)
+
+    async with consuming(slow) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        for told in story:
+            await home.say(told)
+        await consumer.wait(1)
+        gate.set()
+        await home.drained()
+        await home.later(1)
+    told_twice = [story[0], *story]
+    assert [(post.event["type"], post.event["connection_id"]) for post in consumer.posts] == [
+        (one.type, one.document["connection_id"]) for one in told_twice
+    ]
+    for post in consumer.posts:
+        assert post.event["data"]["connection_id"] == post.event["connection_id"]
+        assert post.headers["sora-connection-id"] == post.event["connection_id"]
+        assert post.event["data"]["recording_id"] == "RECORDING"
+    assert [post.event["timestamp"][17:19] for post in consumer.posts] == ["00", "00", "01", "02", "09"]
+
+
+async def test_d37_a_consumer_that_hangs_delays_its_own_channel_only(tmp_path: Path) -> None:
+    """50 archives of a channel end together and their POSTs hang; another channel starts and ends meanwhile."""
+    gate = asyncio.Event()
+
+    async def hang(post: Post, _: web.Request) -> web.StreamResponse:
+        if post.event["channel_id"] == "slow":
+            await gate.wait()
+        return web.Response()
+
+    async with consuming(hang) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(*(event(n, "slow") for n in range(50)))
+        await consumer.wait(1, "slow")
+        await home.say(*(event(n, "quick") for n in range(20)))
+        await consumer.wait(20, "quick")
+        assert len(consumer.of("slow")) == 1
+        gate.set()
+        await home.drained()
+        for channel_id, count in (("slow", 50), ("quick", 20)):
+            assert [post.number for post in consumer.of(channel_id)] == list(range(count))
+
+
+async def test_d37_many_hanging_channels_leave_room_within_one_timeout(tmp_path: Path) -> None:
+    """More channels hang than may be in flight: another one's turn comes when the first ones time out."""
+    never = asyncio.Event()
+
+    async def hang(post: Post, _: web.Request) -> web.StreamResponse:
+        if post.event["channel_id"] != "quick":
+            await never.wait()
+        return web.Response()
+
+    async with consuming(hang) as consumer:
+        config = WebhookConfig(url=consumer.url, max_in_flight=4, response_timeout_ns=SHORT_NS)
+        async with house(tmp_path, config) as home:
+            await home.say(*(event(0, f"slow {n}") for n in range(4)))
+            await consumer.wait(4)
+            await home.say(event(0, "quick"))
+            await consumer.wait(1, "quick")
+        never.set()
+
+
+def aborting(times: int) -> Answer:
+    """Read the body, then reset the connection, so many times."""
+    left = times
+
+    async def answer(_: Post, request: web.Request) -> web.StreamResponse:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response()
+
+    return answer
+
+
+def late(times: int) -> Answer:
+    """Answer 200, but not before the sender has hung up (here: at the end of the test), so many times."""
+    left = times
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            await asyncio.Event().wait()
+        return web.Response()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "posts"),
+    [(ok, 1), (late(2), 3), (aborting(2), 3), (scripted(500, 500, 200), 3)],
+    ids=["in time", "late", "reset", "500 twice"],
+)
+async def test_d38_repeats_are_the_same_bytes_and_stop_with_the_first_2xx(
+    tmp_path: Path, answer: Answer, posts: int
+) -> None:
+    async with consuming(answer) as consumer:
+        async with house(tmp_path, WebhookConfig(url=consumer.url, response_timeout_ns=SHORT_NS)) as home:
+            await home.say(event())
+            await home.drained()
+            for _ in range(6):
+                await home.later(3600)
+            assert await home.outbox.counts() == {"delivered": 1}
+        assert len(consumer.posts) == posts
+        assert len({post.body for post in consumer.posts}) == 1
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+async def test_d38_the_number_of_tries_is_the_configured_one(tmp_path: Path, max_attempts: int) -> None:
+    async with consuming(scripted(500)) as consumer:
+        async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=max_attempts)) as home:
+            await home.say(event())
+            await home.drained()
+            for _ in range(6):
+                await home.later(3600)
+            assert await home.outbox.counts() == {"dead": 1}
+        assert len(consumer.posts) == max_attempts

@@ -1,0 +1,253 @@
+"""The task that delivers: a real store, a real consumer, a clock that stands still."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.dispatcher import Dispatcher
+from rokuga.webhooks.outbox import EntryState
+from tests.material import ManualClock, event
+from tests.webhooks.consumer import Post, consuming, scripted
+from tests.webhooks.house import house, outbox
+
+SHORT_NS = 100 * NS_PER_MS
+
+
+async def test_what_was_stored_is_delivered_in_order(tmp_path: Path) -> None:
+    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(*(event(n, f"channel {n % 3}") for n in range(30)))
+        await home.drained()
+        assert await home.outbox.counts() == {"delivered": 30}
+        assert (home.dispatcher.delivered, home.dispatcher.failed) == (30, 0)
+    for channel in range(3):
+        assert [post.number for post in consumer.of(f"channel {channel}")] == list(range(channel, 30, 3))
+
+
+async def test_what_was_stored_before_the_start_is_delivered(tmp_path: Path) -> None:
+    async with consuming() as consumer:
+        config = WebhookConfig(url=consumer.url)
+        async with house(tmp_path, config) as home:
+            await home.store.append([event(1)])
+        async with house(tmp_path, config) as home:
+            await consumer.wait(1)
+    assert [post.number for post in consumer.posts] == [1]
+
+
+async def test_without_a_url_every_event_is_a_line_of_the_log(tmp_path: Path) -> None:
+    async with house(tmp_path, WebhookConfig()) as home:
+        await home.say(event(1), event(2))
+        await home.drained()
+        assert await home.outbox.counts() == {"unsent": 2}
+    assert len((await asyncio.to_thread((tmp_path / "log/event_webhook.jsonl").read_bytes)).splitlines()) == 2
+
+
+async def test_a_refused_event_is_tried_again_later_and_what_follows_waits(tmp_path: Path) -> None:
+    async with (
+        consuming(scripted(503, 500, 200)) as consumer,
+        house(tmp_path, WebhookConfig(url=consumer.url)) as home,
+    ):
+        await home.say(event(1), event(2))
+        await home.drained()
+        assert len(consumer.posts) == 1
+        await home.later(0.999)
+        assert len(consumer.posts) == 1
+        await home.later(0.001)
+        assert len(consumer.posts) == 2
+        await home.later(5)
+        assert [post.number for post in consumer.posts] == [1, 1, 1, 2]
+    errors = (await asyncio.to_thread((tmp_path / "log/event_webhook_error.jsonl").read_bytes)).splitlines()
+    reasons = [msgspec.json.decode(line)["reason"] for line in errors]
+    assert reasons == ["status 503", "status 500"]
+
+
+@pytest.mark.parametrize(
+    ("status", "config"), [(410, WebhookConfig()), (500, WebhookConfig(max_attempts=1))], ids=["gone", "one attempt"]
+)
+async def test_a_given_up_event_is_dead_and_the_channel_goes_on(
+    tmp_path: Path, status: int, config: WebhookConfig
+) -> None:
+    async with consuming(scripted(status, 200)) as consumer:
+        async with house(tmp_path, replace(config, url=consumer.url)) as home:
+            await home.say(event(1), event(2))
+            await home.drained()
+            assert [post.number for post in consumer.posts] == [1, 2]
+            dead = await home.outbox.entries(EntryState.DEAD)
+            assert [(entry.event_id, entry.attempts) for entry in dead] == [(event(1).id, 1)]
+
+
+async def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+    answers = [web.Response(status=429, headers={"retry-after": "100"}), web.Response()]
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        return answers.pop(0)
+
+    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event())
+        await home.drained()
+        await home.later(99)
+        assert len(consumer.posts) == 1
+        await home.later(1)
+        assert len(consumer.posts) == 2
+
+
+async def test_after_a_day_an_event_is_given_up(tmp_path: Path) -> None:
+    async with consuming(scripted(500)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event())
+        await home.drained()
+        for _ in range(40):
+            await home.later(3600)
+        assert await home.outbox.counts() == {"dead": 1}
+        assert 20 < len(consumer.posts) < 35
+        assert len({post.body for post in consumer.posts}) == 1
+
+
+async def test_no_more_are_in_flight_than_allowed_and_one_a_channel(tmp_path: Path) -> None:
+    in_flight: Counter[str] = Counter()
+    peaks: Counter[str] = Counter()
+    gate = asyncio.Event()
+
+    async def answer(post: Post, _: web.Request) -> web.StreamResponse:
+        for name in ("all", post.event["channel_id"]):
+            in_flight[name] += 1
+            peaks[name] = max(peaks[name], in_flight[name])
+        await gate.wait()
+        for name in ("all", post.event["channel_id"]):
+            in_flight[name] -= 1
+        return web.Response()
+
+    async with (
+        consuming(answer) as consumer,
+        house(tmp_path, WebhookConfig(url=consumer.url, max_in_flight=3)) as home,
+    ):
+        await home.say(*(event(n, f"channel {n % 10}") for n in range(40)))
+        await consumer.wait(3)
+        gate.set()
+        await home.drained()
+        assert len(consumer.posts) == 40
+    assert peaks.pop("all") == 3
+    assert set(peaks.values()) == {1}
+
+
+async def test_the_log_may_be_full(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for name in ("event_webhook.jsonl", "event_webhook_error.jsonl"):
+        (tmp_path / "log" / name).symlink_to("/dev/full")
+    async with consuming(scripted(500, 200)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event(1))
+        await home.drained()
+        await home.later(1)
+        assert await home.outbox.counts() == {"delivered": 1}
+        assert consumer.posts[0].event["log_written"] is False
+
+
+async def test_a_database_that_fails_for_a_while_delays_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcome of a post cannot be stored: the channel waits, and the event is not sent again."""
+    monkeypatch.setattr("rokuga.webhooks.dispatcher.PAUSE_S", 0.01)
+    gate = asyncio.Event()
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return web.Response()
+
+    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event(1), event(2))
+        await consumer.wait(1)
+        other = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None)
+        other.execute("ALTER TABLE outbox RENAME TO away")
+        gate.set()
+        assert not await home.dispatcher.drain(SHORT_NS)
+        other.execute("ALTER TABLE away RENAME TO outbox")
+        other.close()
+        await home.drained()
+        assert [post.number for post in consumer.posts] == [1, 2]
+
+
+async def test_a_fault_of_ours_ends_an_attempt_and_not_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        with monkeypatch.context() as patch:
+            patch.setattr("rokuga.webhooks.post.Poster.post", fail)
+            await home.say(event())
+            await home.drained()
+        assert "a fault of ours" in (await home.outbox.entries())[0].last_error
+        await home.later(1)
+        assert await home.outbox.counts() == {"delivered": 1}
+
+
+async def test_the_end_waits_for_what_is_due_and_not_for_what_is_due_later(tmp_path: Path) -> None:
+    async with consuming(scripted(500, 200)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event(1, "refused"))
+        await home.drained()
+        await home.say(*(event(n) for n in range(20)))
+        assert await home.dispatcher.drain(30 * NS_PER_S)
+        assert await home.outbox.counts() == {"delivered": 20, "pending": 1}
+
+
+async def test_the_grace_time_ends(tmp_path: Path) -> None:
+    never = asyncio.Event()
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        await never.wait()
+        return web.Response()
+
+    async with consuming(answer) as consumer:
+        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+            await home.say(event())
+            await consumer.wait(1)
+            assert not await home.dispatcher.drain(SHORT_NS)
+        never.set()
+        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+            await home.drained()
+            assert await home.outbox.counts() == {"delivered": 1}
+    assert len({post.body for post in consumer.posts}) == 1
+
+
+async def test_being_cancelled_at_the_end_leaves_no_task(tmp_path: Path) -> None:
+    """A second SIGTERM cancels the waiting for the grace time."""
+    never = asyncio.Event()
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        await never.wait()
+        return web.Response()
+
+    async with consuming(answer) as consumer:
+        config = WebhookConfig(url=consumer.url, log_dir=tmp_path / "log")
+
+        async def live() -> None:
+            clock = ManualClock()
+            async with outbox(tmp_path, config, clock) as (store, opened):
+                await store.append([event()])
+                async with Dispatcher(opened, config, clock.clock(), grace_ns=3600 * NS_PER_S):
+                    await consumer.wait(1)
+
+        life = asyncio.create_task(live())
+        await consumer.wait(1)
+        await asyncio.sleep(0)
+        life.cancel()
+        await asyncio.wait([life])
+        assert life.cancelled()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "webhook dispatcher"]
+        never.set()
+
+
+async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_path: Path) -> None:
+    async with consuming(scripted(500, 200)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event())
+        await home.drained()
+        await home.outbox.retry(event().id)
+        await home.drained()
+        assert await home.outbox.counts() == {"delivered": 1}

@@ -1,0 +1,110 @@
+"""The two log files."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.log import LogFile, WebhookLog
+from rokuga.webhooks.outbox import Entry, EntryState
+from tests.material import WALL_NS
+
+SECRET = b'{"type":"archive.available","event_metadata":{"token":"1"},"data":{"metadata":{"event_metadata":"mine"}}}'
+
+
+def entry(body: bytes = b'{"id":"E"}') -> Entry:
+    """An entry that was tried once."""
+    return Entry(1, "E", "archive.available", "sora", "S", "C", body, WALL_NS, EntryState.PENDING, 1, 0, "")
+
+
+def test_every_event_is_a_line(tmp_path: Path) -> None:
+    log = WebhookLog(tmp_path / "log", redact=True)
+    assert log.events([b'{"id":"A"}', b'{"id":"B"}'])
+    assert log.events([b'{"id":"C"}'])
+    assert (tmp_path / "log/event_webhook.jsonl").read_bytes() == b'{"id":"A"}\n{"id":"B"}\n{"id":"C"}\n'
+
+
+def test_event_metadata_is_redacted_and_a_recordings_metadata_is_not(tmp_path: Path) -> None:
+    WebhookLog(tmp_path, redact=True).events([SECRET])
+    line = msgspec.json.decode((tmp_path / "event_webhook.jsonl").read_bytes())
+    assert line["event_metadata"] == "REDACTED"
+    assert line["data"] == {"metadata": {"event_metadata": "mine"}}
+
+
+def test_redaction_can_be_switched_off(tmp_path: Path) -> None:
+    WebhookLog(tmp_path, redact=False).events([SECRET])
+    assert (tmp_path / "event_webhook.jsonl").read_bytes() == SECRET + b"\n"
+
+
+def test_a_failure_has_reason_and_unredacted_body(tmp_path: Path) -> None:
+    log = WebhookLog(tmp_path, redact=True)
+    log.failure(entry(SECRET), "status 500", WALL_NS, WALL_NS + NS_PER_S)
+    log.failure(entry(), "timeout", WALL_NS, None)
+    first, second = (tmp_path / "event_webhook_error.jsonl").read_bytes().splitlines()
+    assert msgspec.json.decode(first) == {
+        "timestamp": "2024-03-01T00:00:00.000123Z",
+        "reason": "status 500",
+        "attempts": 2,
+        "next_attempt": "2024-03-01T00:00:01.000123Z",
+        "body": msgspec.json.decode(SECRET),
+    }
+    assert msgspec.json.decode(second)["next_attempt"] is None
+
+
+def test_files_move_up_by_size_and_the_oldest_goes(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "x.jsonl", max_bytes=10, backups=2)
+    for n in range(8):
+        assert file.write([b"line%d" % n])
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"x.jsonl": b"line7\n", "x.jsonl.1": b"line6\n", "x.jsonl.2": b"line5\n"}
+
+
+def test_a_line_longer_than_the_limit_is_written_whole(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "x.jsonl", max_bytes=10, backups=2)
+    assert file.write([b"x" * 100])
+    assert file.write([b"y" * 100])
+    assert (tmp_path / "x.jsonl.1").read_bytes() == b"x" * 100 + b"\n"
+
+
+def test_a_full_disk_costs_the_line_and_nothing_else(tmp_path: Path) -> None:
+    """/dev/full answers every write as a full disk does (ENOSPC)."""
+    (tmp_path / "event_webhook.jsonl").symlink_to("/dev/full")
+    (tmp_path / "event_webhook_error.jsonl").symlink_to("/dev/full")
+    log = WebhookLog(tmp_path, redact=True)
+    assert not log.events([b"1", b"2"])
+    log.failure(entry(), "timeout", WALL_NS, None)
+    assert log.refused_lines == 3
+    (tmp_path / "event_webhook.jsonl").unlink()
+    assert log.events([b"3"])
+    assert (tmp_path / "event_webhook.jsonl").read_bytes() == b"3\n"
+
+
+def test_a_line_of_which_the_disk_took_a_part_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = LogFile(tmp_path / "x.jsonl")
+    assert file.write([b"whole"])
+    with monkeypatch.context() as patch:
+        write = os.write
+        patch.setattr("os.write", lambda descriptor, data: write(descriptor, data[:3]))
+        assert not file.write([b"half"])
+    assert file.write([b"whole"])
+    assert (tmp_path / "x.jsonl").read_bytes() == b"whole\nwhole\n"
+
+
+def test_a_folder_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    log = WebhookLog(tmp_path / "log", redact=True)
+    log.events([b"1"])
+    (tmp_path / "log").rename(tmp_path / "old")
+    assert log.events([b"2"])
+    assert (tmp_path / "log/event_webhook.jsonl").read_bytes() == b"2\n"
+
+
+def test_a_folder_that_cannot_be_made_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"a file")
+    assert not WebhookLog(tmp_path / "log", redact=True).events([b"1"])
+
+
+def test_others_cannot_read_the_log(tmp_path: Path) -> None:
+    WebhookLog(tmp_path, redact=True).events([b"1"])
+    assert (tmp_path / "event_webhook.jsonl").stat().st_mode & 0o777 & ~0o640 == 0

@@ -1,0 +1,329 @@
+"""The delivery table: taking over, order, the clock, and what an operator does."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rokuga.recorder.events import Event, EventType
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.store import StoredEvent, StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.webhooks.bodies import make_body
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Entry, EntryState, Outbox, Settled
+from tests.material import WALL_NS, ManualClock, event
+from tests.webhooks.house import no_log, outbox
+
+CONFIG = WebhookConfig(url="http://127.0.0.1:1/", version="1")
+CLOCK = ManualClock()
+
+
+async def due(box: Outbox, *busy: str, limit: int = 100) -> list[Entry]:
+    """What is to be sent now."""
+    return list((await box.due(set(busy), limit)).entries)
+
+
+async def take(store: SqliteStore, box: Outbox, *events: Event) -> None:
+    """Store events and take them over."""
+    await store.append(events)
+    while await box.take_over(no_log):
+        pass
+
+
+async def test_an_event_becomes_an_entry_with_its_body(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event())
+        body = make_body(event(), CONFIG)
+        expected = Entry(
+            1,
+            event().id,
+            "archive.available",
+            "sora",
+            "SESSION",
+            "CONNECTION",
+            body,
+            WALL_NS,
+            EntryState.PENDING,
+            0,
+            0,
+            "",
+        )
+        assert await due(box) == [expected]
+        assert await box.entry(event().id) == expected
+        assert await box.entries() == [expected]
+
+
+async def test_an_event_of_a_whole_recording_has_no_connection(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(event_type=EventType.RECORDING_REPORT))
+        entry = (await due(box))[0]
+        assert (entry.session_id, entry.connection_id) == ("", "")
+
+
+async def test_only_the_head_of_a_channel_is_due(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"), event(2, "b"))
+        assert [entry.seq for entry in await due(box)] == [1, 3]
+        assert [entry.seq for entry in await due(box, "a")] == [3]
+        assert [entry.seq for entry in await due(box, limit=1)] == [1]
+        await box.settle([Settled(1, EntryState.DELIVERED)])
+        assert [entry.seq for entry in await due(box)] == [2, 3]
+
+
+async def test_a_head_that_waits_holds_its_channel_only(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"))
+        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + 5, "no")])
+        found = await box.due(set(), 10)
+        assert ([entry.seq for entry in found.entries], found.next_wall_ns) == ([3], WALL_NS + 5)
+
+
+async def test_a_dead_head_lets_the_channel_go_on(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1), event(2))
+        await box.settle([Settled(1, EntryState.DEAD, error="status 410")])
+        assert [entry.seq for entry in await due(box)] == [2]
+        dead = await box.entries(EntryState.DEAD)
+        assert [(entry.seq, entry.attempts, entry.last_error) for entry in dead] == [(1, 1, "status 410")]
+
+
+async def test_an_entry_is_due_at_its_time_and_not_before(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with outbox(tmp_path, CONFIG, clock) as (store, box):
+        await take(store, box, event())
+        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        clock.now_ns += NS_PER_S - 1
+        assert await due(box) == []
+        clock.now_ns += 1
+        assert [entry.attempts for entry in await due(box)] == [1]
+
+
+async def test_a_wall_clock_that_is_set_back_by_a_day_holds_nothing(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with outbox(tmp_path, CONFIG, clock) as (store, box):
+        await take(store, box, event())
+        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        clock.now_ns -= 24 * 3600 * NS_PER_S
+        assert len(await due(box)) == 1
+
+
+async def test_without_a_url_events_go_to_the_log_only(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+
+    def write(bodies: Sequence[bytes]) -> bool:
+        lines.extend(bodies)
+        return True
+
+    async with outbox(tmp_path, replace(CONFIG, url=None), CLOCK) as (store, box):
+        await store.append([event()])
+        assert await box.take_over(write) == 1
+        assert await due(box) == []
+        assert await box.counts() == {"unsent": 1}
+    assert lines == [make_body(event(), CONFIG)]
+
+
+async def test_a_log_that_takes_no_line_is_told_in_the_body(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await store.append([event()])
+        await box.take_over(lambda _: False)
+        assert msgspec.json.decode((await due(box))[0].body)["log_written"] is False
+
+
+async def test_it_goes_on_where_it_stopped_and_keeps_the_bytes(tmp_path: Path) -> None:
+    """Another version and label meanwhile change nothing of what was taken over."""
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1), event(2))
+        await box.settle([Settled(1, EntryState.PENDING, 1, "timeout")])
+    async with outbox(tmp_path, replace(CONFIG, version="2", label="Other"), CLOCK) as (store, box):
+        assert await box.take_over(no_log) == 0
+        await take(store, box, event(2), event(3))
+        heads = await due(box)
+        assert [(entry.seq, entry.attempts, entry.body) for entry in heads] == [(1, 1, make_body(event(1), CONFIG))]
+        assert [entry.event_id for entry in await box.entries()] == [event(n).id for n in (3, 2, 1)]
+
+
+class Torn:
+    """A log of events that gives what it gave before, as after a crash of a store that keeps no cursors."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.cursor = 0
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
+        """Give everything, under new cursors."""
+        found = [StoredEvent(cursor + n, item) for n, item in enumerate(self.events[:limit], 1)]
+        self.events = []
+        return found
+
+    async def forget_events(self, cursor: int) -> None:
+        """Note it."""
+        self.cursor = cursor
+
+
+async def test_an_event_that_is_given_twice_is_one_entry(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite3"
+    torn = Torn([event(1), event(2)])
+    async with Outbox(path, torn, CONFIG, CLOCK.clock()) as box:
+        await box.take_over(no_log)
+        await box.settle([Settled(1, EntryState.DELIVERED)])
+        torn.events = [event(1), event(2), event(3)]
+        await box.take_over(no_log)
+        states = [(entry.event_id, entry.state) for entry in await box.entries()]
+    pending, delivered = EntryState.PENDING, EntryState.DELIVERED
+    assert states == [(event(3).id, pending), (event(2).id, pending), (event(1).id, delivered)]
+
+
+async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+
+    def write(bodies: Sequence[bytes]) -> bool:
+        lines.extend(bodies)
+        return True
+
+    path = tmp_path / "x.sqlite3"
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await store.append([event()])
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("ALTER TABLE outbox_cursor RENAME TO away")
+        with pytest.raises(StoreError):
+            await box.take_over(write)
+        assert await box.counts() == {}
+        other.execute("ALTER TABLE away RENAME TO outbox_cursor")
+        other.close()
+        assert await box.take_over(write) == 1
+        assert await box.counts() == {"pending": 1}
+    assert len(lines) == 1
+
+
+async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        count = FORGET_AFTER + TAKE_OVER
+        await store.append([event(n) for n in range(count)])
+        assert await box.take_over(no_log) == TAKE_OVER
+        while await box.take_over(no_log):
+            pass
+        assert await box.counts() == {"pending": count}
+        assert len(await store.events_after(0, count)) == count - FORGET_AFTER
+
+
+async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rokuga.webhooks.outbox.KEEP_DELIVERED", 50)
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
+        settled = [Settled(1, EntryState.DEAD), *(Settled(seq, EntryState.DELIVERED) for seq in range(3, 13))]
+        await box.settle(settled)
+        await take(store, box, *(event(n, "other") for n in range(50 - 5)))
+        counts = await box.counts()
+        assert (counts["dead"], counts["delivered"]) == (1, 5)
+        assert await box.entry(event("waits").id) is not None
+
+
+async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SQLite counts its own steps: a hundred times the entries, the same steps for the heads."""
+
+    async def steps(per_channel: int) -> int:
+        async with outbox(tmp_path_factory.mktemp("outbox"), CONFIG, CLOCK) as (store, box):
+            await take(store, box, *(event(n, f"channel {n % 5}") for n in range(5 * per_channel)))
+            counted = 0
+
+            def count() -> int:
+                nonlocal counted
+                counted += 1
+                return 0
+
+            await box._database.read(lambda connection: connection.set_progress_handler(count, 1))
+            await box.due(set(), 5)
+            return counted
+
+    assert await steps(per_channel=4) >= 0.9 * await steps(per_channel=400)
+
+
+# What an operator does
+
+
+async def test_a_dead_entry_can_be_tried_again_before_what_came_after_it(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1), event(2))
+        await box.settle([Settled(1, EntryState.DEAD, error="no")])
+        box.news.clear()
+        assert await box.retry(event(1).id) == 1
+        assert box.news.is_set()
+        assert [(entry.seq, entry.attempts) for entry in await due(box)] == [(1, 1)]
+
+
+async def test_retry_makes_waiting_and_dead_entries_due_now_and_leaves_delivered_ones(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1, "a"), event(1, "b"), event(1, "c"))
+        await box.settle(
+            [
+                Settled(1, EntryState.DEAD),
+                Settled(2, EntryState.PENDING, WALL_NS + NS_PER_S),
+                Settled(3, EntryState.DELIVERED),
+            ]
+        )
+        assert await box.retry() == 2
+        assert [entry.seq for entry in await due(box)] == [1, 2]
+        assert await box.retry(event(1, "c").id) == 0
+        assert await box.retry("nobody") == 0
+
+
+async def test_a_dropped_entry_is_gone_and_its_channel_goes_on(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event(1), event(2))
+        assert await box.drop(event(1).id) == 1
+        assert await box.drop(event(1).id) == 0
+        assert [entry.event_id for entry in await due(box)] == [event(2).id]
+        await box.settle([Settled(1, EntryState.DELIVERED)])
+        assert await box.counts() == {"pending": 1}
+
+
+async def test_another_process_sees_and_changes_the_same_entries(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event())
+        await box.settle([Settled(1, EntryState.DEAD, error="no")])
+        async with outbox(tmp_path, CONFIG, CLOCK) as (_, other):
+            assert await other.retry() == 1
+        assert len(await due(box)) == 1
+
+
+async def test_a_file_that_cannot_be_opened_is_told_and_leaves_no_thread(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite3"
+    await asyncio.to_thread(path.write_bytes, b"nonsense" * 100)
+    with pytest.raises(StoreError):
+        async with Outbox(path, Torn([]), CONFIG, CLOCK.clock()):
+            pass
+
+
+ACTION = st.one_of(
+    st.tuples(st.just("say"), st.sampled_from(["a", "b", "c\u0000", "録画"])),
+    st.tuples(st.just("send"), st.sampled_from(EntryState)),
+)
+
+
+@given(st.lists(ACTION, max_size=40))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_happens_a_channel_is_delivered_in_order(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str]]
+) -> None:
+    """Events of some channels, heads that are delivered, put off or given up in any order."""
+    delivered: dict[str, list[int]] = {}
+    async with outbox(tmp_path_factory.mktemp("outbox"), CONFIG, CLOCK) as (store, box):
+        for number, (action, what) in enumerate(actions):
+            if action == "say":
+                await take(store, box, event(number, what))
+            for entry in await due(box, limit=1) if action == "send" else []:
+                state = EntryState(what) if what != EntryState.UNSENT else EntryState.PENDING
+                if state is EntryState.DELIVERED:
+                    told = msgspec.json.decode(entry.body)["data"]["number"]
+                    delivered.setdefault(entry.channel_id, []).append(told)
+                await box.settle([Settled(entry.seq, state)])
+    assert all(numbers == sorted(set(numbers)) for numbers in delivered.values())

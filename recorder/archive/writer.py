@@ -44,7 +44,9 @@ def archive_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, av.FFmpegError) as error:
-        raise ArchiveError(os.strerror(error.errno) if error.errno else str(error), error.errno, path) from error
+        # libavformat has numbers of its own, which are no errno.
+        number = error.errno if error.errno in errno.errorcode else None
+        raise ArchiveError(str(error) if number is None else os.strerror(number), number, path) from error
     except LayoutError as error:
         raise ArchiveError(str(error), None, path) from error
 

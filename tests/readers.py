@@ -41,7 +41,8 @@ def decode_strictly(path: Path) -> dict[str, int]:
     """Decode the whole file with ffmpeg, which must not find a fault; give how many frames of each kind it showed."""
     # The time base of the input, since frames may be closer together than the rate that ffmpeg guesses.
     times = ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
-    command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), *times, "-f", "null", "-"]
+    patience = ["-analyzeduration", "60M", "-probesize", "50M"]  # the camera may come on late
+    command = ["ffmpeg", "-v", "warning", "-xerror", *patience, "-i", str(path), *times, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr

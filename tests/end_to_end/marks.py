@@ -48,8 +48,8 @@ def sizes(path: Path) -> set[tuple[int, int]]:
         return {(frame.width, frame.height) for frame in container.decode(video=0)}
 
 
-def sync_errors_ms(path: Path, flash_lateness_ms: list[float], last: int | None = None) -> list[float]:
-    """Give for each mark, or the last ones, by how much the recording moved the flash against its beep.
+def sync_errors_ms(path: Path, flash_lateness_ms: list[float]) -> list[float]:
+    """Give for each mark that has both by how much the recording moved the flash against its beep.
 
     Positive is later. The page says how late each flash was drawn. What is left has the camera's grid of 33 ms in
     it, and now and then a frame that a busy browser drew late: look at the median.
@@ -62,4 +62,4 @@ def sync_errors_ms(path: Path, flash_lateness_ms: list[float], last: int | None 
         flash = min(flashes, key=lambda seen: abs(seen - beep))
         if abs(flash - beep) < 0.5:
             errors.append((flash - beep) * 1000 - lateness)
-    return errors[-(last or len(errors)) :]
+    return errors

@@ -52,13 +52,13 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
 
 
 async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
-    """The camera comes on after 2 s, the picture changes its size, is muted, is taken away and comes back."""
+    """The camera comes on after 5 s, the picture changes its size, is muted, is taken away and comes back."""
     await record(daemon)
     steps: list[Step] = [
         {"call": "replaceVideo", "arguments": [False]},
-        {"wait": 2000},
+        {"wait": 5000},
         {"call": "replaceVideo", "arguments": [True]},
-        {"wait": 2000},
+        {"wait": 3000},
         {"call": "resize", "arguments": [320, 180]},
         {"wait": 2000},
         {"call": "mute", "arguments": ["video", True]},
@@ -74,8 +74,9 @@ async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> N
     frames = readers.decode_strictly(file)
     assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
     assert marks.sizes(file) >= {(640, 360), (320, 180)}
-    offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"], last=3)
-    assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
+    offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
+    for some in (offsets, offsets[:4], offsets[-3:]):
+        assert abs(median(some)) <= LIP_SYNC_MS, offsets
     readers.inspect_with_hisui(file)
 
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,40 @@ CLIPS = ROOT / "media-samples"
 
 @dataclass
 class Consumer:
-    """A consumer of webhooks: keeps every event and its headers, and lets a test wait for one."""
+    """A consumer of webhooks: keeps every event and its headers, and lets a test wait for one.
+
+    `answer` may have another answer for an event that it has just kept than 200; it may wait, too.
+    """
 
     url: str = ""
+    answer: Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def take(self, request: web.Request) -> web.Response:
         """Take one event."""
+        event = await request.json()
         async with self._news:
-            self.events.append(await request.json())
+            self.events.append(event)
             self.headers.append(dict(request.headers))
             self._news.notify_all()
-        return web.Response()
+        return web.Response() if self.answer is None else await self.answer(request, event)
 
     async def wait_for(self, event_type: str, count: int = 1, **data: Any) -> dict[str, Any]:
         """Give the `count`th event of this type whose data has these values."""
         async with self._news:
             await self._news.wait_for(lambda: len(self.of_type(event_type, **data)) >= count)
         return self.of_type(event_type, **data)[count - 1]
+
+    async def wait_until(self, is_enough: Callable[[], bool]) -> None:
+        """Wait until what has come is enough."""
+        async with self._news:
+            await self._news.wait_for(is_enough)
+
+    def once(self) -> list[dict[str, Any]]:
+        """Give the events without those that came again, in the order of their first arrival."""
+        return list({event["id"]: event for event in reversed(self.events)}.values())[::-1]
 
     def of_type(self, event_type: str, **data: Any) -> list[dict[str, Any]]:
         """Give the events of a type so far."""
@@ -61,7 +75,7 @@ async def consuming() -> AsyncIterator[Consumer]:
     consumer = Consumer()
     app = web.Application()
     app.router.add_post("/webhook", consumer.take)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -81,6 +95,7 @@ class Daemon:
     signaling_url: str = ""
     media_port: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def api(self, operation: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call `Sora_20161101.{operation}`; give the answer's body. Raises for anything but 200."""
@@ -107,6 +122,12 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         return await self.process.wait()
+
+    async def logged(self, event: str) -> None:
+        """Wait until the daemon logs this event."""
+        while all(line.get("event") != event for line in self.log):
+            self.news.clear()
+            await self.news.wait()
 
     def faults(self) -> Sequence[Mapping[str, Any]]:
         """Log lines that should not be there."""
@@ -153,6 +174,7 @@ async def _read_log(daemon: Daemon, ready: asyncio.Event) -> None:
         except msgspec.DecodeError:
             entry = {"level": "error", "event": line.decode(errors="replace")}
         daemon.log.append(entry)
+        daemon.news.set()
         if entry.get("event") == "ready":
             daemon.api_url = entry["api"]
             daemon.signaling_url = entry["signaling"]

@@ -1,0 +1,160 @@
+"""SIGTERM: the daemon ends in order, a second one ends it at once, and neither loses anything."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from tests import readers
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
+
+pytestmark = pytest.mark.end_to_end
+
+CLIP = read_clip(CLIPS / "vp9-opus.webm")
+
+
+@contextlib.asynccontextmanager
+async def publishing(daemon: Daemon) -> AsyncIterator[Publication]:
+    """Have a client send until the daemon or the context ends."""
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
+    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    try:
+        await publication.sending.wait()
+        yield publication
+    finally:
+        publication.stop.set()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def unfinished(daemon: Daemon) -> list[Path]:
+    """Give the files that were begun and not finished."""
+    return list(daemon.archive_dir.rglob(".*"))
+
+
+async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path, consumer: Consumer) -> None:
+    """Files are closed, announced and told before the exit with 0; the recording goes on at the next start."""
+    async with running(tmp_path, consumer.url) as daemon:
+        started = await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
+        async with publishing(daemon) as first:
+            await consumer.wait_for("split-archive.available")
+            assert unfinished(daemon)
+            assert await daemon.stop() == 0
+        assert not unfinished(daemon)
+        assert not daemon.faults()
+    (available,) = consumer.of_type("archive.available")
+    (end,) = consumer.of_type("split-archive.end")
+    (gone,) = consumer.of_type("connection.destroyed")
+    assert available["connection_id"] == end["connection_id"] == gone["connection_id"] == first.connection_id
+    parts = [part["data"]["split_index"] for part in consumer.of_type("split-archive.available")]
+    assert parts == [f"{number:04}" for number in range(1, int(end["data"]["split_last_index"]) + 1)]
+    assert readers.decode_strictly(Path(available["data"]["file_path"]))["video"]
+    assert not consumer.of_type("recording.report")
+    seen = len(consumer.events)
+
+    async with running(tmp_path, consumer.url) as daemon:
+        (active,) = await daemon.api("ListStartedRecording")
+        assert active["recording_id"] == started["recording_id"]
+        async with publishing(daemon) as second:
+            await consumer.wait_for("archive.started", count=2)
+            await daemon.api("StopRecording", {"channel_id": "sora"})
+            report = await consumer.wait_for("recording.report")
+        assert not daemon.faults()
+    archives = [entry["connection_id"] for entry in report["data"]["archives"]]
+    assert archives == [first.connection_id, second.connection_id]
+    assert not report["data"]["failed_archives"]
+    assert len(consumer.once()) == len(consumer.events), "what was told before the end is not told again"
+    assert consumer.events[seen]["type"] == "connection.created"
+
+
+async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
+    tmp_path: Path, consumer: Consumer
+) -> None:
+    """The exit is in order, and what could not be told is told at the next start."""
+    holding = hold(consumer, "recording.started")
+    async with running(tmp_path, consumer.url, webhook_response_timeout="60 s") as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+        async with publishing(daemon):
+            await holding.wait()
+            async with asyncio.timeout(30):
+                assert await daemon.stop() == 0
+        assert not unfinished(daemon)
+        assert consumer.types == ["recording.started"]
+    consumer.answer = None
+    async with running(tmp_path, consumer.url):
+        await consumer.wait_for("connection.destroyed")
+    assert [event["type"] for event in consumer.once()] == [
+        "recording.started",
+        "connection.created",
+        "archive.started",
+        "archive.available",
+        "connection.destroyed",
+    ]
+
+
+async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, consumer: Consumer) -> None:
+    """Sent while the outbox waits for the consumer: what was committed is told at the next start, as it was."""
+    holding = hold(consumer, "archive.available")
+    async with running(tmp_path, consumer.url, webhook_response_timeout="60 s") as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+        async with publishing(daemon) as publication:
+            await consumer.wait_for("archive.started")
+            daemon.process.send_signal(signal.SIGTERM)
+            await holding.wait()
+            assert await daemon.stop() == 1
+        assert not daemon.faults()
+    (held,) = consumer.of_type("archive.available")
+    consumer.answer = None
+    report = await report_of_a_new_start(tmp_path, consumer)
+    assert consumer.of_type("archive.available") == [held, held]
+    assert [entry["connection_id"] for entry in report["archives"]] == [publication.connection_id]
+
+
+async def test_two_sigterms_in_a_row_are_a_crash_at_worst(tmp_path: Path, consumer: Consumer) -> None:
+    """Sent while the files are closed: they are finished and told at the next start, if they were not before."""
+    async with running(tmp_path, consumer.url) as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
+        async with publishing(daemon) as publication:
+            await consumer.wait_for("split-archive.available")
+            daemon.process.send_signal(signal.SIGTERM)
+            await daemon.logged("ending")
+            assert await daemon.stop() == 1
+    report = await report_of_a_new_start(tmp_path, consumer)
+    assert [entry["connection_id"] for entry in report["archives"]] == [publication.connection_id]
+    types = [event["type"] for event in consumer.once()]
+    assert types.count("archive.available") == types.count("split-archive.end") == 1
+    assert readers.decode_strictly(Path(report["archives"][0]["file_path"]))["video"]
+
+
+def hold(consumer: Consumer, event_type: str) -> asyncio.Event:
+    """Have the consumer never answer to events of this type; the event is set when the first is there."""
+    holding = asyncio.Event()
+
+    async def answer(_request: web.Request, event: dict[str, Any]) -> web.Response:
+        if event["type"] == event_type:
+            holding.set()
+            await asyncio.Event().wait()
+        return web.Response()
+
+    consumer.answer = answer
+    return holding
+
+
+async def report_of_a_new_start(folder: Path, consumer: Consumer) -> dict[str, Any]:
+    """Start again, stop the recording that is still active; give its report."""
+    async with running(folder, consumer.url) as daemon:
+        assert [each["channel_id"] for each in await daemon.api("ListStartedRecording")] == ["sora"]
+        await daemon.api("StopRecording", {"channel_id": "sora"})
+        report = await consumer.wait_for("recording.report")
+        assert not unfinished(daemon)
+        assert not daemon.faults()
+    data: dict[str, Any] = report["data"]
+    return data

@@ -81,7 +81,8 @@ class Dispatcher:
         self._idle.clear()
         self._outbox.notify()
         try:
-            await asyncio.wait_for(self._idle.wait(), grace_ns / NS_PER_S)
+            async with asyncio.timeout(grace_ns / NS_PER_S):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True
@@ -115,8 +116,9 @@ class Dispatcher:
                 wait_ns = min(wait_ns, max(due.next_wall_ns - self._clock.wall_ns(), 0))
         if not self._busy and not self._outbox.news.is_set():
             self._idle.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._outbox.news.wait(), wait_ns / NS_PER_S)
+        with contextlib.suppress(TimeoutError):  # not wait_for, which in Python 3.11 may lose a cancellation
+            async with asyncio.timeout(wait_ns / NS_PER_S):
+                await self._outbox.news.wait()
 
     async def _send(self, entry: Entry) -> None:
         """Make one attempt. The channel stays busy until the outcome is stored: else it would be sent again."""

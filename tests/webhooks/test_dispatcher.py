@@ -37,8 +37,8 @@ async def test_what_was_stored_before_the_start_is_delivered(tmp_path: Path) -> 
         async with house(tmp_path, config) as home:
             await home.store.append([event(1)])
         async with house(tmp_path, config) as home:
-            await consumer.wait(1)
-    assert [post.number for post in consumer.posts] == [1]
+            await home.drained()
+    assert {post.number for post in consumer.posts} == {1}
 
 
 async def test_without_a_url_every_event_is_a_line_of_the_log(tmp_path: Path) -> None:
@@ -195,6 +195,20 @@ async def test_the_end_waits_for_what_is_due_and_not_for_what_is_due_later(tmp_p
         await home.say(*(event(n) for n in range(20)))
         assert await home.dispatcher.drain(30 * NS_PER_S)
         assert await home.outbox.counts() == {"delivered": 20, "pending": 1}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_though_news_come_in_the_same_turn_of_the_loop(tmp_path: Path, turns: int) -> None:
+    """Where a wait loses its cancellation because it is over just then, the end would never come."""
+    async with house(tmp_path, WebhookConfig()) as home:
+        await home.drained()
+        for _ in range(100):  # let it go to sleep
+            await asyncio.sleep(0)
+        home.outbox.notify()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        home.dispatcher._running.cancel()
+        await asyncio.wait([home.dispatcher._running])
 
 
 async def test_the_grace_time_ends(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from rokuga.api.config import DaemonConfig
-from rokuga.api.ports import RecordingService
+from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
@@ -30,10 +30,20 @@ def api_app(recorder: RecordingService, config: DaemonConfig, *counters: Source)
     return app
 
 
-def signaling_app(recorder: RecordingService, config: DaemonConfig, channels: Channels | None = None) -> Starlette:
-    """Give signalling: the WebSocket /signaling. `channels.counters` is what `api_app` can tell of it."""
+def signaling_app(
+    recorder: RecordingService,
+    config: DaemonConfig,
+    channels: Channels | None = None,
+    gatekeeper: Gatekeeper | None = None,
+) -> Starlette:
+    """Give signalling: the WebSocket /signaling. `channels.counters` is what `api_app` can tell of it.
+
+    Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
+    """
+    if config.auth_webhook_url is not None and gatekeeper is None:
+        raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
     clock = Clock()
-    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version)
+    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper)
     return Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
 
 

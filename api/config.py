@@ -42,6 +42,7 @@ class DaemonConfig:
     api_cors_origin: str | None = None
     signaling_host: str = "0.0.0.0"
     signaling_port: int = 5000
+    auth_webhook_url: str | None = None
     data_dir: Path = Path("data")
     log_format: str = "console"
     version: str = field(default_factory=lambda: version("rokuga"))

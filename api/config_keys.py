@@ -18,7 +18,6 @@ from rokuga.api.config_values import (
     seconds,
     size_bytes,
     text,
-    unsupported,
     whole_number,
 )
 
@@ -131,6 +130,13 @@ KEYS: Final[Mapping[str, Key]] = {
             "Bit rate of video for clients that ask for none, kbit/s.",
         ),
         # Webhooks
+        Key(
+            "auth_webhook_url",
+            http_url,
+            None,
+            ("auth_webhook_url",),
+            "Who is asked about every client that comes. Without an answer nobody comes in. Unset: everybody does.",
+        ),
         Key("event_webhook_url", http_url, None, ("webhooks.url",), "Where events are posted. Unset: only logged."),
         Key(
             "webhook_response_timeout",
@@ -183,13 +189,6 @@ KEYS: Final[Mapping[str, Key]] = {
             "false",
             ("webhooks.redact",),
             "Whether event_webhook.jsonl shows event_metadata.",
-        ),
-        Key(
-            "auth_webhook_url",
-            unsupported("nobody would be asked, and everybody let in"),
-            None,
-            (),
-            "Not supported; stops the start.",
         ),
         # Log
         Key("log_format", one_of("console", "json"), "console", ("log_format",), "Form of the daemon's log lines."),

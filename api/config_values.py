@@ -127,15 +127,6 @@ def http_url(value: str) -> str:
     return value
 
 
-def unsupported(why: str) -> Parser:
-    """Take nothing: what this key promises must not be believed to hold."""
-
-    def parse(_value: str) -> None:
-        raise ValueError(f"is not supported: {why}")
-
-    return parse
-
-
 def _quantity(value: str, units: Mapping[str, int], example: str) -> int:
     match = _QUANTITY.fullmatch(value)
     if not match or match[2] not in units:

@@ -37,6 +37,7 @@ from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, check_aiortc
 from rokuga.recorder.webrtc.peer import Peer
 from rokuga.recorder.webrtc.sdp import Direction, MediaOffer
 from rokuga.recorder.webrtc.udp_port import UdpPort
+from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
 
@@ -115,8 +116,13 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
 
         recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
         channels = Channels(clock)
-        api = await enter(serve(api_app(recorder, config, channels.counters), config.api_host, config.api_port))
-        front = signaling_app(recorder, config, channels)
+        counters = [channels.counters]
+        gatekeeper = None
+        if config.auth_webhook_url is not None:
+            gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
+            counters.append(gatekeeper.counters)
+        api = await enter(serve(api_app(recorder, config, *counters), config.api_host, config.api_port))
+        front = signaling_app(recorder, config, channels, gatekeeper)
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port))
         yield Addresses(f"http://{api}/", f"ws://{signaling}/signaling", port.port)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
 from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
@@ -98,4 +98,12 @@ class RecordingService(Protocol):
 
     async def connect(self, request: ConnectionRequest) -> PublisherConnection:
         """Let a client in. Raises ConnectionRefused."""
+        ...
+
+
+class Gatekeeper(Protocol):
+    """Who knows which clients may come in: `rokuga.webhooks.auth.AuthWebhook` is the real one."""
+
+    async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask about a client; the answer's `allowed` is true or false. Raises NoAnswer."""
         ...

@@ -18,7 +18,10 @@ Role = Literal["sendonly", "sendrecv", "recvonly"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRequest:
-    """What a front asks for. Ids are the client's data: they name, they never become a path."""
+    """What a front asks for. Ids are the client's data: they name, they never become a path.
+
+    `connection_id` alone is ours, from `new_id`, where the front had to name the connection before it was there.
+    """
 
     channel_id: str
     role: Role
@@ -26,6 +29,7 @@ class ConnectionRequest:
     bundle_id: str | None = None
     audio: TrackConfig | None = None
     video: TrackConfig | None = None
+    connection_id: str | None = None
 
     @property
     def publishes(self) -> bool:

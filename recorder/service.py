@@ -173,7 +173,7 @@ class Recorder:
         async with self._channel(request.channel_id) as channel:
             if not channel.connections:
                 channel.session_id = new_id()
-            connection_id = new_id()
+            connection_id = request.connection_id or new_id()
             identity = ConnectionIdentity(
                 channel_id=request.channel_id,
                 session_id=channel.session_id,

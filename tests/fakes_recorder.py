@@ -123,7 +123,7 @@ class FakeRecorder:
         if self.refusal is not None:
             raise ConnectionRefused(self.refusal)
         self.requests.append(request)
-        connection_id = new_id()
+        connection_id = request.connection_id or new_id()
         identity = ConnectionIdentity(
             channel_id=request.channel_id,
             session_id="SESSION",

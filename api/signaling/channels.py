@@ -56,6 +56,10 @@ class Channels:
         for other in members:
             other.deliver(destroyed)
 
+    def counts(self, channel_id: str) -> Mapping[str, int]:
+        """Give how many are in a channel, by role."""
+        return Counter(member.present.role for member in self._members.get(channel_id, []))
+
     async def counters(self) -> Mapping[str, int]:
         """Give what GetStatsReport tells of connections, in Sora's words, since the start."""
         stay_s = self._stay_ns // NS_PER_S
@@ -73,12 +77,11 @@ class Channels:
         member: Member,
         others: list[Present] | None = None,
     ) -> str:
-        members = self._members.get(member.present.identity.channel_id, [])
         return notify(
             event_type,
             member.present,
             timestamp=rfc3339(self._clock.wall_ns()),
             minutes=(self._clock.monotonic_ns() - member.entered_ns) // (60 * NS_PER_S),
-            counts=Counter(other.present.role for other in members),
+            counts=self.counts(member.present.identity.channel_id),
             others=others,
         )

@@ -1,6 +1,6 @@
 """One client's signalling as a state machine without I/O: what it said and what happened in, what to do out.
 
-connect > Open > offer > answer > Accept > (DTLS is up) > Enter > ping, ping, ... > disconnect > Close
+connect > (Authorize >) Open > offer > answer > Accept > (DTLS is up) > Enter > ping, ping, ... > disconnect > Close
 Times are monotonic nanoseconds.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from rokuga.api.signaling import messages
+from rokuga.api.signaling import messages, permission
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import NS_PER_S
 
@@ -35,11 +35,19 @@ _CODES: Final[Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Authorize:
+    """Ask whether this client may come in; then say `authorized` or `unauthorized`."""
+
+    connect: messages.Connect
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
-    """Ask the recorder for a connection; then say `opened` or `refused`."""
+    """Ask the recorder for a connection; then say `opened` or `refused`. `metadata` is for the offer."""
 
     request: ConnectionRequest
     notify_metadata: Any
+    metadata: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +77,14 @@ class Close:
     reason: str
 
 
-Action = Open | Accept | Enter | Send | Close
+Action = Authorize | Open | Accept | Enter | Send | Close
 
 
 class Phase(Enum):
     """What is waited for."""
 
     CONNECT = auto()
+    PERMISSION = auto()
     OPENED = auto()
     ANSWER = auto()
     MEDIA = auto()
@@ -84,9 +93,13 @@ class Phase(Enum):
 
 
 class Conversation:
-    """Every method gives what is to be done now, in order. Nothing is to be done after a Close."""
+    """Every method gives what is to be done now, in order. Nothing is to be done after a Close.
 
-    def __init__(self, now_ns: int) -> None:
+    With `asks`, nobody is opened to who was not authorized.
+    """
+
+    def __init__(self, now_ns: int, *, asks: bool = False) -> None:
+        self._asks = asks
         self.phase = Phase.CONNECT
         self.deadline_ns: int | None = now_ns + ANSWER_TIMEOUT_NS
         """When `tick` is due."""
@@ -105,7 +118,7 @@ class Conversation:
             case messages.Disconnect():
                 return self._close(NORMAL, "TYPE-DISCONNECT")
             case messages.Connect() if self.phase is Phase.CONNECT:
-                return self._open(message)
+                return self._come(message)
             case _ if self.phase is Phase.CONNECT:
                 raise messages.MessageError("the first message has to be a connect")
             case messages.Connect():
@@ -118,8 +131,30 @@ class Conversation:
             case _:
                 return []
 
-    def _open(self, connect: messages.Connect) -> list[Action]:
+    def _come(self, connect: messages.Connect) -> list[Action]:
         messages.check_ids(connect)
+        messages.requested_tracks(connect)
+        if not self._asks:
+            return self._open(connect, None)
+        self.phase, self.deadline_ns = Phase.PERMISSION, None
+        return [Authorize(connect)]
+
+    def authorized(self, asked: Authorize, answer: Mapping[str, Any]) -> list[Action]:
+        """There is an answer, which allows or refuses the client, or makes no sense."""
+        if self.phase is not Phase.PERMISSION:
+            return []
+        try:
+            return self._open(*permission.granted(asked.connect, answer))
+        except permission.Denied as denied:
+            return self.refused(str(denied))
+        except messages.MessageError as error:
+            return self.unauthorized(str(error))
+
+    def unauthorized(self, fault: str) -> list[Action]:
+        """There is no answer that could be used; `fault` says why, for people."""
+        return self.refused(f"AUTH-WEBHOOK-FAILED: {fault}")
+
+    def _open(self, connect: messages.Connect, metadata: Any) -> list[Action]:
         audio, video = messages.requested_tracks(connect)
         self.phase, self.deadline_ns = Phase.OPENED, None
         request = ConnectionRequest(
@@ -130,7 +165,7 @@ class Conversation:
             audio=audio,
             video=video,
         )
-        return [Open(request, connect.signaling_notify_metadata)]
+        return [Open(request, connect.signaling_notify_metadata, metadata)]
 
     def opened(self, offer: str, now_ns: int) -> list[Action]:
         """The recorder gave a connection; `offer` is the whole message."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -10,13 +11,15 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from rokuga.api.ports import PublisherConnection, RecordingService
+from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
-from rokuga.api.signaling import messages
+from rokuga.api.signaling import messages, permission
 from rokuga.api.signaling.channels import Channels, Member
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.errors import ConnectionRefused
+from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.auth import NoAnswer
 
 log = structlog.get_logger()
 
@@ -31,33 +34,50 @@ Happening = Callable[[int], Sequence[said.Action]]
 
 
 class SignalingEndpoint:
-    """The ASGI application of one WebSocket path."""
+    """The ASGI application of one WebSocket path. A gatekeeper, if there is one, is asked about every client."""
 
-    def __init__(self, recorder: RecordingService, channels: Channels, clock: Clock, version: str) -> None:
+    def __init__(
+        self,
+        recorder: RecordingService,
+        channels: Channels,
+        clock: Clock,
+        version: str,
+        gatekeeper: Gatekeeper | None = None,
+    ) -> None:
         self._recorder = recorder
         self._channels = channels
         self._clock = clock
         self._version = version
+        self._gatekeeper = gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client to its end."""
         websocket = WebSocket(scope, receive, send)
         await websocket.accept()
-        await Session(websocket, self._recorder, self._channels, self._clock, self._version).run()
+        session = Session(websocket, self._recorder, self._channels, self._clock, self._version, self._gatekeeper)
+        await session.run()
 
 
 class Session:
     """One client's WebSocket and connection, tied: when one ends, so does the other."""
 
     def __init__(
-        self, websocket: WebSocket, recorder: RecordingService, channels: Channels, clock: Clock, version: str
+        self,
+        websocket: WebSocket,
+        recorder: RecordingService,
+        channels: Channels,
+        clock: Clock,
+        version: str,
+        gatekeeper: Gatekeeper | None,
     ) -> None:
         self._websocket = websocket
         self._recorder = recorder
         self._channels = channels
         self._clock = clock
         self._version = version
-        self._conversation = said.Conversation(clock.monotonic_ns())
+        self._gatekeeper = gatekeeper
+        self._connection_id = new_id()
+        self._conversation = said.Conversation(clock.monotonic_ns(), asks=gatekeeper is not None)
         self._waiting: asyncio.Queue[Happening] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: PublisherConnection | None = None
@@ -98,6 +118,8 @@ class Session:
     async def _do(self, actions: Sequence[said.Action]) -> None:
         for action in actions:
             match action:
+                case said.Authorize():
+                    self._spawn(self._authorize(action))
                 case said.Open():
                     await self._open(action)
                 case said.Accept():
@@ -110,9 +132,29 @@ class Session:
                 case said.Close():
                     await self._close(action)
 
+    async def _authorize(self, action: said.Authorize) -> None:
+        """Ask beside the conversation, so that a client that goes meanwhile is seen."""
+        await self._waiting.put(await self._permission(action))
+
+    async def _permission(self, action: said.Authorize) -> Happening:
+        conversation, gatekeeper = self._conversation, self._gatekeeper
+        if gatekeeper is None:
+            return lambda _now_ns: conversation.unauthorized("there is nobody to ask")
+        try:
+            counts = self._channels.counts(action.connect.channel_id)
+            question = permission.question(action.connect, self._connection_id, counts)
+            answer = await gatekeeper.ask(self._connection_id, question)
+        except NoAnswer as error:
+            fault = str(error)
+            return lambda _now_ns: conversation.unauthorized(fault)
+        except Exception:
+            log.exception("asking the authentication webhook failed", connection_id=self._connection_id)
+            return lambda _now_ns: conversation.failed()
+        return lambda _now_ns: conversation.authorized(action, answer)
+
     async def _open(self, action: said.Open) -> None:
         try:
-            connection = await self._recorder.connect(action.request)
+            connection = await self._recorder.connect(replace(action.request, connection_id=self._connection_id))
         except ConnectionRefused as error:
             await self._do(self._conversation.refused(error.reason))
             return
@@ -127,6 +169,7 @@ class Session:
             audio=connection.audio,
             video=connection.video,
             version=self._version,
+            metadata=action.metadata,
         )
         await self._do(self._conversation.opened(offer, self._clock.monotonic_ns()))
 
@@ -154,6 +197,8 @@ class Session:
     async def _close(self, action: said.Close) -> None:
         self._reason = action.reason
         self._is_over = True
+        if self._connection is None:
+            log.info("client refused", reason=action.reason, connection_id=self._connection_id)
         self._leave()
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(SEND_TIMEOUT_S):

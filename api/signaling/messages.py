@@ -52,9 +52,11 @@ class Connect(msgspec.Struct, frozen=True, tag="connect"):
     bundle_id: Name | None = None
     audio: bool | TrackRequest | None = None
     video: bool | TrackRequest | None = None
+    metadata: Any = None
     signaling_notify_metadata: Any = None
     sora_client: Any = None
     environment: Any = None
+    libwebrtc: Any = None
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -174,6 +176,7 @@ def offer(
     audio: TrackConfig | None,
     video: TrackConfig | None,
     version: str,
+    metadata: Any = None,
 ) -> str:
     """Write the offer. Simulcast, spotlight and DataChannels are refused by what it says, or leaves out.
 
@@ -194,6 +197,8 @@ def offer(
         **_names(identity),
         "channel_id": identity.channel_id,
     }
+    if metadata is not None:
+        message["metadata"] = metadata
     tracks: Mapping[Kind, TrackConfig | None] = {"audio": audio, "video": video}
     for kind, track in tracks.items():
         message[kind] = track is not None
@@ -239,14 +244,19 @@ def notify(
         "video": about.video,
         "minutes": minutes,
         "turn_transport_type": "udp",
-        "channel_connections": sum(counts.values()),
-        **{f"channel_{role}_connections": counts.get(role, 0) for role in ("sendrecv", "sendonly", "recvonly")},
+        **channel_counts(counts),
     }
     if about.metadata is not None:
         message["metadata"] = about.metadata
     if others is not None:
         message["data"] = [_other(other) for other in others]
     return _write(message)
+
+
+def channel_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Give the fields that tell how many are in a channel, in all and by role."""
+    by_role = {f"channel_{role}_connections": counts.get(role, 0) for role in ("sendrecv", "sendonly", "recvonly")}
+    return {"channel_connections": sum(counts.values()), **by_role}
 
 
 def _other(other: Present) -> dict[str, Any]:

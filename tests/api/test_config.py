@@ -180,9 +180,11 @@ def test_a_bad_value_stops_the_start(name: str, text: str) -> None:
         load_config(None, {f"ROKUGA_{name.upper()}": text})
 
 
-def test_an_authentication_webhook_that_nobody_would_ask_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not supported: nobody would be asked"):
-        load_config(written(tmp_path, "auth_webhook_url = http://127.0.0.1/auth"), {})
+def test_an_authentication_webhook_is_a_url(tmp_path: Path) -> None:
+    config, _ = load_config(written(tmp_path, "auth_webhook_url = http://127.0.0.1/auth"), {})
+    assert config.auth_webhook_url == "http://127.0.0.1/auth"
+    with pytest.raises(ConfigError, match="auth_webhook_url: 'nobody' is not an http or https URL"):
+        load_config(written(tmp_path, "auth_webhook_url = nobody"), {})
 
 
 def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -102,10 +103,8 @@ async def test_garbage_is_no_answer(body: bytes, fault: str) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_an_answer_or_none(body: bytes) -> None:
-    try:
+    with contextlib.suppress(NoAnswer):
         assert read_answer(body)["allowed"] in {True, False}
-    except NoAnswer:
-        pass
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
@@ -121,7 +120,7 @@ async def test_an_answer_that_takes_too_long_is_none(has_begun: bool) -> None:
         return response
 
     async with consuming(answer) as consumer:
-        with pytest.raises(NoAnswer, match="^timeout$"):
+        with pytest.raises(NoAnswer, match=r"^timeout$"):
             await ask(consumer.url, replace(CONFIG, response_timeout_ns=100 * NS_PER_MS))
 
 
@@ -135,7 +134,7 @@ async def test_an_answer_that_breaks_off_is_none() -> None:
         return response
 
     async with consuming(answer) as consumer:
-        with pytest.raises(NoAnswer, match="^it cannot be reached$"):
+        with pytest.raises(NoAnswer, match=r"^it cannot be reached$"):
             await ask(consumer.url)
 
 
@@ -143,7 +142,7 @@ async def test_nobody_at_the_address_is_no_answer_and_the_client_learns_no_addre
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    with pytest.raises(NoAnswer, match="^it cannot be reached$"):
+    with pytest.raises(NoAnswer, match=r"^it cannot be reached$"):
         await ask(f"http://127.0.0.1:{port}/hook")
 
 

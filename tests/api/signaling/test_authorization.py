@@ -1,0 +1,213 @@
+"""Coming in past the authentication webhook: the playbook, and the whole way over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from websockets.asyncio.client import connect as open_websocket
+
+from rokuga.api.app import signaling_app
+from rokuga.api.config import DaemonConfig
+from rokuga.api.signaling.conversation import Authorize, Close, Conversation, Open, Phase
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.media import NS_PER_MS, TrackConfig
+from rokuga.webhooks.auth import AuthWebhook
+from rokuga.webhooks.config import WebhookConfig
+from tests.api.serving import served
+from tests.api.signaling.test_endpoint import Client
+from tests.fakes_recorder import FakeRecorder
+from tests.webhooks.consumer import Answer, Consumer, Post, consuming
+
+CONNECT = {"type": "connect", "role": "sendonly", "channel_id": "sora", "metadata": {"token": 7}}
+OPUS, VP9 = TrackConfig("OPUS"), TrackConfig("VP9")
+
+
+def asked() -> tuple[Conversation, Authorize]:
+    """A conversation that waits for the webhook."""
+    talk = Conversation(0, asks=True)
+    [action] = talk.receive(json.dumps(CONNECT), 0)
+    assert isinstance(action, Authorize)
+    assert (talk.phase, talk.deadline_ns) == (Phase.PERMISSION, None)
+    return talk, action
+
+
+def test_a_client_that_is_allowed_is_opened_to_as_the_answer_says() -> None:
+    talk, action = asked()
+    answer = {"allowed": True, "video": False, "client_id": "alice", "metadata": "for her"}
+    request = ConnectionRequest("sora", "sendonly", client_id="alice", audio=OPUS)
+    assert talk.authorized(action, answer) == [Open(request, None, "for her")]
+    assert talk.authorized(action, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"allowed": False, "reason": "over quota"}, "over quota"),
+        ({"allowed": False, "reason": "録" * 100}, "録" * 41),
+        ({"allowed": False}, "AUTH-WEBHOOK-DENIED"),
+        ({"allowed": True, "audio": False, "video": False}, "AUTH-WEBHOOK-FAILED: audio and video are both false"),
+        (
+            {"allowed": True, "client_id": 5},
+            "AUTH-WEBHOOK-FAILED: Expected `str | null`, got `int` - at `$.client_id`",
+        ),
+    ],
+)
+def test_anybody_else_is_closed_to(answer: Mapping[str, Any], reason: str) -> None:
+    talk, action = asked()
+    assert talk.authorized(action, answer) == [Close(4490, reason)]
+
+
+def test_without_an_answer_the_client_is_closed_to() -> None:
+    talk, action = asked()
+    assert talk.unauthorized("timeout") == [Close(4490, "AUTH-WEBHOOK-FAILED: timeout")]
+    assert talk.authorized(action, {"allowed": True}) == []
+
+
+def test_a_client_that_went_meanwhile_is_not_opened_to() -> None:
+    talk, action = asked()
+    assert talk.receive('{"type":"disconnect"}', 1) == [Close(1000, "TYPE-DISCONNECT")]
+    assert talk.authorized(action, {"allowed": True}) == []
+    assert talk.unauthorized("timeout") == []
+
+
+@pytest.mark.parametrize("frame", ['{"type":"answer","sdp":"v=0"}', json.dumps(CONNECT), "nonsense"])
+def test_a_client_cannot_go_on_by_itself(frame: str) -> None:
+    talk, _ = asked()
+    [close] = talk.receive(frame, 1)
+    assert isinstance(close, Close)
+
+
+def test_nobody_is_asked_about_what_cannot_be_had() -> None:
+    talk = Conversation(0, asks=True)
+    [close] = talk.receive(json.dumps({**CONNECT, "audio": False, "video": False}), 0)
+    assert close == Close(4490, "audio and video are both false")
+
+
+@dataclass
+class Gate:
+    """Signalling over a played recorder, past a real consumer that answers `answer`."""
+
+    consumer: Consumer
+    recorder: FakeRecorder
+    url: str = ""
+    config: DaemonConfig = field(default_factory=DaemonConfig)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """A client that has said its connect."""
+        async with open_websocket(self.url, max_size=None) as websocket:
+            client = Client(websocket)
+            await client.say(CONNECT)
+            yield client
+
+
+@asynccontextmanager
+async def gate(answer: Answer) -> AsyncIterator[Gate]:
+    recorder, clock = FakeRecorder(), Clock()
+    webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS)
+    async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, clock) as webhook:
+        config = DaemonConfig(auth_webhook_url=consumer.url)
+        async with served(signaling_app(recorder, config, gatekeeper=webhook)) as address:
+            yield Gate(consumer, recorder, f"ws://{address}/signaling")
+
+
+def says(document: Any, status: int = 200) -> Answer:
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        return web.json_response(document, status=status)
+
+    return answer
+
+
+async def test_an_allowed_client_gets_an_offer_with_what_the_answer_changed() -> None:
+    answer = {
+        "allowed": True,
+        "client_id": "alice",
+        "audio": False,
+        "video": True,
+        "video_codec_type": "VP8",
+        "metadata": {"welcome": "録画"},
+    }
+    async with gate(says(answer)) as house, house.client() as client:
+        offer = await client.hear()
+        assert (offer["client_id"], offer["audio"], offer["video_codec_type"]) == ("alice", False, "VP8")
+        assert offer["metadata"] == {"welcome": "録画"}
+        [post] = house.consumer.posts
+        assert post.event["connection_id"] == offer["connection_id"] == post.headers["sora-connection-id"]
+        assert post.event["metadata"] == {"token": 7}
+        [request] = house.recorder.requests
+        assert (request.audio, request.video) == (None, TrackConfig("VP8"))
+
+
+async def test_without_metadata_in_the_answer_the_offer_has_none() -> None:
+    async with gate(says({"allowed": True})) as house, house.client() as client:
+        assert "metadata" not in await client.hear()
+
+
+async def test_those_who_are_there_are_told_of() -> None:
+    async with gate(says({"allowed": True})) as house, house.client() as first:
+        await first.hear()
+        await first.say({"type": "answer", "sdp": "v=0\r\n"})
+        await first.hear()
+        async with house.client() as second:
+            await second.hear()
+        counts = [post.event["channel_sendonly_connections"] for post in house.consumer.posts]
+        assert counts == [0, 1]
+
+
+async def moved(_: Post, __: web.Request) -> web.StreamResponse:
+    return web.Response(status=307, headers={"location": "/hook"})
+
+
+async def hanging(_: Post, __: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    return web.Response()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (says({"allowed": False, "reason": "over quota"}), "over quota"),
+        (says({"allowed": True}, 500), "AUTH-WEBHOOK-FAILED: status 500"),
+        (says({"allowed": "yes"}), "AUTH-WEBHOOK-FAILED: there is no boolean allowed"),
+        (says({"allowed": True, "video_bit_rate": 0}), "AUTH-WEBHOOK-FAILED: video bit_rate is not from 1 to 50000"),
+        (moved, "AUTH-WEBHOOK-FAILED: status 307"),
+        (hanging, "AUTH-WEBHOOK-FAILED: timeout"),
+    ],
+)
+async def test_all_others_get_4490_and_no_connection(answer: Answer, reason: str) -> None:
+    async with gate(answer) as house, house.client() as client:
+        assert await client.closing() == (4490, reason)
+        assert not house.recorder.requests
+
+
+async def test_a_client_that_leaves_while_it_is_asked_about_is_seen_and_never_opened_to() -> None:
+    async with gate(hanging) as house, house.client() as client:
+        await house.consumer.wait(1)
+        await client.say({"type": "disconnect"})
+        assert await client.closing() == (1000, "TYPE-DISCONNECT")
+        assert not house.recorder.requests
+
+
+async def test_a_fault_of_ours_lets_nobody_in() -> None:
+    class Broken:
+        async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
+            raise KeyError(connection_id, question)
+
+    recorder = FakeRecorder()
+    app = signaling_app(recorder, DaemonConfig(), gatekeeper=Broken())
+    async with served(app) as address, open_websocket(f"ws://{address}/signaling") as websocket:
+        client = Client(websocket)
+        await client.say(CONNECT)
+        assert await client.closing() == (1011, "INTERNAL-ERROR")
+    assert not recorder.requests
+
+
+def test_a_webhook_that_nobody_would_ask_is_not_served() -> None:
+    with pytest.raises(ValueError, match="would let everybody in"):
+        signaling_app(FakeRecorder(), DaemonConfig(auth_webhook_url="http://127.0.0.1/auth"))

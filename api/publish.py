@@ -125,8 +125,10 @@ async def _converse(
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await pace.peer.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await pace.peer.close()
 
 
 def _sources(remote: RemoteOffer) -> Mapping[Kind, Source]:

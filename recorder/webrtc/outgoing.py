@@ -122,12 +122,14 @@ class OutgoingPeer:
 
     async def close(self) -> None:
         """Say goodbye and forget the path. May be called at any time, and twice."""
-        if self._consent is not None:
-            self._consent.cancel()
-            await asyncio.gather(self._consent, return_exceptions=True)
-        await self._dtls.stop()
-        if self._path is not None:
-            self._path.close()
+        try:
+            if self._consent is not None:
+                self._consent.cancel()
+                await asyncio.gather(self._consent, return_exceptions=True)
+            await self._dtls.stop()
+        finally:
+            if self._path is not None:
+                self._path.close()
 
     async def _check(self, host: str, port: int) -> _Path | None:
         """Send checks to a candidate until one is answered; None if none is."""

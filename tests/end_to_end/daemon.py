@@ -134,9 +134,8 @@ class Daemon:
         return [line for line in self.log if line.get("level") in {"error", "critical"}]
 
 
-@contextlib.asynccontextmanager
-async def running(folder: Path, webhook_url: str = "", **settings: str) -> AsyncIterator[Daemon]:
-    """Start a daemon on free ports with its files in `folder`; stop it at the end if it still runs."""
+async def start(folder: Path, webhook_url: str = "", **settings: str) -> asyncio.subprocess.Process:
+    """Start a daemon on free ports with its files in `folder`; it is not ready yet."""
     environment = {
         "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
         "ROKUGA_DATA_DIR": str(folder / "data"),
@@ -149,9 +148,15 @@ async def running(folder: Path, webhook_url: str = "", **settings: str) -> Async
         "ROKUGA_LOG_FORMAT": "json",
         **{f"ROKUGA_{key.upper()}": value for key, value in settings.items()},
     }
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "api", "run", cwd=ROOT, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
     )
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, webhook_url: str = "", **settings: str) -> AsyncIterator[Daemon]:
+    """Start a daemon on free ports with its files in `folder`; stop it at the end if it still runs."""
+    process = await start(folder, webhook_url, **settings)
     daemon = Daemon(process, folder)
     ready = asyncio.Event()
     reading = asyncio.create_task(_read_log(daemon, ready))

@@ -16,7 +16,7 @@ from rokuga.api.publish import PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
-from tests import readers
+from tests import readers, schemas
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
@@ -133,6 +133,7 @@ def check(archive_dir: Path, events: list[Event]) -> None:
     """Check what was told, without what came again, in the order of its arrival, against the files."""
     by_recording: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
+        schemas.check_body(msgspec.json.encode(event))
         if "recording_id" in event["data"]:
             by_recording[event["data"]["recording_id"]].append(event)
     assert {path.name for path in archive_dir.iterdir()} <= by_recording.keys(), "a folder of an unknown recording"

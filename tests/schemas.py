@@ -1,0 +1,204 @@
+"""Schemas of every webhook body and every JSON file: strict types, no field more, none less.
+
+Fields are those of Sora's own types (sora-server-sdk-ts types/webhook/event_recording_webhook.d.ts and
+event_webhook.d.ts, 2023.2); ours are `format`, `reason`, `errno`, `path`, and what is in `stats`. A schema is put
+together from groups of fields, as the documents are.
+"""
+
+from typing import Annotated, Any, Final, Literal, Union
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Id = Annotated[str, Meta(pattern="^[0-9A-HJKMNP-TV-Z]{25}[048CGMRW]$")]
+"""A UUID in Clockwork Base32."""
+Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+Index = Annotated[str, Meta(pattern=r"^\d{4,}$")]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(gt=0)]
+Text = Annotated[str, Meta(min_length=1)]
+Path = Annotated[str, Meta(pattern="^/")]
+Name = Annotated[str, Meta(pattern=r"^[0-9A-Z]{26}/[\w-]+\.(webm|json)$")]
+"""With its folder, as Sora 2020.3 wrote it."""
+
+Fields = dict[str, Any]
+
+
+class Maybe:
+    """Marks a field that may be absent; it is never null."""
+
+    def __init__(self, schema: Any) -> None:
+        self.schema = schema
+
+
+def struct(name: str, fields: Fields, tag: str | None = None) -> Any:
+    """Make a schema of these fields that takes no other; with a tag, its `type` has to be that."""
+    listed = [
+        (key, Union[field.schema, UnsetType], UNSET) if isinstance(field, Maybe) else (key, field)  # noqa: UP007 - values
+        for key, field in fields.items()
+    ]
+    tagged = {} if tag is None else {"tag_field": "type", "tag": tag}
+    return msgspec.defstruct(name, listed, kw_only=True, forbid_unknown_fields=True, **tagged)  # type: ignore[arg-type]  # made here
+
+
+CLIENT: Final[Fields] = {"client_id": Text, "bundle_id": Text, "connection_id": Id}
+IDENTITY: Final[Fields] = {"recording_id": Id, "channel_id": Text, "session_id": Id, **CLIENT}
+TRACKS: Final[Fields] = {
+    "audio": bool,
+    "audio_codec_type": Maybe(Literal["OPUS"]),
+    "audio_bit_rate": Maybe(Positive),
+    "video": bool,
+    "video_codec_type": Maybe(Literal["VP8", "VP9", "AV1", "H264"]),
+    "video_bit_rate": Maybe(Positive),
+    "video_vp9_params": Maybe(struct("Vp9Params", {"profile_id": Count})),
+    "video_av1_params": Maybe(struct("Av1Params", {"profile": Count})),
+    "video_h264_params": Maybe(struct("H264Params", {"profile_level_id": Text})),
+}
+START: Final[Fields] = {"start_time": Positive, "start_time_offset": Count, "start_timestamp": Timestamp}
+STOP: Final[Fields] = {"stop_time": Positive, "stop_time_offset": Count, "stop_timestamp": Timestamp}
+FILE: Final[Fields] = {"file_path": Path, "filename": Name}
+METADATA_FILE: Final[Fields] = {"metadata_file_path": Path, "metadata_filename": Name}
+
+GAP = struct("Gap", {"offset_ms": Count, "duration_ms": Count})
+COUNTERS = dict[str, Count | str | list[GAP] | None]  # type: ignore[valid-type]  # made above
+STATS = struct(
+    "Stats",
+    {
+        "audio": Maybe(COUNTERS),
+        "video": Maybe(COUNTERS),
+        "total_audio_empty_payload": Maybe(Count),
+        "total_audio_sender_report": Maybe(Count),
+        "total_video_sender_report": Maybe(Count),
+        "total_pli_trigger": Maybe(Count),
+        "total_stored_audio_packet": Maybe(Count),
+        "total_stored_video_packet": Maybe(Count),
+        "total_stored_video_keyframe_head": Maybe(Count),
+        "total_video_frame": Maybe(Count),
+        "is_recovered": Maybe(bool),
+    },
+)
+
+RECORDING: Final[Fields] = {
+    "channel_id": Text,
+    "recording_id": Id,
+    "metadata": Maybe(Any),
+    "split_only": bool,
+    "split_duration": Maybe(Positive),
+    "created_at": Positive,
+    "expire_time": Count,
+    "expired_at": Maybe(Positive),
+    "start_timestamp": Timestamp,
+}
+PLACE: Final[Fields] = {"label": Text, "node_name": Text}
+REPORTED: Final[Fields] = {
+    **PLACE,
+    **CLIENT,
+    **{key: Maybe(field) for key, field in {**FILE, **METADATA_FILE, "size": Positive}.items()},
+    "start_time_offset": Count,
+    "start_timestamp": Timestamp,
+    "stop_time_offset": Count,
+    "stop_timestamp": Timestamp,
+    "split_last_index": Maybe(Index),
+}
+AVAILABLE: Final[Fields] = {
+    **IDENTITY,
+    **TRACKS,
+    **START,
+    **STOP,
+    **FILE,
+    **METADATA_FILE,
+    "created_at": Positive,
+    "format": Literal["webm"],
+    "size": Positive,
+    "video_height": Maybe(Positive),
+    "video_width": Maybe(Positive),
+    "stats": STATS,
+}
+ENDED: Final[Fields] = {**IDENTITY, **TRACKS, **START, **STOP, **FILE, "stats": STATS}
+CONNECTION: Final[Fields] = {
+    **TRACKS,
+    "role": Literal["sendonly", "sendrecv", "recvonly"],
+    "minutes": Count,
+    "channel_connections": Count,
+    "channel_sendrecv_connections": Count,
+    "channel_sendonly_connections": Count,
+    "channel_recvonly_connections": Count,
+    "created_time": Positive,
+    "created_timestamp": Timestamp,
+    "total_received_bytes": Count,
+    "total_sent_bytes": Count,
+}
+
+DATA: Final[dict[str, Any]] = {
+    name: struct(name.title(), fields)
+    for name, fields in {
+        "recording.started": RECORDING,
+        "recording.report": {
+            **RECORDING,
+            **FILE,
+            "file_written": bool,
+            "stop_timestamp": Timestamp,
+            "archives": list[struct("Reported", REPORTED)],  # type: ignore[misc]  # made here
+            "failed_archives": list[struct("ReportedFailed", {**PLACE, **CLIENT})],  # type: ignore[misc]  # made here
+        },
+        "archive.started": {**IDENTITY, **TRACKS, **START, "created_at": Positive},
+        "archive.available": AVAILABLE,
+        "archive.failed": {**ENDED, "reason": Text, "errno": Maybe(Positive), "path": Maybe(Path)},
+        "split-archive.available": {**AVAILABLE, "split_index": Index},
+        "split-archive.end": {**ENDED, "split_last_index": Index},
+        "connection.created": CONNECTION,
+        "connection.destroyed": {
+            **CONNECTION,
+            "destroyed_time": Positive,
+            "destroyed_timestamp": Timestamp,
+            "reason": Text,
+        },
+    }.items()
+}
+"""What lies in the files, and is the `data` of the events, by the type of event."""
+
+ENVELOPE: Final[Fields] = {
+    "id": Id,
+    "timestamp": Timestamp,
+    "log_written": bool,
+    "version": str,
+    **PLACE,
+    "channel_id": Text,
+}
+WHOSE: Final[Fields] = {"session_id": Id, **CLIENT, "event_metadata": Maybe(Any)}
+FLAGS: Final[Fields] = {"multistream": bool, "simulcast": bool, "spotlight": bool, "role": Text}
+
+
+def _envelope(event_type: str) -> Fields:
+    match event_type.partition(".")[0]:
+        case "recording":
+            return ENVELOPE
+        case "connection":
+            return {**ENVELOPE, **WHOSE, **FLAGS}
+        case _:
+            return {**ENVELOPE, **WHOSE}
+
+
+BODIES: Final[dict[str, Any]] = {
+    name: struct(f"{name.title()}Body", {**_envelope(name), "data": data}, tag=name) for name, data in DATA.items()
+}
+
+
+def check_body(body: bytes) -> None:
+    """Check the body of a webhook. Raises msgspec.ValidationError."""
+    msgspec.json.decode(body, type=Union[tuple(BODIES.values())])  # noqa: UP007 - of values
+
+
+FILES: Final[dict[str, str]] = {
+    "archive-": "archive.available",
+    "split-archive-end-": "split-archive.end",
+    "split-archive-": "split-archive.available",
+    "report-": "recording.report",
+}
+"""What lies in a JSON file whose name begins so; the first that fits."""
+
+
+def check_file(name: str, data: bytes) -> None:
+    """Check a JSON file of this name. Raises msgspec.ValidationError."""
+    event_type = next(event_type for start, event_type in FILES.items() if name.startswith(start))
+    msgspec.json.decode(data, type=DATA[event_type])

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: run demo test check unit soak fuzz clean
+.PHONY: run demo test check unit soak fuzz bench clean
 
 run: $(READY)
 	$(BIN)/rokuga run
@@ -20,7 +20,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p rokuga
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests benchmarks
 	$(BIN)/lint-imports
 
 unit: $(READY)
@@ -35,6 +35,9 @@ FUZZ_S ?= 60
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet 'atheris>=3,<4'
 	$(BIN)/python -m tests.fuzz.targets $(FUZZ_S)
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.publishers 1 20 60
 
 clean:
 	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,7 +7,6 @@ channel's lock, one after the other. Closing files does not: it takes as long as
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ import structlog
 
 from rokuga.recorder.archive.names import recording_folder
 from rokuga.recorder.archive.writer import WriterThread, has_less_free, low_space, make_folder, remove_empty_folder
+from rokuga.recorder.channel import Channel
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
@@ -38,27 +38,6 @@ WATCH_SPACE_S = 1.0
 """Free space is looked at this often."""
 EXPIRE_AGAIN_S = 1.0
 """Pause after which the store is asked again to end an expired recording."""
-
-
-@dataclass(slots=True)
-class Channel:
-    """What is going on in one channel. It exists while somebody is in it, records it or is about to."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    connections: dict[str, Connection] = field(default_factory=dict)
-    session_id: str = ""
-    recording: Recording | None = None
-    users: int = 0
-
-    @property
-    def present(self) -> list[Connection]:
-        """The connections that are up."""
-        return [connection for connection in self.connections.values() if connection.connected.is_set()]
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing would be lost by forgetting the channel."""
-        return not (self.users or self.connections or self.recording)
 
 
 class Recorder:

@@ -1,0 +1,167 @@
+"""What a recorded publisher costs: the daemon in one process, N publishers in another, real ICE, DTLS and SRTP.
+
+    python -m benchmarks.publishers 1 20 60
+
+CPU is user and system time of the daemon, in ms per publisher and second, over a window in which all publish. The
+machine's speed is in it: compare figures of one run, not of two days.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent
+CLIP = ROOT / "media-samples" / "vp9-opus.webm"
+SETTLE_S = 3.0
+WINDOW_S = 8.0
+RESULTS = Path(__file__).parent / "publishers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the table. `kernel_drops` are datagrams that found the socket's buffer full."""
+
+    publishers: int
+    packets_per_s: float
+    cpu_ms: float
+    idle_mb: float
+    mb_per_publisher: float
+    lost_packets: int
+    kernel_drops: int
+    archives: int
+
+
+@dataclass(slots=True)
+class Usage:
+    """A process's CPU seconds and resident megabytes."""
+
+    cpu_s: float
+    resident_mb: float
+
+
+def usage(pid: int) -> Usage:
+    """Read them from /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = int(fields[11]) + int(fields[12])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return Usage(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+
+def kernel_drops(port: int) -> int:
+    """Count the datagrams that the kernel dropped at our port."""
+    rows = [row.split() for name in ("udp", "udp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return sum(int(row[-1]) for row in rows if int(row[1].rsplit(":", 1)[1], 16) == port)
+
+
+@contextlib.asynccontextmanager
+async def daemon(folder: Path) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
+    """Start a daemon on free ports; give its process id and addresses."""
+    settings = {
+        "ARCHIVE_DIR": str(folder / "archive"),
+        "DATA_DIR": str(folder / "data"),
+        "API_PORT": "0",
+        "SIGNALING_PORT": "0",
+        "SIGNALING_HOST": "127.0.0.1",
+        "MEDIA_PORT": "0",
+        "MEDIA_ADDRESS": "127.0.0.1",
+        "LOG_FORMAT": "json",
+    }
+    environment = os.environ | {f"ROKUGA_{key}": value for key, value in settings.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", "run", cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    ready: Mapping[str, Any] = {}
+    while ready.get("event") != "ready":
+        ready = json.loads(await process.stderr.readline())
+    draining = asyncio.create_task(process.stderr.read())
+    try:
+        yield process.pid, ready
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await draining
+
+
+async def call(url: str, operation: str, body: Mapping[str, Any]) -> None:
+    """Call the API."""
+    headers = {"x-sora-target": f"Sora_20161101.{operation}"}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+        answer.raise_for_status()
+
+
+async def measure(publishers: int) -> Result:
+    """Publish the clip in a loop from so many clients at once."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with daemon(folder) as (pid, ready):
+            idle = usage(pid)
+            await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
+            seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + 2
+            command = ["-m", "api", "publish", str(CLIP), "--url", ready["signaling"], "--channel", "bench", "--loop"]
+            sending = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                "--count",
+                str(publishers),
+                "--seconds",
+                str(seconds),
+                cwd=ROOT,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            await asyncio.sleep(publishers * 0.05 + SETTLE_S)
+            before = usage(pid)
+            await asyncio.sleep(WINDOW_S)
+            after = usage(pid)
+            drops = kernel_drops(ready["media_port"])
+            out, _ = await sending.communicate()
+            await call(ready["api"], "StopRecording", {"channel_id": "bench"})
+        documents = [json.loads(path.read_text()) for path in (folder / "archive").rglob("archive-*.json")]
+        sent = sum(int(count) for count in re.findall(r"in (\d+) packets", out.decode()))
+        return Result(
+            publishers=publishers,
+            packets_per_s=round(sent / publishers / seconds, 1),
+            cpu_ms=round((after.cpu_s - before.cpu_s) / WINDOW_S / publishers * 1000, 2),
+            idle_mb=round(idle.resident_mb),
+            mb_per_publisher=round((after.resident_mb - idle.resident_mb) / publishers, 2),
+            lost_packets=sum(d["stats"][kind]["lost_packets"] for d in documents for kind in ("audio", "video")),
+            kernel_drops=drops,
+            archives=len(documents),
+        )
+
+
+async def main(counts: list[int]) -> None:
+    """Measure each count, print a table, keep the figures."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    print(f"{date}  {machine}")
+    print("publishers  packets/s  CPU ms/s  RSS idle  MB each  lost  dropped  archives")
+    results = []
+    for count in counts:
+        result = await measure(count)
+        results.append(asdict(result))
+        print(
+            f"{result.publishers:10}  {result.packets_per_s:9}  {result.cpu_ms:8}  {result.idle_mb:8}  "
+            f"{result.mb_per_publisher:7}  {result.lost_packets:4}  {result.kernel_drops:7}  {result.archives:8}",
+            flush=True,
+        )
+    RESULTS.write_text(
+        json.dumps({"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine, "runs": results}, indent=1)
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main([int(count) for count in sys.argv[1:]] or [1, 20, 60]))

@@ -197,7 +197,7 @@ class Session:
     async def _close(self, action: said.Close) -> None:
         self._reason = action.reason
         self._is_over = True
-        if self._connection is None:
+        if self._connection is None and action.code != said.NORMAL:
             log.info("client refused", reason=action.reason, connection_id=self._connection_id)
         self._leave()
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):

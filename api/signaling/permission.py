@@ -5,6 +5,7 @@ https://sora-doc.shiguredo.jp/AUTH_WEBHOOK_RETURN. Fields of simulcast, spotligh
 overlooked in an answer: there are none here.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ from rokuga.recorder.media import Kind, TrackConfig
 
 NO_REASON: Final = "AUTH-WEBHOOK-DENIED"
 """What a client is told that was refused without a reason."""
+
+
+_NAME_AND_VERSION: Final = re.compile(r"(\S.*?) (\d\S*)")
 
 
 class Denied(ValueError):
@@ -91,14 +95,14 @@ def _told(kind: Kind, track: TrackConfig | None) -> dict[str, Any]:
 
 
 def _client(connect: Connect) -> dict[str, Any] | None:
-    """Describe the SDK, whose `sora_client` is its name and its version."""
+    """Describe the SDK, whose `sora_client` is its name and, with Sora's own, its version."""
     if not isinstance(connect.sora_client, str):
         return None
-    name, _, version = connect.sora_client.rpartition(" ")
+    match = _NAME_AND_VERSION.match(connect.sora_client)
     told = {
         "raw": connect.sora_client,
-        "type": name,
-        "version": version,
+        "type": match and match[1],
+        "version": match and match[2],
         "environment": connect.environment,
         "libwebrtc": connect.libwebrtc,
     }

@@ -66,6 +66,25 @@ def test_a_question_of_a_client_that_says_much() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sora_client", "told"),
+    [
+        ("Sora C++ SDK 2025.5.1 (0090ccf)", {"type": "Sora C++ SDK", "version": "2025.5.1"}),
+        ("My client", {}),
+        ("2025.1", {}),
+        ("", {}),
+    ],
+)
+def test_a_client_is_described_as_far_as_it_says(sora_client: str, told: dict[str, str]) -> None:
+    described = question(connect(sora_client=sora_client), "CONNECTION", {})["sora_client"]
+    assert described == told | ({"raw": sora_client} if sora_client else {})
+
+
+@pytest.mark.parametrize("sora_client", [None, 5, ["x"]])
+def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
+    assert "sora_client" not in question(connect(sora_client=sora_client), "CONNECTION", {})
+
+
+@pytest.mark.parametrize(
     ("asked", "answer", "audio", "video"),
     [
         ({}, {}, OPUS, VP9),

@@ -1,0 +1,229 @@
+"""The tools around Sora, played by these tests, on a real recording: its exporter of metrics and its uploader."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from tests import readers
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
+
+pytestmark = pytest.mark.end_to_end
+
+CLIP = read_clip(CLIPS / "vp9-opus.webm")
+
+
+class StatsReport(msgspec.Struct):
+    """What sora_exporter reads of GetStatsReport (collector/sora_api.go); what is missing is 0 for it."""
+
+    version: str = ""
+    total_connection_created: int = 0
+    total_connection_updated: int = 0
+    total_connection_destroyed: int = 0
+    total_successful_connections: int = 0
+    total_ongoing_connections: int = 0
+    total_failed_connections: int = 0
+    total_duration_sec: int = 0
+    total_turn_udp_connections: int = 0
+    total_turn_tcp_connections: int = 0
+    average_duration_sec: int = 0
+    average_setup_time_msec: int = 0
+    total_session_created: int = 0
+    total_session_destroyed: int = 0
+    total_auth_webhook_allowed: int = 0
+    total_auth_webhook_denied: int = 0
+    total_successful_auth_webhook: int = 0
+    total_failed_auth_webhook: int = 0
+    total_successful_event_webhook: int = 0
+    total_failed_event_webhook: int = 0
+    total_ignored_event_webhook: int = 0
+    total_received_srtp: int = 0
+    total_received_srtp_byte_size: int = 0
+    total_sent_srtp: int = 0
+    total_sent_srtp_byte_size: int = 0
+    sora_client: dict[str, Any] = msgspec.field(default_factory=dict)
+    error: dict[str, int] = msgspec.field(default_factory=dict)
+    erlang_vm: dict[str, Any] = msgspec.field(default_factory=dict)
+    cluster: dict[str, Any] = msgspec.field(default_factory=dict)
+    cluster_relay: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class License(msgspec.Struct):
+    """What it reads of GetLicense (collector/license.go)."""
+
+    expired_at: str
+    max_connections: int
+    product_name: str
+    serial_code: str
+    type: str
+    max_nodes: int | None = None
+
+
+async def ask(url: str, target: str) -> bytes:
+    """Post as sora_exporter does: no body, no content-type, and no look at the status."""
+    headers = {"x-sora-target": target}
+    async with (
+        aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session,
+        session.post(url, headers=headers) as answer,
+    ):
+        return await answer.read()
+
+
+async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Consumer) -> None:
+    """Before, while and after somebody publishes: what it needs to say that Sora is up, and true numbers."""
+    before = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
+    assert before.version
+    assert (before.total_connection_created, before.total_ongoing_connections) == (0, 0)
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
+    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    await consumer.wait_for("connection.created")
+    during = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
+    assert (during.total_connection_created, during.total_connection_destroyed) == (1, 0)
+    assert during.total_ongoing_connections == during.total_successful_connections == 1
+    publication.stop.set()
+    await task
+    await consumer.wait_for("connection.destroyed")
+    after = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
+    assert (after.total_connection_created, after.total_connection_destroyed) == (1, 1)
+    assert after.total_ongoing_connections == 0
+    licence = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171218.GetLicense"), type=License)
+    assert licence.max_connections > 0
+    nodes = msgspec.json.decode(await ask(daemon.api_url, "Sora_20211215.ListClusterNodes"), type=dict[str, Any])
+    assert nodes == {"error_type": "MissingTarget"}
+
+
+class Archive(msgspec.Struct):
+    """What sora-archive-uploader reads of an archive's JSON (uploader.go)."""
+
+    recording_id: str
+    channel_id: str
+    session_id: str
+    client_id: str
+    connection_id: str
+    file_path: str
+    filename: str
+    metadata_file_path: str
+    metadata_filename: str
+
+
+class SplitEnd(msgspec.Struct):
+    """What it reads of the JSON that ends the parts."""
+
+    recording_id: str
+    channel_id: str
+    session_id: str
+    client_id: str
+    connection_id: str
+    file_path: str
+    filename: str
+
+
+class Report(msgspec.Struct):
+    """What it reads of a report; one with a session_id would be taken for that of a session recording."""
+
+    recording_id: str
+    channel_id: str
+    file_path: str
+    filename: str
+    metadata: Any = None
+    session_id: str = ""
+
+
+@dataclass
+class Uploader:
+    """Does what sora-archive-uploader does at each scan (finder.go, uploader.go); `uploaded` is its bucket."""
+
+    archive_dir: Path
+    bucket: Path
+    uploaded: list[str] = field(default_factory=list)
+
+    def scan(self) -> None:
+        """Look one level deep; the report of a recording last."""
+        for folder in self.archive_dir.iterdir():
+            if folder.is_dir():
+                names = {path.name for path in folder.iterdir()}
+                for name in sorted(names):
+                    self._take(folder, name, names)
+                for name in sorted(names):
+                    if name.startswith("report-") and name.endswith(".json"):
+                        self._take_report(folder / name)
+
+    def _take(self, folder: Path, name: str, names: set[str]) -> None:
+        if name.startswith("split-archive-end-") and name.endswith(".json"):
+            end = msgspec.json.decode((folder / name).read_bytes(), type=SplitEnd)
+            assert Path(end.filename).name == name
+            self._upload(folder / name, end.recording_id)
+        elif "archive-" in name and name.endswith(".json") and name.removesuffix("json") + "webm" in names:
+            archive = msgspec.json.decode((folder / name).read_bytes(), type=Archive)
+            self._upload(folder / Path(archive.filename).name, archive.recording_id)
+            self._upload(folder / name, archive.recording_id)
+
+    def _take_report(self, path: Path) -> None:
+        report = msgspec.json.decode(path.read_bytes(), type=Report)
+        assert not report.session_id
+        self._upload(path, report.recording_id)
+
+    def _upload(self, path: Path, recording_id: str) -> None:
+        """Put it under the key that it has in the bucket, and delete it here."""
+        key = f"{recording_id}/{path.name}"
+        assert key not in self.uploaded
+        (self.bucket / recording_id).mkdir(parents=True, exist_ok=True)
+        (self.bucket / key).write_bytes(path.read_bytes())
+        path.unlink()
+        self.uploaded.append(key)
+
+
+async def test_the_uploader_takes_everything_once_and_the_report_last(
+    daemon: Daemon, consumer: Consumer, tmp_path: Path
+) -> None:
+    """It scans all the while and deletes what it took; all of it is whole, and the recording does not mind."""
+    uploader = Uploader(daemon.archive_dir, tmp_path / "bucket")
+    started = await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
+    recording_id = started["recording_id"]
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True, seconds=3.5)
+    publishing = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    scans = 0
+    while not publishing.done():
+        uploader.scan()
+        scans += 1
+        await asyncio.wait([publishing], timeout=0.02)
+    await publishing
+    assert scans > 10
+    taken_live = list(uploader.uploaded)
+    await daemon.api("StopRecording", {"channel_id": "sora"})
+    await consumer.wait_for("recording.report")
+    uploader.scan()
+    uploader.scan()
+
+    own, parts = publication.connection_id, len(consumer.of_type("split-archive.available"))
+    assert any(key.endswith("_0001.webm") for key in taken_live), "a part is taken while the recording goes on"
+    assert sorted(uploader.uploaded) == sorted(
+        f"{recording_id}/{name}"
+        for name in (
+            *(f"split-archive-{own}_{part:04}.{kind}" for part in range(1, parts + 1) for kind in ("json", "webm")),
+            f"split-archive-end-{own}.json",
+            f"archive-{own}.webm",
+            f"archive-{own}.json",
+            f"report-{recording_id}.json",
+        )
+    )
+    assert uploader.uploaded[-1] == f"{recording_id}/report-{recording_id}.json"
+    assert left_over(daemon) == []
+    whole = readers.payloads(uploader.bucket / recording_id / f"archive-{own}.webm", "video")
+    files = [uploader.bucket / recording_id / f"split-archive-{own}_{part:04}.webm" for part in range(1, parts + 1)]
+    assert [data for file in files for data in readers.payloads(file, "video")] == whole
+    assert all(readers.decode_strictly(file) for file in files)
+
+
+def left_over(daemon: Daemon) -> list[Path]:
+    """Give the files that nobody took."""
+    return [path for path in daemon.archive_dir.rglob("*") if path.is_file()]

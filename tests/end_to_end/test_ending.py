@@ -47,6 +47,7 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
         async with publishing(daemon) as first:
             await consumer.wait_for("split-archive.available")
             assert unfinished(daemon)
+            consumer.answer = answer_slowly
             assert await daemon.stop() == 0
         assert not unfinished(daemon)
         assert not daemon.faults()
@@ -58,6 +59,7 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
     assert parts == [f"{number:04}" for number in range(1, int(end["data"]["split_last_index"]) + 1)]
     assert readers.decode_strictly(Path(available["data"]["file_path"]))["video"]
     assert not consumer.of_type("recording.report")
+    consumer.answer = None
     seen = len(consumer.events)
 
     async with running(tmp_path, consumer.url) as daemon:
@@ -132,6 +134,13 @@ async def test_two_sigterms_in_a_row_are_a_crash_at_worst(tmp_path: Path, consum
     types = [event["type"] for event in consumer.once()]
     assert types.count("archive.available") == types.count("split-archive.end") == 1
     assert readers.decode_strictly(Path(report["archives"][0]["file_path"]))["video"]
+
+
+async def answer_slowly(_request: web.Request, _event: dict[str, Any]) -> web.Response:
+    """Answer after a while, so that events wait when the files are closed."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), 0.4)
+    return web.Response()
 
 
 def hold(consumer: Consumer, event_type: str) -> asyncio.Event:

@@ -51,7 +51,8 @@ class Trouble:
                 assert request.transport is not None
                 request.transport.abort()
             case _:
-                await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=1.2)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.Event().wait(), 1.2)
         return web.Response()
 
 
@@ -136,7 +137,8 @@ def check(archive_dir: Path, events: list[Event]) -> None:
         schemas.check_body(msgspec.json.encode(event))
         if "recording_id" in event["data"]:
             by_recording[event["data"]["recording_id"]].append(event)
-    assert {path.name for path in archive_dir.iterdir()} <= by_recording.keys(), "a folder of an unknown recording"
+    for folder in archive_dir.iterdir():  # one that was made just before the end of its daemon has nothing in it
+        assert folder.name in by_recording or not list(folder.iterdir())
     for recording_id, told in by_recording.items():
         check_recording(archive_dir / recording_id, told)
     assert any(event["type"] == "archive.available" for event in events), "nothing was recorded at all"

@@ -19,11 +19,11 @@ from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.post import (
     CONNECT_S,
     NETWORK_FAULTS,
-    _authorization,
-    _public_socket,
-    _ssl_context,
+    authorization,
+    public_socket,
     sign,
     signing_key,
+    ssl_context,
 )
 
 log = structlog.get_logger()
@@ -52,13 +52,13 @@ class AuthWebhook:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
         config = self._config
         connector = aiohttp.TCPConnector(
-            ssl=_ssl_context(config),
+            ssl=ssl_context(config),
             limit=config.max_in_flight,
-            socket_factory=_public_socket if config.deny_private else None,
+            socket_factory=public_socket if config.deny_private else None,
         )
         session = aiohttp.ClientSession(
             connector=connector,
-            headers=_authorization(config),
+            headers=authorization(config),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S),

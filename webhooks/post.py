@@ -49,13 +49,13 @@ class Poster:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
         config = self._config
         connector = aiohttp.TCPConnector(
-            ssl=_ssl_context(config),
+            ssl=ssl_context(config),
             limit=config.max_in_flight,
-            socket_factory=_public_socket if config.deny_private else None,
+            socket_factory=public_socket if config.deny_private else None,
         )
         session = aiohttp.ClientSession(
             connector=connector,
-            headers=_authorization(config),
+            headers=authorization(config),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -146,7 +146,7 @@ def retry_after_s(value: str, now_wall_ns: int) -> int | None:
         return None
 
 
-def _authorization(config: WebhookConfig) -> Mapping[str, str]:
+def authorization(config: WebhookConfig) -> Mapping[str, str]:
     """Give the header of HTTP basic authentication (RFC 7617), if there is a user."""
     if config.basic_user is None:
         return {}
@@ -154,14 +154,15 @@ def _authorization(config: WebhookConfig) -> Mapping[str, str]:
     return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
 
 
-def _ssl_context(config: WebhookConfig) -> ssl.SSLContext:
+def ssl_context(config: WebhookConfig) -> ssl.SSLContext:
+    """Read the certificates that the configuration names. Raises OSError and ssl.SSLError."""
     context = ssl.create_default_context(cafile=config.ca_file)
     if config.client_cert is not None:
         context.load_cert_chain(config.client_cert, config.client_key)
     return context
 
 
-def _public_socket(address_info: AddrInfoType) -> socket.socket:
+def public_socket(address_info: AddrInfoType) -> socket.socket:
     """Open a socket to a public address only: checked here, names and literal addresses alike are caught."""
     family, kind, protocol, _, address = address_info
     if not ipaddress.ip_address(address[0]).is_global:

@@ -51,7 +51,9 @@ class _Player:
 
 
 class Sender:
-    """Sends a clip. `drop()` decides for each packet whether the network loses it (retransmissions arrive)."""
+    """Sends a clip. `drop()` decides for each packet whether the network loses it (retransmissions arrive).
+
+    Not for a source's first unit: nobody can miss what came before the first packet."""
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class Sender:
         for packet in player.source.packetize(payloads, player.due_ns):
             counts.packets += 1
             counts.bytes += len(packet)
-            if self._drop is not None and self._drop():
+            if self._drop is not None and player.number > 1 and self._drop():
                 counts.dropped += 1
             else:
                 yield packet

@@ -42,6 +42,8 @@ def encoded(
         frame.pict_type = PictureType.I if i in keys else PictureType.NONE
         units += [bytes(packet) for packet in codec.encode(frame)]
     units += [bytes(packet) for packet in codec.encode(None)]
+    # SVT-AV1, run as root, makes its caller a real-time thread; a browser that inherits this starves the machine.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return tuple(units)
 
 

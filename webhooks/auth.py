@@ -16,15 +16,7 @@ import structlog
 from rokuga.recorder.clock import Clock, rfc3339
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.post import (
-    CONNECT_S,
-    NETWORK_FAULTS,
-    authorization,
-    public_socket,
-    sign,
-    signing_key,
-    ssl_context,
-)
+from rokuga.webhooks.post import NETWORK_FAULTS, open_session, sign, signing_key
 
 log = structlog.get_logger()
 
@@ -50,20 +42,7 @@ class AuthWebhook:
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
-        config = self._config
-        connector = aiohttp.TCPConnector(
-            ssl=ssl_context(config),
-            limit=config.max_in_flight,
-            socket_factory=public_socket if config.deny_private else None,
-        )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            headers=authorization(config),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S),
-        )
-        self._session = await self._stack.enter_async_context(session)
+        self._session = await self._stack.enter_async_context(open_session(self._config))
         return self
 
     async def __aexit__(

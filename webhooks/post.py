@@ -43,23 +43,10 @@ class Poster:
         self._config = config
         self._key = signing_key(config.secret) if config.secret is not None else None
         self._stack = AsyncExitStack()
-        self._timeout = aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S)
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
-        config = self._config
-        connector = aiohttp.TCPConnector(
-            ssl=ssl_context(config),
-            limit=config.max_in_flight,
-            socket_factory=public_socket if config.deny_private else None,
-        )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            headers=authorization(config),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
-        self._session = await self._stack.enter_async_context(session)
+        self._session = await self._stack.enter_async_context(open_session(self._config))
         return self
 
     async def __aexit__(
@@ -75,7 +62,6 @@ class Poster:
                 data=entry.body,
                 headers=make_headers(entry, self._config.version, self._key, now_wall_ns),
                 allow_redirects=False,
-                timeout=self._timeout,
             ) as answer:
                 text = await _beginning(answer)
                 if 200 <= answer.status < 300:
@@ -152,6 +138,22 @@ def authorization(config: WebhookConfig) -> Mapping[str, str]:
         return {}
     credentials = f"{config.basic_user}:{config.basic_password or ''}".encode()
     return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+
+
+def open_session(config: WebhookConfig) -> aiohttp.ClientSession:
+    """Open what every webhook is sent with: certificates, limits, time-outs. Raises OSError and ssl.SSLError."""
+    connector = aiohttp.TCPConnector(
+        ssl=ssl_context(config),
+        limit=config.max_in_flight,
+        socket_factory=public_socket if config.deny_private else None,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers=authorization(config),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S),
+    )
 
 
 def ssl_context(config: WebhookConfig) -> ssl.SSLContext:

@@ -31,11 +31,6 @@ class ConnectionRequest:
     video: TrackConfig | None = None
     connection_id: str | None = None
 
-    @property
-    def publishes(self) -> bool:
-        """Whether there will be anything to record."""
-        return self.role != "recvonly" and (self.audio is not None or self.video is not None)
-
 
 @dataclass(frozen=True, slots=True)
 class PeerHooks:

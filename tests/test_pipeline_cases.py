@@ -222,7 +222,7 @@ async def test_d14_a_lost_packet_damages_a_second_not_minutes(tmp_path: Path, lo
         await simulation.run(15 * NS_PER_S)
         path, event = whole_file(await simulation.stop())
     gap = max(after_ms - before_ms for before_ms, after_ms in pairwise(times_ms(path, "video")))
-    assert gap <= (3000 if lost_requests else 2000)
+    assert gap <= (3000 if lost_requests else 1000)
     assert event.document["stats"]["video"]["lost_packets"] == 1
     readers.decode_strictly(path)
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
-from aioice.stun import COOKIE, Class, Method, message_fingerprint, message_integrity, pack_xor_address
+from aioice.stun import COOKIE, Class, Method, message_fingerprint, pack_xor_address
 
 _HEADER: Final = Struct("!HHI12s")
 _ATTRIBUTE: Final = Struct("!HH")
 _ERROR_CODE: Final = Struct("!HBB")
+
+MAGIC_COOKIE: Final = COOKIE.to_bytes(4, "big")
+"""Bytes 4 to 7 of every STUN message (RFC 8489 section 5)."""
 
 USERNAME: Final = 0x0006
 MESSAGE_INTEGRITY: Final = 0x0008
@@ -28,9 +31,15 @@ USE_CANDIDATE: Final = 0x0025
 FINGERPRINT: Final = 0x8028
 ICE_CONTROLLED: Final = 0x8029
 
+_read_attribute: Final = _ATTRIBUTE.unpack_from
+
 _UNDERSTOOD: Final = frozenset({USERNAME, MESSAGE_INTEGRITY, PRIORITY, USE_CANDIDATE})
+_USED: Final = frozenset({USERNAME, USE_CANDIDATE, ICE_CONTROLLED})
 _COMPREHENSION_OPTIONAL: Final = 0x8000
 _MAX_ATTRIBUTES: Final = 32
+_INTEGRITY_BYTES: Final = 24
+_FINGERPRINT_BYTES: Final = 8
+_AFTER_AUTHENTICATION: Final = (420, 487)
 
 _REASONS: Final[Mapping[int, str]] = {
     400: "Bad Request",
@@ -55,7 +64,7 @@ class Path(NamedTuple):
 class BindingRequest:
     """A binding request as it came; nothing of it is authenticated.
 
-    `attributes` ends with MESSAGE-INTEGRITY, what follows it is ignored (RFC 8489 section 14.5); `protected` are the
+    `attributes` are those that we use; they end with MESSAGE-INTEGRITY (RFC 8489 section 14.5). `protected` are the
     bytes before it, None where it is missing. `unknown` are the comprehension-required types that we do not know.
     """
 
@@ -82,29 +91,39 @@ def read_binding_request(data: bytes) -> BindingRequest:
         raise StunError("not a binding request")
     attributes: dict[int, bytes] = {}
     unknown: list[int] = []
-    place = _HEADER.size
-    while place < len(data):
-        kind, size = _ATTRIBUTE.unpack_from(data, place)
-        end = place + _ATTRIBUTE.size + size
-        if end > len(data) or len(attributes) + len(unknown) >= _MAX_ATTRIBUTES:
-            raise StunError("an attribute does not fit")
+    place, total = _HEADER.size, len(data)
+    for _ in range(_MAX_ATTRIBUTES):
+        if place >= total:
+            return BindingRequest(transaction_id, attributes, None, unknown)
+        kind, size = _read_attribute(data, place)
+        begin = place + 4
+        end = begin + size
+        if end > total:
+            break
         if kind == MESSAGE_INTEGRITY:
-            attributes[kind] = data[place + _ATTRIBUTE.size : end]
+            attributes[kind] = data[begin:end]
             return BindingRequest(transaction_id, attributes, data[:place], unknown)
-        if kind < _COMPREHENSION_OPTIONAL and kind not in _UNDERSTOOD:
-            unknown.append(kind)
+        if kind in _UNDERSTOOD or kind >= _COMPREHENSION_OPTIONAL:
+            if kind in _USED and kind not in attributes:
+                attributes[kind] = data[begin:end]
         else:
-            attributes.setdefault(kind, data[place + _ATTRIBUTE.size : end])
+            unknown.append(kind)
         place = end + -size % 4
-    return BindingRequest(transaction_id, attributes, None, unknown)
+    raise StunError("an attribute does not fit")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to send back to where the request came from, and whether the request proved that the peer is there."""
+    """What to send back to where the request came from, and whether the request proved that the peer is there.
+
+    `data` is empty where an error is not told.
+    """
 
     data: bytes
     authenticated: bool
+
+
+UNTOLD: Final = Reply(b"", authenticated=False)
 
 
 class IceLite:
@@ -121,28 +140,28 @@ class IceLite:
         self.remote_ufrag: bytes | None = None
         self.path: Path | None = None
         self.last_check_ns = 0
-        self._password = password.encode()
+        self._keyed = hmac.new(password.encode(), digestmod="sha1")  # to be copied: half the price of a new one
         self._is_nominated = False
 
-    def answer(self, data: bytes, request: BindingRequest, path: Path, now_ns: int) -> Reply:
+    def answer(
+        self, data: bytes, request: BindingRequest, path: Path, now_ns: int, *, tells_errors: bool = True
+    ) -> Reply:
         """Answer a request (`data` are its bytes) that came by `path`; learn from it if it is authenticated.
 
-        RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Errors before authentication are not signed. Raises
-        StunError where the fingerprint is wrong, which says that this is no STUN at all.
+        RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Errors before authentication are not signed; writing
+        one costs more than finding the fault, so the caller says whether it `tells_errors`. Raises StunError where
+        the fingerprint is wrong, which says that this is no STUN at all.
         """
+        code = self._fault(request)
+        if code and not tells_errors:
+            return UNTOLD
         if not _fingerprint_holds(data):
             raise StunError("the fingerprint is wrong")
-        if request.protected is None or USERNAME not in request.attributes:
-            return self._error(request, 400)
-        if not self._is_ours(request):
-            return self._error(request, 401)
-        if request.unknown:
-            return self._error(request, 420, signed=True)
-        if ICE_CONTROLLED in request.attributes:
-            return self._error(request, 487, signed=True)
+        if code:
+            return self._error(request, code)
         self._learn(path, USE_CANDIDATE in request.attributes, now_ns)
         mapped = pack_xor_address((path.address[0], path.address[1]), request.transaction_id)
-        success = _message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, self._password)
+        success = self._message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, signed=True)
         return Reply(success, authenticated=True)
 
     def forget(self, path: Path) -> None:
@@ -151,12 +170,29 @@ class IceLite:
             self.path = None
             self._is_nominated = False
 
+    def _fault(self, request: BindingRequest) -> int:
+        """Give the error code that is due, 0 where all is well."""
+        if request.protected is None or USERNAME not in request.attributes:
+            return 400
+        if not self._is_ours(request):
+            return 401
+        if request.unknown:
+            return 420
+        return 487 if ICE_CONTROLLED in request.attributes else 0
+
     def _is_ours(self, request: BindingRequest) -> bool:
         local, _, remote = request.attributes[USERNAME].partition(b":")
         if local != self.ufrag or (self.remote_ufrag is not None and remote != self.remote_ufrag):
             return False
-        expected = message_integrity(request.protected or b"", self._password)
+        expected = self._integrity(request.protected or b"")
         return hmac.compare_digest(expected, request.attributes[MESSAGE_INTEGRITY])
+
+    def _integrity(self, protected: bytes) -> bytes:
+        """The HMAC over what is before MESSAGE-INTEGRITY, its own 24 bytes in the length (RFC 8489 section 14.5)."""
+        keyed = self._keyed.copy()
+        length = len(protected) - _HEADER.size + _INTEGRITY_BYTES
+        keyed.update(protected[:2] + length.to_bytes(2, "big") + protected[4:])
+        return keyed.digest()
 
     def _learn(self, path: Path, is_nominated: bool, now_ns: int) -> None:
         self.last_check_ns = now_ns
@@ -164,31 +200,34 @@ class IceLite:
             self.path = path
             self._is_nominated = is_nominated
 
-    def _error(self, request: BindingRequest, code: int, *, signed: bool = False) -> Reply:
+    def _error(self, request: BindingRequest, code: int) -> Reply:
         attributes = {ERROR_CODE: _ERROR_CODE.pack(0, *divmod(code, 100)) + _REASONS[code].encode()}
         if code == 420:
             attributes[UNKNOWN_ATTRIBUTES] = b"".join(kind.to_bytes(2, "big") for kind in request.unknown)
-        password = self._password if signed else None
-        return Reply(_message(Class.ERROR, request.transaction_id, attributes, password), authenticated=False)
+        signed = code in _AFTER_AUTHENTICATION
+        data = self._message(Class.ERROR, request.transaction_id, attributes, signed=signed)
+        return Reply(data, authenticated=False)
+
+    def _message(
+        self, message_class: Class, transaction_id: bytes, attributes: Mapping[int, bytes], *, signed: bool
+    ) -> bytes:
+        """Give a binding message with its fingerprint."""
+        body = b"".join(_attribute(kind, value) for kind, value in attributes.items())
+        length = len(body) + (_INTEGRITY_BYTES if signed else 0) + _FINGERPRINT_BYTES
+        data = _HEADER.pack(Method.BINDING | message_class, length, COOKIE, transaction_id) + body
+        if signed:
+            data += _attribute(MESSAGE_INTEGRITY, self._integrity(data))
+        return data + _attribute(FINGERPRINT, message_fingerprint(data).to_bytes(4, "big"))
 
 
 def _fingerprint_holds(data: bytes) -> bool:
     """Whether FINGERPRINT is right, or absent: it is the last attribute (RFC 8489 section 14.7)."""
-    if len(data) < _HEADER.size + 8 or _ATTRIBUTE.unpack_from(data, len(data) - 8) != (FINGERPRINT, 4):
+    if len(data) < _HEADER.size + _FINGERPRINT_BYTES or _ATTRIBUTE.unpack_from(data, len(data) - 8) != (
+        FINGERPRINT,
+        4,
+    ):
         return True
     return int.from_bytes(data[-4:], "big") == message_fingerprint(data[:-8])
-
-
-def _message(
-    message_class: Class, transaction_id: bytes, attributes: Mapping[int, bytes], password: bytes | None
-) -> bytes:
-    """Give a binding message, signed where there is a password, with its fingerprint."""
-    body = b"".join(_attribute(kind, value) for kind, value in attributes.items())
-    length = len(body) + (24 if password is not None else 0) + 8
-    data = _HEADER.pack(Method.BINDING | message_class, length, COOKIE, transaction_id) + body
-    if password is not None:
-        data += _attribute(MESSAGE_INTEGRITY, message_integrity(data, password))
-    return data + _attribute(FINGERPRINT, message_fingerprint(data).to_bytes(4, "big"))
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

@@ -17,7 +17,7 @@ from typing import Final, Self
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.addresses import AddressError, plan_addresses
-from rokuga.recorder.webrtc.ice_lite import IceLite, Path, StunError, read_binding_request
+from rokuga.recorder.webrtc.ice_lite import MAGIC_COOKIE, IceLite, Path, StunError, read_binding_request
 from rokuga.recorder.webrtc.local_sockets import bind_all
 from rokuga.recorder.webrtc.sdp import Candidate
 from rokuga.recorder.webrtc.srtp import DatagramBuffer
@@ -32,7 +32,12 @@ BATCH_DATAGRAMS: Final = 256
 """Reading pauses after so many, so that the loop's other work is never kept waiting for long."""
 ERROR_REPLIES_PER_S: Final = 100
 """STUN errors told to strangers; more of them would only be work that an attacker gives us."""
+FAILED_CHECKS_PER_S: Final = 20
+"""Checks without the right credentials that one address which is nobody's is heard for, of MAX_WATCHED ones."""
+MAX_WATCHED: Final = 4096
 MAX_QUEUED_DTLS: Final = 512
+DTLS_PER_S: Final = 64
+"""Datagrams of DTLS that one peer is heard for: a handshake has a dozen, and each costs as much as ten of media."""
 
 
 @dataclass(slots=True)
@@ -72,6 +77,7 @@ class Flow:
         self.on_fault = on_fault
         self.reachable = asyncio.Event()
         self.paths: dict[Path, None] = {}
+        self.dtls_second = self.dtls_count = 0
         self._port = port
 
     def send(self, data: bytes) -> None:
@@ -110,7 +116,8 @@ class UdpPort:
         self._flows: dict[bytes, Flow] = {}
         self._dtls: deque[tuple[Flow, bytes]] = deque()
         self._error_replies = 0
-        self._error_second = 0
+        self._failed_checks: dict[Path, int] = {}
+        self._second = 0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -204,15 +211,23 @@ class UdpPort:
                 except Exception as error:  # our fault, told to the peer that it ends
                     self._fault(flow, error)
             elif first < 4:
+                if data[4:8] != MAGIC_COOKIE:  # noise, told for a tenth of what an exception costs
+                    counters.bad_stun += 1
+                    continue
                 self._on_stun(bytes(self.buffer.view[:size]), Path(local.index, address), now_ns)
             elif 19 < first < 64:
-                self._on_dtls(flows.get(address), bytes(self.buffer.view[:size]))
+                self._on_dtls(flows.get(address), size, now_ns)
             else:
                 counters.bad_first_byte += 1
         counters.received += count
         return count
 
     def _on_stun(self, data: bytes, path: Path, now_ns: int) -> None:
+        self._count_anew_each_second(now_ns)
+        failed = self._failed_checks
+        if failed and failed.get(path, 0) >= FAILED_CHECKS_PER_S:
+            self.counters.bad_stun += 1
+            return
         try:
             request = read_binding_request(data)
             flow = self._flows.get(request.local_ufrag)
@@ -222,17 +237,30 @@ class UdpPort:
             if not self._may_claim(flow, path, now_ns):
                 self.counters.contested += 1
                 return
-            reply = flow.ice.answer(data, request, path, now_ns)
+            tells_errors = self._error_replies < ERROR_REPLIES_PER_S
+            reply = flow.ice.answer(data, request, path, now_ns, tells_errors=tells_errors)
         except StunError:
             self.counters.bad_stun += 1
             return
         if reply.authenticated:
             self._claim(flow, path)
         else:
-            self.counters.bad_stun += 1
-            if not self._may_reply_error(now_ns):
-                return
-        self.send(reply.data, path)
+            self._failed(path)
+        if reply.data:
+            self.send(reply.data, path)
+
+    def _count_anew_each_second(self, now_ns: int) -> None:
+        second = now_ns // NS_PER_S
+        if second != self._second:
+            self._second, self._error_replies = second, 0
+            self._failed_checks.clear()
+
+    def _failed(self, path: Path) -> None:
+        """Count a check that proved nothing. A peer's own address is always heard: its source may be forged."""
+        self.counters.bad_stun += 1
+        self._error_replies += 1
+        if path.address not in self._sockets[path.socket].flows and len(self._failed_checks) < MAX_WATCHED:
+            self._failed_checks[path] = self._failed_checks.get(path, 0) + 1
 
     def _may_claim(self, flow: Flow, path: Path, now_ns: int) -> bool:
         """Whether the address is free: a peer with credentials must not take a living peer's by a forged source."""
@@ -258,22 +286,20 @@ class UdpPort:
         if path.socket < len(self._sockets):
             self._sockets[path.socket].flows.pop(path.address, None)
 
-    def _may_reply_error(self, now_ns: int) -> bool:
-        second = now_ns // NS_PER_S
-        if second != self._error_second:
-            self._error_second, self._error_replies = second, 0
-        self._error_replies += 1
-        return self._error_replies <= ERROR_REPLIES_PER_S
-
-    def _on_dtls(self, flow: Flow | None, data: bytes) -> None:
+    def _on_dtls(self, flow: Flow | None, size: int, now_ns: int) -> None:
         if flow is None:
             self.counters.from_strangers += 1
-        elif len(self._dtls) >= MAX_QUEUED_DTLS:
+            return
+        second = now_ns // NS_PER_S
+        if second != flow.dtls_second:
+            flow.dtls_second, flow.dtls_count = second, 0
+        flow.dtls_count += 1
+        if flow.dtls_count > DTLS_PER_S or len(self._dtls) >= MAX_QUEUED_DTLS:
             self.counters.dtls_overflow += 1
-        else:
-            self._dtls.append((flow, data))
-            if len(self._dtls) == 1:
-                self._loop.call_soon(self._hand_over_dtls)
+            return
+        self._dtls.append((flow, bytes(self.buffer.view[:size])))
+        if len(self._dtls) == 1:
+            self._loop.call_soon(self._hand_over_dtls)
 
     def _hand_over_dtls(self) -> None:
         """Hand over one datagram a turn of the loop: a handshake step takes milliseconds, and reading comes first."""

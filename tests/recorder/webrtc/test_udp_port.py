@@ -10,7 +10,14 @@ from aioice.stun import parse_message
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.addresses import AddressError, is_local
-from rokuga.recorder.webrtc.udp_port import ERROR_REPLIES_PER_S, MAX_PATHS, PATH_HELD_NS, UdpPort
+from rokuga.recorder.webrtc.udp_port import (
+    DTLS_PER_S,
+    ERROR_REPLIES_PER_S,
+    FAILED_CHECKS_PER_S,
+    MAX_PATHS,
+    PATH_HELD_NS,
+    UdpPort,
+)
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, check, until
 
 
@@ -166,6 +173,50 @@ async def test_errors_told_to_strangers_are_bounded(port: UdpPort) -> None:
                 break
             replies += 1
     assert 0 < replies <= 2 * ERROR_REPLIES_PER_S, "at most two seconds' worth"
+
+
+async def test_a_strangers_failed_checks_are_heard_for_a_while_and_again_in_the_next_second() -> None:
+    now_ns = [NS_PER_S]
+    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        Sink(port, "peer")
+        with client_of(port) as stranger, client_of(port) as other:
+            for _ in range(FAILED_CHECKS_PER_S):
+                stranger.send(check("peer", password="wrong"))
+                await stranger.receive()
+            stranger.send(check("peer"))
+            await until(lambda: port.counters.bad_stun == FAILED_CHECKS_PER_S + 1)
+            await other.validate("peer")
+            now_ns[0] += NS_PER_S
+            await stranger.validate("peer")
+
+
+async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> None:
+    """Or else whoever forges its source could end its consent."""
+    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        Sink(port, "peer")
+        with client_of(port) as client:
+            await client.validate("peer")
+            for _ in range(ERROR_REPLIES_PER_S):
+                client.send(check("peer", password="wrong"))
+                await client.receive()
+            for _ in range(FAILED_CHECKS_PER_S):
+                client.send(check("peer", password="wrong"))
+            await client.validate("peer")
+    assert port.counters.bad_stun == ERROR_REPLIES_PER_S + FAILED_CHECKS_PER_S
+
+
+async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_it() -> None:
+    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        flooded, other = Sink(port, "flooded"), Sink(port, "other")
+        with client_of(port) as one, client_of(port) as two:
+            await one.validate("flooded")
+            await two.validate("other")
+            for _ in range(2 * DTLS_PER_S):
+                one.send(DTLS)
+            two.send(DTLS)
+            await until(lambda: other.dtls)
+    assert len(flooded.dtls) == DTLS_PER_S
+    assert port.counters.dtls_overflow == DTLS_PER_S
 
 
 async def test_each_local_address_answers_from_itself_on_the_same_number() -> None:

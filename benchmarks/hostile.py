@@ -1,0 +1,69 @@
+"""What a hostile datagram costs the daemon while it records: CPU in us for each kind, from both sides.
+
+    python -m benchmarks.hostile 20000
+
+One publisher sends a clip in a loop. Each kind is thrown from a stranger's socket and from the publisher's own
+address; user and system time of the daemon, less what it needs for the publisher alone, is divided by their number.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from benchmarks.publishers import CLIP, call, daemon, kernel_drops, usage
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from tests.end_to_end.hostile import hostile_datagrams, keep_outgoing_peers, socket_of, stranger_to, throw
+
+QUIET_S = 5.0
+PAUSE_S = 0.005
+"""After fifty datagrams: about 10,000 a second."""
+
+
+async def cpu_s(pid: int, work: object) -> tuple[float, float]:
+    """Give the CPU time that the daemon takes while something is done, and how long that is, both in seconds."""
+    before, began = usage(pid).cpu_s, time.monotonic()
+    await work  # type: ignore[misc]  # any awaitable
+    return usage(pid).cpu_s - before, time.monotonic() - began
+
+
+async def measure(count: int) -> None:
+    """Throw `count` of each kind and print what one costs."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        peers = keep_outgoing_peers(patch)
+        async with daemon(Path(folder)) as (pid, ready):
+            await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
+            publication = Publication()
+            options = PublishOptions(CLIP, ready["signaling"], "bench", loop=True)
+            publishing = asyncio.create_task(
+                publish(options, read_clip(CLIP), Certificate.generateCertificate(), publication)
+            )
+            await publication.sending.wait()
+            await asyncio.sleep(1)
+            port = ready["media_port"]
+            alone_s, alone_for_s = await cpu_s(pid, asyncio.sleep(QUIET_S))
+            with stranger_to(port) as stranger, socket_of(peers[0]) as own:
+                for kind, datagrams in hostile_datagrams(peers[0]._offer.ice_ufrag).items():
+                    costs = []
+                    for thrower in (stranger, own):
+                        throwing = throw(thrower, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
+                        spent_s, for_s = await cpu_s(pid, throwing)
+                        costs.append((spent_s - alone_s / alone_for_s * for_s) / count * 1e6)
+                    print(f"{kind:26}  {costs[0]:12.1f}  {costs[1]:11.1f}", flush=True)
+            print(f"dropped by the kernel: {kernel_drops(port)}")
+            publication.stop.set()
+            await publishing
+
+
+if __name__ == "__main__":
+    print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}")
+    print(f"{'us per datagram':26}  {'of strangers':>12}  {'its address':>11}")
+    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))

@@ -1,0 +1,91 @@
+"""Datagrams that mean harm, from a stranger's socket and from the very address of a publisher."""
+
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import pytest
+from aioice.stun import Class, Message, Method
+
+from rokuga.recorder.publisher import pace
+from rokuga.recorder.webrtc.outgoing import OutgoingPeer
+
+VARIANTS = 64
+"""Datagrams of a kind that are drawn; more would only measure how fast they are drawn."""
+
+MAX_UDP_BYTES = 65507
+
+
+def hostile_datagrams(ufrag: str) -> Mapping[str, Sequence[bytes]]:
+    """Give datagrams of every kind; `ufrag` is that of the peer that they pretend to speak to."""
+    noise = random.Random(7)
+
+    def drawn(*firsts: bytes, sizes: Sequence[int]) -> Sequence[bytes]:
+        return [noise.choice(firsts) + noise.randbytes(noise.choice(sizes)) for _ in range(VARIANTS)]
+
+    usual = (0, 1, 10, 40, 100, 1100)
+    return {
+        "checks with bad integrity": [_check(ufrag, noise) for _ in range(VARIANTS)],
+        "STUN-like": drawn(b"\x00\x01", b"\x01\x01", b"\x00\x01\x00\x30\x21\x12\xa4\x42", sizes=usual),
+        "DTLS-like": drawn(b"\x16\xfe\xfd", b"\x17\xfe\xfd\x00\x01", b"\x15\xfe\xfd", b"\x14", sizes=usual),
+        "SRTP-like": drawn(b"\x80\x7a", b"\x90\xfa", sizes=usual),
+        "SRTCP-like": drawn(b"\x80\xc8", b"\x81\xc9", sizes=usual),
+        "noise": drawn(b"", sizes=(1, 20, 100, 1100, 1600, 9000)),
+        "empty": [b""],
+        "65 kB": [first + bytes(MAX_UDP_BYTES - 1) for first in (b"\x00", b"\x16", b"\x80", b"\xff")],
+    }
+
+
+def _check(ufrag: str, noise: random.Random) -> bytes:
+    """A connectivity check as it should be, signed with another password."""
+    message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": f"{ufrag}:{noise.randbytes(4).hex()}"})
+    message.attributes["PRIORITY"] = noise.getrandbits(31)
+    message.attributes["ICE-CONTROLLING"] = noise.getrandbits(64)
+    message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity(noise.randbytes(16))
+    return bytes(message)
+
+
+def keep_outgoing_peers(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingPeer]:
+    """Keep every outgoing peer of this process, for its credentials and its socket."""
+    kept: list[OutgoingPeer] = []
+
+    def make(*arguments: object) -> OutgoingPeer:
+        kept.append(OutgoingPeer(*arguments))  # type: ignore[arg-type]  # passed on
+        return kept[-1]
+
+    monkeypatch.setattr(pace, "OutgoingPeer", make)
+    return kept
+
+
+def socket_of(peer: OutgoingPeer) -> socket.socket:
+    """Give a second handle on the socket that a connected peer publishes by."""
+    assert peer._path is not None
+    assert peer._path._transport is not None
+    return socket.socket(fileno=os.dup(peer._path._transport.get_extra_info("socket").fileno()))
+
+
+def stranger_to(port: int) -> socket.socket:
+    """Give a socket that the recorder has never heard of."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.connect(("127.0.0.1", port))
+    return opened
+
+
+async def throw(
+    thrower: socket.socket, datagrams: Sequence[bytes], count: int, pause: Callable[[], Awaitable[None]]
+) -> None:
+    """Send so many, in turns; between batches of fifty the caller's pause decides how fast."""
+    thrower.setblocking(False)
+    for place in range(count):
+        while True:
+            try:
+                thrower.send(datagrams[place % len(datagrams)])
+                break
+            except BlockingIOError:
+                await pause()
+            except ConnectionRefusedError:
+                continue  # an ICMP answer to an earlier one
+        if place % 50 == 49:
+            await pause()

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from rokuga.api.config import DaemonConfig
+from rokuga.api.counters import Source
 from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
-from rokuga.api.targets.statistics import Source
 from rokuga.api.targets.table import targets
 from rokuga.recorder.clock import Clock
 
@@ -22,7 +22,7 @@ SERVER: Final = "Rokuga"
 
 
 def api_app(recorder: RecordingService, config: DaemonConfig, *counters: Source) -> Starlette:
-    """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport tells the `counters`."""
+    """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport reads the `counters`."""
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
     endpoint = ApiEndpoint(recorder, targets(limits, config.version, counters), config.api_cors_origin, server=SERVER)
     app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
@@ -36,7 +36,7 @@ def signaling_app(
     channels: Channels | None = None,
     gatekeeper: Gatekeeper | None = None,
 ) -> Starlette:
-    """Give signalling: the WebSocket /signaling. `channels.counters` is what `api_app` can tell of it.
+    """Give signalling: the WebSocket /signaling.
 
     Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
     """

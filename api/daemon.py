@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
+from rokuga.api.counters import Source
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
 from rokuga.recorder.clock import Clock
@@ -107,7 +108,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         enter = stack.enter_async_context
         store = await enter(SqliteStore(path))
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
-        await enter(Dispatcher(outbox, config.webhooks, clock))
+        dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
         port = await enter(UdpPort(config.recorder.media_port, config.recorder.media_addresses, clock))
         certificate = Certificate.generateCertificate()
 
@@ -116,7 +117,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
 
         recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
         channels = Channels(clock)
-        counters = [channels.counters]
+        counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
         gatekeeper = None
         if config.auth_webhook_url is not None:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))

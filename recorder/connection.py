@@ -204,6 +204,10 @@ class Connection:
 
         return since
 
+    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
+        """Give the counters of each kind since the connection's start."""
+        return self._peer.stats()
+
     def received_bytes(self) -> int:
         """Payload bytes of all kinds since the connection's start."""
         return sum(counters.get("received_bytes", 0) for counters in self._peer.stats().values())

@@ -43,7 +43,7 @@ class Recording:
         store: RecordingStore,
         writer: WriterThread,
         clock: Clock,
-        committed: Callable[[], None],
+        committed: Callable[[Sequence[Event]], None],
         ending: asyncio.Event,
     ) -> None:
         """`ending` is set once the daemon ends: the store is not insisted on any more then."""
@@ -132,7 +132,7 @@ class Recording:
         except StoreError as error:
             log.error("an archive cannot be stored", recording_id=archive.recording_id, reason=str(error))
             return False
-        self._committed()
+        self._committed(events)
         return True
 
     async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -156,7 +156,7 @@ class Recording:
                 ended, events = await self._writer.submit(recovery.run)
                 log_archive(ended, events)
                 await self._store.save_archive(ended, events)
-                self._committed()
+                self._committed(events)
         folder = self._config.archive_dir / self.state.recording_id
         await self._writer.submit(lambda: remove_leftovers(folder))
 
@@ -190,7 +190,7 @@ class Recording:
             document=document,
         )
         await self._until_stored(lambda: self._store.finish_recording(self.state.recording_id, [report]))
-        self._committed()
+        self._committed([report])
         self.state = replace(self.state, status=RecordingStatus.FINISHED)
 
     async def _write_report(self, document: Document) -> bool:

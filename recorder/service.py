@@ -5,7 +5,7 @@ channel's lock, one after the other. Closing files does not: it takes as long as
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -19,13 +19,14 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
-from rokuga.recorder.events import Event
+from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity
 from rokuga.recorder.presence import created_event, destroyed_event
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.states import RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
+from rokuga.recorder.totals import Totals
 
 log = structlog.get_logger()
 
@@ -55,7 +56,8 @@ class Recorder:
         self._store = store
         self._make_peer = make_peer
         self._clock = clock
-        self._committed = committed
+        self._on_committed = committed
+        self._totals = Totals()
         self._writer = WriterThread()
         self._channels: dict[str, Channel] = {}
         self._stack = AsyncExitStack()
@@ -109,7 +111,7 @@ class Recorder:
                     await self._writer.submit(lambda: remove_empty_folder(folder))
             if not is_started:
                 raise RecordingAlreadyStarted
-            self._committed()
+            self._committed([recording.started_event()])
             channel.recording = recording
             publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
             await asyncio.gather(*(self._begin_archive(recording, connection) for connection in publishers))
@@ -145,6 +147,24 @@ class Recorder:
         channels = self._channels.values() if channel_id is None else [self._channels.get(channel_id, Channel())]
         return [connection for channel in channels for connection in channel.connections.values()]
 
+    async def counters(self) -> Mapping[str, int | Mapping[str, int]]:
+        """Give what is counted, by the names of the daemon's table of counters."""
+        totals, connections = self._totals, self.connections()
+        return {
+            "sessions_created": totals.sessions_created,
+            "sessions_destroyed": totals.sessions_destroyed,
+            "connections": sum(connection.connected.is_set() for connection in connections),
+            "connections_created": totals.connections_created,
+            "connections_destroyed": totals.connections_destroyed,
+            "connections_failed": totals.connections_failed,
+            "connection_seconds": totals.stay_ns // NS_PER_S,
+            "setup_milliseconds": totals.setup_ns // NS_PER_MS,
+            "recordings": len(self.recordings()),
+            "archives": len(self.archives()),
+            "events": {event_type.value: totals.events[event_type] for event_type in EventType},
+            **totals.by_counter(connection.stats() for connection in connections),
+        }
+
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
         if self._ending.is_set():
@@ -152,6 +172,7 @@ class Recorder:
         async with self._channel(request.channel_id) as channel:
             if not channel.connections:
                 channel.session_id = new_id()
+                self._totals.sessions_created += 1
             connection_id = request.connection_id or new_id()
             identity = ConnectionIdentity(
                 channel_id=request.channel_id,
@@ -168,18 +189,21 @@ class Recorder:
 
     async def _live(self, connection: Connection) -> None:
         """Follow a connection from its offer to the end of its files."""
+        began_ns = up_ns = self._clock.monotonic_ns()
         running = asyncio.create_task(connection.run())
         arriving = asyncio.create_task(connection.connected.wait())
         try:
             await asyncio.wait([running, arriving], return_when=asyncio.FIRST_COMPLETED)
             if connection.connected.is_set():
+                up_ns = self._clock.monotonic_ns()
+                self._totals.arrived(up_ns - began_ns)
                 await self._arrive(connection, running)
             await running
         finally:
             arriving.cancel()
             if not running.done():
                 connection.stop("INTERNAL-ERROR")
-            await self._leave(connection)
+            await self._leave(connection, self._clock.monotonic_ns() - up_ns)
             connection.closed.set()
 
     def _record_at_once(self, connection: Connection) -> None:
@@ -197,12 +221,13 @@ class Recorder:
             elif channel.recording is not None and connection.is_recordable and not running.done():
                 await self._begin_archive(channel.recording, connection)
 
-    async def _leave(self, connection: Connection) -> None:
+    async def _leave(self, connection: Connection, stay_ns: int) -> None:
         """Close the files of a client that is gone, as of its last media if it fell silent; tell that it is gone."""
         now_ns = self._clock.monotonic_ns()
         ended_ns = connection.last_media_ns if connection.close_reason == MEDIA_TIMEOUT else now_ns
         async with self._channel(connection.identity.channel_id) as channel:
             del channel.connections[connection.identity.connection_id]
+            self._totals.gone(connection.connected.is_set(), stay_ns, connection.stats(), not channel.connections)
             closing = channel.recording.end_archive(connection, ended_ns or now_ns) if channel.recording else None
         try:
             if closing is not None:
@@ -218,7 +243,12 @@ class Recorder:
         except StoreError as error:
             log.error("an event cannot be stored", type=event.type, reason=str(error))
         else:
-            self._committed()
+            self._committed([event])
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        """Count what the store took, and say that it did."""
+        self._totals.stored(events)
+        self._on_committed()
 
     def _begin_archive(self, recording: Recording, connection: Connection) -> Coroutine[Any, Any, None]:
         """Record the connection from now on, if there is space to begin; await the answer."""

@@ -6,7 +6,7 @@ One POST a channel is in flight, and `max_in_flight` in all: a consumer that han
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -75,6 +75,14 @@ class Dispatcher:
             with contextlib.suppress(StoreError):  # what was delivered last is delivered again at the next start
                 await self._settle()
             await self._poster.__aexit__(kind, error, traceback)
+
+    async def counters(self) -> Mapping[str, int]:
+        """Give what became of its attempts since the start, by the names of the daemon's table of counters."""
+        return {
+            "event_webhook_delivered": self.delivered,
+            "event_webhook_failed": self.failed,
+            "webhook_log_lines_refused": self._log.refused_lines,
+        }
 
     async def drain(self, grace_ns: int) -> bool:
         """Wait until nothing is due and nothing in flight; False if the grace time ended first."""

@@ -25,14 +25,10 @@ class Channels:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._members: dict[str, list[Member]] = {}
-        self._entered = 0
-        self._left = 0
-        self._stay_ns = 0
 
     def enter(self, member: Member) -> None:
         """Let a member in: it learns who is there, the others that it is there."""
         member.entered_ns = self._clock.monotonic_ns()
-        self._entered += 1
         members = self._members.setdefault(member.present.identity.channel_id, [])
         others = [other.present for other in members]
         members.append(member)
@@ -48,8 +44,6 @@ class Channels:
         if member not in members:
             return
         members.remove(member)
-        self._left += 1
-        self._stay_ns += self._clock.monotonic_ns() - member.entered_ns
         if not members:
             del self._members[channel_id]
         destroyed = self._notification("connection.destroyed", member)
@@ -59,17 +53,6 @@ class Channels:
     def counts(self, channel_id: str) -> Mapping[str, int]:
         """Give how many are in a channel, by role."""
         return Counter(member.present.role for member in self._members.get(channel_id, []))
-
-    async def counters(self) -> Mapping[str, int]:
-        """Give what GetStatsReport tells of connections, in Sora's words, since the start."""
-        stay_s = self._stay_ns // NS_PER_S
-        return {
-            "total_connection_created": self._entered,
-            "total_connection_destroyed": self._left,
-            "total_successful_connections": self._entered,
-            "total_duration_sec": stay_s,
-            "average_duration_sec": stay_s // self._left if self._left else 0,
-        }
 
     def _notification(
         self,

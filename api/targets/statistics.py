@@ -6,11 +6,36 @@ Only what is really counted is there; the exporter takes what is missing for 0.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+from rokuga.api.counters import Numbers, Source, read_all, total
 from rokuga.api.ports import RecordingService
 
-Counters = Mapping[str, int]
-Source = Callable[[], Awaitable[Counters]]
-"""Gives counters under the names that GetStatsReport has for them."""
+SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "total_session_created": ("sessions_created",),
+    "total_session_destroyed": ("sessions_destroyed",),
+    "total_connection_created": ("connections_created",),
+    "total_connection_destroyed": ("connections_destroyed",),
+    "total_successful_connections": ("connections_created",),
+    "total_ongoing_connections": ("connections",),
+    "total_failed_connections": ("connections_failed",),
+    "total_duration_sec": ("connection_seconds",),
+    "total_auth_webhook_allowed": ("auth_webhook_allowed",),
+    "total_auth_webhook_denied": ("auth_webhook_denied",),
+    "total_successful_auth_webhook": ("auth_webhook_allowed", "auth_webhook_denied"),
+    "total_failed_auth_webhook": ("auth_webhook_failed",),
+    "total_successful_event_webhook": ("event_webhook_delivered",),
+    "total_failed_event_webhook": ("event_webhook_failed",),
+    "total_received_srtp": ("srtp_packets",),
+    "total_received_srtp_byte_size": ("srtp_bytes",),
+    "total_decrypted_srtp": ("decrypted_packets",),
+    "total_decrypted_srtp_byte_size": ("decrypted_bytes",),
+}
+"""Sora's word for a number, and our counters that add up to it."""
+
+AVERAGES: Final[Mapping[str, tuple[str, str]]] = {
+    "average_duration_sec": ("connection_seconds", "connections_destroyed"),
+    "average_setup_time_msec": ("setup_milliseconds", "connections_created"),
+}
+"""A sum, and the number that it is divided by."""
 
 NO_LIMIT: Final = 2**31 - 1
 
@@ -20,14 +45,23 @@ def stats_report(
 ) -> Callable[[RecordingService, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]:
     """Give the handler of GetStatsReport."""
 
-    async def handle(recorder: RecordingService, _request: Mapping[str, Any]) -> Mapping[str, Any]:
-        ongoing = sum(connection.connected.is_set() for connection in recorder.connections())
-        report: dict[str, Any] = {"version": version, "total_ongoing_connections": ongoing}
-        for source in sources:
-            report.update(await source())
-        return report
+    async def handle(_recorder: RecordingService, _request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"version": version, **in_soras_words(await read_all(sources))}
 
     return handle
+
+
+def in_soras_words(numbers: Numbers) -> Mapping[str, int]:
+    """Give the numbers that Sora has words for, those that nobody counts left out."""
+    report = {
+        word: sum(total(numbers[name]) for name in names)
+        for word, names in SORA_NAMES.items()
+        if all(name in numbers for name in names)
+    }
+    for word, (name, of) in AVERAGES.items():
+        if name in numbers and of in numbers:
+            report[word] = total(numbers[name]) // max(total(numbers[of]), 1)
+    return report
 
 
 async def get_license(_recorder: RecordingService, _request: Mapping[str, Any]) -> Mapping[str, Any]:

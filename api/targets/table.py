@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
+from rokuga.api.counters import Source
 from rokuga.api.ports import RecordingService
 from rokuga.api.targets import connections, recordings, statistics
 from rokuga.api.targets.answer import Json
@@ -51,9 +52,9 @@ def _naming(*names: str) -> Schema:
 
 
 def targets(
-    limits: RecordingLimits, version: str = "", counters: Sequence[statistics.Source] = ()
+    limits: RecordingLimits, version: str = "", counters: Sequence[Source] = ()
 ) -> Mapping[TargetName, Target]:
-    """Give the table. `counters` are what GetStatsReport tells, beside what the recorder knows."""
+    """Give the table. `counters` are where GetStatsReport has its numbers from."""
     rows = {
         "Sora_20161101.StartRecording": Target(recordings.start, recordings.start_schema(limits)),
         "Sora_20161101.StopRecording": Target(recordings.stop, _naming("channel_id")),

@@ -192,13 +192,19 @@ class Peer:
         if 192 <= buffer.data[1] <= 223:  # RTCP (RFC 5761 section 4)
             plain = srtp.unprotect_rtcp(buffer, size)
             if plain:
-                self._heard_ns = now_ns
+                self._heard(plain, now_ns)
                 self._receiver.rtcp(bytes(buffer.view[:plain]), now_ns)
             return
         plain = srtp.unprotect(buffer, size)
         if plain:
-            self._heard_ns = now_ns
+            self._heard(plain, now_ns)
             self._receiver.rtp(bytes(buffer.view[:plain]), now_ns)
+
+    def _heard(self, plain_bytes: int, now_ns: int) -> None:
+        self._heard_ns = now_ns
+        counters = self._port.counters
+        counters.decrypted += 1
+        counters.decrypted_bytes += plain_bytes
 
     def _on_fault(self, error: Exception) -> None:
         log.error("a peer ends by a fault of ours", exc_info=error)

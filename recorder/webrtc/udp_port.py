@@ -9,7 +9,7 @@ is counted and dropped, and a fault of our own in a peer's call ends that peer o
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -42,9 +42,17 @@ DTLS_PER_S: Final = 64
 
 @dataclass(slots=True)
 class PortCounters:
-    """What happened to datagrams since the start. `received` counts all of them."""
+    """What happened to datagrams since the start. `received` counts all of them.
+
+    `srtp` and `srtp_bytes` are those from where a peer is; what of them was genuine is in `decrypted`
+    and `decrypted_bytes`.
+    """
 
     received: int = 0
+    srtp: int = 0
+    srtp_bytes: int = 0
+    decrypted: int = 0
+    decrypted_bytes: int = 0
     from_strangers: int = 0
     bad_size: int = 0
     bad_first_byte: int = 0
@@ -154,6 +162,20 @@ class UdpPort:
         flow = self._flows[ice.ufrag] = Flow(self, ice, on_dtls, on_srtp, on_fault)
         return flow
 
+    async def totals(self) -> Mapping[str, int | Mapping[str, int]]:
+        """Give what is counted, by the names of the daemon's table of counters."""
+        counters = self.counters
+        reasons = ("from_strangers", "bad_size", "bad_first_byte", "bad_stun", "contested", "dtls_overflow")
+        return {
+            "datagrams": counters.received,
+            "srtp_packets": counters.srtp,
+            "srtp_bytes": counters.srtp_bytes,
+            "decrypted_packets": counters.decrypted,
+            "decrypted_bytes": counters.decrypted_bytes,
+            "datagrams_dropped": {reason: getattr(counters, reason) for reason in reasons},
+            "send_errors": counters.send_errors,
+        }
+
     def forget(self, flow: Flow) -> None:
         """Take a peer out. Safe to repeat."""
         self._flows.pop(flow.ice.ufrag, None)
@@ -186,7 +208,7 @@ class UdpPort:
         counters, data, flows = self.counters, self.buffer.data, local.flows
         receive = local.socket.recvfrom_into
         now_ns = self._monotonic_ns()
-        count = 0
+        count = srtp = srtp_bytes = 0
         while count < BATCH_DATAGRAMS:
             try:
                 size, address = receive(data)
@@ -206,6 +228,8 @@ class UdpPort:
                 if flow is None:
                     counters.from_strangers += 1
                     continue
+                srtp += 1
+                srtp_bytes += size
                 try:
                     flow.on_srtp(size, now_ns)
                 except Exception as error:  # our fault, told to the peer that it ends
@@ -220,6 +244,8 @@ class UdpPort:
             else:
                 counters.bad_first_byte += 1
         counters.received += count
+        counters.srtp += srtp
+        counters.srtp_bytes += srtp_bytes
         return count
 
     def _on_stun(self, data: bytes, path: Path, now_ns: int) -> None:

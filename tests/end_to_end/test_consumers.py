@@ -46,6 +46,8 @@ class StatsReport(msgspec.Struct):
     total_ignored_event_webhook: int = 0
     total_received_srtp: int = 0
     total_received_srtp_byte_size: int = 0
+    total_decrypted_srtp: int = 0
+    total_decrypted_srtp_byte_size: int = 0
     total_sent_srtp: int = 0
     total_sent_srtp_byte_size: int = 0
     sora_client: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -85,6 +87,7 @@ async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Co
     options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
     task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
     await consumer.wait_for("connection.created")
+    assert before.total_session_created == before.total_received_srtp == 0
     during = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
     assert (during.total_connection_created, during.total_connection_destroyed) == (1, 0)
     assert during.total_ongoing_connections == during.total_successful_connections == 1
@@ -94,6 +97,12 @@ async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Co
     after = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
     assert (after.total_connection_created, after.total_connection_destroyed) == (1, 1)
     assert after.total_ongoing_connections == 0
+    assert (after.total_session_created, after.total_session_destroyed) == (1, 1)
+    told = len(consumer.events)
+    assert told - 1 <= after.total_successful_event_webhook <= told, "the last one may not be noted yet"
+    assert after.total_received_srtp_byte_size > after.total_received_srtp * 12 > during.total_received_srtp * 12 > 0
+    assert after.total_received_srtp >= after.total_decrypted_srtp > 0.9 * after.total_received_srtp
+    assert after.average_setup_time_msec > 0
     licence = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171218.GetLicense"), type=License)
     assert licence.max_connections > 0
     nodes = msgspec.json.decode(await ask(daemon.api_url, "Sora_20211215.ListClusterNodes"), type=dict[str, Any])

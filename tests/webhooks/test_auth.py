@@ -185,10 +185,9 @@ async def test_what_became_of_the_questions_is_counted() -> None:
         results = await asyncio.gather(*(webhook.ask("C", {}) for _ in range(6)), return_exceptions=True)
         assert sum(isinstance(result, NoAnswer) for result in results) == 3
         assert await webhook.counters() == {
-            "total_auth_webhook_allowed": 2,
-            "total_auth_webhook_denied": 1,
-            "total_successful_auth_webhook": 3,
-            "total_failed_auth_webhook": 3,
+            "auth_webhook_allowed": 2,
+            "auth_webhook_denied": 1,
+            "auth_webhook_failed": 3,
         }
 
 

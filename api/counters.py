@@ -1,0 +1,86 @@
+"""Every number that the daemon counts, one row each: GetStatsReport and whatever else monitors read these.
+
+A source gives what it counts by name; what is told apart by a label is a mapping from the label's values. Numbers
+grow from the start of the process, gauges say how many there are now.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+Number = int | Mapping[str, int]
+Numbers = Mapping[str, Number]
+Source = Callable[[], Awaitable[Numbers]]
+"""Gives numbers by their names in COUNTERS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One row. `label` is what tells its parts apart, "" where there are none."""
+
+    name: str
+    doc: str
+    label: str = ""
+    is_gauge: bool = False
+
+
+COUNTERS: Final[Mapping[str, Counter]] = {
+    counter.name: counter
+    for counter in (
+        # Clients
+        Counter("sessions_created", "Channels that somebody entered when nobody was there."),
+        Counter("sessions_destroyed", "Channels that the last one left."),
+        Counter("connections", "Clients that are connected.", is_gauge=True),
+        Counter("connections_created", "Clients that were connected: DTLS was up."),
+        Counter("connections_destroyed", "Clients that were connected and are gone."),
+        Counter("connections_failed", "Clients that got an offer and were never connected."),
+        Counter("connection_seconds", "Time that clients who are gone were connected."),
+        Counter("setup_milliseconds", "Time from offer to DTLS of all clients that were connected."),
+        Counter("auth_webhook_allowed", "Clients that the authentication webhook let in."),
+        Counter("auth_webhook_denied", "Clients that it refused."),
+        Counter("auth_webhook_failed", "Clients about whom there was no answer that could be used."),
+        # Recordings
+        Counter("recordings", "Recordings that are active.", is_gauge=True),
+        Counter("archives", "Connections that are being written.", is_gauge=True),
+        Counter("events", "Events that were stored, by type.", "type"),
+        # Event webhooks
+        Counter("event_webhook_delivered", "Attempts to post an event that were answered 2xx."),
+        Counter("event_webhook_failed", "Attempts to post an event that failed."),
+        Counter("webhook_log_lines_refused", "Lines of the webhook logs that the disk did not take."),
+        # Media
+        Counter("srtp_packets", "SRTP and SRTCP packets from connected clients' addresses."),
+        Counter("srtp_bytes", "Their size, headers and authentication tags included."),
+        Counter("decrypted_packets", "Those of them that were genuine."),
+        Counter("decrypted_bytes", "Their size in the clear, headers included."),
+        Counter("datagrams", "Datagrams that came to the media port."),
+        Counter("datagrams_dropped", "Datagrams that were of no use, by the reason.", "reason"),
+        Counter("send_errors", "Datagrams that the network did not take."),
+        Counter("received_packets", "RTP packets of tracks, by kind.", "kind"),
+        Counter("received_bytes", "Their payload.", "kind"),
+        Counter("padding_packets", "Packets without payload.", "kind"),
+        Counter("lost_packets", "Packets that were given up.", "kind"),
+        Counter("repaired_packets", "Packets that came because they were asked for again.", "kind"),
+        Counter("duplicate_packets", "Packets that came a second time.", "kind"),
+        Counter("late_packets", "Packets that came after they had been given up.", "kind"),
+        Counter("malformed_payloads", "Payloads that their format does not allow.", "kind"),
+        Counter("nacks", "Packets that were asked for again.", "kind"),
+        Counter("plis", "Key frames that were asked for.", "kind"),
+        Counter("units", "Pictures and pieces of sound that came whole.", "kind"),
+        Counter("keyframes", "Key frames that came whole.", "kind"),
+        Counter("dropped_units", "Pictures that did not come whole.", "kind"),
+        Counter("undecodable_units", "Pictures that waited in vain for a key frame.", "kind"),
+    )
+}
+
+
+async def read_all(sources: Iterable[Source]) -> dict[str, Number]:
+    """Ask every source."""
+    numbers: dict[str, Number] = {}
+    for source in sources:
+        numbers |= await source()
+    return numbers
+
+
+def total(number: Number) -> int:
+    """Add up the parts of a number, if it has any."""
+    return number if isinstance(number, int) else sum(number.values())

@@ -1,0 +1,58 @@
+"""What the recorder has done since its start, as numbers that only grow.
+
+`events` counts what was stored, by type; `tracks` adds up the counters of connections that are gone, by kind.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import Kind
+from rokuga.recorder.track import TrackStats
+
+TrackCounters = Mapping[Kind, Mapping[str, int]]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Times are nanoseconds: `setup_ns` from the offer to DTLS, `stay_ns` from DTLS to the end."""
+
+    sessions_created: int = 0
+    sessions_destroyed: int = 0
+    connections_created: int = 0
+    connections_destroyed: int = 0
+    connections_failed: int = 0
+    setup_ns: int = 0
+    stay_ns: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    tracks: dict[Kind, Counter[str]] = field(default_factory=lambda: {"audio": Counter(), "video": Counter()})
+
+    def stored(self, events: Iterable[Event]) -> None:
+        """Count events that the store took."""
+        self.events.update(event.type.value for event in events)
+
+    def arrived(self, setup_ns: int) -> None:
+        """Count a client that is connected."""
+        self.connections_created += 1
+        self.setup_ns += setup_ns
+
+    def gone(self, was_connected: bool, stay_ns: int, stats: TrackCounters, was_last: bool) -> None:
+        """Count a client that is gone, the last one of its channel or not, and keep its counters."""
+        self.sessions_destroyed += was_last
+        if not was_connected:
+            self.connections_failed += 1
+            return
+        self.connections_destroyed += 1
+        self.stay_ns += stay_ns
+        for kind, counters in stats.items():
+            self.tracks[kind].update(counters)
+
+    def by_counter(self, present: Iterable[TrackCounters]) -> dict[str, dict[str, int]]:
+        """Give the counters of tracks, those of the connections that are `present` added: name > kind > number."""
+        sums = {kind: Counter(counters) for kind, counters in self.tracks.items()}
+        for stats in present:
+            for kind, counters in stats.items():
+                sums[kind].update(counters)
+        names = [field.name for field in fields(TrackStats)]
+        return {name: {str(kind): counters[name] for kind, counters in sums.items()} for name in names}

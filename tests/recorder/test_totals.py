@@ -1,0 +1,46 @@
+"""What the recorder counts of its clients and its events, from the start of the process on."""
+
+from pathlib import Path
+
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.media import NS_PER_S, TrackConfig
+from tests.recorder.house import running
+
+
+async def test_clients_and_their_packets_are_counted_while_they_are_there_and_after(tmp_path: Path) -> None:
+    """Two in one channel are one session; a third that never answers is a failed connection in another one."""
+    async with running(tmp_path) as house:
+        one, two = await house.enter(), await house.enter(video=None)
+        one.peer.counters = {"video": {"received_packets": 7, "plis": 1}}
+        two.peer.counters = {"audio": {"received_packets": 5}}
+        never = await house.recorder.connect(ConnectionRequest("other", "sendonly", audio=TrackConfig("OPUS")))
+        before = await house.recorder.counters()
+        assert (before["connections"], before["connections_created"], before["sessions_created"]) == (2, 2, 2)
+        assert before["received_packets"] == {"audio": 5, "video": 7}
+        house.hand.now_ns += 3 * NS_PER_S
+        await one.leave()
+        await never.close("TIMEOUT")
+        two.peer.counters["audio"]["received_packets"] = 6
+        after = await house.recorder.counters()
+    assert (after["connections"], after["connections_created"], after["connections_destroyed"]) == (1, 2, 1)
+    assert (after["connections_failed"], after["sessions_destroyed"]) == (1, 1)
+    assert after["connection_seconds"] == 3
+    assert (after["received_packets"], after["plis"]) == ({"audio": 6, "video": 7}, {"audio": 0, "video": 1})
+
+
+async def test_events_are_counted_by_type_as_the_store_takes_them(tmp_path: Path) -> None:
+    async with running(tmp_path) as house:
+        await house.start()
+        client = await house.enter()
+        await client.play(200)
+        going = await house.recorder.counters()
+        assert (going["recordings"], going["archives"]) == (1, 1)
+        await client.leave()
+        await house.stop()
+        counters = await house.recorder.counters()
+        told = [event.type.value for event in await house.events()]
+    assert (counters["recordings"], counters["archives"]) == (0, 0)
+    assert isinstance(counters["events"], dict)
+    assert {name: count for name, count in counters["events"].items() if count} == {
+        name: told.count(name) for name in told
+    }

@@ -153,7 +153,8 @@ class Recording:
         for archive in await self._store.archives(self.state.recording_id):
             if archive.status is ArchiveStatus.WRITING:
                 recovery = Recovery(self._config, self.state, archive, self._clock.wall_ns())
-                ended, events = await self._writer.submit(recovery.run)
+                await self._store.save_archive(await self._writer.submit(recovery.finish_files), [])
+                ended, events = await self._writer.submit(recovery.announce)
                 log_archive(ended, events)
                 await self._store.save_archive(ended, events)
                 self._committed(events)

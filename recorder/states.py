@@ -3,11 +3,16 @@
 The store keeps them, the service lives by them, recovery starts from them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+
+WHOLE: Final = ""
+"""The index of the file that is no part."""
 
 
 class RecordingStatus(StrEnum):
@@ -70,7 +75,9 @@ class ArchiveState:
     """One connection's archive in one recording.
 
     `document` is that of the whole-file archive once it ended (absent for split-only recordings);
-    `split_last_index` is "0001"-like, None where nothing was split.
+    `split_last_index` is "0001"-like, None where nothing was split. `owed` has the documents of whole files that are
+    not told yet, by the index of the part or WHOLE: whoever sees a document beside its file may take both away before
+    the event is stored.
     """
 
     recording_id: str
@@ -82,3 +89,4 @@ class ArchiveState:
     stop_wall_ns: int | None = None
     document: Document | None = None
     split_last_index: str | None = None
+    owed: Mapping[str, Document] = field(default_factory=dict)

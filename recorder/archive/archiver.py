@@ -27,7 +27,7 @@ from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity, Frame, Kind, TrackConfig
-from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
 from rokuga.recorder.timing.gaps import GapStats
 from rokuga.recorder.timing.interleave import Interleave
 from rokuga.recorder.timing.split_policy import SplitPolicy
@@ -220,6 +220,7 @@ class Archiver:
             status=status,
             stop_wall_ns=self._wall_at(stop_ns),
             document=whole if not self._failure else None,
+            owed={},
         )
         await self._tell()
         await asyncio.gather(*giving_up)  # the report comes after all parts, however late
@@ -256,9 +257,11 @@ class Archiver:
             self.fail(error)
             return
         if document is not None:
-            last = max(int(self._state.split_last_index or 0), output.index or 0)
-            self._state = replace(self._state, split_last_index=split_index(last))
-            self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, document["split_index"]))
+            index = document["split_index"]
+            last = max(int(self._state.split_last_index or 0), int(index))
+            owed = {key: other for key, other in self._state.owed.items() if key != index}
+            self._state = replace(self._state, split_last_index=split_index(last), owed=owed)
+            self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
             await self._tell()
 
     async def _end_file(self, output: Output, stop_ns: int) -> Document | None:
@@ -271,6 +274,8 @@ class Archiver:
         stats = self._all_stats(stop_ns if output is self._whole else None, file.stored)
         created_wall_ns = self._wall_at(self._clock.monotonic_ns())
         document = available_document(self._recording, self._state, facts, stats, created_wall_ns, output.index)
+        self._state = replace(self._state, owed={**self._state.owed, document.get("split_index", WHOLE): document})
+        await self._tell()
         await self._write_document(metadata_names, document)
         return document
 

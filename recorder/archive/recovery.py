@@ -28,7 +28,7 @@ from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import NS_PER_MS
-from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
 
 NOTHING_LEFT: Final = "nothing was left of it to play after a crash"
 STATS: Final[Mapping[str, Any]] = {"is_recovered": True}
@@ -36,7 +36,10 @@ STATS: Final[Mapping[str, Any]] = {"is_recovered": True}
 
 
 class Recovery:
-    """Recovers one archive; all of it runs in the writer's thread."""
+    """Recovers one archive in two steps: between them the store has to keep what the first one gives.
+
+    All of it runs in the writer's thread.
+    """
 
     def __init__(
         self, config: RecorderConfig, recording: RecordingState, archive: ArchiveState, now_wall_ns: int
@@ -49,13 +52,26 @@ class Recovery:
         self._events: list[Event] = []
         self._failure: ArchiveError | None = None
 
-    def run(self) -> tuple[ArchiveState, list[Event]]:
-        """Finish what can be finished; give the archive as it ended, and every event that follows from it."""
-        parts = self._parts()
-        whole = self._file(archive_names(*self._place, "webm"), archive_names(*self._place, "json"))
-        documents = [*parts.values(), *([whole] if whole is not None else [])]
+    def finish_files(self) -> ArchiveState:
+        """Make whole what files can be; give the archive with the documents that are owed."""
+        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_(\d{{4,}})\.(webm|json)(\.part)?")
+        indices = {found[1] for name in self._folder() if (found := pattern.fullmatch(name))}
+        indices.update(self._archive.owed)
+        parts = sorted(indices - {WHOLE}, key=int)
+        documents = ((index, self._document(index)) for index in (*parts, WHOLE))
+        owed = {index: document for index, document in documents if document is not None}
+        self._archive = replace(self._archive, owed=owed)
+        return self._archive
+
+    def announce(self) -> tuple[ArchiveState, list[Event]]:
+        """Put the documents beside their files; give the archive as it ended, and its events."""
+        told = {index: owed for index, owed in self._archive.owed.items() if self._put_beside(index, owed)}
+        whole = told.pop(WHOLE, None)
+        documents = [*told.values(), *([whole] if whole is not None else [])]
         stop_wall_ns = max((_stop_wall_ns(document) for document in documents), default=self._archive.start_wall_ns)
-        last = max(map(int, (*parts, self._archive.split_last_index or 0)))
+        for index, document in told.items():
+            self._say(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index)
+        last = max(map(int, (*told, self._archive.split_last_index or 0)))
         if last:
             self._archive = replace(self._archive, split_last_index=split_index(last))
             self._end_splits(stop_wall_ns)
@@ -66,20 +82,8 @@ class Recovery:
         if not is_available:
             self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns))
         status = ArchiveStatus.AVAILABLE if is_available else ArchiveStatus.FAILED
-        return replace(self._archive, status=status, stop_wall_ns=stop_wall_ns, document=whole), self._events
-
-    def _parts(self) -> dict[str, Document]:
-        """Finish the parts in their order; give the document of each by its index."""
-        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_(\d{{4,}})\.(webm|json)(\.part)?")
-        indices = {int(found[1]) for name in self._folder() if (found := pattern.fullmatch(name))}
-        parts: dict[str, Document] = {}
-        for index in sorted(indices):
-            names = split_names(*self._place, index, "webm")
-            document = self._file(names, split_names(*self._place, index, "json"), index)
-            if document is not None:
-                parts[split_index(index)] = document
-                self._say(EventType.SPLIT_ARCHIVE_AVAILABLE, document, split_index(index))
-        return parts
+        ended = replace(self._archive, status=status, stop_wall_ns=stop_wall_ns, document=whole, owed={})
+        return ended, self._events
 
     def _folder(self) -> list[str]:
         try:
@@ -87,24 +91,41 @@ class Recovery:
         except OSError:
             return []  # each file that is missed says so itself
 
-    def _file(self, names: FileNames, metadata_names: FileNames, index: int | None = None) -> Document | None:
+    def _names(self, index: str, extension: str) -> FileNames:
+        if index == WHOLE:
+            return archive_names(*self._place, extension)
+        return split_names(*self._place, int(index), extension)
+
+    def _document(self, index: str) -> Document | None:
         """Finish one file and give its document; None where there is nothing to play."""
-        written = _read_document(metadata_names)
-        if written is not None:
-            return written
+        names, metadata_names = self._names(index, "webm"), self._names(index, "json")
+        known = _read_document(metadata_names) or self._archive.owed.get(index)
+        if known is not None:
+            return known
         try:
             with archive_errors(names.path):
                 file = _finish(names)
-            if file is None:
-                return None
-            stop_wall_ns = file.start_wall_ns + file.duration_ms * NS_PER_MS
-            facts = FileFacts(names, metadata_names, file, stop_wall_ns)
-            document = available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, index)
-            write_json(metadata_names, document, self._config.archive_file_mode)
         except ArchiveError as error:
             self._failure = self._failure or error
             return None
-        return document
+        if file is None:
+            return None
+        stop_wall_ns = file.start_wall_ns + file.duration_ms * NS_PER_MS
+        facts = FileFacts(names, metadata_names, file, stop_wall_ns)
+        part = None if index == WHOLE else int(index)
+        return available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, part)
+
+    def _put_beside(self, index: str, document: Document) -> bool:
+        """Write a document where its file lies without one. A file that was taken away had its document beside it."""
+        names, metadata_names = self._names(index, "webm"), self._names(index, "json")
+        try:
+            with archive_errors(names.path):
+                if Path(names.path).exists() and not Path(metadata_names.path).exists():
+                    write_json(metadata_names, document, self._config.archive_file_mode)
+        except ArchiveError as error:
+            self._failure = self._failure or error
+            return False
+        return True
 
     def _end_splits(self, stop_wall_ns: int) -> None:
         names = split_end_names(*self._place)

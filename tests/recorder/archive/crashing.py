@@ -1,19 +1,23 @@
 """Runs a short recording again and again, killed at the 1st, 2nd, ... time that it touches the disk or the store.
 
-`python -m tests.recorder.archive.crashing FOLDER [STEP]` makes FOLDER/1, FOLDER/2, ... up to the first run that comes
-to its end. Each is a process of its own that ends as `kill -9` ends it; FOLDER/N/reached says how far its media came.
+`python -m tests.recorder.archive.crashing FOLDER` makes FOLDER/1, FOLDER/2, ... up to the first run that comes to its
+end. Each is a process of its own that ends as `kill -9` ends it; FOLDER/N/reached says how far its media came.
+`python -m tests.recorder.archive.crashing FOLDER CRASHED` does the same with the start after a crash: each run begins
+with a copy of CRASHED.
 """
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.recorder.house import running
+from tests.recorder.house import House, running
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,9 +61,9 @@ class Fate:
         return touching
 
 
-async def record(folder: Path, fate: Fate) -> None:
-    """Start, publish, stop: a whole file and three parts."""
-    reached = os.open(folder / "reached", os.O_WRONLY | os.O_CREAT, 0o644)
+@contextlib.asynccontextmanager
+async def fated(folder: Path, fate: Fate) -> AsyncIterator[House]:
+    """Run a recorder that is killed when its fate comes."""
     async with SqliteStore(folder / "store.sqlite3") as store:
         patched: Any = store
         for name in STORE_CALLS:
@@ -67,27 +71,43 @@ async def record(folder: Path, fate: Fate) -> None:
         for name in DISK_CALLS:
             setattr(os, name, fate.before(getattr(os, name)))
         async with running(folder, store=store) as house:
-            await house.start(split_duration=SPLIT_S)
-            client = await house.enter()
-            for done_ms in range(100, MEDIA_MS + 1, 100):
-                await client.play(100)
-                await house.disk()
-                os.write(reached, b"%6d" % done_ms)
-                os.lseek(reached, 0, os.SEEK_SET)
-            await house.stop()
+            yield house
 
 
-def main(folder: Path, step: int) -> None:
+async def record(folder: Path, fate: Fate) -> None:
+    """Start, publish, stop: a whole file and two parts."""
+    reached = os.open(folder / "reached", os.O_WRONLY | os.O_CREAT, 0o644)
+    async with fated(folder, fate) as house:
+        await house.start(split_duration=SPLIT_S)
+        client = await house.enter()
+        for done_ms in range(100, MEDIA_MS + 1, 100):
+            await client.play(100)
+            await house.disk()
+            os.write(reached, b"%6d" % done_ms)
+            os.lseek(reached, 0, os.SEEK_SET)
+        await house.stop()
+
+
+async def start_again(folder: Path, fate: Fate) -> None:
+    """Take up what a crash left, and end."""
+    async with fated(folder, fate):
+        pass
+
+
+def main(folder: Path, crashed: Path | None) -> None:
     """Fork a run for each place to die at."""
     place = 0
     status = -1
     while status != 0:
-        place += 1 if place == 0 else step
+        place += 1
         run = folder / str(place)
-        run.mkdir()
+        if crashed is None:
+            run.mkdir()
+        else:
+            shutil.copytree(crashed, run)
         process = os.fork()
         if process == 0:
-            asyncio.run(record(run, Fate(place)))
+            asyncio.run((record if crashed is None else start_again)(run, Fate(place)))
             os._exit(0)
         status = os.waitpid(process, 0)[1]
         if status not in {0, signal.SIGKILL}:
@@ -95,4 +115,4 @@ def main(folder: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

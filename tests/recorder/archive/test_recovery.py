@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,26 @@ PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recor
 
 
 @pytest.fixture(scope="module")
-def crashes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What was left by a daemon that was killed at every single touch of the disk and of the store."""
     folder = tmp_path_factory.mktemp("crashes")
-    command = [sys.executable, "-m", "tests.recorder.archive.crashing", str(folder)]
+    (folder / "played").mkdir()
+    crash(folder / "played")
+    return shutil.copytree(folder / "played", folder / "untouched")
+
+
+@pytest.fixture
+def crashes(untouched: Path) -> list[Path]:
+    """All of it as it was left, and where it was, since documents name their place; in the order of the kills."""
+    folder = untouched.parent / "played"
+    shutil.rmtree(folder)
+    shutil.copytree(untouched, folder)
+    return sorted(folder.iterdir(), key=lambda path: int(path.name))
+
+
+def crash(folder: Path, *crashed: Path) -> list[Path]:
+    """Kill a daemon at every touch: one that records, or one that starts after a crash."""
+    command = [sys.executable, "-m", "tests.recorder.archive.crashing", *map(str, (folder, *crashed))]
     subprocess.run(command, cwd=ROOT, check=True, timeout=50)
     return sorted(folder.iterdir(), key=lambda path: int(path.name))
 
@@ -107,6 +124,51 @@ def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
     assert end.document["split_last_index"] == parts[-1]["split_index"]
     for part, following in pairwise(parts):
         assert part["start_timestamp"] < following["start_timestamp"]
+
+
+def take_away(folder: Path) -> set[str]:
+    """Be an uploader that takes every media file with a document beside it, and both away; give their names."""
+    taken = set()
+    for document in folder.glob("archive/*/*archive-*.json"):
+        media = document.with_suffix(".webm")
+        if media.exists():
+            taken.add(media.name)
+            media.unlink()
+            document.unlink()
+    return taken
+
+
+async def test_d27_what_was_taken_away_before_it_was_told_is_told_as_available(
+    crashes: list[Path],
+) -> None:
+    """An uploader is as quick as it likes: a crash does not make a failed archive of a file that it has."""
+    taken_in_all = 0
+    for folder in crashes:
+        taken = take_away(folder)
+        taken_in_all += len(taken)
+        events = await restart(folder)
+        told = {Path(event.document["file_path"]).name for event in events if event.type in {AVAILABLE, PART}}
+        assert taken <= told, folder
+        if any(name.startswith("archive-") for name in taken):
+            assert not [event for event in events if event.type == FAILED], folder
+    assert taken_in_all > 20
+
+
+async def test_d27_a_start_after_a_crash_may_crash_too(crashes: list[Path], tmp_path: Path) -> None:
+    """At each of its own touches, also with an uploader in between: one end for each archive, nothing lost."""
+    crashed = next(path for path in reversed(crashes) if list(path.glob("archive/*/.archive-*.part")))
+    (tmp_path / "again").mkdir()
+    again = crash(tmp_path / "again", crashed)
+    assert len(again) > 20
+    for number, folder in enumerate(again):
+        taken = take_away(folder) if number % 2 else set()
+        events = await restart(folder)
+        counts = Counter(str(event.type) for event in events)
+        assert (counts[AVAILABLE], counts[FAILED], counts[PARTS_END], counts[REPORT]) == (1, 0, 1, 1), folder
+        told = {Path(event.document["file_path"]).name for event in events if event.type in {AVAILABLE, PART}}
+        assert taken <= told, folder
+        indices = sorted(event.document["split_index"] for event in events if event.type == PART)
+        assert indices == ["0001", "0002"], folder
 
 
 async def test_an_active_recording_goes_on_after_a_crash(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """The fronts as ASGI applications: the API on one port, signalling on another."""
 
-from typing import Final
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
+from rokuga.api.access import Hosts, Rules
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Source
+from rokuga.api.guard import SERVER, Guard, Refusals
 from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
@@ -17,16 +19,28 @@ from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import targets
 from rokuga.recorder.clock import Clock
 
-SERVER: Final = "Rokuga"
-"""The `server` header. No version: nobody needs it who may not have it from GetStatsReport."""
 
+def api_app(
+    recorder: RecordingService, config: DaemonConfig, *counters: Source, refusals: Refusals | None = None
+) -> Starlette:
+    """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport reads the `counters`.
 
-def api_app(recorder: RecordingService, config: DaemonConfig, *counters: Source) -> Starlette:
-    """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport reads the `counters`."""
+    Its guard wants the token, if there is one, and no pages of others but those of `api_cors_origin`.
+    """
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
-    endpoint = ApiEndpoint(recorder, targets(limits, config.version, counters), config.api_cors_origin, server=SERVER)
+    endpoint = ApiEndpoint(
+        recorder,
+        targets(limits, config.version, counters),
+        config.api_cors_origin,
+        server=SERVER,
+        takes_token=config.api_bearer_token is not None,
+    )
     app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
+    origins = () if config.api_cors_origin is None else (config.api_cors_origin.lower(),)
+    rules = Rules(Hosts(config.api_host, config.allowed_hosts), origins, config.api_bearer_token)
+    counts_itself = {"/": replace(rules, max_body_bytes=None)}
+    app.add_middleware(Guard, rules=rules, exceptions=counts_itself, refusals=refusals or Refusals(Clock()))
     return app
 
 
@@ -35,8 +49,12 @@ def signaling_app(
     config: DaemonConfig,
     channels: Channels | None = None,
     gatekeeper: Gatekeeper | None = None,
+    refusals: Refusals | None = None,
 ) -> Starlette:
     """Give signalling: the WebSocket /signaling.
+
+    Pages of all origins publish, so that /signaling takes any Host and Origin unless `signaling_origins` are
+    configured. Whatever else is on this port wants a known Host, and no pages but its own.
 
     Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
     """
@@ -44,7 +62,13 @@ def signaling_app(
         raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
     clock = Clock()
     endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper)
-    return Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
+    app = Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
+    hosts = Hosts(config.signaling_host, config.allowed_hosts)
+    publishing = Rules(hosts, config.signaling_origins) if config.signaling_origins else Rules(None, None)
+    app.add_middleware(
+        Guard, rules=Rules(hosts), exceptions={"/signaling": publishing}, refusals=refusals or Refusals(clock)
+    )
+    return app
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:

@@ -40,8 +40,11 @@ class DaemonConfig:
     api_host: str = "127.0.0.1"
     api_port: int = 3000
     api_cors_origin: str | None = None
+    api_bearer_token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     signaling_host: str = "0.0.0.0"
     signaling_port: int = 5000
+    signaling_origins: tuple[str, ...] = ()
     auth_webhook_url: str | None = None
     data_dir: Path = Path("data")
     log_format: str = "console"

@@ -6,10 +6,12 @@ from typing import Final
 
 from rokuga.api.config_values import (
     Parser,
+    bearer_token,
     duration_ns,
     file_mode,
     flag,
     header_text,
+    host_names,
     http_url,
     media_addresses,
     not_flag,
@@ -18,6 +20,7 @@ from rokuga.api.config_values import (
     seconds,
     size_bytes,
     text,
+    web_origins,
     whole_number,
 )
 
@@ -101,12 +104,34 @@ KEYS: Final[Mapping[str, Key]] = {
             flag,
             "true",
             (),
-            "Whether the API can only be called from this machine. It has no authentication of its own.",
+            "Whether the API can only be called from this machine. Without a token it asks nobody who he is.",
         ),
         Key("api_cors_origin", header_text, None, ("api_cors_origin",), "Origin of pages that may call the API."),
+        Key(
+            "api_bearer_token",
+            bearer_token,
+            None,
+            ("api_bearer_token",),
+            "Token that every call of the API must show, as in Authorization: Bearer TOKEN.",
+            is_secret=True,
+        ),
+        Key(
+            "allowed_hosts",
+            host_names,
+            "",
+            ("allowed_hosts",),
+            "Names by which the API and the pages may be called, beside localhost and addresses: no ports.",
+        ),
         # Signalling and media
         Key("signaling_host", text, "0.0.0.0", ("signaling_host",), "Address on which signalling listens."),
         Key("signaling_port", _PORT, "5000", ("signaling_port",), "TCP port of signalling; 0 takes any free one."),
+        Key(
+            "signaling_origins",
+            web_origins,
+            "",
+            ("signaling_origins",),
+            "Origins whose pages may publish; signalling then wants one of allowed_hosts, too. Unset: all pages may.",
+        ),
         Key("media_port", _PORT, "5004", ("recorder.media_port",), "UDP port of all media; 0 takes any free one."),
         Key(
             "media_address",

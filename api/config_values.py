@@ -3,6 +3,7 @@
 Times and sizes have a unit after a space, as in sora.conf: `5 s`, `1 min`, `100 MB`.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ SIZE_UNITS_BYTES: Final[Mapping[str, int]] = {"B": 1, "KB": 10**3, "MB": 10**6, 
 
 _QUANTITY: Final = re.compile("([0-9]{1,12}) +([A-Za-z]+)")
 _NUMBER: Final = re.compile("[0-9]{1,15}")
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
+_MIN_TOKEN: Final = 16
+_TOKEN: Final = re.compile(f"[A-Za-z0-9._~+/-]{{{_MIN_TOKEN},}}=*")
 
 
 def text(value: str) -> str:
@@ -107,6 +112,31 @@ def header_text(value: str) -> str:
     return value
 
 
+def host_names(value: str) -> tuple[str, ...]:
+    """Take host names or addresses without ports, apart by commas or spaces."""
+    names = tuple(value.lower().replace(",", " ").split())
+    for name in names:
+        if not _HOST.fullmatch(name) and not _is_address(name):
+            raise ValueError(f"has {name}, which is not a host name without a port")
+    return names
+
+
+def web_origins(value: str) -> tuple[str, ...]:
+    """Take origins of pages, apart by commas or spaces; `*` is any."""
+    origins = tuple(value.lower().replace(",", " ").split())
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"has {origin}, which is not an origin as in https://example.com:8080")
+    return origins
+
+
+def bearer_token(value: str) -> str:
+    """Take what can follow `Bearer` in a header (RFC 6750 section 2.1), and cannot be guessed."""
+    if not _TOKEN.fullmatch(value):
+        raise ValueError(f"is not a token of at least {_MIN_TOKEN} letters, digits and any of -._~+/=")
+    return value
+
+
 def one_of(*choices: str) -> Parser:
     """Take one of these words."""
 
@@ -125,6 +155,14 @@ def http_url(value: str) -> str:
     if not is_clean or url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
         raise ValueError("is not an http or https URL")
     return value
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _quantity(value: str, units: Mapping[str, int], example: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
 from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
-from rokuga.recorder.states import RecordingParameters, RecordingState
+from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
 
 
 class PublisherConnection(Protocol):
@@ -71,6 +71,14 @@ class PublisherConnection(Protocol):
 
 class RecordingService(Protocol):
     """Recordings by channel, and connections."""
+
+    async def confirm(self) -> None:
+        """Return when all that any node decided before this call holds here. Raises MinorityError."""
+        ...
+
+    async def nodes(self) -> Sequence[NodeState]:
+        """Give the nodes of the cluster, none where there is none. Raises StoreError."""
+        ...
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
         """Begin. Raises RecordingAlreadyStarted."""

@@ -14,9 +14,9 @@ import structlog
 
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.metadata import recording_document, report_document
-from rokuga.recorder.archive.names import report_names
+from rokuga.recorder.archive.names import recording_folder, report_names
 from rokuga.recorder.archive.recovery import Recovery, remove_leftovers
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread, make_folder, write_json
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
@@ -28,6 +28,9 @@ from rokuga.recorder.store import RecordingStore, StoreError
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+OTHERS_S: Final = 1.0
+"""How long the end of the daemon still waits for the archives of other nodes; the report is told without us then."""
 
 STORE_AGAIN_S: Final = 1.0
 """Pause after which the store is asked again to keep the end of an archive or of a recording."""
@@ -54,6 +57,7 @@ class Recording:
         self._clock = clock
         self._committed = committed
         self._ending = ending
+        self.has_folder = False
         self._open = 0
         self._nothing_open = asyncio.Event()
         self._nothing_open.set()
@@ -101,11 +105,23 @@ class Recording:
         connection.begin_archive(archiver)
         return self._start(archiver, refusal)
 
-    @staticmethod
-    async def _start(archiver: Archiver, refusal: ArchiveError | None) -> None:
+    async def _start(self, archiver: Archiver, refusal: ArchiveError | None) -> None:
+        refusal = refusal or await self._make_folder()
         await archiver.start()
         if refusal is not None:
             archiver.fail(refusal)
+
+    async def _make_folder(self) -> ArchiveError | None:
+        """Have the folder of a recording that another node started; give what keeps us from it."""
+        if self.has_folder:
+            return None
+        folder = recording_folder(str(self._config.archive_dir), self.state.recording_id)
+        try:
+            await self._writer.submit(lambda: make_folder(folder, self._config.archive_folder_mode))
+        except ArchiveError as error:
+            return error
+        self.has_folder = True
+        return None
 
     def end_archive(self, connection: Connection, stop_ns: int) -> Coroutine[Any, Any, None]:
         """Take the connection out of the recording now; await the answer for its files to be whole and announced."""
@@ -173,31 +189,58 @@ class Recording:
         self.state = replace(self.state, status=RecordingStatus.STOPPING, stop_wall_ns=stop_wall_ns)
         return True
 
+    def stopped(self, state: RecordingState) -> None:
+        """Take that another node stopped the recording."""
+        self.state = state
+
     async def finish(self) -> None:
-        """Wait for the last archive, then write the report and tell it."""
+        """Wait for the last archive of all nodes, then write the report and tell it, unless another node does."""
         await self._nothing_open.wait()
         archives = await self._until_stored(lambda: self._store.archives(self.state.recording_id))
         if any(archive.status is ArchiveStatus.WRITING for archive in archives):
             log.error("an archive's end is not stored; the next start ends it", recording_id=self.state.recording_id)
             return
+        concluded = await self._until_stored(self._conclude)
+        report = None if concluded is None else await self._report(concluded)
+        await self._until_stored(
+            lambda: self._store.finish_recording(self.state.recording_id, [report] if report else [])
+        )
+        self._committed([report] if report else [])
+        self.state = replace(self.state, status=RecordingStatus.FINISHED)
+
+    async def _conclude(self) -> Sequence[ArchiveState] | None:
+        """Wait for the other nodes. Raises StoreError, also where they take too long for a daemon that ends."""
+        concluding = asyncio.ensure_future(self._store.conclude(self.state.recording_id))
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait({concluding, ending}, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(OTHERS_S):
+                return await concluding
+        except TimeoutError as error:
+            raise StoreError("the daemon ends before all other nodes have ended their archives") from error
+        finally:
+            concluding.cancel()
+            ending.cancel()
+
+    async def _report(self, archives: Sequence[ArchiveState]) -> Event:
+        """Write the report's file; give its event."""
         config = self._config
         document = report_document(str(config.archive_dir), config.label, config.node_name, self.state, archives)
         document["file_written"] = await self._write_report(document)
-        report = Event(
+        return Event(
             id=event_id(EventType.RECORDING_REPORT, self.state.recording_id),
             type=EventType.RECORDING_REPORT,
             wall_ns=self.wall_at(self._clock.monotonic_ns()),
             channel_id=self.state.parameters.channel_id,
             document=document,
         )
-        await self._until_stored(lambda: self._store.finish_recording(self.state.recording_id, [report]))
-        self._committed([report])
-        self.state = replace(self.state, status=RecordingStatus.FINISHED)
 
     async def _write_report(self, document: Document) -> bool:
         """Write the report file; False where the disk does not take it. The event is told all the same."""
         names = report_names(str(self._config.archive_dir), self.state.recording_id)
         try:
+            if (refusal := await self._make_folder()) is not None:
+                raise refusal
             await self._writer.submit(lambda: write_json(names, document, self._config.archive_file_mode))
         except ArchiveError as error:
             log.warning("the report cannot be written", path=error.path, reason=error.reason)

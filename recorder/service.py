@@ -24,7 +24,7 @@ from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity
 from rokuga.recorder.presence import created_event, destroyed_event
 from rokuga.recorder.recording import Recording
-from rokuga.recorder.states import RecordingParameters, RecordingState, RecordingStatus
+from rokuga.recorder.states import Change, NodeState, RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.totals import Totals
 
@@ -60,6 +60,7 @@ class Recorder:
         self._totals = Totals()
         self._writer = WriterThread()
         self._channels: dict[str, Channel] = {}
+        self._finishing: dict[str, Recording] = {}
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
@@ -75,7 +76,11 @@ class Recorder:
             self._ending.set()
             await self._stack.aclose()
             raise
-        self._living = [self._tasks.create_task(self._tick()), self._tasks.create_task(self._watch_space())]
+        self._living = [
+            self._tasks.create_task(self._tick()),
+            self._tasks.create_task(self._watch_space()),
+            self._tasks.create_task(self._follow()),
+        ]
         return self
 
     async def __aexit__(
@@ -103,6 +108,7 @@ class Recorder:
             mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
             await self._writer.submit(lambda: make_folder(folder, mode, min_free_bytes))
             recording = self._recording(state)
+            recording.has_folder = True
             is_started = False
             try:
                 is_started = await self._store.start_recording(state, [recording.started_event()])
@@ -112,15 +118,27 @@ class Recorder:
             if not is_started:
                 raise RecordingAlreadyStarted
             self._committed([recording.started_event()])
-            channel.recording = recording
-            publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
-            await asyncio.gather(*(self._begin_archive(recording, connection) for connection in publishers))
+            await self._record(channel, recording)
             return state
+
+    async def _record(self, channel: Channel, recording: Recording) -> None:
+        """Record everybody who is in a channel that is held, and who comes."""
+        channel.recording = recording
+        publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
+        await asyncio.gather(*(self._begin_archive(recording, connection) for connection in publishers))
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
         async with self._channel(channel_id) as channel:
             return await self._stop(channel)
+
+    async def confirm(self) -> None:
+        """Return when all that any node decided before this call holds here. Raises MinorityError."""
+        await self._store.confirm()
+
+    async def nodes(self) -> Sequence[NodeState]:
+        """Give the nodes of the cluster; none where there is none. Raises StoreError."""
+        return await self._store.nodes()
 
     def recording(self, channel_id: str) -> RecordingState:
         """Give the channel's recording. Raises RecordingNotStarted."""
@@ -259,10 +277,56 @@ class Recorder:
         """End the recording of a channel that is held. Raises RecordingNotStarted, StoreError."""
         if channel.recording is None or not await channel.recording.stop():
             raise RecordingNotStarted
-        recording, channel.recording = channel.recording, None
+        return self._end(channel, channel.recording)
+
+    def _end(self, channel: Channel, recording: Recording) -> RecordingState:
+        """Take the recording out of a channel that is held; files and report follow."""
+        channel.recording = None
         self._end_archives(channel, recording)
-        self._spawn(recording.finish())
+        self._spawn(self._finish(recording))
         return recording.state
+
+    async def _finish(self, recording: Recording) -> None:
+        """See the recording to its report; it is not begun anew meanwhile, whatever is heard of it."""
+        recording_id = recording.state.recording_id
+        if recording_id in self._finishing:
+            return
+        self._finishing[recording_id] = recording
+        try:
+            await recording.finish()
+        finally:
+            del self._finishing[recording_id]
+
+    async def _follow(self) -> None:
+        """Do as other nodes do: record what they started, end what they stopped."""
+        async for changes in self._store.changes():
+            await asyncio.gather(*(self._guarded(self._take(change)) for change in changes))
+
+    async def _take(self, change: Change) -> None:
+        """Take one change; one that is known already changes nothing."""
+        state = change.recording
+        if state.recording_id in self._finishing:
+            return
+        async with self._channel(state.parameters.channel_id) as channel:
+            known = channel.recording
+            is_known = known is not None and known.state.recording_id == state.recording_id
+            if state.status is RecordingStatus.ACTIVE:
+                if not is_known and state.recording_id not in self._finishing:
+                    await self._join(channel, change)
+            elif known is not None and is_known:
+                known.stopped(state)
+                self._end(channel, known)
+            elif state.status is RecordingStatus.STOPPING:
+                self._spawn(self._finish(self._recording(state)))
+
+    async def _join(self, channel: Channel, change: Change) -> None:
+        """Record a channel that is held as another node said, or we did in a life before."""
+        if channel.recording is not None:  # its end was missed
+            self._end(channel, channel.recording)
+        recording = self._recording(change.recording)
+        if change.is_started_here:
+            await self._tell(recording.started_event())
+        await self._record(channel, recording)
 
     def _end_archives(self, channel: Channel, recording: Recording) -> None:
         """Take every connection out of the recording now; their files follow."""
@@ -352,4 +416,4 @@ class Recorder:
             if state.status is RecordingStatus.ACTIVE:
                 self._channels[state.parameters.channel_id] = Channel(recording=recording)
             else:
-                self._spawn(recording.finish())
+                self._spawn(self._finish(recording))

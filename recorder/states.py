@@ -77,7 +77,8 @@ class ArchiveState:
     `document` is that of the whole-file archive once it ended (absent for split-only recordings);
     `split_last_index` is "0001"-like, None where nothing was split. `owed` has the documents of whole files that are
     not told yet, by the index of the part or WHOLE: whoever sees a document beside its file may take both away before
-    the event is stored.
+    the event is stored. `node_name` says on whose disk the
+    files lie, "" on our own.
     """
 
     recording_id: str
@@ -90,3 +91,28 @@ class ArchiveState:
     document: Document | None = None
     split_last_index: str | None = None
     owed: Mapping[str, Document] = field(default_factory=dict)
+    node_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A recording that began or ended, maybe on another node: FINISHED where nothing is known of it any more."""
+
+    recording: RecordingState
+    is_started_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One node of a cluster. `is_alive` False: it was there, and is down or cut off; the rest is what it said last.
+
+    `connections` counts its clients. The URLs are those at which others find it, "" where it does not say.
+    """
+
+    node_name: str
+    is_alive: bool
+    version: str = ""
+    signaling_url: str = ""
+    api_url: str = ""
+    connections: int = 0
+    since_wall_ns: int = 0

@@ -8,7 +8,8 @@ from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfig
-from rokuga.recorder.states import RecordingParameters, RecordingState
+from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
+from rokuga.recorder.store import MinorityError
 
 START_WALL_NS = 1_638_234_656 * NS_PER_S
 
@@ -76,7 +77,18 @@ class FakeRecorder:
         self.refusal: str | None = None
         self.fault: Exception | None = None
         self.connect_fault: Exception | None = None
+        self.has_majority = True
+        self.known_nodes: list[NodeState] = []
         self.answer_connects = True
+
+    async def confirm(self) -> None:
+        """Be in the majority, or not."""
+        if not self.has_majority:
+            raise MinorityError("no leader")
+
+    async def nodes(self) -> list[NodeState]:
+        """Give what the test said."""
+        return self.known_nodes
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
         """Begin."""

@@ -9,6 +9,7 @@ from rokuga.api.ports import RecordingService
 from rokuga.api.targets import answer
 from rokuga.api.targets.answer import Answer, TargetError, success
 from rokuga.api.targets.table import Target, TargetName
+from rokuga.recorder.store import MinorityError
 
 log = structlog.get_logger()
 
@@ -31,6 +32,8 @@ async def dispatch(
         return success(await _handle(table.get(name), recorder, name, body))
     except TargetError as error:
         return error.answer
+    except MinorityError:
+        return answer.NOT_CLUSTER_MAJORITY
     except Exception:
         log.exception("a target failed", target=".".join(name))
         return answer.HANDLER_EXCEPTION
@@ -42,6 +45,7 @@ async def _handle(target: Target | None, recorder: RecordingService, name: Targe
             raise TargetError("MissingTarget")
         if target.needs_body:
             raise TargetError("MissingTargetFunction", name._asdict())
+        await recorder.confirm()
         return await target.handle(recorder, {})
     try:
         request = json_text.decode(body)
@@ -51,4 +55,5 @@ async def _handle(target: Target | None, recorder: RecordingService, name: Targe
         raise TargetError("SchemaNotFound", name._asdict())
     if violations := target.schema.violations(request):
         raise TargetError("InvalidJSON", violations)
+    await recorder.confirm()
     return await target.handle(recorder, request)

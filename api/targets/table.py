@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from rokuga.api.counters import Source
 from rokuga.api.ports import RecordingService
-from rokuga.api.targets import connections, recordings, statistics
+from rokuga.api.targets import cluster, connections, recordings, statistics
 from rokuga.api.targets.answer import Json
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.schema import ID, Schema
@@ -63,6 +63,7 @@ def targets(
         "Sora_20161101.ListArchiving": Target(recordings.list_archiving),
         "Sora_20171010.GetStatsReport": Target(statistics.stats_report(version, counters)),
         "Sora_20171218.GetLicense": Target(statistics.get_license),
+        "Sora_20211215.ListClusterNodes": Target(cluster.list_nodes),
         "Sora_20201013.ListConnections": Target(connections.list_all),
         "Sora_20201013.ListChannelConnections": Target(connections.list_channel, _naming("channel_id")),
         "Sora_20151104.DisconnectChannel": Target(connections.disconnect_channel, _naming("channel_id")),

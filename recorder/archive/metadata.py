@@ -187,10 +187,16 @@ def report_document(
     recording: RecordingState,
     archives: Iterable[ArchiveState],
 ) -> Json:
-    """Give the data of recording.report, which is also the report file. `file_written` is set by who writes it."""
+    """Give the data of recording.report, which is also the report file. `file_written` is set by who writes it.
+
+    `node_name` is ours, for archives that do not say whose they are.
+    """
     names = report_names(archive_dir, recording.recording_id)
-    place = {"label": label, "node_name": node_name}
     listed = list(archives)
+
+    def place(archive: ArchiveState) -> Json:
+        return {"label": label, "node_name": archive.node_name or node_name}
+
     return {
         **recording_document(recording),
         "file_path": names.path,
@@ -198,10 +204,12 @@ def report_document(
         "file_written": True,
         "stop_timestamp": rfc3339(recording.stop_wall_ns or recording.start_wall_ns),
         "archives": [
-            place | _reported(recording, archive) for archive in listed if archive.status is ArchiveStatus.AVAILABLE
+            place(archive) | _reported(recording, archive)
+            for archive in listed
+            if archive.status is ArchiveStatus.AVAILABLE
         ],
         "failed_archives": [
-            place | _clients(archive.connection)
+            place(archive) | _clients(archive.connection)
             for archive in listed
             if archive.status is not ArchiveStatus.AVAILABLE
         ],

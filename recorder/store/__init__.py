@@ -1,11 +1,11 @@
 """What must outlive the process, behind one Protocol."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rokuga.recorder.events import Event
-from rokuga.recorder.states import ArchiveState, RecordingState
+from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,28 @@ class StoreError(Exception):
     """The store could not do what was asked (disk full, file damaged); nothing was changed."""
 
 
+class MinorityError(StoreError):
+    """This node sees no majority of its cluster: it can neither change what is shared nor say how it stands."""
+
+
 class RecordingStore(Protocol):
     """Keeps recordings, archives and the events that they cause, each change with its events in one transaction.
 
-    Events are insert-or-ignore by id: saying one again changes nothing. Every call is safe to repeat.
+    Recordings are shared by all nodes of a cluster; archives and events are each node's own. Events are
+    insert-or-ignore by id: saying one again changes nothing. Every call is safe to repeat.
     All raise StoreError and nothing else.
     """
+
+    async def confirm(self) -> None:
+        """Return when `changes` has given all that was decided before this call. Raises MinorityError."""
+        ...
+
+    def changes(self) -> AsyncIterator[Sequence[Change]]:
+        """Give what other nodes start and stop, without end; our own changes may be among it.
+
+        What was given counts as taken when the next is asked for. What was missed is given as it stands now.
+        """
+        ...
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
         """Create an active recording; False (and no event) if its channel has another active one already."""
@@ -36,11 +52,18 @@ class RecordingStore(Protocol):
         ...
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
-        """Move a recording from STOPPING to FINISHED with its report; False if somebody else did."""
+        """Move a concluded recording from STOPPING to FINISHED with its report; False if somebody else did."""
         ...
 
     async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
         """Insert or replace the archive (key: recording and connection), with the events this causes."""
+        ...
+
+    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Say that our archives of a STOPPING recording have ended, and wait until those of all nodes have.
+
+        Gives them in the order of their start if it is ours to report them, None if another node does.
+        """
         ...
 
     async def append(self, events: Sequence[Event]) -> None:
@@ -53,6 +76,10 @@ class RecordingStore(Protocol):
 
     async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
         """Give the archives of a recording in the order of their start."""
+        ...
+
+    async def nodes(self) -> Sequence[NodeState]:
+        """Give the nodes of the cluster by their names; none where there is no cluster."""
         ...
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:

@@ -4,8 +4,9 @@ Measured: 3,000 changes a second, each with its event and its own commit to the 
 several changes into one commit.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Self
 import msgspec
 
 from rokuga.recorder.events import Event
-from rokuga.recorder.states import ArchiveState, RecordingState, RecordingStatus
+from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import StoredEvent
 from rokuga.recorder.store.database import Database
 
@@ -40,6 +41,19 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._database.__aexit__(kind, error, traceback)
+
+    async def confirm(self) -> None:
+        """Return at once: there is no other node."""
+
+    async def changes(self) -> AsyncIterator[Sequence[Change]]:
+        """Give nothing, without end: there is no other node."""
+        while True:
+            await asyncio.Event().wait()
+            yield ()
+
+    async def nodes(self) -> Sequence[NodeState]:
+        """Give none: there is no cluster."""
+        return ()
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
         """Create an active recording; see RecordingStore."""
@@ -91,6 +105,10 @@ class SqliteStore:
             _append(connection, events)
 
         await self._database.transact(save)
+
+    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Give the archives: there are no others."""
+        return await self.archives(recording_id)
 
     async def append(self, events: Sequence[Event]) -> None:
         """Add events that belong to no recording."""

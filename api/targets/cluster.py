@@ -1,0 +1,32 @@
+"""The nodes of a cluster, in the shape that sora_exporter reads (collector/cluster_node.go, main_test.go)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rokuga.api.ports import RecordingService
+from rokuga.recorder.clock import rfc3339
+from rokuga.recorder.states import NodeState
+
+
+async def list_nodes(recorder: RecordingService, _request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """ListClusterNodes: every node that was ever there; empty for one that stands alone."""
+    return [_node(node) for node in await recorder.nodes()]
+
+
+def _node(node: NodeState) -> Mapping[str, Any]:
+    """Give a node; of one that is down only that it is."""
+    if not node.is_alive:
+        return {"node_name": node.node_name, "connected": False}
+    shown: dict[str, Any] = {
+        "node_name": node.node_name,
+        "connected": True,
+        "mode": "normal",
+        "temporary_node": False,
+        "member_since": rfc3339(node.since_wall_ns),
+        "sora_version": node.version,
+    }
+    if node.signaling_url:
+        shown["cluster_signaling_url"] = node.signaling_url
+    if node.api_url:
+        shown["cluster_api_url"] = node.api_url
+    return shown

@@ -1,0 +1,163 @@
+"""What the recorder does when other nodes start and stop recordings. The other nodes are the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.errors import RecordingNotStarted
+from rokuga.recorder.identifiers import new_id
+from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.states import (
+    ArchiveState,
+    ArchiveStatus,
+    Change,
+    RecordingParameters,
+    RecordingState,
+    RecordingStatus,
+)
+from rokuga.recorder.store.sqlite import SqliteStore
+from tests.recorder.house import START_WALL_NS, House, running
+
+
+class SharedStore(SqliteStore):
+    """A store that hears of other nodes what the test says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.news: asyncio.Queue[Sequence[Change]] = asyncio.Queue()
+        self.others: list[ArchiveState] | None = []
+        self.others_ended = asyncio.Event()
+        self.others_ended.set()
+
+    async def changes(self) -> AsyncIterator[Sequence[Change]]:
+        """Give what the test says."""
+        while True:
+            yield await self.news.get()
+            self.news.task_done()
+
+    async def hear(self, *changes: Change) -> None:
+        """Return when these are taken."""
+        self.news.put_nowait(changes)
+        await self.news.join()
+
+    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Give the archives of this node and of the others, unless one of those tells the report."""
+        await self.others_ended.wait()
+        return None if self.others is None else [*await self.archives(recording_id), *self.others]
+
+    async def finish_recording(self, recording_id: str, events: Sequence[Any]) -> bool:
+        """Tell the report of a recording that we may not have known."""
+        await self.append(events)
+        return await super().finish_recording(recording_id, events)
+
+
+def started(is_started_here: bool = False) -> Change:
+    return Change(RecordingState(new_id(), RecordingParameters("sora", 0), START_WALL_NS), is_started_here)
+
+
+def ended(change: Change, status: RecordingStatus = RecordingStatus.STOPPING) -> Change:
+    return replace(change, recording=replace(change.recording, status=status, stop_wall_ns=START_WALL_NS + 5))
+
+
+def lost_archive(change: Change) -> ArchiveState:
+    identity = ConnectionIdentity("sora", "SESSION", "CLIENT", "BUNDLE", new_id())
+    return ArchiveState(
+        change.recording.recording_id,
+        identity,
+        None,
+        None,
+        START_WALL_NS,
+        status=ArchiveStatus.FAILED,
+        node_name="node-2",
+    )
+
+
+async def recorded(house: House, store: SharedStore) -> Change:
+    """Have a client that is recorded because another node said so."""
+    client = await house.enter()
+    change = started()
+    await store.hear(change)
+    await client.play(500)
+    return change
+
+
+async def test_a_recording_of_another_node_is_recorded_and_ends_with_it(tmp_path: Path) -> None:
+    """Who is there and who comes; the files are announced here, recording.started is the other node's to tell."""
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store, node_name="n1") as house:
+        change = await recorded(house, store)
+        assert house.recorder.recording("sora") == change.recording
+        await (await house.enter()).play(500)
+        store.others = [lost_archive(change)]
+        await store.hear(ended(change))
+        with pytest.raises(RecordingNotStarted):
+            house.recorder.recording("sora")
+        report = await house.reported(change.recording.recording_id)
+        assert [entry["node_name"] for entry in report.document["archives"]] == ["n1", "n1"]
+        assert [entry["node_name"] for entry in report.document["failed_archives"]] == ["node-2"]
+        assert len(await house.events("archive.available")) == 2
+        assert not await house.events("recording.started")
+
+
+async def test_a_report_that_another_node_tells_is_not_told_here(tmp_path: Path) -> None:
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+        store.others = None
+        change = await recorded(house, store)
+        await store.hear(ended(change))
+        await house.event("archive.available")
+        await (await house.enter()).play(100)
+    assert not list((tmp_path / "archive").rglob("report-*"))
+
+
+async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> None:
+    """The echo of our own start and stop, and a start that is heard again while the report waits for others."""
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+        client = await house.enter()
+        own = Change(await house.start(), is_started_here=True)
+        await store.hear(own, own)
+        await client.play(500)
+        store.others_ended.clear()
+        await house.recorder.stop_recording("sora")
+        await store.hear(own)
+        assert not house.recorder.recordings()
+        await store.hear(ended(own), ended(own, RecordingStatus.FINISHED))
+        store.others_ended.set()
+        await house.reported(own.recording.recording_id)
+        assert len(await house.events("archive.started")) == len(await house.events("recording.started")) == 1
+
+
+async def test_a_start_of_ours_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+        change = started(is_started_here=True)
+        await store.hear(change)
+        assert (await house.event("recording.started")).document["recording_id"] == change.recording.recording_id
+
+
+async def test_a_recording_that_is_gone_is_ended_before_the_next_is_begun(tmp_path: Path) -> None:
+    """Its end was missed in a minority: the next one's start, or the list without it, says so."""
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+        store.others = None
+        first = await recorded(house, store)
+        second = started()
+        await store.hear(second)
+        assert house.recorder.recordings() == [second.recording]
+        await store.hear(ended(second, RecordingStatus.FINISHED))
+        assert not house.recorder.recordings()
+        ends = [event.document["recording_id"] for event in await house.events("archive.started")]
+        assert ends == [first.recording.recording_id, second.recording.recording_id]
+
+
+async def test_the_end_of_the_daemon_does_not_wait_for_other_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rokuga.recorder.recording.OTHERS_S", 0.01)
+    async with SharedStore(tmp_path / "s.sqlite3") as store:
+        async with running(tmp_path, store=store) as house:
+            change = await recorded(house, store)
+            store.others_ended.clear()
+            await store.hear(ended(change))
+            await house.event("archive.available")
+        assert not await house.events("recording.report")

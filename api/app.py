@@ -11,6 +11,8 @@ from rokuga.api.access import Hosts, Rules
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Source
 from rokuga.api.guard import SERVER, Guard, Refusals
+from rokuga.api.health import Health
+from rokuga.api.monitoring import monitoring_routes
 from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
@@ -21,11 +23,16 @@ from rokuga.recorder.clock import Clock
 
 
 def api_app(
-    recorder: RecordingService, config: DaemonConfig, *counters: Source, refusals: Refusals | None = None
+    recorder: RecordingService,
+    config: DaemonConfig,
+    *counters: Source,
+    refusals: Refusals | None = None,
+    health: Health | None = None,
 ) -> Starlette:
     """Give the API: POST /, everything else is 404 with an empty body. GetStatsReport reads the `counters`.
 
-    Its guard wants the token, if there is one, and no pages of others but those of `api_cors_origin`.
+    Its guard wants the token, if there is one, and no pages of others but those of `api_cors_origin`; probes of
+    `health` (/livez, /readyz) need no token, /metrics does.
     """
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
     endpoint = ApiEndpoint(
@@ -35,12 +42,14 @@ def api_app(
         server=SERVER,
         takes_token=config.api_bearer_token is not None,
     )
-    app = Starlette(routes=[Route("/", endpoint)], exception_handlers={404: _not_found})
+    monitoring = [] if health is None else monitoring_routes(health, counters)
+    app = Starlette(routes=[Route("/", endpoint), *monitoring], exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     origins = () if config.api_cors_origin is None else (config.api_cors_origin.lower(),)
     rules = Rules(Hosts(config.api_host, config.allowed_hosts), origins, config.api_bearer_token)
-    counts_itself = {"/": replace(rules, max_body_bytes=None)}
-    app.add_middleware(Guard, rules=rules, exceptions=counts_itself, refusals=refusals or Refusals(Clock()))
+    probed = replace(rules, token=None)
+    exceptions = {"/": replace(rules, max_body_bytes=None), "/livez": probed, "/readyz": probed}
+    app.add_middleware(Guard, rules=rules, exceptions=exceptions, refusals=refusals or Refusals(Clock()))
     return app
 
 

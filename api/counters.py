@@ -46,7 +46,14 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         # Event webhooks
         Counter("event_webhook_delivered", "Attempts to post an event that were answered 2xx."),
         Counter("event_webhook_failed", "Attempts to post an event that failed."),
+        Counter("outbox_pending", "Events that are not delivered yet.", is_gauge=True),
+        Counter("outbox_dead", "Events that were given up.", is_gauge=True),
+        Counter("outbox_oldest_milliseconds", "Age of the oldest event that is not delivered.", is_gauge=True),
         Counter("webhook_log_lines_refused", "Lines of the webhook logs that the disk did not take."),
+        # The process and its disk
+        Counter("event_loop_lag_microseconds", "How late the event loop was last.", is_gauge=True),
+        Counter("event_loop_worst_lag_microseconds", "How late it was at worst since the start.", is_gauge=True),
+        Counter("archive_free_bytes", "Free disk under archive_dir.", is_gauge=True),
         # Media
         Counter("srtp_packets", "SRTP and SRTCP packets from connected clients' addresses."),
         Counter("srtp_bytes", "Their size, headers and authentication tags included."),

@@ -25,6 +25,7 @@ from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.counters import Source
+from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
 from rokuga.recorder.clock import Clock
@@ -122,7 +123,12 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         if config.auth_webhook_url is not None:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
             counters.append(gatekeeper.counters)
-        api = await enter(serve(api_app(recorder, config, *counters), config.api_host, config.api_port))
+        disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
+        health = await enter(Health({"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}, clock))
+        counters += [outbox.counters, health.counters, disk.counters]
+        api = await enter(
+            serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port)
+        )
         front = signaling_app(recorder, config, channels, gatekeeper)
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port))
         yield Addresses(f"http://{api}/", f"ws://{signaling}/signaling", port.port)

@@ -13,7 +13,14 @@ from typing import Any, Self
 import structlog
 
 from rokuga.recorder.archive.names import recording_folder
-from rokuga.recorder.archive.writer import WriterThread, has_less_free, low_space, make_folder, remove_empty_folder
+from rokuga.recorder.archive.writer import (
+    WriterThread,
+    free_bytes,
+    has_less_free,
+    low_space,
+    make_folder,
+    remove_empty_folder,
+)
 from rokuga.recorder.channel import Channel
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -182,6 +189,11 @@ class Recorder:
             "events": {event_type.value: totals.events[event_type] for event_type in EventType},
             **totals.by_counter(connection.stats() for connection in connections),
         }
+
+    async def free_bytes(self) -> int:
+        """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError."""
+        folder = str(self._config.archive_dir)
+        return await self._writer.submit(lambda: free_bytes(folder))
 
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""

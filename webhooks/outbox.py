@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, Self
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.store import StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
@@ -241,6 +242,28 @@ class Outbox:
 
         def read(connection: sqlite3.Connection) -> dict[str, int]:
             return dict(connection.execute("SELECT state, count(*) FROM outbox GROUP BY state").fetchall())
+
+        return await self._database.read(read)
+
+    async def probe(self) -> None:
+        """Write nothing new, as far as the disk. Raises StoreError; waits as long as the database is stuck."""
+        await self._database.transact(
+            lambda connection: connection.execute("UPDATE outbox_cursor SET cursor = cursor")
+        )
+
+    async def counters(self) -> dict[str, int]:
+        """Give what waits and what was given up, by the names of the table of counters. Raises StoreError."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, int]:
+            count = "SELECT count(*), min(created_wall_ns) FROM outbox WHERE state = ?"
+            pending, oldest_wall_ns = connection.execute(count, (EntryState.PENDING,)).fetchone()
+            dead, _ = connection.execute(count, (EntryState.DEAD,)).fetchone()
+            age_ns = self._clock.wall_ns() - oldest_wall_ns if pending else 0
+            return {
+                "outbox_pending": pending,
+                "outbox_dead": dead,
+                "outbox_oldest_milliseconds": max(age_ns, 0) // NS_PER_MS,
+            }
 
         return await self._database.read(read)
 

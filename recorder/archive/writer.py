@@ -101,6 +101,15 @@ def remove_empty_folder(path: str) -> None:
         Path(path).rmdir()
 
 
+def free_bytes(path: str) -> int:
+    """Give what can still be written under a folder, or under the nearest one above it. Raises OSError."""
+    folder = Path(path)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def has_less_free(path: str, min_free_bytes: int) -> bool:
     """Whether less can be written in a folder; False for one that does not exist yet."""
     try:

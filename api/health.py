@@ -1,0 +1,108 @@
+"""Whether the daemon can do its work now: the event loop, the writer, the disk and the outbox are tried every second.
+
+A part that has not answered for `STALE_NS` is stuck; its probe waits on, so that nothing piles up behind it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+
+PROBE_S: Final = 1.0
+STALE_NS: Final = 3 * NS_PER_S
+"""With a probe's pause this is well under the 5 s in which a fault must show."""
+
+LAG_S: Final = 0.1
+"""The event loop is timed at this step."""
+MAX_LAG_NS: Final = NS_PER_S
+MIN_FREE_BYTES: Final = 1_000_000
+"""A disk with less is full, whatever archive_min_free_bytes says."""
+
+Probe = Callable[[], Awaitable[str | None]]
+"""Tries a part; gives what is wrong with it, None where nothing is. May raise, or hang."""
+
+
+class Health:
+    """Tries every part while the context lives."""
+
+    def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
+        self._probes = probes
+        self._clock = clock
+        now_ns = clock.monotonic_ns()
+        self._answered_ns = dict.fromkeys([*probes, "event_loop"], now_ns)
+        self._faults: dict[str, str | None] = dict.fromkeys(self._answered_ns)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.lag_ns = 0
+        self.worst_lag_ns = 0
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._time_loop())]
+        self._tasks += [asyncio.create_task(self._watch(part, probe)) for part, probe in self._probes.items()]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def faults(self) -> dict[str, str]:
+        """Give what is wrong now, by part."""
+        now_ns = self._clock.monotonic_ns()
+        stuck = {part: "does not answer" for part, ns in self._answered_ns.items() if now_ns - ns > STALE_NS}
+        return {part: fault for part, fault in self._faults.items() if fault} | stuck
+
+    async def counters(self) -> Mapping[str, int]:
+        """Give the event loop's lag, by the names of the daemon's table of counters."""
+        return {
+            "event_loop_lag_microseconds": self.lag_ns // 1000,
+            "event_loop_worst_lag_microseconds": self.worst_lag_ns // 1000,
+        }
+
+    async def _watch(self, part: str, probe: Probe) -> None:
+        while True:
+            try:
+                fault = await probe()
+            except Exception as error:
+                fault = str(error) or type(error).__name__
+            self._note(part, fault)
+            await asyncio.sleep(PROBE_S)
+
+    async def _time_loop(self) -> None:
+        while True:
+            due_ns = self._clock.monotonic_ns() + int(LAG_S * NS_PER_S)
+            await asyncio.sleep(LAG_S)
+            self.lag_ns = max(self._clock.monotonic_ns() - due_ns, 0)
+            self.worst_lag_ns = max(self.worst_lag_ns, self.lag_ns)
+            self._note("event_loop", "is late" if self.lag_ns > MAX_LAG_NS else None)
+
+    def _note(self, part: str, fault: str | None) -> None:
+        self._answered_ns[part] = self._clock.monotonic_ns()
+        self._faults[part] = fault
+
+
+class Disk:
+    """The free space under archive_dir, as the writer finds it: a writer that is stuck measures nothing."""
+
+    def __init__(self, free_bytes: Callable[[], Awaitable[int]], min_free_bytes: int) -> None:
+        self._measure = free_bytes
+        self._min_free_bytes = max(min_free_bytes, MIN_FREE_BYTES)
+        self._free_bytes: int | None = None
+
+    async def measure(self) -> None:
+        """Probe of the writer. Raises OSError."""
+        self._free_bytes = await self._measure()
+
+    async def probe(self) -> str | None:
+        """Say what is wrong with the space that was found last."""
+        if self._free_bytes is None or self._free_bytes >= self._min_free_bytes:
+            return None
+        return f"has {self._free_bytes} bytes free, less than {self._min_free_bytes}"
+
+    async def counters(self) -> Mapping[str, int]:
+        """Give the space that was found last, by the names of the daemon's table of counters."""
+        return {} if self._free_bytes is None else {"archive_free_bytes": self._free_bytes}

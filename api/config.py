@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rokuga.api.config_keys import KEYS, UNUSED_SORA_KEYS, Key
-from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.config import ClusterConfig, RecorderConfig
 from rokuga.webhooks.config import WebhookConfig
 
 ENVIRONMENT_PREFIX: Final = "ROKUGA_"
@@ -35,6 +35,7 @@ class DaemonConfig:
 
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     webhooks: WebhookConfig = field(default_factory=WebhookConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     recording_max_expire_time: int = 86400
     recording_max_split_duration: int = 86400
     api_host: str = "127.0.0.1"
@@ -164,13 +165,18 @@ def _contradictions(settings: Mapping[str, Setting]) -> list[str]:
     for name in ("webhook_basic_authn_user_id", "webhook_basic_authn_password"):
         if texts["webhook_basic_authn"] == "true" and not texts[name]:
             faults.append(f"webhook_basic_authn is true, but there is no {name}")
-    if bool(texts["webhook_tls_fullchain_path"]) != bool(texts["webhook_tls_privkey_path"]):
-        faults.append("webhook_tls_fullchain_path and webhook_tls_privkey_path need each other")
+    for peer in ("webhook", "cluster"):
+        if bool(texts[f"{peer}_tls_fullchain_path"]) != bool(texts[f"{peer}_tls_privkey_path"]):
+            faults.append(f"{peer}_tls_fullchain_path and {peer}_tls_privkey_path need each other")
+    if bool(texts["cluster_user"]) != bool(texts["cluster_password"]):
+        faults.append("cluster_user and cluster_password need each other")
+    if texts["cluster_endpoints"] and settings["node_name"].place == "default":
+        faults.append("cluster_endpoints is set, but there is no node_name: each node of a cluster has its own")
     return faults
 
 
 def _build(values: Mapping[str, Any]) -> DaemonConfig:
-    parts: dict[str, dict[str, Any]] = {"": {}, "recorder": {}, "webhooks": {}}
+    parts: dict[str, dict[str, Any]] = {"": {}, "recorder": {}, "webhooks": {}, "cluster": {}}
     for key in KEYS.values():
         for field_name in key.fields:
             part, _, name = field_name.rpartition(".")
@@ -184,5 +190,6 @@ def _build(values: Mapping[str, Any]) -> DaemonConfig:
         **parts[""],
         recorder=RecorderConfig(**parts["recorder"]),
         webhooks=webhooks,
+        cluster=ClusterConfig(**parts["cluster"]),
         api_host="127.0.0.1" if values["api_loopback_address_only"] else "0.0.0.0",
     )

@@ -13,6 +13,7 @@ from rokuga.api.config_values import (
     header_text,
     host_names,
     http_url,
+    http_urls,
     media_addresses,
     not_flag,
     one_of,
@@ -215,6 +216,22 @@ KEYS: Final[Mapping[str, Key]] = {
             ("webhooks.redact",),
             "Whether event_webhook.jsonl shows event_metadata.",
         ),
+        # Cluster
+        Key(
+            "cluster_endpoints",
+            http_urls,
+            "",
+            ("cluster.endpoints",),
+            "The etcd servers that several nodes share, the nearest first. Unset: this node stands alone.",
+        ),
+        Key("cluster_prefix", text, "/rokuga/", ("cluster.prefix",), "What every key in etcd begins with."),
+        Key("cluster_user", text, None, ("cluster.user",), "User of etcd."),
+        Key("cluster_password", text, None, ("cluster.password",), "Its password.", is_secret=True),
+        Key("cluster_tls_verify_cacert_path", path, None, ("cluster.ca_file",), "Certificates that etcd must have."),
+        Key("cluster_tls_fullchain_path", path, None, ("cluster.client_cert",), "Certificate that we show to etcd."),
+        Key("cluster_tls_privkey_path", path, None, ("cluster.client_key",), "Its private key."),
+        Key("cluster_signaling_url", text, "", ("cluster.signaling_url",), "Our signalling, for ListClusterNodes."),
+        Key("cluster_api_url", text, "", ("cluster.api_url",), "Our API, for ListClusterNodes."),
         # Log
         Key("log_format", one_of("console", "json"), "console", ("log_format",), "Form of the daemon's log lines."),
     )

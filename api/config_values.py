@@ -137,6 +137,11 @@ def bearer_token(value: str) -> str:
     return value
 
 
+def http_urls(value: str) -> tuple[str, ...]:
+    """Take http or https URLs without a path, apart by commas or spaces."""
+    return tuple(http_url(each).rstrip("/") for each in value.replace(",", " ").split())
+
+
 def one_of(*choices: str) -> Parser:
     """Take one of these words."""
 

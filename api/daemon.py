@@ -28,12 +28,12 @@ from rokuga.api.counters import Source
 from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
+from rokuga.api.store import open_store
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ConnectionRequest, PeerHooks
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store import StoreError
-from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.recorder.webrtc.addresses import AddressError
 from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, check_aiortc
 from rokuga.recorder.webrtc.peer import Peer
@@ -107,7 +107,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
     path = config.data_dir / "rokuga.sqlite3"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(SqliteStore(path))
+        store = await enter(open_store(config, path, clock))
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
         port = await enter(UdpPort(config.recorder.media_port, config.recorder.media_addresses, clock))

@@ -22,3 +22,21 @@ class RecorderConfig:
     archive_file_mode: int = 0o640
     archive_folder_mode: int = 0o750
     archive_min_free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """Where the etcd of a cluster is, and how we show who we are; without endpoints there is no cluster.
+
+    `prefix` begins every key of ours. `signaling_url` and `api_url` are shown to others.
+    """
+
+    endpoints: tuple[str, ...] = ()
+    prefix: str = "/rokuga/"
+    user: str | None = None
+    password: str | None = None
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    signaling_url: str = ""
+    api_url: str = ""

@@ -6,7 +6,7 @@ channel's lock, one after the other. Closing files does not: it takes as long as
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -311,8 +311,9 @@ class Recorder:
 
     async def _follow(self) -> None:
         """Do as other nodes do: record what they started, end what they stopped."""
-        async for changes in self._store.changes():
-            await asyncio.gather(*(self._guarded(self._take(change)) for change in changes))
+        async with aclosing(self._store.changes()) as news:
+            async for changes in news:
+                await asyncio.gather(*(self._guarded(self._take(change)) for change in changes))
 
     async def _take(self, change: Change) -> None:
         """Take one change; one that is known already changes nothing."""

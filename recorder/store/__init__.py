@@ -1,6 +1,6 @@
 """What must outlive the process, behind one Protocol."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class RecordingStore(Protocol):
         """Return when `changes` has given all that was decided before this call. Raises MinorityError."""
         ...
 
-    def changes(self) -> AsyncIterator[Sequence[Change]]:
+    def changes(self) -> AsyncGenerator[Sequence[Change], None]:
         """Give what other nodes start and stop, without end; our own changes may be among it.
 
         What was given counts as taken when the next is asked for. What was missed is given as it stands now.

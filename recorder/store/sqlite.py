@@ -6,7 +6,7 @@ several changes into one commit.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -45,7 +45,7 @@ class SqliteStore:
     async def confirm(self) -> None:
         """Return at once: there is no other node."""
 
-    async def changes(self) -> AsyncIterator[Sequence[Change]]:
+    async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
         """Give nothing, without end: there is no other node."""
         while True:
             await asyncio.Event().wait()

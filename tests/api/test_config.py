@@ -258,3 +258,24 @@ def test_any_text_is_a_configuration_or_a_config_error(tmp_path_factory: pytest.
 def test_any_value_is_read_or_a_config_error(name: str, text: str) -> None:
     with suppress(ConfigError):
         load_config(None, {f"ROKUGA_{name.upper()}": text})
+
+
+def test_a_cluster_needs_names_of_its_own_and_both_halves_of_what_comes_in_pairs() -> None:
+    """Endpoints are apart by commas; every fault is told at once."""
+    config, _ = load_config(None, {"ROKUGA_CLUSTER_ENDPOINTS": "http://a:1, https://b:2/", "ROKUGA_NODE_NAME": "n1"})
+    assert config.cluster.endpoints == ("http://a:1", "https://b:2")
+    assert load_config(None, {})[0].cluster.endpoints == ()
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            None,
+            {
+                "ROKUGA_CLUSTER_ENDPOINTS": "http://a:1",
+                "ROKUGA_CLUSTER_USER": "root",
+                "ROKUGA_CLUSTER_TLS_FULLCHAIN_PATH": "x.pem",
+            },
+        )
+    assert caught.value.faults == (
+        "cluster_tls_fullchain_path and cluster_tls_privkey_path need each other",
+        "cluster_user and cluster_password need each other",
+        "cluster_endpoints is set, but there is no node_name: each node of a cluster has its own",
+    )

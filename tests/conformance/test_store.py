@@ -15,19 +15,20 @@ from rokuga.recorder.events import Event
 from rokuga.recorder.states import ArchiveStatus, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
+from tests.etcd import Servers, cluster_store
 from tests.material import WALL_NS, archive, event, recording
 
 Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
-STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[RecordingStore]]] = {
-    "sqlite": lambda folder: SqliteStore(folder / "store.sqlite3"),
-}
 
-
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["sqlite", "etcd"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Open the same store, again and again."""
-    return lambda: STORES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "store.sqlite3")
+    servers: Servers = request.getfixturevalue("etcd")
+    prefix = servers.prefix()
+    return lambda: cluster_store(servers, prefix, tmp_path, "node-1")
 
 
 @pytest.fixture
@@ -92,6 +93,7 @@ async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: Rec
     await store.start_recording(recording(), [])
     assert not await store.finish_recording("RECORDING", [event("early")])
     await store.stop_recording("RECORDING", WALL_NS + 5)
+    assert await store.conclude("RECORDING") == []
     assert await store.finish_recording("RECORDING", [event("report")])
     assert not await store.finish_recording("RECORDING", [event("late")])
     assert await said(store) == [event("report")]

@@ -1,7 +1,7 @@
 """What the recorder does when other nodes start and stop recordings. The other nodes are the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class SharedStore(SqliteStore):
         self.others_ended = asyncio.Event()
         self.others_ended.set()
 
-    async def changes(self) -> AsyncIterator[Sequence[Change]]:
+    async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
         """Give what the test says."""
         while True:
             yield await self.news.get()

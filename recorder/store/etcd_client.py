@@ -1,0 +1,341 @@
+"""A client of etcd's JSON gateway (etcd.io/docs/v3.4/dev-guide/api_grpc_gateway), what the store needs of it.
+
+Every call carries `hasleader`: a server without a leader refuses it at once instead of letting it wait. Calls go to
+one endpoint until it fails, then to the next, all within one time budget. Keys and values are base64 on the wire,
+64-bit numbers are strings, and what is zero is left out.
+"""
+
+import asyncio
+import ssl
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import msgspec
+
+from rokuga.recorder.config import ClusterConfig
+from rokuga.recorder.store import MinorityError, StoreError
+
+BUDGET_S: Final = 2.0
+"""For one call over all endpoints."""
+
+TRY_S: Final = 0.7
+"""For one endpoint: a server that hangs leaves time for two others."""
+
+HAS_LEADER: Final = {"Grpc-Metadata-hasleader": "true"}
+MAX_LINE_BYTES: Final = 8 << 20
+"""A line of a watch holds all events of one transaction."""
+
+SILENT_S: Final = 3.0
+"""A watch that is silent for so long is dead: every node that is up writes every second."""
+
+PAGE: Final = 1000
+"""Keys that are read at a time."""
+
+UNAUTHENTICATED: Final = 16
+_PASSING: Final = frozenset({1, 4, 13, 14})
+"""gRPC codes of what passes, or what another endpoint may not say: cancelled, deadline, internal, unavailable
+(https://grpc.io/docs/guides/status-codes/)."""
+
+Json = Mapping[str, Any]
+
+
+class UnknownOutcome(MinorityError):
+    """No endpoint answered in time: what was asked for may have happened, or may yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A key as it stands: `created` and `modified` are revisions of the whole store; `value` None: it was deleted."""
+
+    key: str
+    value: bytes | None
+    created: int
+    modified: int
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """What calls took, for monitoring: how many were answered, how many were not, and the seconds of all."""
+
+    answered: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    slowest_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Failure:
+    """The last thing that went wrong within a budget; `is_unknown` where a server may have acted all the same."""
+
+    reason: str = "no answer in time"
+    is_unknown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer of a watch: what changed up to `revision`."""
+
+    revision: int
+    changes: Sequence[KeyValue] = field(default=())
+
+
+class Etcd:
+    """A session with one etcd cluster."""
+
+    def __init__(self, config: ClusterConfig, budget_s: float = BUDGET_S, try_s: float = TRY_S) -> None:
+        self._config = config
+        self._budget_s = budget_s
+        self._try_s = try_s
+        self._place = 0
+        self._token: str | None = None
+        self.counts = RequestCounts()
+
+    async def __aenter__(self) -> Self:
+        """Open. Raises StoreError where a certificate cannot be read."""
+        try:
+            tls = _tls(self._config)
+        except (OSError, ssl.SSLError) as error:
+            raise StoreError(f"the certificates for etcd: {error}") from error
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=0), read_bufsize=MAX_LINE_BYTES
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that calls go to now."""
+        return self._config.endpoints[self._place % len(self._config.endpoints)]
+
+    async def call(self, path: str, body: Json) -> Any:
+        """POST `/v3/{path}`. Raises MinorityError, UnknownOutcome; StoreError where etcd refuses the call."""
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+        failure = _Failure()
+        try:
+            async with asyncio.timeout(self._budget_s):
+                answer = await self._try_all(path, body, failure)
+        except TimeoutError:
+            self.counts.failed += 1
+            kind = UnknownOutcome if failure.is_unknown else MinorityError
+            raise kind(f"etcd: {failure.reason}") from None
+        except StoreError:
+            self.counts.failed += 1
+            raise
+        took_s = loop.time() - begin_s
+        self.counts.answered += 1
+        self.counts.seconds += took_s
+        self.counts.slowest_s = max(self.counts.slowest_s, took_s)
+        return answer
+
+    async def _try_all(self, path: str, body: Json, failure: _Failure) -> Any:
+        """Ask one endpoint after the other. Raises MinorityError when each has said that it has no leader."""
+        leaderless: set[str] = set()
+        was_unknown = False
+        while True:
+            endpoint = self.endpoint
+            try:
+                async with asyncio.timeout(self._try_s):
+                    status, answer = await self._post(endpoint, path, body)
+            except aiohttp.ClientConnectorError as error:
+                failure.reason, failure.is_unknown = str(error), was_unknown
+                leaderless.add(endpoint)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                failure.reason, was_unknown = f"{endpoint}: {error or 'no answer in time'}", True
+                failure.is_unknown = True
+            else:
+                if status == 200:
+                    return answer
+                code, reason = answer.get("code"), str(answer.get("message") or answer.get("error"))
+                if code == UNAUTHENTICATED and self._config.user is not None and self._token is not None:
+                    self._token = None
+                    continue
+                if code not in _PASSING:
+                    raise StoreError(f"etcd refuses {path}: {reason}")
+                failure.reason = f"{endpoint}: {reason}"
+                is_leaderless = "no leader" in reason
+                was_unknown = was_unknown or not is_leaderless
+                failure.is_unknown = was_unknown
+                if is_leaderless:
+                    leaderless.add(endpoint)
+            if len(leaderless) == len(self._config.endpoints) and not was_unknown:
+                raise MinorityError(f"etcd: {failure.reason}")
+            self._place += 1
+            await asyncio.sleep(0.02)
+
+    async def _post(self, endpoint: str, path: str, body: Json) -> tuple[int, Any]:
+        headers = await self._headers(endpoint)
+        async with self._session.post(
+            f"{endpoint}/v3/{path}", data=msgspec.json.encode(body), headers=headers
+        ) as got:
+            return got.status, _decode(await got.read())
+
+    async def _headers(self, endpoint: str) -> Mapping[str, str]:
+        """Give the headers of a call, with a token where there is a user. Raises StoreError for a wrong password."""
+        if self._config.user is None:
+            return HAS_LEADER
+        if self._token is None:
+            body = {"name": self._config.user, "password": self._config.password or ""}
+            async with self._session.post(
+                f"{endpoint}/v3/auth/authenticate", data=msgspec.json.encode(body), headers=HAS_LEADER
+            ) as got:
+                answer = _decode(await got.read())
+                if got.status != 200 and answer.get("code") not in _PASSING:
+                    raise StoreError(f"etcd refuses {self._config.user}: {answer.get('message')}")
+                self._token = answer.get("token")
+        return HAS_LEADER | ({"Authorization": self._token} if self._token else {})
+
+    async def get(self, key: str) -> KeyValue | None:
+        """Read one key, linearizably."""
+        answer = await self.call("kv/range", {"key": wire(key)})
+        return next(map(key_value, answer.get("kvs", ())), None)
+
+    async def list(self, prefix: str) -> tuple[int, Sequence[KeyValue]]:
+        """Read all keys with a prefix, as of one revision, which is given too."""
+        found: list[KeyValue] = []
+        revision, begin = 0, prefix
+        while True:
+            answer = await self.call(
+                "kv/range",
+                {"key": wire(begin), "range_end": end_of(prefix), "limit": str(PAGE), "revision": str(revision)},
+            )
+            revision = revision or int(answer["header"]["revision"])
+            found += map(key_value, answer.get("kvs", ()))
+            if not answer.get("more"):
+                return revision, found
+            begin = found[-1].key + "\0"
+
+    async def transact(self, compare: Sequence[Json], success: Sequence[Json], failure: Sequence[Json] = ()) -> Any:
+        """Do `success` if all of `compare` holds, else `failure`; give the whole answer, `succeeded` in it if so."""
+        return await self.call("kv/txn", {"compare": compare, "success": success, "failure": failure})
+
+    async def grant(self, ttl_s: int) -> str:
+        """Make a lease; give its id."""
+        return str((await self.call("lease/grant", {"TTL": str(ttl_s), "ID": "0"}))["ID"])
+
+    async def keep_alive(self, lease: str) -> bool:
+        """Renew a lease; False if it is gone."""
+        answer = await self.call("lease/keepalive", {"ID": lease})
+        return int(answer.get("result", {}).get("TTL", 0)) > 0
+
+    async def revoke(self, lease: str) -> None:
+        """End a lease, and the keys that hang on it."""
+        await self.call("lease/revoke", {"ID": lease})
+
+    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Response, None]:
+        """Give what changes from `revision` on, until the endpoint fails, loses its leader or has forgotten it.
+
+        Raises MinorityError then: list again, and watch from there.
+        """
+        request = {
+            "create_request": {"key": wire(prefix), "range_end": end_of(prefix), "start_revision": str(revision)}
+        }
+        endpoint = self.endpoint
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._try_s, sock_read=SILENT_S)
+        try:
+            headers = await self._headers(endpoint)
+            async with self._session.post(
+                f"{endpoint}/v3/watch", data=msgspec.json.encode(request), headers=headers, timeout=timeout
+            ) as stream:
+                async for line in stream.content:
+                    answer = _decode(line)
+                    result = answer.get("result")
+                    if result is None or result.get("canceled"):
+                        raise MinorityError(f"etcd ended a watch: {line[:200].decode(errors='replace')}")
+                    yield Response(
+                        int(result["header"]["revision"]),
+                        [_change(event) for event in result.get("events", ())],
+                    )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise MinorityError(f"etcd: the watch of {endpoint} broke: {error}") from error
+        raise MinorityError(f"etcd: {endpoint} ended the watch")
+
+
+def wire(text: str | bytes) -> str:
+    """Give text or bytes as they go over the wire. Raises StoreError for what UTF-8 cannot hold."""
+    try:
+        return b64encode(text.encode() if isinstance(text, str) else text).decode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"cannot be a key: {error}") from error
+
+
+def end_of(prefix: str) -> str:
+    """Give the end of the range of all keys with this prefix."""
+    raw = prefix.encode()
+    return wire(raw[:-1] + bytes([raw[-1] + 1]))
+
+
+def key_value(found: Json) -> KeyValue:
+    """Read a key as etcd gives it."""
+    return KeyValue(
+        b64decode(found["key"]).decode(),
+        b64decode(found.get("value", "")),
+        int(found.get("create_revision", 0)),
+        int(found.get("mod_revision", 0)),
+    )
+
+
+def _change(event: Json) -> KeyValue:
+    found = key_value(event["kv"])
+    is_deleted = event.get("type") == "DELETE"
+    return KeyValue(found.key, None, 0, found.modified) if is_deleted else found
+
+
+def absent(key: str) -> Json:
+    """Compare: there is no such key."""
+    return {"key": wire(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+
+
+def present(key: str) -> Json:
+    """Compare: there is such a key."""
+    return {"key": wire(key), "target": "CREATE", "result": "GREATER", "create_revision": "0"}
+
+
+def unchanged(found: KeyValue) -> Json:
+    """Compare: the key is as it was found."""
+    return {"key": wire(found.key), "target": "MOD", "result": "EQUAL", "mod_revision": str(found.modified)}
+
+
+def put(key: str, value: bytes, lease: str = "0") -> Json:
+    """Do: write a key."""
+    return {"request_put": {"key": wire(key), "value": wire(value), "lease": lease}}
+
+
+def read(key: str) -> Json:
+    """Do: read a key."""
+    return {"request_range": {"key": wire(key)}}
+
+
+def delete(key: str) -> Json:
+    """Do: delete a key."""
+    return {"request_delete_range": {"key": wire(key)}}
+
+
+def delete_all(prefix: str) -> Json:
+    """Do: delete all keys with a prefix."""
+    return {"request_delete_range": {"key": wire(prefix), "range_end": end_of(prefix)}}
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        answer = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        answer = None
+    return answer if isinstance(answer, dict) else {"code": 14, "error": repr(line[:200])}
+
+
+def _tls(config: ClusterConfig) -> ssl.SSLContext | None:
+    if config.ca_file is None and config.client_cert is None:
+        return None
+    context = ssl.create_default_context(cafile=config.ca_file)
+    if config.client_cert is not None:
+        context.load_cert_chain(config.client_cert, config.client_key)
+    return context

@@ -215,7 +215,8 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        if self.archiver is not None and self.archiver.tick(now_ns, self._peer.waiting()):
+        archiver = self.archiver
+        if archiver is not None and now_ns >= archiver.due_ns and archiver.tick(now_ns, self._peer.waiting()):
             self._peer.request_keyframe()
 
     def _on_sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:

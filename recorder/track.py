@@ -69,6 +69,7 @@ class Track:
         "_stats",
         "_timestamp",
         "_transit",
+        "_transit_of",
         "_write_damaged",
         "codec",
         "kind",
@@ -99,6 +100,7 @@ class Track:
         self._received = 0  # without what came by RTX, which is a stream of its own to RTCP
         self._expected_before = self._received_before = 0
         self._transit: int | None = None
+        self._transit_of: int | None = None  # the RTP time that it was measured by
         self._jitter = 0
         self._last_sr = self._last_sr_ns = 0
 
@@ -113,9 +115,16 @@ class Track:
         stats.received_bytes += len(packet.payload)
         if not repaired:
             self._received += 1
-            self._measure_jitter(packet)
+            if packet.timestamp != self._transit_of:
+                self._transit_of = packet.timestamp
+                self._measure_jitter(packet)
         in_order = self._reorder.push(packet, is_repair=repaired)
         return self._depacketize(in_order, packet.arrival_ns) if in_order else ()
+
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether a tick has nothing to do: no packet is held or missing, no key frame wanted."""
+        return not (self._reorder.is_holding or self._keyframes.is_wanted)
 
     def tick(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give up on packets that are missing for too long; give the units that are whole then."""
@@ -201,7 +210,10 @@ class Track:
         )
 
     def _measure_jitter(self, packet: RtpPacket) -> None:
-        """Follow the interarrival jitter in 1/16 units of RTP time (RFC 3550 appendix A.8)."""
+        """Follow the interarrival jitter in 1/16 units of RTP time (RFC 3550 appendix A.8).
+
+        By the first packet of each RTP time, as libwebrtc does: those of one picture are paced, not delayed.
+        """
         transit = packet.arrival_ns * self._clock_rate_hz // NS_PER_S - packet.timestamp
         if self._transit is not None:
             distance = abs(transit - self._transit)

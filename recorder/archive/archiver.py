@@ -69,7 +69,9 @@ class Archiver:
         self._wall_at = wall_at
         self._stats = stats
         self._save = save
-        self._start_ns = self._handed_over_ns = clock.monotonic_ns()
+        self._start_ns = clock.monotonic_ns()
+        self.due_ns = self._start_ns + BATCH_NS
+        """When the next tick has something to do."""
         self._state = ArchiveState(recording.recording_id, identity, audio, video, self._wall_at(self._start_ns))
         self._interleave = Interleave()
         self._gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
@@ -120,9 +122,9 @@ class Archiver:
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:
         """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleave."""
-        if now_ns - self._handed_over_ns < BATCH_NS or self._ending is not None or not self._started.is_set():
+        if now_ns < self.due_ns or self._ending is not None or not self._started.is_set():
             return False
-        self._handed_over_ns = now_ns
+        self.due_ns = now_ns + BATCH_NS
         self._distribute(self._interleave.pop(now_ns, waiting))
         self._hand_over(now_ns)
         lacks_keyframe, self._lacks_keyframe = self._lacks_keyframe, False

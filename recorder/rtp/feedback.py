@@ -38,26 +38,26 @@ class KeyframeRequests:
     `spread_ns` puts the first request of this source off, so that many that start together do not answer together.
     """
 
-    __slots__ = ("_due_ns", "_spread_ns", "_wanted")
+    __slots__ = ("_due_ns", "_spread_ns", "is_wanted")
 
     def __init__(self, spread_ns: int = 0) -> None:
         self._spread_ns = spread_ns
-        self._wanted = False
+        self.is_wanted = False
         self._due_ns = 0
 
     def request(self, now_ns: int, *, spread: bool = False) -> None:
         """Want a key frame from now on; `spread` where others want one at the same moment."""
-        if not self._wanted:
-            self._wanted = True
+        if not self.is_wanted:
+            self.is_wanted = True
             self._due_ns = max(self._due_ns, now_ns + (self._spread_ns if spread else 0))
 
     def is_due(self, now_ns: int) -> bool:
         """Whether to ask now; asking is taken as done."""
-        if not self._wanted or now_ns < self._due_ns:
+        if not self.is_wanted or now_ns < self._due_ns:
             return False
         self._due_ns = now_ns + KEYFRAME_RETRY_NS
         return True
 
     def satisfied(self) -> None:
         """A key frame came."""
-        self._wanted = False
+        self.is_wanted = False

@@ -102,6 +102,11 @@ class Reorder:
         return None
 
     @property
+    def is_holding(self) -> bool:
+        """Whether packets are held back: behind a missing one, or as the first of all. If not, nothing is missing."""
+        return bool(self._held)
+
+    @property
     def expected(self) -> int:
         """How many packets the sender sent as far as sequence numbers tell (RFC 3550 appendix A.3), over restarts."""
         return self._expected_before + (self.highest_sequence - self._base + 1 if self._next is not None else 0)

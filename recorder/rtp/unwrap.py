@@ -19,11 +19,12 @@ class Unwrapper:
     Values start in the second cycle, so that what is a little older than the first one is not negative.
     """
 
-    __slots__ = ("_last", "_modulus")
+    __slots__ = ("_last", "_modulus", "_value")
 
     def __init__(self, bits: int) -> None:
         self._modulus = 1 << bits
         self._last: int | None = None
+        self._value: int | None = None  # the last one, as on the wire
 
     def peek(self, value: int) -> int:
         """Unwrap a value without following it. The first value of all is a place for the later ones, though."""
@@ -32,6 +33,9 @@ class Unwrapper:
         return nearest(value, self._last, self._modulus)
 
     def unwrap(self, value: int) -> int:
-        """Unwrap a value and take it as the stream's place."""
+        """Unwrap a value and take it as the stream's place. The same again, as within a picture, costs nothing."""
+        if value == self._value and self._last is not None:
+            return self._last
+        self._value = value
         self._last = unwrapped = self.peek(value)
         return unwrapped

@@ -198,7 +198,7 @@ class Peer:
         plain = srtp.unprotect(buffer, size)
         if plain:
             self._heard(plain, now_ns)
-            self._receiver.rtp(bytes(buffer.view[:plain]), now_ns)
+            self._receiver.rtp(buffer.view[:plain], now_ns)
 
     def _heard(self, plain_bytes: int, now_ns: int) -> None:
         self._heard_ns = now_ns

@@ -13,7 +13,7 @@ from itertools import dropwhile
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
-from rokuga.recorder.rtp.packet import RtpError, parse_rtp, unwrap_rtx
+from rokuga.recorder.rtp.packet import Bytes, RtpError, parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import (
     RtcpError,
     build_nack,
@@ -51,10 +51,11 @@ MAX_COMPOUND_BYTES: Final = 1200
 class _Source:
     """One SSRC of a kind."""
 
-    __slots__ = ("first_ns", "heard_ns", "kind", "track")
+    __slots__ = ("first_ns", "heard_ns", "kind", "payload_type", "track")
 
-    def __init__(self, kind: Kind, track: Track, now_ns: int) -> None:
+    def __init__(self, kind: Kind, payload_type: int, track: Track, now_ns: int) -> None:
         self.kind = kind
+        self.payload_type = payload_type
         self.track = track
         self.first_ns = self.heard_ns = now_ns
 
@@ -97,22 +98,22 @@ class Receiver:
         self._report_due_ns = 0
         self.dropped_packets = 0
 
-    def rtp(self, data: bytes, now_ns: int) -> None:
+    def rtp(self, data: Bytes, now_ns: int) -> None:
         """Take one decrypted RTP packet; whatever is none of this peer's media is counted and dropped."""
         try:
             packet = parse_rtp(data, now_ns)
         except RtpError:
             self.dropped_packets += 1
             return
-        if packet.payload_type in self._kind_of_rtx:
-            self._retransmitted(packet, now_ns)
-            return
         source = self._sources.get(packet.ssrc)
-        if source is None:
-            source = self._new_source(packet, now_ns)
-        if source is None or source.kind != self._kind_of.get(packet.payload_type):
-            self.dropped_packets += 1
-            return
+        if source is None or source.payload_type != packet.payload_type:
+            if packet.payload_type in self._kind_of_rtx:
+                self._retransmitted(packet, now_ns)
+                return
+            source = self._new_source(packet, now_ns) if source is None else None
+            if source is None:
+                self.dropped_packets += 1
+                return
         source.heard_ns = now_ns
         units = source.track.receive(packet)
         if units:
@@ -135,14 +136,15 @@ class Receiver:
         nacks: list[bytes] = []
         for source in list(self._sources.values()):
             track = source.track
-            units = track.tick(now_ns)
-            if units:
-                self._give(source, units, now_ns)
-            missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
-            if missing:
-                nacks.append(build_nack(self._own_ssrc, track.ssrc, missing))
-            if track.wants_keyframe(now_ns):
-                plis.append(build_pli(self._own_ssrc, track.ssrc))
+            if not track.is_at_ease:
+                units = track.tick(now_ns)
+                if units:
+                    self._give(source, units, now_ns)
+                missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
+                if missing:
+                    nacks.append(build_nack(self._own_ssrc, track.ssrc, missing))
+                if track.wants_keyframe(now_ns):
+                    plis.append(build_pli(self._own_ssrc, track.ssrc))
             if now_ns - source.heard_ns > FORGOTTEN_NS and source is not self._present[source.kind]:
                 self._sources.pop(track.ssrc, None)
         if now_ns >= self._report_due_ns:
@@ -195,7 +197,7 @@ class Receiver:
             write_damaged=self._write_damaged,
             spread_ns=self._own_ssrc % SPREAD_NS,
         )
-        source = _Source(kind, track, now_ns)
+        source = _Source(kind, answered.payload_type, track, now_ns)
         self._sources[packet.ssrc] = source
         self._present.setdefault(kind, source)
         return source

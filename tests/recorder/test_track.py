@@ -400,6 +400,27 @@ def test_jitter_passes_over_the_wrap_of_the_timestamp() -> None:
     assert track.report_block(20 * NS_PER_S).jitter <= 1
 
 
+def test_packets_of_one_picture_that_are_paced_are_no_jitter() -> None:
+    track = video()
+    for number in range(60):
+        picture = number // 3
+        arrival_ns = picture * 3000 * NS_PER_S // 90_000 + number % 3 * 5 * NS_PER_MS
+        track.receive(RtpPacket(96, number % 3 == 2, number, picture * 3000, 1, b"", arrival_ns))
+    assert track.report_block(0).jitter <= 1
+
+
+def test_a_track_is_at_ease_when_a_tick_has_nothing_to_do() -> None:
+    track = video()
+    packets = stream(frames(6))
+    played(track, packets[:9], flush=False)
+    found = [track.is_at_ease]
+    for packet in (packets[10], packets[9]):
+        track.receive(packet)
+        found.append(track.is_at_ease)
+    track.request_keyframe(packets[11].arrival_ns)
+    assert [*found, track.is_at_ease] == [True, False, True, False]
+
+
 def test_a_timestamp_that_wraps_is_no_jitter() -> None:
     track = video()
     for number in range(100):

@@ -46,6 +46,8 @@ class DaemonConfig:
     signaling_host: str = "0.0.0.0"
     signaling_port: int = 5000
     signaling_origins: tuple[str, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     auth_webhook_url: str | None = None
     data_dir: Path = Path("data")
     log_format: str = "console"
@@ -172,6 +174,8 @@ def _contradictions(settings: Mapping[str, Setting]) -> list[str]:
         faults.append("cluster_user and cluster_password need each other")
     if texts["cluster_endpoints"] and settings["node_name"].place == "default":
         faults.append("cluster_endpoints is set, but there is no node_name: each node of a cluster has its own")
+    if bool(texts["tls_certificate"]) != bool(texts["tls_key"]):
+        faults.append("tls_certificate and tls_key need each other")
     return faults
 
 

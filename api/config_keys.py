@@ -133,6 +133,8 @@ KEYS: Final[Mapping[str, Key]] = {
             ("signaling_origins",),
             "Origins whose pages may publish; signalling then wants one of allowed_hosts, too. Unset: all pages may.",
         ),
+        Key("tls_certificate", path, None, ("tls_certificate",), "Certificate chain: API and signalling speak TLS."),
+        Key("tls_key", path, None, ("tls_key",), "Its private key."),
         Key("media_port", _PORT, "5004", ("recorder.media_port",), "UDP port of all media; 0 takes any free one."),
         Key(
             "media_address",

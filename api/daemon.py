@@ -69,14 +69,29 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette, host: str, port: int) -> AsyncIterator[str]:
-    """Serve an app until the end of the context; gives HOST:PORT. Raises OSError where the port is taken."""
+async def serve(app: Starlette, host: str, port: int, config: DaemonConfig) -> AsyncIterator[str]:
+    """Serve an app until the end of the context; gives HOST:PORT.
+
+    Raises OSError where the port is taken, or the certificate and its key cannot be used (ssl.SSLError is one).
+    """
     is_ipv6 = ":" in host
     listener = _listen(host, port, socket.AF_INET6 if is_ipv6 else socket.AF_INET)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, ws_max_size=1 << 20, lifespan="off"
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=1 << 20,
+        lifespan="off",
+        ssl_certfile=config.tls_certificate,
+        ssl_keyfile=config.tls_key,
     )
-    server = _Server(config)
+    try:
+        settings.load()
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
+    server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"{f'[{host}]' if is_ipv6 else host}:{listener.getsockname()[1]}"
@@ -128,11 +143,12 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         health = await enter(Health({"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}, clock))
         counters += [outbox.counters, health.counters, disk.counters]
         api = await enter(
-            serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port)
+            serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port, config)
         )
         front = signaling_app(recorder, config, channels, gatekeeper)
-        signaling = await enter(serve(front, config.signaling_host, config.signaling_port))
-        yield Addresses(f"http://{api}/", f"ws://{signaling}/signaling", port.port)
+        signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
+        tls = "" if config.tls_certificate is None else "s"
+        yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
 
 
 def _peer(

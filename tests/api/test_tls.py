@@ -1,0 +1,61 @@
+"""The real daemon behind its own certificate."""
+
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+import websockets
+
+from rokuga.api.config import ConfigError, DaemonConfig, load_config
+from rokuga.api.daemon import running
+from rokuga.recorder.config import RecorderConfig
+from rokuga.webhooks.config import WebhookConfig
+from tests.webhooks.certificates import Authority
+
+
+def _config(folder: Path, certificate: Path, key: Path) -> DaemonConfig:
+    return DaemonConfig(
+        recorder=RecorderConfig(archive_dir=folder / "archive", media_port=0),
+        webhooks=WebhookConfig(log_dir=folder / "log"),
+        data_dir=folder / "data",
+        api_port=0,
+        signaling_host="127.0.0.1",
+        signaling_port=0,
+        tls_certificate=certificate,
+        tls_key=key,
+    )
+
+
+async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    config = _config(tmp_path, *authority.issue("localhost"))
+    trust = ssl.create_default_context(cafile=authority.ca_file)
+    async with running(config) as addresses, aiohttp.ClientSession() as session:
+        api, signaling = (
+            url.replace("127.0.0.1", "localhost") for url in (addresses.api_url, addresses.signaling_url)
+        )
+        assert (api[:8], signaling[:6]) == ("https://", "wss://")
+        async with session.get(f"{api}livez", ssl=trust) as response:
+            assert response.status == 200
+        async with websockets.connect(signaling, ssl=trust):
+            pass
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"{api}livez".replace("https", "http"))
+
+
+async def test_a_key_of_another_certificate_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    _, other = authority.issue("other")
+    config = _config(tmp_path, certificate, key)
+    for wrong in (other, tmp_path / "none.key"):
+        with pytest.raises(OSError, match=str(wrong)):
+            async with running(replace(config, tls_key=wrong)):
+                pass
+
+
+def test_a_certificate_needs_its_key() -> None:
+    with pytest.raises(ConfigError, match="tls_certificate and tls_key need each other"):
+        load_config(None, {"ROKUGA_TLS_CERTIFICATE": "/etc/rokuga/chain.pem"})

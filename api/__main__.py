@@ -1,10 +1,10 @@
-"""The command line: `rokuga run | demo | publish | check-config | webhooks`."""
+"""The command line: `rokuga run`, `rokuga demo` and so on, one row each."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from rokuga.api import check_config, daemon, demo, publish, webhooks_command
+from rokuga.api import check_config, daemon, demo, publish, schemas_command, sink, webhooks_command
 
 COMMANDS = (
     ("run", "start the daemon", daemon),
@@ -12,6 +12,8 @@ COMMANDS = (
     ("publish", "publish a WebM clip to a channel", publish),
     ("check-config", "read the configuration and say what it means", check_config),
     ("webhooks", "look at and act on undelivered events", webhooks_command),
+    ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", sink),
+    ("schemas", "write the JSON Schema of every webhook and file", schemas_command),
 )
 
 

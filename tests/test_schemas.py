@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
+from rokuga.api.__main__ import main
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.publisher.clip import Clip, read_clip
+from rokuga.webhooks import schemas
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
-from tests import schemas
+from rokuga.webhooks.schemas import json_schemas
 from tests.pipeline import simulating
 
 CLIP = read_clip(Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm")
@@ -113,3 +116,30 @@ async def test_the_schemas_are_strict(tmp_path: Path, change: dict[str, Any]) ->
     target.update(change)
     with pytest.raises(msgspec.ValidationError):
         schemas.check_body(msgspec.json.encode(document))
+
+
+def test_the_schemas_in_the_repository_are_those_of_the_code(tmp_path: Path) -> None:
+    """`rokuga schemas webhooks/json_schemas` was run after the last change."""
+    main(["schemas", str(tmp_path)])
+    kept = Path(__file__).parent.parent / "webhooks" / "json_schemas"
+    assert {file.name: file.read_text() for file in kept.iterdir()} == {
+        file.name: file.read_text() for file in tmp_path.iterdir()
+    }
+
+
+async def test_other_readers_of_the_schemas_agree(tmp_path: Path) -> None:
+    """A validator of JSON Schema takes every body and every file, and refuses one field more."""
+    published = json_schemas()
+    for name, schema in published.items():
+        Draft202012Validator.check_schema(schema)
+        assert schema["$ref"].startswith("#/$defs/"), name
+    for event in await record(tmp_path, split_duration=1):
+        validator = Draft202012Validator(published[f"webhook-{event.type}.json"])
+        body = msgspec.json.decode(make_body(event, CONFIG))
+        validator.validate(body)
+        assert not validator.is_valid({**body, "colour": "red"})
+    for file in json_files(tmp_path):
+        start = next(start for start in schemas.FILES if file.name.startswith(start))
+        Draft202012Validator(published[f"file-{start.removesuffix('-')}.json"]).validate(
+            msgspec.json.decode(file.read_bytes())
+        )

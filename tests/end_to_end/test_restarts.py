@@ -16,7 +16,8 @@ from rokuga.api.publish import PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
-from tests import readers, schemas
+from rokuga.webhooks import schemas
+from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")

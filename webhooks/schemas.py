@@ -2,13 +2,15 @@
 
 Fields are those of Sora's own types (sora-server-sdk-ts types/webhook/event_recording_webhook.d.ts and
 event_webhook.d.ts, 2023.2); ours are `format`, `reason`, `errno`, `path`, and what is in `stats`. A schema is put
-together from groups of fields, as the documents are.
+together from groups of fields, as the documents are. The JSON Schemas in `json_schemas/` are written from here.
 """
 
 from typing import Annotated, Any, Final, Literal, Union
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Id = Annotated[str, Meta(pattern="^[0-9A-HJKMNP-TV-Z]{25}[048CGMRW]$")]
 """A UUID in Clockwork Base32."""
@@ -202,3 +204,10 @@ def check_file(name: str, data: bytes) -> None:
     """Check a JSON file of this name. Raises msgspec.ValidationError."""
     event_type = next(event_type for start, event_type in FILES.items() if name.startswith(start))
     msgspec.json.decode(data, type=DATA[event_type])
+
+
+def json_schemas() -> dict[str, Fields]:
+    """Give the JSON Schema of every webhook body and every JSON file, by the name of the schema's own file."""
+    files = {f"file-{start.removesuffix('-')}.json": DATA[event_type] for start, event_type in FILES.items()}
+    bodies = {f"webhook-{event_type}.json": body for event_type, body in BODIES.items()}
+    return {name: {"$schema": DIALECT, **msgspec.json.schema(schema)} for name, schema in {**files, **bodies}.items()}

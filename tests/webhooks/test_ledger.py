@@ -1,0 +1,139 @@
+"""The consumer's ledger: what the daemon tells has no fault, and every broken promise is named."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from rokuga.recorder.events import EventType
+from rokuga.webhooks.bodies import make_body
+from rokuga.webhooks.ledger import Ledger
+from rokuga.webhooks.post import sign
+from tests.test_schemas import CONFIG, record
+
+Body = dict[str, Any]
+OTHER_ID = "0" * 26
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[Body]]:
+    """Three connections, recorded whole and in parts: every type of event but archive.failed is among it."""
+    events = await record(tmp_path_factory.mktemp("told"), split_duration=1)
+    yield [msgspec.json.decode(make_body(event, CONFIG)) for event in events]
+
+
+def enter_all(bodies: list[Body], key: bytes | None = None) -> Ledger:
+    ledger = Ledger(key)
+    for body in bodies:
+        ledger.enter({"sora-event-webhook-type": body["type"]}, msgspec.json.encode(body), 0)
+    return ledger
+
+
+def first(bodies: list[Body], event_type: EventType) -> int:
+    return next(place for place, body in enumerate(bodies) if body["type"] == event_type)
+
+
+def test_what_the_daemon_tells_has_no_fault(told: list[Body]) -> None:
+    """In its order, each once; what comes again is counted, and is no fault."""
+    ledger = enter_all(told)
+    assert ledger.faults == []
+    assert (ledger.events, ledger.again, ledger.reports, ledger.open_recordings) == (len(told), 0, 1, [])
+    again = enter_all(told + told)
+    assert (again.faults, again.events, again.again) == ([], len(told), len(told))
+
+
+def without(event_type: EventType) -> Callable[[list[Body]], list[Body]]:
+    return lambda bodies: [*bodies[: first(bodies, event_type)], *bodies[first(bodies, event_type) + 1 :]]
+
+
+def late(event_type: EventType) -> Callable[[list[Body]], list[Body]]:
+    return lambda bodies: [*without(event_type)(bodies), bodies[first(bodies, event_type)]]
+
+
+def doubled(event_type: EventType) -> Callable[[list[Body]], list[Body]]:
+    """The same thing told under another id."""
+
+    def double(bodies: list[Body]) -> list[Body]:
+        place = first(bodies, event_type)
+        other = {**bodies[place], "id": OTHER_ID}
+        return [*bodies[: place + 1], other, *bodies[place + 1 :]]
+
+    return double
+
+
+def changed(event_type: EventType, change: Mapping[str, Any]) -> Callable[[list[Body]], list[Body]]:
+    def alter(bodies: list[Body]) -> list[Body]:
+        place = first(bodies, event_type)
+        body = {**bodies[place], "data": {**bodies[place]["data"], **change}}
+        return [*bodies[:place], body, *bodies[place + 1 :]]
+
+    return alter
+
+
+T = EventType
+
+
+@pytest.mark.parametrize(
+    ("breaks", "fault"),
+    [
+        (without(T.RECORDING_STARTED), "nothing told that this recording started"),
+        (without(T.ARCHIVE_STARTED), "nothing told that this archive started"),
+        (without(T.ARCHIVE_AVAILABLE), "archives of the report are"),
+        (late(T.ARCHIVE_AVAILABLE), "the recording has its report already"),
+        (late(T.SPLIT_ARCHIVE_AVAILABLE), "the recording has its report already"),
+        (doubled(T.RECORDING_STARTED), "the recording started before"),
+        (doubled(T.ARCHIVE_STARTED), "the archive started before"),
+        (doubled(T.SPLIT_ARCHIVE_AVAILABLE), "comes too late"),
+        (doubled(T.ARCHIVE_AVAILABLE), "the archive had its archive.available already"),
+        (doubled(T.RECORDING_REPORT), "the recording has its report already"),
+        (changed(T.SPLIT_ARCHIVE_END, {"split_last_index": "0009"}), "the last part is not the one"),
+        (changed(T.RECORDING_REPORT, {"archives": []}), "archives of the report are []"),
+        (changed(T.ARCHIVE_AVAILABLE, {"size": "12"}), "not as its schema says"),
+        (changed(T.ARCHIVE_AVAILABLE, {"colour": "red"}), "not as its schema says"),
+    ],
+)
+def test_a_broken_promise_is_named(told: list[Body], breaks: Callable[[list[Body]], list[Body]], fault: str) -> None:
+    """Missing, late, doubled and altered events."""
+    assert any(fault in found for found in enter_all(breaks(told)).faults)
+
+
+def test_an_id_has_one_body(told: list[Body]) -> None:
+    """Coming again is allowed; coming again with other words is not."""
+    other = {**told[0], "label": "another"}
+    assert enter_all([told[0], other]).faults == ["this id had another body before"]
+
+
+def test_the_header_tells_the_type(told: list[Body]) -> None:
+    ledger = Ledger()
+    entered = ledger.enter({"sora-event-webhook-type": "archive.failed"}, msgspec.json.encode(told[0]), 0)
+    assert entered.faults == ("the header sora-event-webhook-type does not tell the type of the body",)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"type":5,"id":{}}', b'{"data":[]}'])
+def test_any_bytes_are_entered(body: bytes) -> None:
+    """What is no event is a fault, never an exception."""
+    assert Ledger().enter({}, body, 0).faults
+
+
+def test_signatures_are_checked_with_their_time(told: list[Body]) -> None:
+    """A right one passes; a wrong key, no signature and an old time do not."""
+    now_s = int(time.time())
+    body, key = msgspec.json.encode(told[0]), b"key"
+    kind = {"sora-event-webhook-type": told[0]["type"]}
+
+    def signed(by: bytes, timestamp: int) -> dict[str, str]:
+        signature = sign(by, told[0]["id"], str(timestamp), body)
+        return {
+            **kind,
+            "webhook-id": told[0]["id"],
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": f"v1,bm9uZQ== {signature}",
+        }
+
+    assert Ledger(key).enter(signed(key, now_s), body, now_s).faults == ()
+    for headers in (signed(b"other", now_s), kind):
+        assert Ledger(key).enter(headers, body, now_s).faults == ("the signature is not right",)
+    assert Ledger(key).enter(signed(key, now_s - 301), body, now_s).faults == ("the signature's time is not now",)

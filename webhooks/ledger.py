@@ -1,0 +1,171 @@
+"""What a consumer may expect of the webhooks, kept as a ledger: every event is entered, every broken promise named.
+
+Pure. The promises: a body is as its schema says; the header tells its type; an id always has the same body; within a
+recording things come in their order (start, archives, report), each once; the report lists what was announced.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from rokuga.webhooks.post import sign
+from rokuga.webhooks.schemas import check_body
+
+ENDS: Final = {"archive.available": "archives", "archive.failed": "failed_archives"}
+"""What ends an archive, and the report's list that it is in then."""
+
+MAX_SKEW_S: Final = 300
+"""A signature that is older or newer is refused (Standard Webhooks, "Verifying webhook authenticity")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What one POST was. `faults` says in words what should not be so; `is_again` means that its id was known."""
+
+    event_type: str
+    event_id: str
+    channel_id: str
+    is_again: bool
+    faults: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Archive:
+    """What was told of one connection in one recording. `status` is the event that ended it, "" until then."""
+
+    status: str = ""
+    last_index: int = 0
+    is_split_ended: bool = False
+
+    def take(self, event_type: str, data: dict[str, Any]) -> str:
+        """Take one event of it; give what is wrong with that, "" if nothing is."""
+        if self.status:
+            return f"the archive had its {self.status} already"
+        if event_type == "split-archive.available":
+            index, last = int(data.get("split_index", 0)), self.last_index
+            self.last_index = max(index, last)
+            return f"part {index} comes too late" if index <= last or self.is_split_ended else ""
+        if event_type == "split-archive.end":
+            self.is_split_ended = True
+            is_last = int(data.get("split_last_index", 0)) == self.last_index
+            return "" if is_last else "the last part is not the one that split-archive.end names"
+        self.status = event_type
+        return ""
+
+
+@dataclass(slots=True)
+class _Recording:
+    is_split_only: bool
+    is_reported: bool = False
+    archives: dict[str, _Archive] = field(default_factory=dict)
+
+    def ended_as(self, status: str) -> list[str]:
+        """Give the connections whose archives ended with this event; of parts alone split-archive.end is the end."""
+        implied = "archive.available" if self.is_split_only else ""
+        return sorted(
+            connection_id
+            for connection_id, archive in self.archives.items()
+            if (archive.status or (implied if archive.is_split_ended else "")) == status
+        )
+
+    def take(self, event_type: str, data: dict[str, Any]) -> list[str]:
+        """Take an event of this recording that is not its start; give what is wrong with it."""
+        connection_id = str(data.get("connection_id", ""))
+        if self.is_reported:
+            return ["the recording has its report already"]
+        if event_type == "recording.report":
+            self.is_reported = True
+            return self._report_faults(data)
+        archive = self.archives.get(connection_id)
+        if event_type == "archive.started":
+            self.archives.setdefault(connection_id, _Archive())
+            return [] if archive is None else ["the archive started before"]
+        if archive is None:
+            return ["nothing told that this archive started"]
+        fault = archive.take(event_type, data)
+        return [fault] if fault else []
+
+    def _report_faults(self, data: dict[str, Any]) -> list[str]:
+        faults = []
+        for status, name in ENDS.items():
+            listed = sorted(str(archive.get("connection_id")) for archive in data.get(name, []))
+            told = self.ended_as(status)
+            if listed != told:
+                faults.append(f"{name} of the report are {listed}, but {status} was told of {told}")
+        return faults
+
+
+class Ledger:
+    """Takes every event in the order of its arrival. `key` is that of the signatures, None where none is expected."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self.events = 0
+        self.again = 0
+        self.reports = 0
+        self.faults: list[str] = []
+        self._key = key
+        self._bodies: dict[str, bytes] = {}
+        self._recordings: dict[str, _Recording] = {}
+
+    @property
+    def open_recordings(self) -> list[str]:
+        """The ids of recordings that began and have no report yet."""
+        return [name for name, recording in self._recordings.items() if not recording.is_reported]
+
+    def enter(self, headers: Mapping[str, str], body: bytes, now_s: int) -> Entered:
+        """Enter one POST (header names in lower case); a broken promise is a fault and never an exception."""
+        faults = self._signature_faults(headers, body, now_s)
+        event = _read(body)
+        is_sound = True
+        try:
+            check_body(body)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            is_sound = False
+            faults.append(f"the body is not as its schema says: {error}")
+        event_type, event_id = str(event.get("type", "")), str(event.get("id", ""))
+        if headers.get("sora-event-webhook-type") != event_type:
+            faults.append("the header sora-event-webhook-type does not tell the type of the body")
+        is_again = event_id in self._bodies
+        if is_again and self._bodies[event_id] != body:
+            faults.append("this id had another body before")
+        if not is_again:
+            self._bodies[event_id] = body
+            faults += self._order_faults(event_type, event["data"]) if is_sound else []
+        self.events += not is_again
+        self.again += is_again
+        self.faults += faults
+        return Entered(event_type, event_id, str(event.get("channel_id", "")), is_again, tuple(faults))
+
+    def _signature_faults(self, headers: Mapping[str, str], body: bytes, now_s: int) -> list[str]:
+        if self._key is None:
+            return []
+        event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        if sign(self._key, event_id, timestamp, body) not in headers.get("webhook-signature", "").split(" "):
+            return ["the signature is not right"]
+        if not timestamp.isdecimal() or abs(int(timestamp) - now_s) > MAX_SKEW_S:
+            return ["the signature's time is not now"]
+        return []
+
+    def _order_faults(self, event_type: str, data: dict[str, Any]) -> list[str]:
+        """Enter an event that is new and sound into its recording, if it is of one."""
+        recording_id = data.get("recording_id")
+        if recording_id is None:
+            return []
+        recording = self._recordings.get(recording_id)
+        if event_type == "recording.started":
+            self._recordings.setdefault(recording_id, _Recording(data.get("split_only") is True))
+            return [] if recording is None else ["the recording started before"]
+        if recording is None:
+            return ["nothing told that this recording started"]
+        self.reports += event_type == "recording.report" and not recording.is_reported
+        return recording.take(event_type, data)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        event = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return {}
+    return event if isinstance(event, dict) else {}

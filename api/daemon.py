@@ -1,8 +1,8 @@
 """Start the daemon.
 
 The composition root: who is built from what, and who stops after whom. The nesting is the shutdown order, inside out:
-fronts close, connections finish their files, events reach the outbox, the dispatcher gets its grace time, the store
-closes.
+connections finish their files and clients are told why, fronts close, events reach the outbox, the dispatcher gets
+its grace time, the store closes.
 """
 
 import argparse
@@ -147,6 +147,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         )
         front = signaling_app(recorder, config, channels, gatekeeper)
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
+        stack.push_async_callback(recorder.end)
         tls = "" if config.tls_certificate is None else "s"
         yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
 

@@ -60,8 +60,8 @@ class PublisherConnection(Protocol):
         """Wait until it and its archive are closed; give the reason."""
         ...
 
-    def stop(self, reason: str) -> None:
-        """End it, without waiting for its files; may be said again."""
+    def stop(self, reason: str, remark: str | None = None) -> None:
+        """End it, without waiting for its files; may be said again. `remark`: why, in the words of who wants it."""
         ...
 
     def request_keyframe(self) -> None:

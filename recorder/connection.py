@@ -106,6 +106,7 @@ class Connection:
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
     close_reason: str = ""
+    close_remark: str | None = None
     last_media_ns: int = 0
     _peer: Peer = field(init=False)
     _timeline: Timeline = field(init=False)
@@ -166,9 +167,10 @@ class Connection:
         self.stop(reason)
         await self.closed.wait()
 
-    def stop(self, reason: str) -> None:
-        """End the connection; what follows from it follows."""
-        self.close_reason = self.close_reason or reason
+    def stop(self, reason: str, remark: str | None = None) -> None:
+        """End the connection; what follows from it follows. `remark` is why, in the words of who wanted it."""
+        if not self.close_reason:
+            self.close_reason, self.close_remark = reason, remark
         self._peer.close(reason)
         self._begun.set()
 

@@ -4,13 +4,20 @@ Fields as in Sora's own types (sora-server-sdk-ts types/webhook/event_webhook.d.
 and of ICE states, which there are none of here, are left out. `role` goes into the envelope as well.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from rokuga.recorder.archive.metadata import Json, tracks_document
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.events import Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
+
+_REMARKS: Final[Mapping[str, str]] = {
+    "DISCONNECTED-API": "disconnect_api_reason",
+    "TYPE-DISCONNECT": "type_disconnect_reason",
+}
+"""Where the words of who ended a connection go, by the reason of its end."""
 
 
 def created_event(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Event:
@@ -23,7 +30,7 @@ def destroyed_event(connection: Connection, present: Iterable[Connection], wall_
     document = _document(connection, present, wall_ns) | {
         "destroyed_time": wall_ns // NS_PER_S,
         "destroyed_timestamp": rfc3339(wall_ns),
-        "reason": connection.close_reason,
+        **_end(connection.close_reason, connection.close_remark),
     }
     return _event(EventType.CONNECTION_DESTROYED, connection, wall_ns, document)
 
@@ -38,6 +45,13 @@ def _event(event_type: EventType, connection: Connection, wall_ns: int, document
         document=document,
         connection=identity,
     )
+
+
+def _end(reason: str, remark: str | None) -> Json:
+    """Say why it ended. A reason that the caller of the API gave stands for ours as well, as with Sora."""
+    if remark is None or reason not in _REMARKS:
+        return {"reason": reason}
+    return {"reason": remark if reason == "DISCONNECTED-API" else reason, _REMARKS[reason]: remark}
 
 
 def _document(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Json:

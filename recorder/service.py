@@ -94,13 +94,17 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close every connection and its files; recordings stay active for the next start."""
+        await self.end()
+        for task in self._living:
+            task.cancel()
+        await self._stack.aclose()
+
+    async def end(self) -> None:
+        """Let nobody in any more, and close every connection and its files. Safe to repeat."""
         self._ending.set()
         for connection in self.connections():
             connection.stop("SHUTDOWN")
         await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
-        for task in self._living:
-            task.cancel()
-        await self._stack.aclose()
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
         """Record every publisher of the channel, those present and those to come.
@@ -197,9 +201,9 @@ class Recorder:
 
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
-        if self._ending.is_set():
-            raise ConnectionRefused("SHUTDOWN")
         async with self._channel(request.channel_id) as channel:
+            if self._ending.is_set():
+                raise ConnectionRefused("SHUTDOWN")
             if not channel.connections:
                 channel.session_id = new_id()
                 self._totals.sessions_created += 1

@@ -31,6 +31,7 @@ class FakeConnection:
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     close_reason: str = ""
+    close_remark: str | None = None
     answers: list[str] = field(default_factory=list)
     keyframe_requests: int = 0
     answer_connects: bool = True
@@ -56,9 +57,10 @@ class FakeConnection:
         await self.closed.wait()
         return self.close_reason
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, remark: str | None = None) -> None:
         """End it with the first reason."""
-        self.close_reason = self.close_reason or reason
+        if not self.close_reason:
+            self.close_reason, self.close_remark = reason, remark
         self.closed.set()
 
     def request_keyframe(self) -> None:

@@ -154,6 +154,8 @@ DATA: Final[dict[str, Any]] = {
             "destroyed_time": Positive,
             "destroyed_timestamp": Timestamp,
             "reason": Text,
+            "disconnect_api_reason": Maybe(str),
+            "type_disconnect_reason": Maybe(str),
         },
     }.items()
 }

@@ -71,10 +71,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the connection and close the WebSocket."""
+    """End the connection and close the WebSocket. `remark` is why the client leaves, as it says itself."""
 
     code: int
     reason: str
+    remark: str | None = None
 
 
 Action = Authorize | Open | Accept | Enter | Send | Close
@@ -116,7 +117,7 @@ class Conversation:
     def _act_on(self, message: messages.Message) -> list[Action]:
         match message:
             case messages.Disconnect():
-                return self._close(NORMAL, "TYPE-DISCONNECT")
+                return self._close(NORMAL, "TYPE-DISCONNECT", message.reason)
             case messages.Connect() if self.phase is Phase.CONNECT:
                 return self._come(message)
             case _ if self.phase is Phase.CONNECT:
@@ -202,8 +203,9 @@ class Conversation:
         self.deadline_ns = now_ns + PING_INTERVAL_NS
         return [Send(messages.ping())]
 
-    def _close(self, code: int, reason: str) -> list[Action]:
+    def _close(self, code: int, reason: str, remark: Any = None) -> list[Action]:
         if self.phase is Phase.OVER:
             return []
         self.phase, self.deadline_ns = Phase.OVER, None
-        return [Close(code, messages.close_reason(reason))]
+        said = messages.close_reason(remark) if isinstance(remark, str) else None
+        return [Close(code, messages.close_reason(reason), said)]

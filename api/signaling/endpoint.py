@@ -85,6 +85,7 @@ class Session:
         self._member: Member | None = None
         self._is_over = False
         self._reason = "INTERNAL-ERROR"
+        self._remark: str | None = None
 
     async def run(self) -> None:
         """Live until one of the two ends."""
@@ -195,7 +196,7 @@ class Session:
             log.info("client connected", **self._names())
 
     async def _close(self, action: said.Close) -> None:
-        self._reason = action.reason
+        self._reason, self._remark = action.reason, action.remark
         self._is_over = True
         if self._connection is None and action.code != said.NORMAL:
             log.info("client refused", reason=action.reason, connection_id=self._connection_id)
@@ -211,7 +212,7 @@ class Session:
         if member is not None:
             self._channels.leave(member)
         if connection is not None:
-            connection.stop(self._reason)
+            connection.stop(self._reason, self._remark)
             log.info("client leaves", reason=self._reason, connection_id=connection.identity.connection_id)
 
     def _names(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from rokuga.recorder.media import NS_PER_S
 log = structlog.get_logger()
 
 DISCONNECTED_API = "DISCONNECTED-API"
-"""What signalling closes with (1000); the caller's own `reason` is for the log."""
+"""What signalling closes with (1000); the caller's own `reason` is for the log and for connection.destroyed."""
 
 
 async def list_all(recorder: RecordingService, _request: Request) -> list[Request]:
@@ -69,15 +69,16 @@ def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request
     """End connections; their files follow, as at any disconnect."""
     if not connections:
         raise TargetError(nobody)
+    reason = request.get("reason")
     for connection in connections:
         identity = connection.identity
         log.info(
             "disconnected by API",
             channel_id=identity.channel_id,
             connection_id=identity.connection_id,
-            reason=request.get("reason"),
+            reason=reason,
         )
-        connection.stop(DISCONNECTED_API)
+        connection.stop(DISCONNECTED_API, reason if isinstance(reason, str) else None)
 
 
 def _shown(connections: Iterable[PublisherConnection]) -> list[Request]:

@@ -54,6 +54,7 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
     (available,) = consumer.of_type("archive.available")
     (end,) = consumer.of_type("split-archive.end")
     (gone,) = consumer.of_type("connection.destroyed")
+    assert gone["data"]["reason"] == "SHUTDOWN"
     assert available["connection_id"] == end["connection_id"] == gone["connection_id"] == first.connection_id
     parts = [part["data"]["split_index"] for part in consumer.of_type("split-archive.available")]
     assert parts == [f"{number:04}" for number in range(1, int(end["data"]["split_last_index"]) + 1)]

@@ -75,7 +75,7 @@ def test_what_real_clients_say_is_understood(name: str) -> None:
             case "candidate" | "pong":
                 assert actions == []
             case "disconnect":
-                assert actions == [Close(1000, "TYPE-DISCONNECT")]
+                assert actions == [Close(1000, "TYPE-DISCONNECT", json.loads(frame).get("reason"))]
     assert talk.phase is (Phase.END if name == "python_sdk_rejects_video" else Phase.OVER)
 
 
@@ -105,10 +105,17 @@ WAITING = [Phase.CONNECT, Phase.OPENED, Phase.ANSWER, Phase.MEDIA, Phase.END]
 def test_disconnect_is_answered_at_any_time(phase: Phase) -> None:
     """Clients wait for 1000 TYPE-DISCONNECT, and report a failure without it."""
     talk = at(phase)
-    assert talk.receive('{"type":"disconnect","reason":"NO-ERROR"}', 1) == [Close(1000, "TYPE-DISCONNECT")]
+    closing = Close(1000, "TYPE-DISCONNECT", "NO-ERROR")
+    assert talk.receive('{"type":"disconnect","reason":"NO-ERROR"}', 1) == [closing]
     assert talk.deadline_ns is None
     assert talk.receive(connect(), 2) == []
     assert talk.ended("MEDIA-TIMEOUT") == []
+
+
+@pytest.mark.parametrize(("reason", "kept"), [({"a": 1}, None), (None, None), ("x" * 1000, "x" * 123)])
+def test_what_a_client_says_when_it_leaves_is_a_short_text(reason: object, kept: str | None) -> None:
+    text = json.dumps({"type": "disconnect", "reason": reason})
+    assert at(Phase.END).receive(text, 1) == [Close(1000, "TYPE-DISCONNECT", kept)]
 
 
 @pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.ANSWER])

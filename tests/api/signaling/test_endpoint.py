@@ -126,6 +126,7 @@ async def test_a_client_comes_publishes_and_goes(house: House) -> None:
         await client.say({"type": "disconnect", "reason": "NO-ERROR"})
         assert await client.closing() == (1000, "TYPE-DISCONNECT")
         assert await ended(connection) == "TYPE-DISCONNECT"
+        assert connection.close_remark == "NO-ERROR"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in VECTORS.glob("*.jsonl")))

@@ -102,6 +102,7 @@ async def test_a_channel_is_disconnected(house: House) -> None:
     answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a", "reason": "closing time"})
     assert answer == (200, {"channel_id": "a"})
     assert one.close_reason == two.close_reason == "DISCONNECTED-API"
+    assert one.close_remark == two.close_remark == "closing time"
     assert not other.close_reason
     answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a"})
     assert answer == (400, {"error_type": "CHANNEL-NOT-FOUND"})

@@ -106,12 +106,14 @@ def serving(folder: Path) -> Iterator[Servers]:
 
 
 @contextlib.asynccontextmanager
-async def cluster_store(servers: Servers, prefix: str, folder: Path, node_name: str) -> AsyncIterator[EtcdStore]:
+async def cluster_store(
+    servers: Servers, prefix: str, folder: Path, node_name: str, ttl_s: int = 10
+) -> AsyncIterator[EtcdStore]:
     """Run the store of one node, its own part in `folder`, with somebody who takes what it hears."""
     async with (
         SqliteStore(folder / f"{node_name}.sqlite3") as local,
         Etcd(ClusterConfig(servers.endpoints, prefix)) as etcd,
-        EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder)) as store,
+        EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder), ttl_s) as store,
     ):
         taking = asyncio.create_task(take_changes(store))
         try:

@@ -36,7 +36,7 @@ from rokuga.recorder.store.etcd_client import (
     read,
     unchanged,
 )
-from rokuga.recorder.store.presence import Presence
+from rokuga.recorder.store.presence import TTL_S, Presence
 from rokuga.recorder.store.shared import (
     Keys,
     Shared,
@@ -73,13 +73,15 @@ class StoreHealth:
 class EtcdStore:
     """A RecordingStore of one node of a cluster. `local` and `etcd` are open before it and closed after it."""
 
-    def __init__(self, local: SqliteStore, etcd: Etcd, prefix: str, node: NodeState, instance: str) -> None:
+    def __init__(
+        self, local: SqliteStore, etcd: Etcd, prefix: str, node: NodeState, instance: str, ttl_s: int = TTL_S
+    ) -> None:
         """`instance` tells this node's disk from another one with the same name."""
         self._local = local
         self._etcd = etcd
         self._keys = Keys(prefix)
         self._node_name = node.node_name
-        self._presence = Presence(etcd, self._keys, node, instance)
+        self._presence = Presence(etcd, self._keys, node, instance, ttl_s)
         self._view = View(self._keys.live)
         self._taken = 0
         self._news = asyncio.Condition()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rokuga.api.config import ConfigError, DaemonConfig, effective_config, load_config, sample_config
 from rokuga.api.config_keys import KEYS, UNUSED_SORA_KEYS
-from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.config import ClusterConfig, RecorderConfig
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 
@@ -41,6 +41,7 @@ def test_the_defaults_of_the_keys_are_those_of_the_fields() -> None:
         (config, DaemonConfig()),
         (config.recorder, RecorderConfig()),
         (config.webhooks, WebhookConfig()),
+        (config.cluster, ClusterConfig()),
     ):
         for member in fields(part):
             if member.name not in derived:
@@ -51,12 +52,18 @@ def test_every_field_has_a_key() -> None:
     targets = {target for key in KEYS.values() for target in key.fields}
     members = {
         f"{part}{member.name}"
-        for part, kind in (("", DaemonConfig), ("recorder.", RecorderConfig), ("webhooks.", WebhookConfig))
+        for part, kind in (
+            ("", DaemonConfig),
+            ("recorder.", RecorderConfig),
+            ("webhooks.", WebhookConfig),
+            ("cluster.", ClusterConfig),
+        )
         for member in fields(kind)
     }
     assert members - targets == {
         "recorder",
         "webhooks",
+        "cluster",
         "webhooks.log_dir",
         "webhooks.version",
         "version",

@@ -134,7 +134,17 @@ class Daemon:
         return [line for line in self.log if line.get("level") in {"error", "critical"}]
 
 
-async def start(folder: Path, webhook_url: str = "", **settings: str) -> asyncio.subprocess.Process:
+class NotReadyError(AssertionError):
+    """The daemon ended before it was ready."""
+
+
+RUN = ("api", "run")
+"""The module to run, and its arguments."""
+
+
+async def start(
+    folder: Path, webhook_url: str = "", command: Sequence[str] = RUN, **settings: str
+) -> asyncio.subprocess.Process:
     """Start a daemon on free ports with its files in `folder`; it is not ready yet."""
     environment = {
         "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
@@ -149,21 +159,27 @@ async def start(folder: Path, webhook_url: str = "", **settings: str) -> asyncio
         **{f"ROKUGA_{key.upper()}": value for key, value in settings.items()},
     }
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", "run", cwd=ROOT, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", *command, cwd=ROOT, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
     )
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, webhook_url: str = "", **settings: str) -> AsyncIterator[Daemon]:
-    """Start a daemon on free ports with its files in `folder`; stop it at the end if it still runs."""
-    process = await start(folder, webhook_url, **settings)
+async def running(
+    folder: Path, webhook_url: str = "", command: Sequence[str] = RUN, **settings: str
+) -> AsyncIterator[Daemon]:
+    """Start a daemon on free ports with its files in `folder`; stop it at the end if it still runs.
+
+    Raises NotReadyError.
+    """
+    process = await start(folder, webhook_url, command, **settings)
     daemon = Daemon(process, folder)
     ready = asyncio.Event()
     reading = asyncio.create_task(_read_log(daemon, ready))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.wait([asyncio.create_task(ready.wait()), reading], return_when=asyncio.FIRST_COMPLETED)
-        assert ready.is_set(), f"the daemon did not start: {daemon.log}"
+        if not ready.is_set():
+            raise NotReadyError(daemon.log)
         yield daemon
     finally:
         if process.returncode is None:

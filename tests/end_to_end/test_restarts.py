@@ -1,9 +1,12 @@
-"""kill -9 at random moments, and a consumer that fails: nothing is lost, nothing doubled, nothing out of order."""
+"""kill -9 at every step and at random moments, a consumer that fails: nothing is lost, doubled or out of order."""
 
 import asyncio
 import contextlib
 import random
+import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from rokuga.webhooks import schemas
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, NotReadyError, consuming, running
+from tests.end_to_end.dying import STEPS
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
 CHANNELS = ("red", "green", "blue")
@@ -30,21 +34,47 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 SETTINGS = {"webhook_response_timeout": "1 s"}
 
+COUNTS = {
+    "before close": 3,
+    "after close": 3,
+    "before json": 5,
+    "after json": 5,
+    "before rename": 8,
+    "after rename": 8,
+}
+"""A daemon dies the first time up to so many times that it comes to a step; else up to 20 times."""
+
+MAX_LOST_NS = 1_000_000_000
+"""Media before a crash that may be missing from the file."""
+
 Event = dict[str, Any]
 
 
+@dataclass
+class Place:
+    """Where one daemon after the other lives."""
+
+    folder: Path
+    answered: list[str] = field(default_factory=list)
+
+    @property
+    def media(self) -> Path:
+        """How far the media of each connection came, by its id."""
+        return self.folder / "media"
+
+
 class Trouble:
-    """How the consumer fails: each event at most twice, with a status, a reset or an answer that comes too late."""
+    """How the consumer fails: an event once at most, with a status, a reset or an answer that comes too late."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
-        self._failures: Counter[str] = Counter()
+        self._failed: set[str] = set()
 
     async def answer(self, request: web.Request, event: Event) -> web.Response:
         """Answer an event that was kept: the daemon may hear of it or not."""
-        if self._failures[event["id"]] == 2 or self._chance.random() < 0.7:
+        if event["id"] in self._failed or self._chance.random() < 0.9:
             return web.Response()
-        self._failures[event["id"]] += 1
+        self._failed.add(event["id"])
         match self._chance.randrange(3):
             case 0:
                 return web.Response(status=500)
@@ -81,51 +111,66 @@ async def record_now_and_then(daemon: Daemon, chance: random.Random, answered: l
         await asyncio.wait([asyncio.create_task(daemon.process.wait())], timeout=chance.uniform(0, 0.4))
 
 
-async def live_and_be_killed(folder: Path, consumer: Consumer, chance: random.Random, answered: list[str]) -> None:
-    """Start a daemon, use it, kill it at a random moment; now and then while it starts."""
-    if chance.random() < 0.25:
-        process = await start(folder, consumer.url, **SETTINGS)
-        assert process.stderr is not None
-        reading = asyncio.create_task(process.stderr.read())
-        await asyncio.wait([asyncio.create_task(process.wait())], timeout=chance.uniform(0.2, 1.0))
-        process.kill()
-        await process.wait()
-        await reading
-    async with running(folder, consumer.url, **SETTINGS) as daemon:
-        certificate = Certificate.generateCertificate()
-        work = [publish_now_and_then(daemon, chance, certificate) for _ in range(3)]
-        tasks = [asyncio.create_task(each) for each in (*work, record_now_and_then(daemon, chance, answered))]
-        if not consumer.of_type("archive.started"):  # at least one is, however busy the machine
-            first = asyncio.create_task(consumer.wait_for("archive.started"))
-            await asyncio.wait([*tasks, first], return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait(tasks, timeout=chance.uniform(0.3, 2.5), return_when=asyncio.FIRST_COMPLETED)
+async def live_and_die(place: Place, consumer: Consumer, step: str, chance: random.Random) -> None:
+    """Start a daemon, use it until it kills itself at a step; without one, kill it at a random moment."""
+    command = ("tests.end_to_end.dying", step or "never", str(chance.randint(1, COUNTS.get(step, 20))))
+    try:
+        async with running(place.folder, consumer.url, (*command, str(place.media), "run"), **SETTINGS) as daemon:
+            await use_until_death(daemon, place, None if step else chance.uniform(0, 3), chance)
+    except NotReadyError:
+        if not step:
+            raise
+    else:
+        assert daemon.process.returncode == -9
+        assert not daemon.faults()
+
+
+async def use_until_death(daemon: Daemon, place: Place, seconds: float | None, chance: random.Random) -> None:
+    """Publish and record until the daemon dies, or so many seconds."""
+    certificate = Certificate.generateCertificate()
+    work = [publish_now_and_then(daemon, chance, certificate) for _ in range(2)]
+    tasks = [asyncio.create_task(each) for each in (*work, record_now_and_then(daemon, chance, place.answered))]
+    end = asyncio.create_task(daemon.process.wait())
+    await asyncio.wait([end], timeout=seconds)
+    if seconds is not None:
         assert not any(task.done() for task in tasks), [task for task in tasks if task.done()]
         daemon.kill()
-        await daemon.process.wait()
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            assert isinstance(outcome, asyncio.CancelledError | PublishError | aiohttp.ClientError), outcome
-    assert not daemon.faults()
+    await end
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, asyncio.CancelledError | PublishError | aiohttp.ClientError), outcome
 
 
-async def play(folder: Path, consumer: Consumer, rounds: int, seed: int) -> None:
-    """Play so many rounds; then end every recording in peace, and look at all that was told and written."""
+async def play(folder: Path, steps: Sequence[str], seed: int) -> None:
+    """Let a daemon die at each of these steps; then end every recording in peace, and look at all there is."""
     chance = random.Random(seed)
-    consumer.answer = Trouble(chance).answer
-    answered: list[str] = []
-    for _ in range(rounds):
-        await live_and_be_killed(folder, consumer, chance, answered)
-    consumer.answer = None
-    async with running(folder, consumer.url, **SETTINGS) as daemon:
-        for active in await daemon.api("ListStartedRecording"):
-            with contextlib.suppress(aiohttp.ClientResponseError):  # it may have expired just now
-                await daemon.api("StopRecording", {"channel_id": active["channel_id"]})
-        await consumer.wait_until(lambda: not owed(consumer, answered))
-        assert await daemon.api("ListStartedRecording") == []
-        assert not daemon.faults()
+    place = Place(folder)
+    place.media.mkdir(parents=True)
+    async with consuming() as consumer:
+        consumer.answer = Trouble(chance).answer
+        for step in steps:
+            await live_and_die(place, consumer, step, chance)
+        consumer.answer = None
+        async with running(folder, consumer.url, **SETTINGS) as daemon:
+            for active in await daemon.api("ListStartedRecording"):
+                with contextlib.suppress(aiohttp.ClientResponseError):  # it may have expired just now
+                    await daemon.api("StopRecording", {"channel_id": active["channel_id"]})
+            await consumer.wait_until(lambda: not owed(consumer, place.answered))
+            assert await daemon.api("ListStartedRecording") == []
+            assert not daemon.faults()
     assert not list(daemon.archive_dir.rglob(".*")), "files in progress"
-    check(daemon.archive_dir, consumer.once())
+    check(daemon.archive_dir, place.media, consumer.once())
+    check_outbox(folder, consumer.once())
+
+
+async def play_together(folder: Path, seed: int, steps: list[str]) -> None:
+    """Play all steps in an order that the seed gives, in four houses at a time."""
+    print("seed", seed)
+    random.Random(seed).shuffle(steps)
+    async with asyncio.TaskGroup() as tasks:
+        for house in range(4):
+            tasks.create_task(play(folder / str(house), steps[house::4], seed + house))
 
 
 def owed(consumer: Consumer, answered: list[str]) -> set[str]:
@@ -134,7 +179,7 @@ def owed(consumer: Consumer, answered: list[str]) -> set[str]:
     return (begun | set(answered)) - {event["data"]["recording_id"] for event in consumer.of_type("recording.report")}
 
 
-def check(archive_dir: Path, events: list[Event]) -> None:
+def check(archive_dir: Path, media: Path, events: list[Event]) -> None:
     """Check what was told, without what came again, in the order of its arrival, against the files."""
     by_recording: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
@@ -144,11 +189,20 @@ def check(archive_dir: Path, events: list[Event]) -> None:
     for folder in archive_dir.iterdir():  # one that was made just before the end of its daemon has nothing in it
         assert folder.name in by_recording or not list(folder.iterdir())
     for recording_id, told in by_recording.items():
-        check_recording(archive_dir / recording_id, told)
+        check_recording(archive_dir / recording_id, media, told)
     assert any(event["type"] == "archive.started" for event in events), "nothing was recorded at all"
 
 
-def check_recording(folder: Path, told: list[Event]) -> None:
+def check_outbox(folder: Path, events: list[Event]) -> None:
+    """All that was committed has come, in each channel in the order of the commits."""
+    with contextlib.closing(sqlite3.connect(folder / "data" / "rokuga.sqlite3")) as connection:
+        rows = connection.execute("SELECT channel_id, event_id FROM outbox ORDER BY seq").fetchall()
+    arrived = [(event["channel_id"], event["id"]) for event in events]
+    for channel in {channel for channel, _ in rows}:
+        assert [pair for pair in arrived if pair[0] == channel] == [pair for pair in rows if pair[0] == channel]
+
+
+def check_recording(folder: Path, media: Path, told: list[Event]) -> None:
     """One start, one report, in this order and around everything else; each archive ends once."""
     types = [event["type"] for event in told]
     assert (types[0], types[-1]) == ("recording.started", "recording.report")
@@ -163,6 +217,7 @@ def check_recording(folder: Path, told: list[Event]) -> None:
     assert not failed & available
     for connection_id, archive in by_connection.items():
         check_archive(archive, connection_id in failed, report["split_only"])
+        check_media(media / connection_id, archive, report["split_only"])
     assert read(folder / f"report-{folder.name}.json") == report
 
 
@@ -182,9 +237,23 @@ def check_archive(told: list[Event], is_failed: bool, is_split_only: bool) -> No
             assert read(Path(event["data"]["file_path"])) == event["data"]
         elif event["type"].endswith(".available"):
             assert read(Path(event["data"]["metadata_file_path"])) == event["data"]
-            file = Path(event["data"]["file_path"])
-            assert file.stat().st_size == event["data"]["size"]
-            assert readers.count_frames(file)
+            assert Path(event["data"]["file_path"]).stat().st_size == event["data"]["size"]
+
+
+def check_media(came: Path, told: list[Event], is_split_only: bool) -> None:
+    """Every file opens and can be read to its end; together they have all that came, but for the last second."""
+    end_ns = 0
+    for event in told:
+        if event["type"].endswith(".available"):
+            times = [
+                time
+                for packets in readers.packets(Path(event["data"]["file_path"])).values()
+                for _, time, _ in packets
+            ]
+            begin_ms = (int(event["data"].get("split_index", 1)) - 1) * 1000
+            end_ns = max(end_ns, (begin_ms + max(times)) * 1_000_000)
+    if came.exists():
+        assert int(came.read_bytes()) - end_ns <= MAX_LOST_NS, told
 
 
 def read(path: Path) -> Any:
@@ -193,13 +262,14 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.end_to_end
-async def test_five_kills_lose_nothing(tmp_path: Path, consumer: Consumer) -> None:
+@pytest.mark.timeout(300)
+async def test_deaths_at_every_step_lose_nothing(tmp_path: Path) -> None:
     """Every archive that started is announced once, each recording has its report, and the report is last."""
-    await play(tmp_path, consumer, 5, seed=5)
+    await play_together(tmp_path, 20, [*STEPS, "", ""])
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-async def test_two_hundred_kills_lose_nothing(tmp_path: Path, consumer: Consumer) -> None:
+async def test_two_hundred_deaths_lose_nothing(tmp_path: Path) -> None:
     """The long form."""
-    await play(tmp_path, consumer, 200, seed=200)
+    await play_together(tmp_path, 200, [*STEPS, "", ""] * 10)

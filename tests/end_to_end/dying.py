@@ -1,0 +1,135 @@
+"""A daemon that kills itself at a step of its way: `python -m tests.end_to_end.dying STEP N FOLDER run`.
+
+It dies as by `kill -9` when it comes to the step for the Nth time, counted from its start; with a step of another
+name it lives on. Under FOLDER it keeps, for each connection, how far its media had come: the time of its last frame
+in ns from the archive's start.
+"""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, Final
+
+from rokuga.api.__main__ import main
+from rokuga.recorder import recording
+from rokuga.recorder.archive import archiver, media_file, recovery, repair, writer
+from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.archive.media_file import MediaFile
+from rokuga.recorder.archive.muxer import Muxer
+from rokuga.recorder.media import Frame
+from rokuga.recorder.store.database import Database
+from rokuga.webhooks.post import Poster
+
+STEPS: Final = tuple(
+    f"{moment} {step}"
+    for step in ("cluster", "put", "close", "fsync", "rename", "json", "commit", "post")
+    for moment in ("before", "after", *(("within",) if step in {"put", "commit"} else ()))
+)
+
+
+class Death:
+    """Counts the steps, and ends the process at the one that was asked for."""
+
+    def __init__(self, step: str, count: int) -> None:
+        self._step = step
+        self._left = count
+
+    def at(self, step: str) -> None:
+        """Die here, if it is the time."""
+        if step == self._step:
+            self._left -= 1
+            if not self._left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, step: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Die before or after some work."""
+
+        @functools.wraps(work)
+        def done(*arguments: Any, **options: Any) -> Any:
+            self.at(f"before {step}")
+            result = work(*arguments, **options)
+            self.at(f"after {step}")
+            return result
+
+        return done
+
+    def around_async(self, step: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Die before or after some work that is awaited."""
+
+        async def done(*arguments: Any, **options: Any) -> Any:
+            self.at(f"before {step}")
+            result = await work(*arguments, **options)
+            self.at(f"after {step}")
+            return result
+
+        return done
+
+    def put_all(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Write all of it; die when half of it is written, too."""
+        half = len(data) // 2
+        write_all(descriptor, data[:half], offset)
+        self.at("within put")
+        write_all(descriptor, data[half:], offset + half)
+
+    def transacting(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Die before, in or after a transaction. One that only reads is no step."""
+
+        def transact(database: Database, begin: str, work: Callable[[Connection], Any]) -> Any:
+            def work_and_die(connection: Connection) -> Any:
+                result = work(connection)
+                self.at("within commit")
+                return result
+
+            if begin == "BEGIN":
+                return run(database, begin, work)
+            return self.around("commit", run)(database, begin, work_and_die)
+
+        return transact
+
+
+write_all = media_file.put_all
+
+
+def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> None:
+    """Put something else in the place of a function, wherever it is called from."""
+    for place in places:
+        setattr(place, name, make(getattr(place, name)))
+
+
+def arm(death: Death) -> None:
+    """Put the steps into the daemon."""
+    replace([MediaFile], "write", functools.partial(death.around, "cluster"))
+    replace([media_file, writer, repair], "put_all", lambda _: death.around("put", death.put_all))
+    replace([Muxer], "close", functools.partial(death.around, "close"))
+    replace([os], "fsync", functools.partial(death.around, "fsync"))
+    replace([os], "rename", functools.partial(death.around, "rename"))
+    replace([archiver, recovery, recording], "write_json", functools.partial(death.around, "json"))
+    replace([Poster], "post", functools.partial(death.around_async, "post"))
+    replace([Database], "_transact", death.transacting)
+
+
+def note_media(folder: Path, take: Callable[[Archiver, Frame], None]) -> Callable[[Archiver, Frame], None]:
+    """Keep how far the media of each archive has come."""
+
+    @functools.cache
+    def opened(connection_id: str) -> int:
+        return os.open(folder / connection_id, os.O_WRONLY | os.O_CREAT)
+
+    def write(archiver: Archiver, frame: Frame) -> None:
+        is_writing = archiver.is_writing
+        take(archiver, frame)
+        if is_writing and (frame.kind == "audio" or archiver._video_has_begun):
+            time_ns = frame.time_ns - archiver._start_ns
+            os.pwrite(opened(archiver._state.connection.connection_id), f"{time_ns:020}".encode(), 0)
+
+    return write
+
+
+if __name__ == "__main__":
+    arm(Death(sys.argv[1], int(sys.argv[2])))
+    replace([Archiver], "write", functools.partial(note_media, Path(sys.argv[3])))
+    sys.exit(main(sys.argv[4:]))

@@ -7,7 +7,7 @@ found in the first bytes of each cluster: a file is not read through.
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from rokuga.recorder.archive.ebml import LayoutError, read_element
@@ -151,6 +151,24 @@ def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
         offset = cluster.end
     settle_end(read, contents)
     return contents
+
+
+def without_empty_tracks(read: Read, header: Header, contents: Contents) -> Header:
+    """Describe only the tracks that have blocks. Video begins with a key frame, and each of them has a cue point."""
+    video, audio = header.description.video, header.description.audio
+    if video is not None and not any(point.track == VIDEO_TRACK for point in contents.cue_points):
+        video = None
+    if video is not None and not any(_has_audio(read, cluster) for cluster in contents.clusters):
+        audio = None
+    return replace(header, description=replace(header.description, video=video, audio=audio))
+
+
+def _has_audio(read: Read, cluster: Cluster) -> bool:
+    try:
+        data = read(cluster.end - cluster.offset, cluster.offset)
+        return any(block.track == AUDIO_TRACK for block in blocks(cluster, data))
+    except LayoutError:  # damaged in its midst: it stays as it is
+        return False
 
 
 def settle_end(read: Read, contents: Contents) -> None:

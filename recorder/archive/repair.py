@@ -1,13 +1,21 @@
 """Makes a whole file of one that was cut off, in place: what is torn goes, Cues and header come.
 
 The clusters stay where they are. Cues need some bytes; on a disk that is full they take the room of the last cluster.
+A track is described on the disk before its first block is: one that the crash left without any is not in the file.
 """
 
 import errno
 import os
 
 from rokuga.recorder.archive.ebml import LayoutError
-from rokuga.recorder.archive.layout_reader import Contents, Header, read_contents, read_header, settle_end
+from rokuga.recorder.archive.layout_reader import (
+    Contents,
+    Header,
+    read_contents,
+    read_header,
+    settle_end,
+    without_empty_tracks,
+)
 from rokuga.recorder.archive.media_file import put_all
 from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.sora_layout import cues, header
@@ -37,6 +45,9 @@ def _make_whole(descriptor: int) -> WholeFile | None:
     if found.file_bytes == size:
         return _whole(found, size, found.duration_ms)
     contents = read_contents(read, found, size)
+    present = without_empty_tracks(read, found, contents)
+    if present != found:
+        found, contents = present, read_contents(read, present, size)
     while contents.clusters:
         os.ftruncate(descriptor, contents.end)
         try:

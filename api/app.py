@@ -1,18 +1,23 @@
 """The fronts as ASGI applications: the API on one port, signalling on another."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from rokuga.api.access import Hosts, Rules
+from rokuga.api.admin.access import Access
+from rokuga.api.admin.endpoint import Admin
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Source
 from rokuga.api.guard import SERVER, Guard, Refusals
 from rokuga.api.health import Health
 from rokuga.api.monitoring import monitoring_routes
+from rokuga.api.pages.site import Site
 from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
@@ -34,14 +39,7 @@ def api_app(
     Its guard wants the token, if there is one, and no pages of others but those of `api_cors_origin`; probes of
     `health` (/livez, /readyz) need no token, /metrics does.
     """
-    limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
-    endpoint = ApiEndpoint(
-        recorder,
-        targets(limits, config.version, counters),
-        config.api_cors_origin,
-        server=SERVER,
-        takes_token=config.api_bearer_token is not None,
-    )
+    endpoint = api_endpoint(recorder, config, counters, config.api_cors_origin)
     monitoring = [] if health is None else monitoring_routes(health, counters)
     app = Starlette(routes=[Route("/", endpoint), *monitoring], exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
@@ -53,14 +51,25 @@ def api_app(
     return app
 
 
+def api_endpoint(
+    recorder: RecordingService, config: DaemonConfig, counters: Sequence[Source], cors_origin: str | None
+) -> ApiEndpoint:
+    """Give the API itself."""
+    limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
+    takes_token = config.api_bearer_token is not None
+    table = targets(limits, config.version, counters)
+    return ApiEndpoint(recorder, table, cors_origin, server=SERVER, takes_token=takes_token)
+
+
 def signaling_app(
     recorder: RecordingService,
     config: DaemonConfig,
     channels: Channels | None = None,
     gatekeeper: Gatekeeper | None = None,
     refusals: Refusals | None = None,
+    admin: Admin | None = None,
 ) -> Starlette:
-    """Give signalling: the WebSocket /signaling.
+    """Give signalling: the WebSocket /signaling, and with `admin` the page.
 
     Pages of all origins publish, so that /signaling takes any Host and Origin unless `signaling_origins` are
     configured. Whatever else is on this port wants a known Host, and no pages but its own.
@@ -71,13 +80,36 @@ def signaling_app(
         raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
     clock = Clock()
     endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper)
-    app = Starlette(routes=[WebSocketRoute("/signaling", endpoint)], exception_handlers={404: _not_found})
+    routes: list[BaseRoute] = [WebSocketRoute("/signaling", endpoint)]
+    if admin is not None:
+        routes += page_routes(recorder, config, admin)
+    app = Starlette(routes=routes, exception_handlers={404: _not_found})
+    app.router.redirect_slashes = False
     hosts = Hosts(config.signaling_host, config.allowed_hosts)
     publishing = Rules(hosts, config.signaling_origins) if config.signaling_origins else Rules(None, None)
-    app.add_middleware(
-        Guard, rules=Rules(hosts), exceptions={"/signaling": publishing}, refusals=refusals or Refusals(clock)
-    )
+    # The page's way to the API wants the API's token, unless a password was asked for: one header has room for one.
+    token = config.api_bearer_token if config.admin_basic_auth is None else None
+    exceptions = {"/signaling": publishing, "/api": Rules(hosts, token=token, max_body_bytes=None)}
+    app.add_middleware(Guard, rules=Rules(hosts), exceptions=exceptions, refusals=refusals or Refusals(clock))
     return app
+
+
+def page_routes(recorder: RecordingService, config: DaemonConfig, admin: Admin) -> list[BaseRoute]:
+    """Give the page and what it uses: /admin, and at /api the API, which it could not reach on another port."""
+
+    def behind(app: ASGIApp) -> Access:
+        only, password = config.admin_loopback_address_only, config.admin_basic_auth
+        return Access(app, loopback_only=only, basic_auth=password)
+
+    site = Site()
+    page = Starlette(routes=[Route("/", site.answer)])
+    modules = Starlette(routes=[Route("/{name}", site.answer)], exception_handlers={404: _not_found})
+    return [
+        Route("/", behind(page)),
+        Mount("/pages", behind(modules)),
+        Mount("/admin", behind(admin.app())),
+        Route("/api", behind(api_endpoint(recorder, config, (), None))),
+    ]
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:

@@ -48,6 +48,9 @@ class DaemonConfig:
     signaling_origins: tuple[str, ...] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    admin_enabled: bool = True
+    admin_loopback_address_only: bool = True
+    admin_basic_auth: str | None = None
     auth_webhook_url: str | None = None
     data_dir: Path = Path("data")
     log_format: str = "console"

@@ -6,6 +6,7 @@ from typing import Final
 
 from rokuga.api.config_values import (
     Parser,
+    basic_auth,
     bearer_token,
     duration_ns,
     file_mode,
@@ -156,6 +157,23 @@ KEYS: Final[Mapping[str, Key]] = {
             "2500",
             ("recorder.video_bit_rate_kbps",),
             "Bit rate of video for clients that ask for none, kbit/s.",
+        ),
+        # The browser page
+        Key("admin_enabled", flag, "true", ("admin_enabled",), "Whether there is a page, on the signalling port."),
+        Key(
+            "admin_loopback_address_only",
+            flag,
+            "true",
+            ("admin_loopback_address_only",),
+            "Whether the page, its files and its way to the API are for this machine only.",
+        ),
+        Key(
+            "admin_basic_auth",
+            basic_auth,
+            None,
+            ("admin_basic_auth",),
+            "user:password that a browser is asked for. Unset: none.",
+            is_secret=True,
         ),
         # Webhooks
         Key(

@@ -142,6 +142,13 @@ def http_urls(value: str) -> tuple[str, ...]:
     return tuple(http_url(each).rstrip("/") for each in value.replace(",", " ").split())
 
 
+def basic_auth(value: str) -> str:
+    """Take user:password (RFC 7617 section 2)."""
+    if ":" not in value or not value.isprintable():
+        raise ValueError("is not of the form user:password")
+    return value
+
+
 def one_of(*choices: str) -> Parser:
     """Take one of these words."""
 

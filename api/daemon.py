@@ -22,6 +22,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
+from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
@@ -48,6 +49,10 @@ log = structlog.get_logger()
 
 OUR_DIRECTION: dict[str, Direction] = {"sendonly": "recvonly", "sendrecv": "sendrecv", "recvonly": "sendonly"}
 """A client's role, as our end of it."""
+
+
+GRACE_S = 2.0
+"""What a request may take to end once the daemon does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,16 @@ async def serve(app: Starlette, host: str, port: int, config: DaemonConfig) -> A
         yield f"{f'[{host}]' if is_ipv6 else host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
+        cutting = asyncio.get_running_loop().call_later(GRACE_S, _cut, server)
         await serving
+        cutting.cancel()
         listener.close()
+
+
+def _cut(server: uvicorn.Server) -> None:
+    """End the connections of who does not read to the end: a paused player, a stalled download."""
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
 
 
 def _listen(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
@@ -145,9 +158,12 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         api = await enter(
             serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port, config)
         )
-        front = signaling_app(recorder, config, channels, gatekeeper)
+        admin = Admin(recorder, outbox, config) if config.admin_enabled else None
+        front = signaling_app(recorder, config, channels, gatekeeper, admin=admin)
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
         stack.push_async_callback(recorder.end)
+        if admin is not None:
+            await enter(admin.watch)
         tls = "" if config.tls_certificate is None else "s"
         yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
 

@@ -37,8 +37,14 @@ def configure_logs(log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_early_end)
     for chatty in ("uvicorn", "uvicorn.error", "aiortc", "aioice", "libav"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _is_no_early_end(record: logging.LogRecord) -> bool:
+    """Answers to who takes nothing are ended early by intent; uvicorn takes that for a mistake."""
+    return record.msg != "ASGI callable returned without completing response."
 
 
 def _traceback(log_format: str) -> list[structlog.typing.Processor]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.archive.archiver import Archiver, Written
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import AccessUnit, ConnectionIdentity, Frame, Kind, TrackConfig
 from rokuga.recorder.timing.timeline import Timeline
@@ -240,3 +240,4 @@ class ArchiveProgress:
     audio: TrackConfig | None
     video: TrackConfig | None
     seconds: int
+    written: Written = field(default_factory=Written)

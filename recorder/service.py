@@ -166,7 +166,7 @@ class Recorder:
         """Give the archives that are being written."""
         now_ns = self._clock.monotonic_ns()
         return [
-            ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns))
+            ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns), c.archiver.written())
             for c in self.connections()
             if c.archiver is not None and c.archiver.is_writing
         ]

@@ -6,7 +6,7 @@ this one, with archive.failed. An archive in which no media came is a failed one
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from rokuga.recorder.archive.file import ArchiveFile
@@ -42,6 +42,22 @@ Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
 
 Stats = Callable[[], Mapping[Kind, Mapping[str, Any]]]
 """Counters of each kind since the archive's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How far an archive has come. `part` is the number of the newest part, 0 where there is none yet.
+
+    The picture's size is that of the newest key frame, 0 x 0 before it; `counters` are those since the start.
+    """
+
+    recording_id: str = ""
+    start_wall_ns: int = 0
+    size_bytes: int = 0
+    width: int = 0
+    height: int = 0
+    part: int = 0
+    counters: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Archiver:
@@ -83,6 +99,8 @@ class Archiver:
         self._parts: dict[int, Output] = {}
         self._part_ends: list[asyncio.Task[None]] = []
         self._last_index = 0
+        self._size_bytes = 0
+        self._picture = (0, 0)
         parameters = recording.parameters
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, video is not None, audio is not None) if split_ns else None
@@ -138,6 +156,13 @@ class Archiver:
         """Whole seconds since the start."""
         return (now_ns - self._start_ns) // NS_PER_S
 
+    def written(self) -> Written:
+        """How far it has come."""
+        state = self._state
+        return Written(
+            state.recording_id, state.start_wall_ns, self._size_bytes, *self._picture, self._last_index, self._stats()
+        )
+
     def fail(self, error: ArchiveError) -> None:
         """Remember the first fault and end the archive with it."""
         self._failure = self._failure or error
@@ -157,6 +182,9 @@ class Archiver:
         for frame in frames:
             offset_ns = frame.time_ns - self._start_ns
             kind, unit = frame.kind, frame.unit
+            self._size_bytes += len(unit.data)
+            if unit.width:
+                self._picture = unit.width, unit.height
             self._gaps[kind].add(offset_ns, packet_duration_ns(unit.data) if kind == "audio" else 0)
             if self._whole is not None:
                 self._whole.add(kind, unit, offset_ns)

@@ -46,7 +46,7 @@ async def _serving() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _run(*command: object, cwd: Path = ROOT, **environment: str) -> str:
+async def run_client(*command: object, cwd: Path = ROOT, **environment: str) -> str:
     """Run a client to its end; give what it prints. Raises where it fails."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
@@ -66,13 +66,13 @@ async def publish_with_browser(daemon: Daemon, channel: str, steps: Sequence[Ste
     shutil.copyfile(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
     async with _serving() as base:
         query = urlencode({"url": daemon.signaling_url, "channel": channel, **options})
-        return json.loads(await _run("node", driver, f"{base}/page.html?{query}", json.dumps(steps)))
+        return json.loads(await run_client("node", driver, f"{base}/page.html?{query}", json.dumps(steps)))
 
 
 async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:
     """Publish from the Python SDK, which is libwebrtc without a browser."""
     command = [sys.executable, HERE / "sdk_publisher.py", daemon.signaling_url, channel, seconds, *options]
-    return json.loads(await _run(*command))
+    return json.loads(await run_client(*command))
 
 
 async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float, *options: str) -> Any:
@@ -86,5 +86,5 @@ async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float
         "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",
         "--video", MEDIA / "v.ivf", "--audio", MEDIA / "a.ogg", *options,
     ]  # fmt: skip
-    lines = [json.loads(line) for line in (await _run(*command, cwd=folder)).splitlines()]
+    lines = [json.loads(line) for line in (await run_client(*command, cwd=folder)).splitlines()]
     return next(line for line in lines if line["ev"] == "result")

@@ -1,0 +1,63 @@
+"""What the conditions of a request say about a file (RFC 9110 section 13). Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+from enum import Enum, auto
+
+
+class Verdict(Enum):
+    """What to answer with."""
+
+    ALL = auto()
+    PART = auto()
+    NOT_MODIFIED = auto()
+    PRECONDITION_FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state of a file: a strong entity tag, quotes included, and when it was written, unix seconds."""
+
+    etag: str
+    modified_s: int
+
+    @property
+    def last_modified(self) -> str:
+        """The date as HTTP writes it."""
+        return formatdate(self.modified_s, usegmt=True)
+
+
+def judge(headers: Mapping[str, str], version: Version) -> Verdict:
+    """Go through the conditions in the order of section 13.2.2. Header names are small letters.
+
+    PART means that a Range header counts; ALL that it does not, or is not there.
+    """
+    if "if-match" in headers:
+        if not _names(headers["if-match"], version.etag, is_weak=False):
+            return Verdict.PRECONDITION_FAILED
+    elif (moment := _seconds(headers.get("if-unmodified-since"))) is not None and version.modified_s > moment:
+        return Verdict.PRECONDITION_FAILED
+    if "if-none-match" in headers:
+        if _names(headers["if-none-match"], version.etag, is_weak=True):
+            return Verdict.NOT_MODIFIED
+    elif (moment := _seconds(headers.get("if-modified-since"))) is not None and version.modified_s <= moment:
+        return Verdict.NOT_MODIFIED
+    if "range" not in headers:
+        return Verdict.ALL
+    unchanged = headers.get("if-range", version.etag) in {version.etag, version.last_modified}
+    return Verdict.PART if unchanged else Verdict.ALL
+
+
+def _names(header: str, etag: str, *, is_weak: bool) -> bool:
+    """Whether a list of entity tags, or `*`, has this one. Ours hold no comma."""
+    tags = [tag.strip() for tag in header.split(",")]
+    return "*" in tags or etag in [tag.removeprefix("W/") if is_weak else tag for tag in tags]
+
+
+def _seconds(date: str | None) -> float | None:
+    """Read a date; None where it is none."""
+    try:
+        return parsedate_to_datetime(date).timestamp() if date is not None else None
+    except (ValueError, OverflowError):
+        return None

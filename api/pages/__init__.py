@@ -1,0 +1,1 @@
+"""The browser page, as it is sent: no build step, nothing from the network."""

@@ -1,0 +1,54 @@
+"""Serves the page and its modules. They are read once: what is not in the table does not exist."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rokuga.api.admin.access import SAFE_HEADERS
+
+_TYPES: Final[Mapping[str, str]] = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the page."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+class Site:
+    """GET / is index.html, GET /pages/{name} any file of the page."""
+
+    def __init__(self) -> None:
+        self._assets = {
+            item.name: _asset(item.name, item.read_bytes())
+            for item in resources.files("rokuga.api.pages").iterdir()
+            if item.name.rpartition(".")[2] in _TYPES
+        }
+
+    async def answer(self, request: Request) -> Response:
+        """Answer GET or HEAD; 304 to who has it."""
+        asset = self._assets.get(request.path_params.get("name", "index.html"))
+        if asset is None:
+            return Response(status_code=404, headers=SAFE_HEADERS)
+        headers = {**SAFE_HEADERS, "etag": asset.etag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == asset.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(asset.body, 200, {**headers, "content-type": asset.content_type})
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    return Asset(body, _TYPES[name.rpartition(".")[2]], etag)

@@ -1,0 +1,51 @@
+"""The Range header (RFC 9110 section 14.1.2), its examples and its oddities."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rokuga.api.admin.byte_range import ByteRange, Unsatisfiable, requested_range
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ("bytes=0-499", ByteRange(0, 499)),
+        ("bytes=500-999", ByteRange(500, 999)),
+        ("bytes=-500", ByteRange(9500, 9999)),
+        ("bytes=9500-", ByteRange(9500, 9999)),
+        ("bytes=0-99999", ByteRange(0, 9999)),
+        ("bytes=-99999", ByteRange(0, 9999)),
+        ("BYTES=0-0", ByteRange(0, 0)),
+        (f"bytes=0-{'9' * 5000}", ByteRange(0, 9999)),
+        (None, None),
+        ("", None),
+        ("bytes=", None),
+        ("bytes=-", None),
+        ("bytes=5-4", None),
+        ("bytes=a-b", None),
+        ("bytes=٣-٤", None),
+        ("items=0-4", None),
+        ("bytes=0-4,6-8", None),
+    ],
+)
+def test_what_is_wanted(header: str | None, wanted: ByteRange | None) -> None:
+    """A range is cut at the end of the file; what cannot be read wants all of it."""
+    assert requested_range(header, 10_000) == wanted
+
+
+@pytest.mark.parametrize("header", ["bytes=10000-", "bytes=10000-10001", "bytes=-0", f"bytes={'9' * 5000}-"])
+def test_what_begins_behind_the_end(header: str) -> None:
+    """There is nothing to give: 416."""
+    with pytest.raises(Unsatisfiable):
+        requested_range(header, 10_000)
+
+
+@given(st.text(alphabet="bytes=-0123456789, "), st.integers(0, 50))
+def test_any_header(header: str, size: int) -> None:
+    """Any header gives a range inside the file, all of it, or the named error."""
+    try:
+        wanted = requested_range(header, size)
+    except Unsatisfiable:
+        return
+    assert wanted is None or 0 <= wanted.first <= wanted.last < size

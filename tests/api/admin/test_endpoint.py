@@ -1,0 +1,265 @@
+"""The admin API over real HTTP: files, conditions, webhooks, the stream, and everybody who may not see them."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from rokuga.api.admin.endpoint import Admin
+from rokuga.api.admin.watch import MAX_WAITING, Viewer
+from rokuga.api.app import signaling_app
+from rokuga.api.config import DaemonConfig
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.identifiers import new_id
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.outbox import EntryState, Outbox, Settled
+from tests.api.serving import served
+from tests.fakes_recorder import FakeRecorder
+from tests.material import ManualClock, event
+from tests.webhooks.house import no_log, outbox
+
+RECORDING = new_id()
+NAME = f"archive-{new_id()}.webm"
+CONTENT = bytes(range(256)) * 40
+
+
+@dataclass
+class House:
+    """A page's server over a real outbox and real files."""
+
+    authority: str
+    session: aiohttp.ClientSession
+    outbox: Outbox
+    admin: Admin
+    folder: Path
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        """Give status, body, headers; the path is sent as it is."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = URL(f"http://{self.authority}{path}", encoded=True)
+        async with self.session.request(method, url, headers=named) as answer:
+            return answer.status, await answer.read(), {name.lower(): text for name, text in answer.headers.items()}
+
+    async def raw(self, path: str) -> int:
+        """Give the status for a path that no client would send."""
+        host, _, port = self.authority.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: {self.authority}\r\nconnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        assert b"root:" not in answer
+        return int(answer.split(b" ", 2)[1])
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+    """Serve a folder with one recording of one file, and one webhook that is dead."""
+    archive = folder / "archive" / RECORDING
+    archive.mkdir(parents=True)
+    (archive / NAME).write_bytes(CONTENT)
+    (archive / NAME.replace("webm", "json")).write_text('{"channel_id":"sora"}')
+    config = replace(DaemonConfig(recorder=RecorderConfig(archive_dir=folder / "archive")), **settings)
+    clock = ManualClock()
+    async with outbox(folder, WebhookConfig(url="http://127.0.0.1:1/"), clock) as (store, opened):
+        await store.append([event(0)])
+        await opened.take_over(no_log)
+        (entry,) = await opened.entries()
+        await opened.settle([Settled(entry.seq, EntryState.DEAD, error="status 500")])
+        recorder = FakeRecorder()
+        admin = Admin(recorder, opened, config)
+        async with (
+            served(signaling_app(recorder, config, admin=admin)) as authority,
+            aiohttp.ClientSession() as session,
+            admin.watch,
+        ):
+            yield House(authority, session, opened, admin, archive)
+
+
+async def test_a_file_in_whole_and_in_part(tmp_path: Path) -> None:
+    """200, 206, 416 with their headers; HEAD has the headers alone (RFC 9110 sections 9.3.2, 14, 15.5.17)."""
+    async with house(tmp_path) as it:
+        path = f"/admin/archives/{RECORDING}/{NAME}"
+        status, body, headers = await it.get(path)
+        assert (status, body, headers["content-type"]) == (200, CONTENT, "video/webm")
+        assert (headers["accept-ranges"], headers["x-content-type-options"]) == ("bytes", "nosniff")
+        status, body, part = await it.get(path, range="bytes=10-19")
+        assert (status, body, part["content-range"]) == (206, CONTENT[10:20], f"bytes 10-19/{len(CONTENT)}")
+        status, body, behind = await it.get(path, range=f"bytes={len(CONTENT)}-")
+        assert (status, body, behind["content-range"]) == (416, b"", f"bytes */{len(CONTENT)}")
+        status, body, head = await it.get(path, "HEAD")
+        assert (status, body, head["content-length"], head["etag"]) == (200, b"", str(len(CONTENT)), headers["etag"])
+        _, _, saved = await it.get(f"{path}?download")
+        assert saved["content-disposition"] == f'attachment; filename="{NAME}"'
+
+
+async def test_conditions(tmp_path: Path) -> None:
+    """If-None-Match, If-Match, the dates and If-Range (RFC 9110 section 13)."""
+    async with house(tmp_path) as it:
+        path = f"/admin/archives/{RECORDING}/{NAME}"
+        _, _, headers = await it.get(path)
+        etag, date = headers["etag"], headers["last-modified"]
+        assert (await it.get(path, if_none_match=f'"x", W/{etag}'))[0] == 304
+        assert (await it.get(path, if_modified_since=date))[0] == 304
+        assert (await it.get(path, if_modified_since="yesterday"))[0] == 200
+        assert (await it.get(path, if_match='"x"'))[0] == 412
+        assert (await it.get(path, if_match="*"))[0] == 200
+        assert (await it.get(path, if_unmodified_since="Mon, 01 Jan 2001 00:00:00 GMT"))[0] == 412
+        assert (await it.get(path, range="bytes=0-1", if_range=etag))[0] == 206
+        assert (await it.get(path, range="bytes=0-1", if_range=date))[0] == 206
+        assert (await it.get(path, range="bytes=0-1", if_range='"x"'))[0] == 200
+        os.utime(it.folder / NAME, (1, 1))
+        assert (await it.get(path, range="bytes=0-1", if_range=etag))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/archives/../../etc/passwd",
+        "/admin/archives/%2e%2e/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        f"/admin/archives/{RECORDING}/..%2f..%2f..%2fetc%2fpasswd",
+        f"/admin/archives/{RECORDING}/..%5c..%5cetc%5cpasswd",
+        f"/admin/archives/{RECORDING}/.{NAME}.part",
+        f"/admin/archives/{RECORDING}/{NAME}%00.json",
+        f"/admin/archives/{RECORDING}/{NAME}%0a",
+        f"/admin/archives/{new_id()}/{NAME}",
+        f"/admin/archives/{RECORDING}/{NAME[:-5]}_0001.webm",
+        "/admin/recordings/..%2f..",
+        "/pages/..%2fapp.py",
+        "/pages/site.py",
+        "/admin",
+        "/admin/",
+    ],
+)
+async def test_paths_that_name_nothing(tmp_path: Path, path: str) -> None:
+    """Only ids that exist give a file; everything else is 404, or refused as no path at all."""
+    async with house(tmp_path) as it:
+        assert await it.raw(path) in {400, 404}
+
+
+async def test_links_and_other_things_are_no_files(tmp_path: Path) -> None:
+    """A symbolic link, a folder that is one, a folder and a pipe of a file's name: 404, and none is listed."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / NAME).write_text("root:")
+    async with house(tmp_path) as it:
+        (it.folder / (link := f"archive-{new_id()}.webm")).symlink_to(tmp_path / "secret" / NAME)
+        (it.folder / (folder := f"archive-{new_id()}.webm")).mkdir()
+        os.mkfifo(it.folder / (pipe := f"archive-{new_id()}.webm"))
+        (it.folder.parent / (linked := new_id())).symlink_to(tmp_path / "secret")
+        for name in (link, folder, pipe):
+            assert await it.raw(f"/admin/archives/{RECORDING}/{name}") == 404
+        assert await it.raw(f"/admin/archives/{linked}/{NAME}") == 404
+        listed = json.loads((await it.get("/admin/recordings"))[1])
+        assert [[file["filename"] for file in each["files"]] for each in listed["recordings"]] == [[NAME]]
+        assert listed["recordings"][0]["files"][0]["metadata"] == {"channel_id": "sora"}
+
+
+async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
+    """It waits again; a form, a settled entry and an unknown one are refused, each by its status."""
+    async with house(tmp_path) as it:
+        (entry,) = await it.outbox.entries()
+        path = f"/admin/webhooks/{entry.event_id}"
+        assert json.loads((await it.get(path))[1])["body"]["id"] == entry.event_id
+        assert (await it.get(f"{path}/retry", "POST", content_type="text/plain"))[0] == 415
+        assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 200
+        assert (await it.outbox.entries())[0].state is EntryState.PENDING
+        await it.outbox.settle([Settled(entry.seq, EntryState.DELIVERED)])
+        assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 409
+        assert (await it.get("/admin/webhooks/x/retry", "POST", content_type="application/json"))[0] == 404
+        assert (await it.get("/admin/webhooks?state=lost"))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["/", "/pages/main.js", "/admin/state", "/admin/events", "/api"])
+async def test_foreign_pages_are_refused(tmp_path: Path, path: str) -> None:
+    """A foreign origin, and a name that somebody pointed at this machine: 403 and 421 on every path."""
+    async with house(tmp_path) as it:
+        assert (await it.get(path, "POST", origin="http://evil.example"))[0] == 403
+        assert (await it.get(path, origin="null"))[0] == 403
+        assert (await it.get(path, host="evil.example"))[0] == 421
+
+
+async def test_the_way_to_the_api_wants_its_token(tmp_path: Path) -> None:
+    """What `api_bearer_token` protects on its own port is no less protected at /api."""
+    token = "a-token-that-nobody-guesses"
+    target = {"x-sora-target": "Sora_20161101.ListArchiving"}
+    async with house(tmp_path, api_bearer_token=token) as it:
+        assert (await it.get("/api", "POST", **target))[0] == 401
+        assert (await it.get("/api", "POST", authorization=f"Bearer {token}", **target))[:2] == (200, b"[]")
+
+
+async def test_the_password(tmp_path: Path) -> None:
+    """Without it, or with another: 401 and a challenge (RFC 7617)."""
+    async with house(tmp_path, admin_basic_auth="ann:secret") as it:
+        status, _, headers = await it.get("/")
+        assert (status, headers["www-authenticate"].split()[0]) == (401, "Basic")
+        for wrong in ("Basic ???", "Basic " + "YW5uOnNlY3JldA"[:-2], "Bearer YW5uOnNlY3JldA=="):
+            assert (await it.get("/admin/state", authorization=wrong))[0] == 401
+        status, body, headers = await it.get("/", authorization="Basic YW5uOnNlY3JldA==")
+        assert status == 200
+        assert b"<title>Rokuga</title>" in body
+        assert "default-src 'self'" in headers["content-security-policy"]
+
+
+async def test_other_machines_are_refused(tmp_path: Path) -> None:
+    """A client that a proxy of this machine forwards from elsewhere: 403, unless the configuration allows it."""
+    async with house(tmp_path) as it:
+        assert (await it.get("/", x_forwarded_for="192.0.2.1"))[0] == 403
+    async with house(tmp_path / "open", admin_loopback_address_only=False) as it:
+        assert (await it.get("/", x_forwarded_for="192.0.2.1"))[0] == 200
+
+
+async def _told(answer: aiohttp.ClientResponse, event: str) -> tuple[str, Any]:
+    """Give id and data of the next such event."""
+    last_id = ""
+    name = ""
+    async for raw in answer.content:
+        field, _, value = raw.decode().strip().partition(": ")
+        last_id = value if field == "id" else last_id
+        name = value if field == "event" else name
+        if field == "data" and name == event:
+            return last_id, json.loads(value)
+    raise AssertionError(f"the stream ended before {event}")
+
+
+async def test_the_stream_resumes_and_ends(tmp_path: Path) -> None:
+    """All at first, then changes; with Last-Event-ID only what was missed; the watch's end ends the stream."""
+    async with house(tmp_path) as it:
+        url = f"http://{it.authority}/admin/events"
+        async with it.session.get(url) as answer:
+            assert answer.content_type == "text/event-stream"
+            last_id, entries = await _told(answer, "webhooks")
+            assert [entry["state"] for entry in entries] == ["dead"]
+        await it.outbox.retry()
+        async with it.session.get(url, headers={"last-event-id": last_id}) as answer:
+            assert (await _told(answer, "webhook"))[1]["state"] == "pending"
+            await it.outbox.drop(entries[0]["event_id"])
+            assert (await _told(answer, "webhook"))[1]["state"] == "dropped"
+            await it.admin.watch.__aexit__(None, None, None)
+            await answer.content.read()
+        assert (await it.get("/admin/events"))[0] == 503
+
+
+def test_a_slow_viewer_is_dropped() -> None:
+    """What waits for it is bounded; it comes again and resumes."""
+    viewer = Viewer()
+    for _ in range(MAX_WAITING):
+        viewer.tell(b"x")
+    was_over = viewer.is_over
+    viewer.tell(b"x")
+    assert (was_over, viewer.is_over) == (False, True)
+    assert len(viewer.take()) == MAX_WAITING
+
+
+def test_only_the_newest_state_waits() -> None:
+    """Older ones are of no use."""
+    viewer = Viewer()
+    viewer.tell_state(b"old")
+    viewer.tell_state(b"new")
+    assert viewer.take() == b"new"

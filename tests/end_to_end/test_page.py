@@ -1,0 +1,71 @@
+"""The browser page, used in real Chromium by somebody who only sees what is on it."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from rokuga.recorder.identifiers import new_id
+from tests.end_to_end.clients import HERE, NPM, run_client
+from tests.end_to_end.daemon import ROOT, consuming, running
+
+SCREENSHOTS = ROOT / "screenshots"
+pytestmark = pytest.mark.end_to_end
+
+
+async def test_a_person_publishes_records_and_plays(tmp_path: Path) -> None:
+    """The test pattern is published, recorded for 6 s in parts of 2 s, played and sought; webhooks are seen, retried.
+
+    No error comes to the console, and nothing is wider than a phone. The pictures are in screenshots/.
+    """
+    driver = NPM / "person.mjs"
+    shutil.copyfile(HERE / "browser" / "person.mjs", driver)  # beside node_modules, where imports resolve
+    SCREENSHOTS.mkdir(exist_ok=True)
+    async with consuming() as consumer:
+        refused: set[str] = set()
+
+        async def refuse_once(_request: web.Request, event: dict[str, object]) -> web.Response:
+            is_new = event["type"] == "recording.started" and not refused
+            refused.add("once") if is_new else None
+            return web.Response(status=503 if is_new else 200)
+
+        consumer.answer = refuse_once
+        async with running(tmp_path, consumer.url, webhook_max_attempts="1") as daemon:
+            page = daemon.signaling_url.replace("ws://", "http://").replace("/signaling", "/")
+            seen = json.loads(await run_client("node", driver, page, SCREENSHOTS))
+        assert not daemon.faults()
+    assert seen["errors"] == []
+    assert seen["overflow"] == 0
+    assert seen["played"]["duration"] == pytest.approx(6.5, abs=1.5)
+    assert seen["played"]["at"] > 3.4
+    assert seen["played"]["width"] == 640
+    assert seen["parts"] >= 3
+    assert re.search(r"VP9 \+ OPUS · 640×360 · part \d", seen["writing"])
+    assert re.search(r"VP9 · 640×360 · [\d.]+ [kM]bit/s · 0 % lost", seen["sending"])
+    assert {"recording.started", "archive.available", "split-archive.end", "recording.report"} <= set(seen["events"])
+
+
+async def test_the_daemon_ends_with_pages_open(tmp_path: Path) -> None:
+    """A stream that is read, and a file that nobody reads to its end, hold nothing up."""
+    recording, name = new_id(), f"archive-{new_id()}.webm"
+    folder = tmp_path / "archive" / recording
+    folder.mkdir(parents=True)
+    (folder / name).touch()
+    os.truncate(folder / name, 1 << 30)
+    async with running(tmp_path) as daemon, aiohttp.ClientSession() as session:
+        base = daemon.signaling_url.replace("ws://", "http://").replace("/signaling", "/admin")
+        async with (
+            session.get(f"{base}/events") as events,
+            session.get(f"{base}/archives/{recording}/{name}") as file,
+        ):
+            assert await events.content.readline()
+            assert await file.content.readexactly(1)
+            async with asyncio.timeout(20):
+                assert await daemon.stop() == 0
+    assert not daemon.faults()

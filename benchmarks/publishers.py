@@ -3,7 +3,8 @@
     python -m benchmarks.publishers 1 20 60
 
 CPU is user and system time of the daemon, in ms per publisher and second, over a window in which all publish. The
-machine's speed is in it: compare figures of one run, not of two days.
+machine's speed is in it: `floor` is what reading and decrypting as many packets costs on the same machine in the same
+run, and the ratio to it is what can be compared between machines and days.
 """
 
 import asyncio
@@ -15,28 +16,42 @@ import re
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from benchmarks.stages import stages
+
 ROOT = Path(__file__).parent.parent
 CLIP = ROOT / "media-samples" / "vp9-opus.webm"
 SETTLE_S = 3.0
 WINDOW_S = 8.0
+ANSWERS_S = 4.0
+TITLES = (
+    *("publishers", "packets/s", "CPU ms/s", "floor ms/s", "API ms", "idle MB", "MB each", "lost", "dropped"),
+    "archives",
+)
 RESULTS = Path(__file__).parent / "publishers.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the table. `kernel_drops` are datagrams that found the socket's buffer full."""
+    """One line of the table. `kernel_drops` are datagrams that found the socket's buffer full.
+
+    `floor_ms` is what reading and decrypting costs, `longest_answer_ms` how long the API's slowest answer took: the
+    longest stall of the loop is in it.
+    """
 
     publishers: int
     packets_per_s: float
     cpu_ms: float
+    floor_ms: float
+    longest_answer_ms: float
     idle_mb: float
     mb_per_publisher: float
     lost_packets: int
@@ -103,14 +118,27 @@ async def call(url: str, operation: str, body: Mapping[str, Any]) -> None:
         answer.raise_for_status()
 
 
-async def measure(publishers: int) -> Result:
-    """Publish the clip in a loop from so many clients at once."""
+async def longest_answer_ms(url: str, seconds: float) -> float:
+    """Ask the API twenty times a second; give how long the slowest answer took."""
+    longest_s, end_s = 0.0, time.monotonic() + seconds
+    headers = {"x-sora-target": "Sora_20171101.GetStatsAllConnections"}
+    async with aiohttp.ClientSession() as session:
+        while (begin_s := time.monotonic()) < end_s:
+            async with session.post(url, headers=headers) as answer:
+                await answer.read()
+            longest_s = max(longest_s, time.monotonic() - begin_s)
+            await asyncio.sleep(0.05)
+    return round(longest_s * 1000, 1)
+
+
+async def measure(publishers: int, floor_us: float) -> Result:
+    """Publish the clip in a loop from so many clients at once. `floor_us` is what a packet costs at least."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with daemon(folder) as (pid, ready):
             idle = usage(pid)
             await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
-            seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + 2
+            seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + ANSWERS_S + 2
             command = ["-m", "api", "publish", str(CLIP), "--url", ready["signaling"], "--channel", "bench", "--loop"]
             sending = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -126,15 +154,19 @@ async def measure(publishers: int) -> Result:
             before = usage(pid)
             await asyncio.sleep(WINDOW_S)
             after = usage(pid)
+            longest_ms = await longest_answer_ms(ready["api"], ANSWERS_S)
             drops = kernel_drops(ready["media_port"])
             out, _ = await sending.communicate()
             await call(ready["api"], "StopRecording", {"channel_id": "bench"})
         documents = [json.loads(path.read_text()) for path in (folder / "archive").rglob("archive-*.json")]
         sent = sum(int(count) for count in re.findall(r"in (\d+) packets", out.decode()))
+        packets_per_s = round(sent / publishers / seconds, 1)
         return Result(
             publishers=publishers,
-            packets_per_s=round(sent / publishers / seconds, 1),
+            packets_per_s=packets_per_s,
             cpu_ms=round((after.cpu_s - before.cpu_s) / WINDOW_S / publishers * 1000, 2),
+            floor_ms=round(packets_per_s * floor_us / 1000, 2),
+            longest_answer_ms=longest_ms,
             idle_mb=round(idle.resident_mb),
             mb_per_publisher=round((after.resident_mb - idle.resident_mb) / publishers, 2),
             lost_packets=sum(d["stats"][kind]["lost_packets"] for d in documents for kind in ("audio", "video")),
@@ -148,18 +180,20 @@ async def main(counts: list[int]) -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"{date}  {machine}")
-    print("publishers  packets/s  CPU ms/s  RSS idle  MB each  lost  dropped  archives")
+    table = await stages()
+    for stage, us in table.items():
+        print(f"{stage:12} {us:6.2f} us a packet")
+    print("  ".join(TITLES))
     results = []
     for count in counts:
-        result = await measure(count)
+        result = await measure(count, table["floor"])
         results.append(asdict(result))
         print(
-            f"{result.publishers:10}  {result.packets_per_s:9}  {result.cpu_ms:8}  {result.idle_mb:8}  "
-            f"{result.mb_per_publisher:7}  {result.lost_packets:4}  {result.kernel_drops:7}  {result.archives:8}",
+            "  ".join(f"{value!s:>{len(title)}}" for title, value in zip(TITLES, astuple(result), strict=True)),
             flush=True,
         )
     RESULTS.write_text(
-        json.dumps({"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine, "runs": results}, indent=1)
+        json.dumps({"date": date, "machine": machine, "us_per_packet": table, "runs": results}, indent=1) + "\n"
     )
 
 

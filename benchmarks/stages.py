@@ -1,0 +1,179 @@
+"""What each step of a packet's way costs, in one process: us of CPU for each packet, and the floor beneath it.
+
+    python -m benchmarks.stages
+
+The floor is what no recorder can do without: the read of the socket by our own code, and the decryption. The whole
+way against the floor is a ratio that holds on any machine; the single figures are those of one machine.
+"""
+
+import asyncio
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pylibsrtp import Policy
+
+from rokuga.recorder.archive.muxer import Muxer
+from rokuga.recorder.archive.sora_layout import AudioEntry, VideoEntry
+from rokuga.recorder.codecs.opus import opus_head
+from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.publisher.sender import Sender
+from rokuga.recorder.publisher.source import Source, SourceNumbers
+from rokuga.recorder.rtp.packet import parse_rtp
+from rokuga.recorder.rtp.reorder import Reorder
+from rokuga.recorder.timing.timeline import Timeline
+from rokuga.recorder.webrtc.ice_lite import IceLite
+from rokuga.recorder.webrtc.srtp import SrtpReceiver, srtp_session
+from rokuga.recorder.webrtc.udp_port import UdpPort
+
+CLIP: Final = Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm"
+ROUNDS: Final = 7
+BURST: Final = 100
+KEY: Final = bytes(range(28))
+
+
+def packets() -> Sequence[tuple[int, bytes]]:
+    """Give the clip as RTP packets, each with its time in ns."""
+    clip = read_clip(CLIP)
+    sources = {}
+    for number, (kind, track) in enumerate(clip.tracks.items()):
+        codec = CODECS[track.codec_type]
+        numbers = SourceNumbers(number + 1, number + 11, 1, 1)
+        sources[kind] = Source(numbers, codec.clock_rate_hz, codec.payload_type, None)
+    sender = Sender(clip, sources, "bench")
+    return [
+        (time_ns, packet)
+        for time_ns in range(0, clip.duration_ns, 5 * NS_PER_MS)
+        for packet in sender.packets(time_ns)
+    ]
+
+
+def least_us(work: Callable[[], int]) -> float:
+    """Do the work some times; give the least CPU time of it, by the number of packets that it says it did."""
+    found = []
+    for _ in range(ROUNDS):
+        begin_ns = time.process_time_ns()
+        count = work()
+        found.append((time.process_time_ns() - begin_ns) / count / 1000)
+    return round(min(found), 2)
+
+
+def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer_port: UdpPort) -> float:
+    """Decrypt in place, as a peer does; putting the datagram into the buffer is not counted."""
+    profile = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
+    sending = srtp_session(KEY, Policy.SSRC_ANY_OUTBOUND, profile)
+    protected = [sending.protect(packet) for _, packet in sent]
+    buffer, found = buffer_port.buffer, []
+    for _ in range(ROUNDS):
+        receiver = SrtpReceiver(srtp_session(KEY, Policy.SSRC_ANY_INBOUND, profile))
+        spent_ns = 0
+        for datagram in protected:
+            buffer.data[: len(datagram)] = datagram
+            begin_ns = time.perf_counter_ns()
+            assert receiver.unprotect(buffer, len(datagram))
+            spent_ns += time.perf_counter_ns() - begin_ns
+        found.append(spent_ns / len(protected) / 1000)
+    return round(min(found), 2)
+
+
+async def read_us(sent: Sequence[tuple[int, bytes]]) -> float:
+    """Read bursts from a socket by the port's own code, up to the call of a peer that does nothing."""
+    async with UdpPort(0, ["127.0.0.1"]) as port:
+        flow = port.open(IceLite("u", "p"), lambda _: None, lambda _size, _now: None, lambda _: None)
+        local = port._sockets[0]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port.port))
+            local.flows[client.getsockname()] = flow
+            found = []
+            for begin in range(0, len(sent) - BURST, BURST):
+                for _, packet in sent[begin : begin + BURST]:
+                    client.send(packet)
+                begin_ns = time.process_time_ns()
+                count = port._read_batch(local)
+                found.append((time.process_time_ns() - begin_ns) / max(count, 1) / 1000)
+    found.sort()
+    return round(found[len(found) // 4], 2)
+
+
+def parsed(sent: Sequence[tuple[int, bytes]]) -> list[RtpPacket]:
+    """Parse all packets."""
+    return [parse_rtp(packet, time_ns) for time_ns, packet in sent]
+
+
+def units(sent: Sequence[tuple[int, bytes]]) -> list[tuple[Kind, AccessUnit]]:
+    """Depacketize all packets."""
+    kinds: Mapping[int, Kind] = {CODECS["OPUS"].payload_type: "audio", CODECS["VP9"].payload_type: "video"}
+    depacketizers = {"audio": CODECS["OPUS"].depacketizer({}), "video": CODECS["VP9"].depacketizer({})}
+    found = []
+    for packet in parsed(sent):
+        kind = kinds[packet.payload_type]
+        unit = depacketizers[kind].push(packet)
+        if unit is not None:
+            found.append((kind, unit))
+    return found
+
+
+def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
+    """Measure the pure stages and the muxer."""
+    found = units(sent)
+
+    def reorder() -> int:
+        by_ssrc = {1: Reorder(NS_PER_MS), 2: Reorder(NS_PER_MS)}
+        ready = parsed(sent)
+        begin_ns = time.process_time_ns()
+        for packet in ready:
+            by_ssrc[packet.ssrc].push(packet)
+        spent.append(time.process_time_ns() - begin_ns)
+        return len(ready)
+
+    def timeline() -> int:
+        place = Timeline({"audio": 48_000, "video": 90_000}).place
+        for kind, unit in found:
+            place(kind, unit.rtp_time, unit.arrival_ns)
+        return len(sent)
+
+    def mux() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            muxer = Muxer(f"{folder}/file.webm", secrets.token_bytes(16), 0)
+            muxer.describe(VideoEntry("V_VP9", 320, 180))
+            muxer.describe(AudioEntry(2, opus_head()))
+            for kind, unit in found:
+                muxer.write(kind, unit.data, unit.arrival_ns, unit.is_keyframe)
+            muxer.abandon()
+        return len(sent)
+
+    spent: list[int] = []
+    parse_us = least_us(lambda: len(parsed(sent)))
+    for _ in range(ROUNDS):
+        reorder()
+    return {
+        "parse": parse_us,
+        "reorder": round(min(spent) / len(sent) / 1000, 2),
+        "depacketize": round(least_us(lambda: len(units(sent)) and len(sent)) - parse_us, 2),
+        "timeline": least_us(timeline),
+        "mux": least_us(mux),
+    }
+
+
+async def stages() -> dict[str, float]:
+    """Measure everything; us for each packet. The port is not entered where only its buffer is needed."""
+    sent = packets()
+    table = {"read": await read_us(sent), "decrypt": decrypt_us(sent, UdpPort()), **in_process(sent)}
+    table["floor"] = round(table["read"] + table["decrypt"], 2)
+    return table
+
+
+def main() -> None:
+    """Print the table."""
+    for stage, us in asyncio.run(stages()).items():
+        print(f"{stage:12} {us:6.2f} us")
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ def test_no_file_is_needed() -> None:
 
 def test_the_defaults_of_the_keys_are_those_of_the_fields() -> None:
     """Two places state a default, and must not drift apart. Paths become absolute; two fields are derived."""
-    derived = {"archive_dir", "data_dir", "log_dir", "version", "recorder", "webhooks"}
+    derived = {"archive_dir", "data_dir", "log_dir", "version", "recorder", "webhooks", "cluster"}
     config, _ = load_config(None, {})
     for part, default in (
         (config, DaemonConfig()),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rokuga.api.counters import COUNTERS, read_all, total
+from rokuga.api.health import Disk, Health
 from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -16,14 +17,25 @@ from rokuga.webhooks.outbox import Outbox
 from tests.recorder.house import running
 
 
+async def _nothing_free() -> int:
+    return 0
+
+
 async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: Path) -> None:
     """A number with parts has a label, one without has none."""
     config, clock = WebhookConfig(log_dir=tmp_path), Clock()
-    store = SqliteStore(tmp_path / "other.sqlite3")
-    dispatcher = Dispatcher(Outbox(tmp_path / "other.sqlite3", store, config, clock), config, clock)
+    database = tmp_path / "other.sqlite3"
     auth = AuthWebhook("http://127.0.0.1:1/", config, clock)
-    async with running(tmp_path) as house:
-        sources = (house.recorder.counters, UdpPort().totals, dispatcher.counters, auth.counters)
+    disk = Disk(_nothing_free, 0)
+    await disk.measure()
+    async with (
+        running(tmp_path) as house,
+        SqliteStore(database) as store,
+        Outbox(database, store, config, clock) as outbox,
+    ):
+        dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
+        sources = [house.recorder.counters, UdpPort().totals]
+        sources += [each.counters for each in (dispatcher, auth, outbox, health, disk)]
         numbers = await read_all(sources)
     assert numbers.keys() == COUNTERS.keys()
     assert {name: not isinstance(number, int) for name, number in numbers.items()} == {

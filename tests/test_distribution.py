@@ -36,6 +36,10 @@ def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
         "rokuga/samples/vp9-opus.webm",
         "rokuga/recorder/store/schema.sql",
         "rokuga/webhooks/schema.sql",
+        "rokuga/api/pages/index.html",
+        "rokuga/api/pages/page.css",
+        "rokuga/api/pages/main.js",
+        "rokuga/api/pages/icon.svg",
     } <= names
 
 

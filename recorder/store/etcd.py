@@ -27,6 +27,7 @@ from rokuga.recorder.store import MinorityError, StoredEvent, StoreError
 from rokuga.recorder.store.etcd_client import (
     BUDGET_S,
     Etcd,
+    KeyValue,
     absent,
     delete,
     delete_all,
@@ -265,16 +266,16 @@ class EtcdStore:
             is_free = claim is None or (holder != self._node_name and self._is_dead(holder or ""))
             if (is_free or holder == self._node_name) and self._view.has_ended(recording_id):
                 archives = await self._all_archives(recording_id)
-                if archives is not None and (not is_free or await self._claim(recording_id)):
+                if archives is not None and (not is_free or await self._claim(recording_id, claim)):
                     return archives
             async with self._news:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(1.0):  # a death is also the passing of time
                         await self._news.wait()
 
-    async def _claim(self, recording_id: str) -> bool:
-        """Take the right to report; False where another node was faster."""
-        key, held = self._keys.report(recording_id), self._view.reports.get(recording_id)
+    async def _claim(self, recording_id: str, held: KeyValue | None) -> bool:
+        """Take the right to report, from nobody or from a dead node; False where another node was faster."""
+        key = self._keys.report(recording_id)
         answer = await self._transact(
             [present(self._keys.recording(recording_id)), absent(key) if held is None else unchanged(held)],
             [put(key, self._node_name.encode())],

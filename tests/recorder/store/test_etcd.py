@@ -100,7 +100,7 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
             await until(lambda: _is_told(dying))
             await living.stop_recording("RECORDING", WALL_NS + 1)
             await until(lambda: _holds_stop(dying))
-            assert await dying._claim("RECORDING")
+            assert await dying._claim("RECORDING", None)
         told = await living.conclude("RECORDING")
         assert told is not None
         assert [(each.node_name, each.status) for each in told] == [("node-2", "failed")]

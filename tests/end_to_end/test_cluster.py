@@ -1,0 +1,159 @@
+"""Three daemons on three etcd servers, as three machines would be: real publishers, one killed, one cut off."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.outgoing import PublishError
+from tests import readers
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
+from tests.etcd import Servers
+
+CLIP = read_clip(CLIPS / "vp9-opus.webm")
+pytestmark = pytest.mark.end_to_end
+
+
+@dataclass
+class Nodes:
+    """Where the nodes of one cluster live."""
+
+    servers: Servers
+    prefix: str
+    folder: Path
+    consumer: Consumer
+    first: int | None = None
+
+    def run(self, number: int) -> contextlib.AbstractAsyncContextManager[Daemon]:
+        """Run a node. The nearest server comes first."""
+        endpoints = self.servers.endpoints[number - 1 :] + self.servers.endpoints[: number - 1]
+        return running(
+            self.folder / f"node-{number}",
+            self.consumer.url,
+            node_name=f"node-{number}",
+            cluster_endpoints=",".join(endpoints),
+            cluster_prefix=self.prefix,
+        )
+
+
+@pytest.fixture
+async def cluster(etcd: Servers, tmp_path: Path, consumer: Consumer) -> Nodes:
+    for number in (1, 2, 3):
+        (tmp_path / f"node-{number}").mkdir()
+    return Nodes(etcd, etcd.prefix(), tmp_path, consumer)
+
+
+@contextlib.asynccontextmanager
+async def publishing(daemon: Daemon, channel_id: str, loses_server: bool = False) -> AsyncIterator[Publication]:
+    """Publish to a node until the end of the context."""
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, channel_id, loop=True)
+    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    try:
+        await asyncio.wait([task, asyncio.create_task(publication.sending.wait())], return_when="FIRST_COMPLETED")
+        yield publication
+    finally:
+        publication.stop.set()
+        with contextlib.suppress(*([PublishError] if loses_server else [])):
+            await task
+
+
+async def answer(daemon: Daemon, operation: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    """Call a target; give whatever comes."""
+    headers = {"x-sora-target": f"Sora_20161101.{operation}"}
+    data = json.dumps(body) if body is not None else None
+    async with aiohttp.ClientSession() as session, session.post(daemon.api_url, data=data, headers=headers) as got:
+        return got.status, await got.json()
+
+
+MINORITY = (400, {"error_type": "NOT-CLUSTER-MAJORITY"})
+
+
+async def until_healed(daemon: Daemon) -> None:
+    """Call until the node belongs to a majority again."""
+    while await answer(daemon, "ListStartedRecording") == MINORITY:
+        await asyncio.sleep(0.05)
+
+
+async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
+    """Start on node 1, publish on 2 and 3, list anywhere, lose the majority, find it again, stop on 2: one report."""
+    async with cluster.run(1) as one, cluster.run(2) as two, cluster.run(3) as three:
+        async with publishing(two, "sora"), publishing(three, "sora"):
+            await cluster.consumer.wait_for("connection.created", 2)
+            started = await one.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+            for node in (two, three):
+                (listed,) = await node.api("ListStartedRecording")
+                assert listed["recording_id"] == started["recording_id"]
+                assert len(await node.api("ListArchiving")) == 1
+            assert await one.api("ListArchiving") == []
+            body = {"channel_id": "sora", "expire_time": 0}
+            assert await answer(three, "StartRecording", body) == (400, {"error_type": "STARTED-RECORDING"})
+            assert [node["connected"] for node in await one.api("Sora_20211215.ListClusterNodes")] == [True] * 3
+            with cluster.servers.paused(1, 2):
+                for operation in ("StopRecording", "ListArchiving", "ListStartedRecording"):
+                    assert await answer(two, operation, {"channel_id": "sora"}) == MINORITY
+                async with publishing(two, "sora"):  # media needs no majority
+                    await cluster.consumer.wait_for("archive.started", 3)
+            await until_healed(two)
+            assert await two.api("StopRecording", {"channel_id": "sora"}) == {"channel_id": "sora"}
+            report = (await cluster.consumer.wait_for("recording.report"))["data"]
+        entries = sorted(report["archives"], key=lambda entry: str(entry["node_name"]))
+        assert [entry["node_name"] for entry in entries] == ["node-2", "node-2", "node-3"]
+        assert report["failed_archives"] == []
+        for entry in entries:
+            assert Path(entry["file_path"]).is_relative_to(cluster.folder / entry["node_name"])
+            assert readers.duration_s(Path(entry["file_path"])) > 0
+        assert await one.api("ListStartedRecording") == []
+    types = cluster.consumer.types
+    assert types.count("recording.started") == types.count("recording.report") == 1
+    assert types.count("archive.available") == 3
+
+
+async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes) -> None:
+    """Forty recordings, three with publishers on every node; forty reports, each once, every archive accounted for."""
+    channels = [f"channel {number}" for number in range(40)]
+    consumer = cluster.consumer
+    async with cluster.run(1) as one, cluster.run(2) as two:
+        async with cluster.run(3) as three, contextlib.AsyncExitStack() as stack:
+            nodes = (one, two, three)
+            for number, channel_id in enumerate(channels):
+                await nodes[number % 3].api("StartRecording", {"channel_id": channel_id, "expire_time": 0})
+            for number in range(9):
+                entering = publishing(nodes[number % 3], channels[number // 3], loses_server=True)
+                await stack.enter_async_context(entering)
+            await consumer.wait_for("archive.started", 9)
+            for channel_id in channels[:2] + channels[20:]:
+                await two.api("StopRecording", {"channel_id": channel_id})
+            three.kill()
+            await three.process.wait()
+            for channel_id in channels[2:20]:
+                await one.api("StopRecording", {"channel_id": channel_id})
+        async with cluster.run(3) as back:
+            await consumer.wait_until(lambda: len(reported(consumer)) == 40)
+            await consumer.wait_until(lambda: ended(consumer) >= 9)
+            assert await back.api("ListStartedRecording") == []
+    reports = consumer.of_type("recording.report")
+    assert len(reports) == len({event["id"] for event in reports}) == 40
+    told = [entry for event in reports for kind in ("archives", "failed_archives") for entry in event["data"][kind]]
+    assert len(told) == len({entry["connection_id"] for entry in told}) == 9
+    ids = [event["id"] for event in consumer.events if event["type"] in {"archive.available", "archive.failed"}]
+    assert len(ids) == len(set(ids)) == 9
+
+
+def reported(consumer: Consumer) -> set[str]:
+    """Give the recordings that have a report."""
+    return {event["data"]["recording_id"] for event in consumer.of_type("recording.report")}
+
+
+def ended(consumer: Consumer) -> int:
+    """Count the archives that have ended."""
+    return len(consumer.of_type("archive.available")) + len(consumer.of_type("archive.failed"))

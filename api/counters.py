@@ -50,6 +50,12 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("outbox_dead", "Events that were given up.", is_gauge=True),
         Counter("outbox_oldest_milliseconds", "Age of the oldest event that is not delivered.", is_gauge=True),
         Counter("webhook_log_lines_refused", "Lines of the webhook logs that the disk did not take."),
+        # The cluster
+        Counter("cluster_majority", "Whether this node sees a majority of its cluster.", is_gauge=True),
+        Counter("cluster_nodes", "Nodes of the cluster that are up, as this one sees it.", is_gauge=True),
+        Counter("cluster_requests", "Requests to etcd, by what became of them.", "result"),
+        Counter("cluster_request_microseconds", "Time that answered requests to etcd took, all together."),
+        Counter("cluster_slowest_request_microseconds", "The longest of them since the start.", is_gauge=True),
         # The process and its disk
         Counter("event_loop_lag_microseconds", "How late the event loop was last.", is_gauge=True),
         Counter("event_loop_worst_lag_microseconds", "How late it was at worst since the start.", is_gauge=True),

@@ -136,7 +136,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
     path = config.data_dir / "rokuga.sqlite3"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(open_store(config, path, clock))
+        opened = await enter(open_store(config, path, clock))
+        store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
         port = await enter(UdpPort(config.recorder.media_port, config.recorder.media_addresses, clock))
@@ -153,8 +154,9 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
             counters.append(gatekeeper.counters)
         disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
-        health = await enter(Health({"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}, clock))
-        counters += [outbox.counters, health.counters, disk.counters]
+        probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, **opened.probes}
+        health = await enter(Health(probes, clock))
+        counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
         api = await enter(
             serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port, config)
         )

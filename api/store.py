@@ -2,23 +2,35 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rokuga.api.config import DaemonConfig
+from rokuga.api.counters import Numbers, Source
+from rokuga.api.health import Probe
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.states import NodeState
-from rokuga.recorder.store import RecordingStore
+from rokuga.recorder.store import RecordingStore, StoreHealth
 from rokuga.recorder.store.sqlite import SqliteStore
 
 
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store, and what monitors can ask about the cluster behind it, if there is one."""
+
+    store: RecordingStore
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    counters: Sequence[Source] = ()
+
+
 @contextlib.asynccontextmanager
-async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIterator[RecordingStore]:
+async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIterator[OpenStore]:
     """Open the store that the configuration asks for. Raises StoreError, OSError."""
     async with SqliteStore(path) as local:
         if not config.cluster.endpoints:
-            yield local
+            yield OpenStore(local)
             return
         from rokuga.recorder.store.etcd import EtcdStore  # one node loads nothing of a cluster
         from rokuga.recorder.store.etcd_client import Etcd
@@ -35,7 +47,25 @@ async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIte
             Etcd(config.cluster) as etcd,
             EtcdStore(local, etcd, config.cluster.prefix, node, _instance(config.data_dir / "node-id")) as store,
         ):
-            yield store
+
+            async def probe() -> str | None:
+                return None if store.health.has_majority else "this node sees no majority"
+
+            async def counters() -> Numbers:
+                return cluster_numbers(store.health)
+
+            yield OpenStore(store, {"cluster": probe}, [counters])
+
+
+def cluster_numbers(health: StoreHealth) -> Numbers:
+    """Give what monitors read of a cluster, by the names of the daemon's table of counters."""
+    return {
+        "cluster_majority": int(health.has_majority),
+        "cluster_nodes": health.nodes,
+        "cluster_requests": {"answered": health.requests_answered, "failed": health.requests_failed},
+        "cluster_request_microseconds": int(health.request_seconds * 1e6),
+        "cluster_slowest_request_microseconds": int(health.slowest_request_s * 1e6),
+    }
 
 
 def _instance(file: Path) -> str:

@@ -24,6 +24,18 @@ class MinorityError(StoreError):
     """This node sees no majority of its cluster: it can neither change what is shared nor say how it stands."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How the cluster looks from here, for monitoring: seconds and counts of calls to etcd since the start."""
+
+    has_majority: bool
+    requests_answered: int
+    requests_failed: int
+    request_seconds: float
+    slowest_request_s: float
+    nodes: int
+
+
 class RecordingStore(Protocol):
     """Keeps recordings, archives and the events that they cause, each change with its events in one transaction.
 

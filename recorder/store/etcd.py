@@ -7,7 +7,7 @@ are in this node's SQLite file first; archives are then told to the others, for 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,7 +23,7 @@ from rokuga.recorder.states import (
     RecordingState,
     RecordingStatus,
 )
-from rokuga.recorder.store import MinorityError, StoredEvent, StoreError
+from rokuga.recorder.store import MinorityError, StoredEvent, StoreError, StoreHealth
 from rokuga.recorder.store.etcd_client import (
     BUDGET_S,
     Etcd,
@@ -57,18 +57,6 @@ AGAIN_S: Final = 0.3
 
 FINISHED_S: Final = 3600
 """So long a start that was on its way when its recording was already over is kept from winning."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreHealth:
-    """How the cluster looks from here, for monitoring: seconds and counts of calls to etcd since the start."""
-
-    has_majority: bool
-    requests_answered: int
-    requests_failed: int
-    request_seconds: float
-    slowest_request_s: float
-    nodes: int
 
 
 class EtcdStore:

@@ -7,7 +7,8 @@ import random
 import secrets
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
 from rokuga.recorder.publisher.clip import Clip, ClipError, read_clip
 from rokuga.recorder.publisher.pace import Pace
-from rokuga.recorder.publisher.sender import Counts, Sender
+from rokuga.recorder.publisher.sender import Counts, Run, Sender
 from rokuga.recorder.publisher.source import Source, SourceNumbers
 from rokuga.recorder.rtp.rtcp import build_goodbye
 from rokuga.recorder.webrtc.dtls import Certificate
@@ -37,7 +38,10 @@ DEFAULT_URL: Final = "ws://127.0.0.1:5000/signaling"
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What to publish, and where to. `seconds` None: to the end of the clip; with `loop`, until stopped."""
+    """What to publish, and where to. `seconds` None: to the end of the clip; with `loop`, until stopped.
+
+    `loss` is the share of datagrams that the network loses, both ways, from the handshake on.
+    """
 
     file: Path
     url: str = DEFAULT_URL
@@ -51,12 +55,19 @@ class PublishOptions:
 
 @dataclass(slots=True)
 class Publication:
-    """One publisher from outside: its ids once it has an offer, whether it is sending, what it sent."""
+    """One publisher from outside: its ids once it has an offer, whether it is sending since when, what it sent."""
 
     connection_id: str = ""
     sending: asyncio.Event = field(default_factory=asyncio.Event)
+    started_wall_ns: int = 0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     counts: Counts = field(default_factory=Counts)
+    runs: Mapping[Kind, Sequence[Run]] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Note that the first packet is sent now."""
+        self.started_wall_ns = time.time_ns()
+        self.sending.set()
 
 
 class _Offer(msgspec.Struct):
@@ -103,14 +114,12 @@ async def _converse(
     if not sources:
         raise PublishError("the recorder takes neither the clip's audio nor its video")
     cname = secrets.token_hex(8)
-    generator = random.Random(publication.connection_id)
-    drop = (lambda: generator.random() < options.loss) if options.loss else None
-    sender = Sender(clip, sources, cname, loop=options.loop, drop=drop)
-    publication.counts = sender.counts
-    pace = Pace(sender, remote, certificate)
+    sender = Sender(clip, sources, cname, loop=options.loop)
+    publication.counts, publication.runs = sender.counts, sender.runs
+    pace = Pace(sender, remote, certificate, _loses(options.loss, sender.counts))
     answer = pace.peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)
     await _say(socket, {"type": "answer", "sdp": answer})
-    work = asyncio.create_task(pace.run(options.seconds, publication.sending))
+    work = asyncio.create_task(pace.run(options.seconds, publication.begin))
     listening = asyncio.create_task(_listen(socket))
     stopping = asyncio.create_task(publication.stop.wait())
     tasks = (work, listening, stopping)
@@ -129,6 +138,19 @@ async def _converse(
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await pace.peer.close()
+
+
+def _loses(share: float, counts: Counts) -> Callable[[], bool] | None:
+    if not share:
+        return None
+    generator = random.Random()
+
+    def loses() -> bool:
+        is_lost = generator.random() < share
+        counts.dropped += is_lost
+        return is_lost
+
+    return loses
 
 
 def _sources(remote: RemoteOffer) -> Mapping[Kind, Source]:
@@ -201,7 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_positive, help="how long to send (default: the clip)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the clip")
     parser.add_argument("--count", type=_count, default=1, help="publishers, 50 ms apart")
-    parser.add_argument("--loss", type=_share, default=0.0, help="share of packets to lose at first sending, 0 to 1")
+    parser.add_argument("--loss", type=_share, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
     parser.add_argument("--no-audio", action="store_true")
     parser.add_argument("--no-video", action="store_true")
 

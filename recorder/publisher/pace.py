@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_S
@@ -16,16 +17,19 @@ TICK_S: Final = 0.005
 class Pace:
     """One sender and the peer that it sends by. What is due depends on the clock alone, so nothing drifts."""
 
-    def __init__(self, sender: Sender, offer: RemoteOffer, certificate: Certificate) -> None:
-        self.peer = OutgoingPeer(offer, certificate, self._take)
+    def __init__(
+        self, sender: Sender, offer: RemoteOffer, certificate: Certificate, loses: Callable[[], bool] | None = None
+    ) -> None:
+        self.peer = OutgoingPeer(offer, certificate, self._take, loses)
         self._sender = sender
         self._started_ns = 0
+        self._started_wall_ns = 0
 
-    async def run(self, seconds: float | None, sending: asyncio.Event) -> None:
-        """Connect, set `sending`, send for `seconds` or to the end of the clip. Raises PublishError."""
+    async def run(self, seconds: float | None, on_start: Callable[[], None]) -> None:
+        """Connect, call `on_start`, send for `seconds` or to the end of the clip. Raises PublishError."""
         await self.peer.connect()
-        self._started_ns = time.monotonic_ns()
-        sending.set()
+        self._started_ns, self._started_wall_ns = time.monotonic_ns(), time.time_ns()
+        on_start()
         limit_ns = None if seconds is None else int(seconds * NS_PER_S)
         while not self.peer.ended.done():
             media_ns = time.monotonic_ns() - self._started_ns
@@ -33,7 +37,8 @@ class Pace:
                 return
             for packet in self._sender.packets(media_ns):
                 self.peer.send_rtp(packet)
-            for report in self._sender.reports(media_ns, time.time_ns()):
+            # Not the present wall time: sending may have taken long, and a report must not tell another time for it.
+            for report in self._sender.reports(media_ns, self._started_wall_ns + media_ns):
                 self.peer.send_rtcp(report)
             if self._sender.is_over(media_ns):
                 return

@@ -4,7 +4,7 @@ Time is an argument; bytes to send are the answer. A drop-in for a live encoder:
 go on at the next key frame of the clip, and RTP time goes on evenly whatever is sent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +23,10 @@ FRESH_NS: Final = 500 * NS_PER_MS
 
 @dataclass(slots=True)
 class Counts:
-    """What was sent, and asked for."""
+    """What was sent, all that was due in the first `media_ns`, and what was asked for.
+
+    `dropped` are datagrams that were lost on purpose, both ways.
+    """
 
     units: dict[Kind, int] = field(default_factory=lambda: {"audio": 0, "video": 0})
     packets: int = 0
@@ -32,6 +35,24 @@ class Counts:
     retransmissions: int = 0
     keyframe_requests: int = 0
     jumps: int = 0
+    media_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Units that follow each other: from the `number`th of the track on, `place` in the clip, `laps_ns` later."""
+
+    number: int
+    place: int
+    laps_ns: int
+
+
+def played(track: ClipTrack, clip_ns: int, runs: Sequence[Run], first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Give place in the clip and time in ns from the start of the units from number `first` to before `end`."""
+    for run, following in zip(runs, [*(run.number for run in runs[1:]), end], strict=True):
+        for number in range(max(run.number, first), min(following, end)):
+            laps, place = divmod(run.place + number - run.number, len(track.units))
+            yield place, run.laps_ns + laps * clip_ns + track.units[place].time_ns
 
 
 @dataclass(slots=True)
@@ -44,6 +65,7 @@ class _Player:
     laps_ns: int = 0
     number: int = 0
     keyframe_ns: int = -FRESH_NS
+    runs: list[Run] = field(default_factory=lambda: [Run(0, 0, 0)])
 
     @property
     def due_ns(self) -> int:
@@ -51,25 +73,15 @@ class _Player:
 
 
 class Sender:
-    """Sends a clip. `drop()` decides for each packet whether the network loses it (retransmissions arrive).
+    """Sends a clip. With `counts.units`, `runs` tell what was sent; see `played`."""
 
-    Not for a source's first unit: nobody can miss what came before the first packet."""
-
-    def __init__(
-        self,
-        clip: Clip,
-        sources: Mapping[Kind, Source],
-        cname: str,
-        *,
-        loop: bool = False,
-        drop: Callable[[], bool] | None = None,
-    ) -> None:
+    def __init__(self, clip: Clip, sources: Mapping[Kind, Source], cname: str, *, loop: bool = False) -> None:
         self.counts = Counts()
         self._clip = clip
         self._cname = cname
         self._loop = loop
-        self._drop = drop
         self._players = {kind: _Player(clip.tracks[kind], source) for kind, source in sources.items()}
+        self.runs: Mapping[Kind, Sequence[Run]] = {kind: player.runs for kind, player in self._players.items()}
         self._by_ssrc = {player.source.ssrc: player for player in self._players.values()}
         self._report_due_ns = FIRST_REPORT_NS
 
@@ -88,6 +100,7 @@ class Sender:
             while player.place < len(player.track.units) and player.due_ns <= media_ns:
                 yield from self._unit(kind, player)
                 self._advance(player)
+        self.counts.media_ns = media_ns
 
     def reports(self, media_ns: int, wall_ns: int) -> Iterator[bytes]:
         """Give the sender reports that are due."""
@@ -125,10 +138,7 @@ class Sender:
         for packet in player.source.packetize(payloads, player.due_ns):
             counts.packets += 1
             counts.bytes += len(packet)
-            if self._drop is not None and player.number > 1 and self._drop():
-                counts.dropped += 1
-            else:
-                yield packet
+            yield packet
 
     def _advance(self, player: _Player) -> None:
         player.place += 1
@@ -148,4 +158,5 @@ class Sender:
         due_ns = player.due_ns
         player.place = next((place for place in keyframes if place > player.place), keyframes[0])
         player.laps_ns = due_ns - units[player.place].time_ns
+        player.runs.append(Run(player.number, player.place, player.laps_ns))
         self.counts.jumps += 1

@@ -39,17 +39,19 @@ class PublishError(Exception):
 class _Path(asyncio.DatagramProtocol):
     """One socket, connected to one candidate. `answered` is set by the first answer, or False if it is refused."""
 
-    def __init__(self, take: Callable[["_Path", bytes], None]) -> None:
+    def __init__(self, take: Callable[["_Path", bytes], None], loses: Callable[[], bool] | None = None) -> None:
         self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.unanswered = 0
         self._take = take
+        self._loses = loses
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, _address: Any) -> None:
-        self._take(self, data)
+        if self._loses is None or not self._loses():
+            self._take(self, data)
 
     def error_received(self, _error: Exception) -> None:
         """Nobody is there (ICMP). Later, checks without answers say the same."""
@@ -61,7 +63,9 @@ class _Path(asyncio.DatagramProtocol):
             self.answered.set_result(works)
 
     def send(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._loses is None or not self._loses():
             self._transport.sendto(data)
 
     def close(self) -> None:
@@ -73,13 +77,21 @@ class OutgoingPeer:
     """Our end: `answer` first, then `connect`, then `send_rtp` and `send_rtcp` until `close`.
 
     `ended` has the reason once the recorder ended the connection, or is gone. `on_rtcp` gets decrypted compounds.
+    `loses` decides for each datagram, of whatever kind and direction, whether the network loses it.
     """
 
-    def __init__(self, offer: RemoteOffer, certificate: Certificate, on_rtcp: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        offer: RemoteOffer,
+        certificate: Certificate,
+        on_rtcp: Callable[[bytes], None],
+        loses: Callable[[], bool] | None = None,
+    ) -> None:
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._offer = offer
         self._certificate = certificate
         self._on_rtcp = on_rtcp
+        self._loses = loses
         self._ufrag = secrets.token_hex(4)
         self._password = secrets.token_hex(16)
         self._tie_breaker = secrets.randbits(64)
@@ -133,7 +145,7 @@ class OutgoingPeer:
 
     async def _check(self, host: str, port: int) -> _Path | None:
         """Send checks to a candidate until one is answered; None if none is."""
-        path = _Path(self._take)
+        path = _Path(self._take, self._loses)
         try:
             await asyncio.get_running_loop().create_datagram_endpoint(lambda: path, remote_addr=(host, port))
             for _ in range(CHECKS):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
 from rokuga.recorder.publisher.clip import Clip, ClipTrack, ClipUnit
-from rokuga.recorder.publisher.sender import Sender
+from rokuga.recorder.publisher.sender import Sender, played
 from rokuga.recorder.publisher.source import NTP_EPOCH_NS, Source, SourceNumbers
 from rokuga.recorder.rtp.packet import parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import build_nack, build_pli, parse_rtcp
@@ -29,14 +29,13 @@ def clip(keyframes: Iterable[int] = (0, 30)) -> Clip:
     return Clip({"video": ClipTrack("VP8", pictures), "audio": ClipTrack("OPUS", sounds)}, CLIP_NS)
 
 
-def sender(of: Clip | None = None, *, loop: bool = False, loses: Iterable[int] = ()) -> Sender:
-    """Make a sender that loses the packets with these places in the order of sending."""
-    lost, count = set(loses), iter(range(1 << 30))
+def sender(of: Clip | None = None, *, loop: bool = False) -> Sender:
+    """Make a sender of both kinds; only video has RTX."""
     sources: dict[Kind, Source] = {
         "video": Source(SourceNumbers(VIDEO, RTX, 65_500, 0), 90_000, 96, 97),
         "audio": Source(SourceNumbers(AUDIO, RTX + 1, 0, 0), 48_000, 111, None),
     }
-    return Sender(of or clip(), sources, "cname", loop=loop, drop=lambda: next(count) in lost)
+    return Sender(of or clip(), sources, "cname", loop=loop)
 
 
 def sent(ours: Sender, media_ns: int) -> list[RtpPacket]:
@@ -147,17 +146,31 @@ def test_a_request_after_the_end_changes_nothing() -> None:
 
 
 def test_lost_packets_are_sent_again_when_they_are_asked_for() -> None:
-    """By RTX for video, where it was agreed on; plain for audio. What is lost on purpose counts as sent."""
-    ours = sender(loses=[0, 101])
-    packets = sent(ours, CLIP_NS)
-    assert ours.counts.dropped == 2
-    assert len(packets) == ours.counts.packets - 2
+    """By RTX for video, where it was agreed on; plain for audio."""
+    ours = sender()
+    sent(ours, CLIP_NS)
     (again,) = ours.feedback(build_nack(9, VIDEO, [65_501]), CLIP_NS)
     assert pictures([unwrap_rtx(parse_rtp(again, 0), 96, VIDEO)]) == [0]
     (again,) = ours.feedback(build_nack(9, AUDIO, [2]), CLIP_NS)
     assert parse_rtp(again, 0).payload == b"\xf81"
     assert not list(ours.feedback(build_nack(9, 77, [1]), CLIP_NS))
     assert ours.counts.retransmissions == 2
+
+
+def test_what_was_sent_can_be_told_afterwards() -> None:
+    """Runs and counts give each unit with its time, over laps and jumps, from any number on."""
+    ours = sender(loop=True)
+    packets = sent(ours, 20 * FRAME_NS)
+    for moment in (20 * FRAME_NS, 50 * FRAME_NS, 2 * CLIP_NS):
+        ask(ours, moment)
+        packets += sent(ours, moment + 25 * FRAME_NS)
+    track, runs = clip().tracks["video"], ours.runs["video"]
+    told = list(played(track, CLIP_NS, runs, 0, ours.counts.units["video"]))
+    assert [place for place, _ in told] == pictures(packets)
+    assert [time_ns for _, time_ns in told] == [number * FRAME_NS for number in range(len(told))]
+    assert len(runs) == 1 + ours.counts.jumps > 2
+    for first in (0, 1, 21, 22, 60, len(told)):
+        assert list(played(track, CLIP_NS, runs, first, len(told))) == told[first:]
 
 
 @given(st.binary(max_size=64))

@@ -208,7 +208,7 @@ class UdpPort:
         """Read what has come; give the number of datagrams."""
         counters, data, flows = self.counters, self.buffer.data, local.flows
         receive = local.socket.recvfrom_into
-        now_ns = self._monotonic_ns()
+        monotonic_ns = self._monotonic_ns
         count = srtp = srtp_bytes = 0
         while count < BATCH_DATAGRAMS:
             try:
@@ -219,6 +219,7 @@ class UdpPort:
                 counters.receive_errors += 1
                 count += 1
                 break
+            now_ns = monotonic_ns()  # for each: a batch may take long, and nothing may arrive before it was sent
             count += 1
             if not 0 < size <= MAX_DATAGRAM_BYTES:
                 counters.bad_size += 1

@@ -10,6 +10,7 @@ from aioice.stun import parse_message
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.addresses import AddressError, is_local
+from rokuga.recorder.webrtc.ice_lite import IceLite
 from rokuga.recorder.webrtc.udp_port import (
     DTLS_PER_S,
     ERROR_REPLIES_PER_S,
@@ -18,7 +19,7 @@ from rokuga.recorder.webrtc.udp_port import (
     PATH_HELD_NS,
     UdpPort,
 )
-from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, check, until
+from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
 
 
 @pytest.fixture
@@ -276,3 +277,27 @@ async def test_sending_after_the_end_is_no_fault() -> None:
             await client.validate("peer")
     sink.flow.send(b"lost")
     sink.flow.close()
+
+
+async def test_nothing_arrives_before_it_was_sent_however_long_a_batch_takes() -> None:
+    """A datagram that comes while the one before it is worked on is of the same batch, not of the same moment.
+
+    The earliest arrival places a whole track: one that is told too early puts sound and picture apart for seconds.
+    """
+    now_ns = [NS_PER_S]
+    arrivals_ns: list[int] = []
+    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        with client_of(port) as client:
+
+            def take(_size: int, arrival_ns: int) -> None:
+                arrivals_ns.append(arrival_ns)
+                if len(arrivals_ns) == 1:  # the machine is busy with something else for a while
+                    now_ns[0] += NS_PER_S
+                    client.send(SRTP)
+
+            flow = port.open(IceLite("peer", PASSWORD), lambda data: None, take, lambda error: None)
+            await client.validate("peer")
+            client.send(SRTP)
+            await until(lambda: len(arrivals_ns) == 2)
+            flow.close()
+    assert arrivals_ns == [NS_PER_S, 2 * NS_PER_S]

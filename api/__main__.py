@@ -5,11 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from rokuga.api import check_config, daemon, demo, publish, schemas_command, sink, webhooks_command
+from rokuga.api.soak import command as soak
 
 COMMANDS = (
     ("run", "start the daemon", daemon),
     ("demo", "record a clip over real WebRTC, from start to webhook", demo),
     ("publish", "publish a WebM clip to a channel", publish),
+    ("soak", "record many publishers for long, and check every file and event", soak),
     ("check-config", "read the configuration and say what it means", check_config),
     ("webhooks", "look at and act on undelivered events", webhooks_command),
     ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", sink),

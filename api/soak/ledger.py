@@ -1,0 +1,191 @@
+"""Accounts for each event: none lost, none doubled, each in its place. Pure: deliveries in, faults out."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rokuga.recorder.media import NS_PER_S
+
+Event = Mapping[str, Any]
+
+MUST_BE_SEEN_NS: Final = 1_500_000_000
+"""Whoever publishes for so long into a recording has an archive, and something in it."""
+
+
+@dataclass(slots=True)
+class Archive:
+    """The events of one connection in one recording, without repeats, in the order of their arrival."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def of(self, event_type: str) -> list[Event]:
+        """Give those of one type."""
+        return [event for event in self.events if event["type"] == event_type]
+
+
+@dataclass(slots=True)
+class Recording:
+    """One recording as it was told. `begin_wall_ns` and `stop_wall_ns` are the API's, 0 for no answer."""
+
+    channel_id: str = ""
+    begin_wall_ns: int = 0
+    stop_wall_ns: int = 0
+    types: list[str] = field(default_factory=list)
+    archives: dict[str, Archive] = field(default_factory=lambda: defaultdict(Archive))
+    report: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A publisher that was there: in which channel, from when to when it sent."""
+
+    connection_id: str
+    channel_id: str
+    begin_wall_ns: int
+    end_wall_ns: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Takes each delivery and how it was answered; `settle` says at the end what is owed."""
+
+    recordings: dict[str, Recording] = field(default_factory=lambda: defaultdict(Recording))
+    kills_wall_ns: list[int] = field(default_factory=list)
+    deliveries: int = 0
+    repeats: int = 0
+    _bodies: dict[str, Event] = field(default_factory=dict)
+    _accepted_ns: dict[str, int] = field(default_factory=dict)
+    _unsettled: dict[str, str] = field(default_factory=dict)
+    _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def deliver(self, event: Event) -> tuple[bool, Sequence[str]]:
+        """Take a delivery as it comes; say whether the event is new, and what is wrong about its coming."""
+        self.deliveries += 1
+        event_id: str = event["id"]
+        channel_id: str = event["channel_id"]
+        faults = []
+        before = self._bodies.get(event_id)
+        unsettled: str = self._unsettled.get(channel_id, event_id)
+        if unsettled != event_id and before is None:
+            waiting = self._bodies[unsettled]["type"]
+            faults.append(f"{event['type']} overtakes {waiting}, which was not accepted yet")
+        if before is None:
+            self._bodies[event_id] = event
+            self._unsettled[channel_id] = event_id
+            faults += self._enter(event)
+            return True, faults
+        self.repeats += 1
+        if before != event:
+            faults.append(f"{event['type']} comes again with another body")
+        accepted_ns = self._accepted_ns.get(event_id)
+        if accepted_ns is not None and not any(killed > accepted_ns - NS_PER_S for killed in self.kills_wall_ns):
+            faults.append(f"{event['type']} comes again though it was accepted")
+        return False, faults
+
+    def accept(self, event: Event, wall_ns: int) -> None:
+        """Note that the consumer says 2xx to an event now."""
+        self._accepted_ns.setdefault(event["id"], wall_ns)
+        if self._unsettled.get(event["channel_id"]) == event["id"]:
+            del self._unsettled[event["channel_id"]]
+
+    def killed(self, wall_ns: int) -> None:
+        """Note that the daemon was killed now."""
+        self.kills_wall_ns.append(wall_ns)
+
+    def started(self, recording_id: str, channel_id: str, wall_ns: int) -> None:
+        """Note that the API answered a start."""
+        recording = self.recordings[recording_id]
+        recording.channel_id, recording.begin_wall_ns = channel_id, wall_ns
+
+    def stopped(self, recording_id: str, wall_ns: int) -> None:
+        """Note that a recording is about to be stopped, or to expire."""
+        self.recordings[recording_id].stop_wall_ns = wall_ns
+
+    def owed(self) -> list[str]:
+        """Give the recordings that have no report yet."""
+        return [recording_id for recording_id, recording in self.recordings.items() if recording.report is None]
+
+    def _enter(self, event: Event) -> Iterator[str]:
+        """Put a new event to its recording or connection; say what it contradicts."""
+        event_type, data = event["type"], event["data"]
+        if event_type.startswith("connection."):
+            told = self._connections[event["connection_id"]]
+            told.append(event_type)
+            if told not in (["connection.created"], ["connection.created", "connection.destroyed"]):
+                yield f"a connection is told as {told}"
+            return
+        recording_id = data["recording_id"]
+        recording = self.recordings[recording_id]
+        if recording.report is not None:
+            yield f"{event_type} comes after the recording's report"
+        if not recording.types and event_type != "recording.started":
+            yield f"{event_type} comes before recording.started"
+        if event_type.startswith("recording.") and event_type in recording.types:
+            yield f"a second {event_type}"
+        recording.types.append(event_type)
+        recording.channel_id = event["channel_id"]
+        if event_type == "recording.report":
+            recording.report = event
+            yield from report_faults(recording, data)
+        elif event_type != "recording.started":
+            recording.archives[event["connection_id"]].events.append(event)
+
+    def settle(self, present: Sequence[Presence]) -> Iterator[str]:
+        """Say at the end what never came: reports, archives of those who were there, ends of connections."""
+        for recording_id in self.owed():
+            yield f"recording {recording_id} has no report"
+        for who in present:
+            told = self._connections.get(who.connection_id, [])
+            was_killed = any(
+                who.begin_wall_ns <= killed <= who.end_wall_ns + NS_PER_S for killed in self.kills_wall_ns
+            )
+            if "connection.created" not in told and not was_killed:
+                yield f"connection {who.connection_id} was never told"
+            if "connection.destroyed" not in told and not was_killed:
+                yield f"connection {who.connection_id} never ended"
+            yield from self._unrecorded(who)
+
+    def _unrecorded(self, who: Presence) -> Iterator[str]:
+        """Say which recordings lack somebody who was there for long enough."""
+        for recording_id, recording in self.recordings.items():
+            if recording.channel_id != who.channel_id or not recording.begin_wall_ns:
+                continue
+            end_wall_ns = min(recording.stop_wall_ns or who.end_wall_ns, who.end_wall_ns)
+            common_ns = end_wall_ns - max(recording.begin_wall_ns, who.begin_wall_ns)
+            if common_ns < MUST_BE_SEEN_NS:
+                continue
+            archive = recording.archives.get(who.connection_id)
+            if archive is None:
+                yield f"recording {recording_id} lacks connection {who.connection_id}, {common_ns / 1e9:.1f} s of it"
+            elif archive.of("archive.failed"):
+                reason = archive.of("archive.failed")[0]["data"]["reason"]
+                yield f"the archive of {who.connection_id} failed after {common_ns / 1e9:.1f} s: {reason}"
+
+
+def report_faults(recording: Recording, report: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a report and the events before it do not agree on."""
+    available = [entry["connection_id"] for entry in report["archives"]]
+    failed = [entry["connection_id"] for entry in report["failed_archives"]]
+    if Counter(available + failed) != Counter(recording.archives.keys()):
+        yield f"the report has {len(available)} + {len(failed)} archives, {len(recording.archives)} were told"
+    for connection_id, archive in recording.archives.items():
+        for fault in archive_faults(archive, connection_id in failed, bool(report["split_only"])):
+            yield f"archive of {connection_id}: {fault}"
+
+
+def archive_faults(archive: Archive, is_failed: bool, is_split_only: bool) -> Iterator[str]:
+    """Say where the events of an archive are not: one start first, numbered parts, one end."""
+    counts = Counter(event["type"] for event in archive.events)
+    if archive.events[0]["type"] != "archive.started" or counts["archive.started"] != 1:
+        yield f"begins with {archive.events[0]['type']}, has {counts['archive.started']} archive.started"
+    if counts["archive.failed"] != int(is_failed):
+        yield f"{counts['archive.failed']} archive.failed"
+    if counts["archive.available"] != int(not is_failed and not is_split_only):
+        yield f"{counts['archive.available']} archive.available"
+    parts = [event["data"]["split_index"] for event in archive.of("split-archive.available")]
+    if parts != [f"{place:04}" for place in range(1, len(parts) + 1)]:
+        yield f"its parts are told as {parts}"
+    ends = [event["data"]["split_last_index"] for event in archive.of("split-archive.end")]
+    if not is_failed and ends != parts[-1:]:
+        yield f"its parts end with {ends}, the last one is {parts[-1:]}"

@@ -1,0 +1,67 @@
+"""A plot as inline SVG. Pure."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+WIDTH: Final = 860
+HEIGHT: Final = 180
+LEFT: Final = 56
+BOTTOM: Final = 24
+TOP: Final = 10
+MOST_POINTS: Final = 800
+
+Points = Sequence[tuple[float, float]]
+
+
+def plot(
+    title: str, unit: str, lines: Sequence[tuple[str, Points]], end_s: float, marks_s: Sequence[float] = ()
+) -> str:
+    """Draw lines of (seconds, value) from 0 to `end_s`, with a vertical mark where the daemon was killed."""
+    top = _round_up(max((value for _, points in lines for _, value in points), default=0.0))
+    end_s = max(end_s, 1.0)
+
+    def x(seconds: float) -> float:
+        return LEFT + seconds / end_s * (WIDTH - LEFT - 10)
+
+    def y(value: float) -> float:
+        return TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
+    for share in (0.0, 0.5, 1.0):
+        height = y(top * share)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 10}" y1="{height:.1f}" y2="{height:.1f}"/>')
+        parts.append(f'<text class="end" x="{LEFT - 6}" y="{height + 4:.1f}">{top * share:g}</text>')
+    step_s = _round_up(end_s / 8)
+    for tick in range(int(end_s // step_s) + 1):
+        at = tick * step_s
+        label = f"{at / 60:g} min" if end_s >= 120 else f"{at:g} s"
+        parts.append(f'<text class="mid" x="{x(at):.1f}" y="{HEIGHT - 6}">{label}</text>')
+    parts += [
+        f'<line class="kill" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for at in marks_s
+    ]
+    for place, (_, points) in enumerate(lines):
+        drawn = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in _thinned(points))
+        parts.append(f'<polyline class="line{place}" points="{drawn}"/>')
+    legend = ", ".join(f'<span class="key{place}">{escape(name)}</span>' for place, (name, _) in enumerate(lines))
+    return (
+        f"<figure><figcaption>{escape(title)} ({escape(unit)}): {legend}</figcaption>{''.join(parts)}</svg></figure>"
+    )
+
+
+def _thinned(points: Points) -> Points:
+    """Keep the highest of each stretch: peaks are what matters."""
+    size = -(-len(points) // MOST_POINTS) or 1
+    return [max(points[at : at + size], key=lambda point: point[1]) for at in range(0, len(points), size)]
+
+
+def _round_up(value: float) -> float:
+    """Give the next 1, 2 or 5 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    power = 1.0
+    while power > value:
+        power /= 10
+    while power * 10 < value:
+        power *= 10
+    return next(power * step for step in (1, 2, 5, 10) if power * step >= value)

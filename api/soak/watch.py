@@ -1,0 +1,87 @@
+"""What the processes cost, second by second, and whether memory stays flat."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import mean, median
+from typing import Final
+
+WARM_S: Final = 300
+"""A daemon's memory is looked at from so long after its start on."""
+LEAST_MINUTES: Final = 2
+MAX_DEVIATION: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A process's CPU seconds so far and its resident megabytes."""
+
+    cpu_s: float
+    resident_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One second of the soak. `life` counts the daemons, `lag_ms` is how long the API took to answer."""
+
+    at_s: float
+    life: int
+    life_s: float
+    publishers: int
+    cpu_share: float
+    resident_mb: float
+    lag_ms: float
+    packets: int
+    dropped: int
+    retransmissions: int
+    kernel_drops: int
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU ms per publisher and second."""
+        return self.cpu_share * 1000 / self.publishers if self.publishers else 0.0
+
+
+def usage(pid: int) -> Usage:
+    """Read /proc. Raises OSError for a process that is gone."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = int(fields[11]) + int(fields[12])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return Usage(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+
+def kernel_drops(port: int) -> int:
+    """Count the datagrams that the kernel dropped at a UDP port."""
+    rows = [row.split() for name in ("udp", "udp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return sum(int(row[-1]) for row in rows if int(row[1].rsplit(":", 1)[1], 16) == port)
+
+
+@dataclass(frozen=True, slots=True)
+class Flatness:
+    """One daemon's memory after its first minutes: the mean, and the minute that is farthest from it, as a share."""
+
+    life: int
+    minutes: int
+    mean_mb: float
+    first_mb: float
+    last_mb: float
+    deviation: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no minute is too far from the mean."""
+        return self.deviation <= MAX_DEVIATION
+
+
+def flatness(samples: Sequence[Sample]) -> Iterator[Flatness]:
+    """Judge each life that was long enough, by the medians of its minutes."""
+    for life, lived in groupby((s for s in samples if s.life_s >= WARM_S), key=lambda s: s.life):
+        minutes = [
+            median(s.resident_mb for s in minute) for _, minute in groupby(lived, key=lambda s: int(s.life_s) // 60)
+        ]
+        if len(minutes) >= LEAST_MINUTES:
+            middle = mean(minutes)
+            worst = max(abs(minute - middle) for minute in minutes) / middle
+            yield Flatness(life, len(minutes), middle, minutes[0], minutes[-1], worst)

@@ -24,6 +24,9 @@ from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import targets
+from rokuga.api.whip.endpoint import Whip
+from rokuga.api.whip.resource import whip_routes
+from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
 
 
@@ -68,11 +71,14 @@ def signaling_app(
     gatekeeper: Gatekeeper | None = None,
     refusals: Refusals | None = None,
     admin: Admin | None = None,
+    whip_sessions: Sessions | None = None,
 ) -> Starlette:
     """Give signalling: the WebSocket /signaling, and with `admin` the page.
 
-    Pages of all origins publish, so that /signaling takes any Host and Origin unless `signaling_origins` are
+    Pages of all origins publish, so that /signaling and WHIP take any Host and Origin unless `signaling_origins` are
     configured. Whatever else is on this port wants a known Host, and no pages but its own.
+
+    With `whip_sessions`, of the same channels, there is WHIP as well.
 
     Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
     """
@@ -83,13 +89,21 @@ def signaling_app(
     routes: list[BaseRoute] = [WebSocketRoute("/signaling", endpoint)]
     if admin is not None:
         routes += page_routes(recorder, config, admin)
+    if whip_sessions is not None:
+        routes += whip_routes(Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token), SERVER)
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     hosts = Hosts(config.signaling_host, config.allowed_hosts)
     publishing = Rules(hosts, config.signaling_origins) if config.signaling_origins else Rules(None, None)
     # The page's way to the API wants the API's token, unless a password was asked for: one header has room for one.
     token = config.api_bearer_token if config.admin_basic_auth is None else None
-    exceptions = {"/signaling": publishing, "/api": Rules(hosts, token=token, max_body_bytes=None)}
+    counts_itself = replace(publishing, max_body_bytes=None)
+    exceptions = {
+        "/signaling": publishing,
+        "/whip": counts_itself,
+        "/whip-session": counts_itself,
+        "/api": Rules(hosts, token=token, max_body_bytes=None),
+    }
     app.add_middleware(Guard, rules=Rules(hosts), exceptions=exceptions, refusals=refusals or Refusals(clock))
     return app
 

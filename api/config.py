@@ -51,6 +51,7 @@ class DaemonConfig:
     admin_enabled: bool = True
     admin_loopback_address_only: bool = True
     admin_basic_auth: str | None = None
+    whip_bearer_token: str | None = None
     auth_webhook_url: str | None = None
     data_dir: Path = Path("data")
     log_format: str = "console"

@@ -136,6 +136,14 @@ KEYS: Final[Mapping[str, Key]] = {
         ),
         Key("tls_certificate", path, None, ("tls_certificate",), "Certificate chain: API and signalling speak TLS."),
         Key("tls_key", path, None, ("tls_key",), "Its private key."),
+        Key(
+            "whip_bearer_token",
+            header_text,
+            None,
+            ("whip_bearer_token",),
+            "What publishers by WHIP have to show. Unset: nothing; auth_webhook_url is told of it either way.",
+            is_secret=True,
+        ),
         Key("media_port", _PORT, "5004", ("recorder.media_port",), "UDP port of all media; 0 takes any free one."),
         Key(
             "media_address",

@@ -31,6 +31,7 @@ from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.store import open_store
+from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ConnectionRequest, PeerHooks
@@ -161,7 +162,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port, config)
         )
         admin = Admin(recorder, outbox, config) if config.admin_enabled else None
-        front = signaling_app(recorder, config, channels, gatekeeper, admin=admin)
+        whip = await enter(Sessions(channels))
+        front = signaling_app(recorder, config, channels, gatekeeper, admin=admin, whip_sessions=whip)
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
         stack.push_async_callback(recorder.end)
         if admin is not None:

@@ -56,6 +56,10 @@ class PublisherConnection(Protocol):
         """Take the client's answer. Raises a ValueError that says what is wrong with it."""
         ...
 
+    def answer(self, offer_sdp: str) -> str:
+        """Take the client's own offer instead; give our answer. Raises a ValueError that says what is wrong."""
+        ...
+
     async def wait_closed(self) -> str:
         """Wait until it and its archive are closed; give the reason."""
         ...

@@ -61,6 +61,10 @@ class Peer(Protocol):
         """Take the SDP answer; give the kinds that the peer did not reject. Raises a ValueError of the room."""
         ...
 
+    def answer(self, offer: str) -> str:
+        """Take the peer's own SDP offer instead; give our answer. Raises a ValueError of the room."""
+        ...
+
     async def run(self) -> str:
         """Handshake and live until the end; give the reason of the end."""
         ...
@@ -149,6 +153,13 @@ class Connection:
         self._begun.set()
         self.audio = self.audio if "audio" in accepted else None
         self.video = self.video if "video" in accepted else None
+
+    def answer(self, offer_sdp: str) -> str:
+        """Take the client's own offer instead of an answer to ours; give our answer. Raises SdpError."""
+        answer = self._peer.answer(offer_sdp)
+        self._is_accepted = True
+        self._begun.set()
+        return answer
 
     async def run(self) -> str:
         """Live until the peer is gone, or was closed before it answered; give the reason."""

@@ -33,6 +33,7 @@ class FakeConnection:
     close_reason: str = ""
     close_remark: str | None = None
     answers: list[str] = field(default_factory=list)
+    offers: list[str] = field(default_factory=list)
     keyframe_requests: int = 0
     answer_connects: bool = True
 
@@ -51,6 +52,13 @@ class FakeConnection:
         self.video = None if "m=video 0" in answer_sdp else self.video
         if self.answer_connects:
             self.connected.set()
+
+    def answer(self, offer_sdp: str) -> str:
+        """Take any offer."""
+        self.offers.append(offer_sdp)
+        if self.answer_connects:
+            self.connected.set()
+        return "v=0\r\n"
 
     async def wait_closed(self) -> str:
         """Wait for the test, or for close."""

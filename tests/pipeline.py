@@ -61,6 +61,10 @@ class SimulatedPeer:
         """Both kinds are always welcome."""
         return self.kinds
 
+    def answer(self, _offer: str) -> str:
+        """There is nobody to read it."""
+        return "answer"
+
     async def run(self) -> str:
         """Be connected at once, until closed."""
         self.connected.set()

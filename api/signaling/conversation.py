@@ -156,16 +156,8 @@ class Conversation:
         return self.refused(f"AUTH-WEBHOOK-FAILED: {fault}")
 
     def _open(self, connect: messages.Connect, metadata: Any) -> list[Action]:
-        audio, video = messages.requested_tracks(connect)
+        request = messages.connection_request(connect)
         self.phase, self.deadline_ns = Phase.OPENED, None
-        request = ConnectionRequest(
-            channel_id=connect.channel_id,
-            role=connect.role,
-            client_id=connect.client_id,
-            bundle_id=connect.bundle_id,
-            audio=audio,
-            video=video,
-        )
         return [Open(request, connect.signaling_notify_metadata, metadata)]
 
     def opened(self, offer: str, now_ns: int) -> list[Action]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from rokuga.recorder.codecs.table import CODECS, ParametersError
+from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
 
 MAX_ID_BYTES: Final = 255
@@ -143,6 +144,19 @@ def requested_tracks(connect: Connect) -> tuple[TrackConfig | None, TrackConfig 
     if audio is None and video is None:
         raise MessageError("audio and video are both false")
     return audio, video
+
+
+def connection_request(connect: Connect) -> ConnectionRequest:
+    """Give what the recorder is to be asked for. Raises MessageError."""
+    audio, video = requested_tracks(connect)
+    return ConnectionRequest(
+        channel_id=connect.channel_id,
+        role=connect.role,
+        client_id=connect.client_id,
+        bundle_id=connect.bundle_id,
+        audio=audio,
+        video=video,
+    )
 
 
 def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:

@@ -1,4 +1,4 @@
-"""One peer: ICE, DTLS and SRTP of the other end, from the offer to the end of its life.
+"""One peer: ICE, DTLS and SRTP of the other end, from its offer or ours to the end of its life.
 
 A datagram of media goes synchronously from the port through `_on_srtp` into the receiver; tasks exist for the
 handshake alone.
@@ -16,6 +16,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import AccessUnit, Kind
 from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
 from rokuga.recorder.webrtc.ice_lite import IceLite
+from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.sdp import Answer, LocalTransport, MediaOffer, read_answer, write_offer
 from rokuga.recorder.webrtc.srtp import SrtpReceiver
@@ -67,8 +68,8 @@ class Peer:
         self._heard_ns = 0
         self._runs = False
         ufrag, password = secrets.token_hex(4), secrets.token_hex(16)
-        transport = LocalTransport(ufrag, password, certificate.fingerprint, port.candidates)
-        self._offer_sdp = write_offer(offer, transport, session_id=secrets.randbits(62))
+        self._transport = LocalTransport(ufrag, password, certificate.fingerprint, port.candidates)
+        self._offer_sdp = write_offer(offer, self._transport, session_id=secrets.randbits(62))
         self._ice = IceLite(ufrag, password)
         self._flow = port.open(self._ice, self._on_dtls, self._on_srtp, self._on_fault)
         self._pipe = DatagramPipe(self._flow.send)
@@ -85,11 +86,22 @@ class Peer:
 
     def accept(self, answer: str) -> Collection[Kind]:
         """Take the SDP answer, before `run`; give the kinds that the peer did not reject. Raises SdpError."""
-        self._answer = read_answer(answer, self._offer)
-        self._ice.remote_ufrag = self._answer.ice_ufrag.encode()
+        return self._begin(read_answer(answer, self._offer))
+
+    def answer(self, offer: str) -> str:
+        """Take the peer's own SDP offer instead, before `run`; give our answer. Raises SdpError."""
+        offered = read_offer(offer)
+        agreed = agree(offered, self._offer)
+        text = write_answer(offered, agreed, self._offer, self._transport, session_id=secrets.randbits(62))
+        self._begin(agreed)
+        return text
+
+    def _begin(self, answer: Answer) -> Collection[Kind]:
+        self._answer = answer
+        self._ice.remote_ufrag = answer.ice_ufrag.encode()
         self._accepted_ns = self._heard_ns = self._clock.monotonic_ns()
         self._receiver = Receiver(
-            self._answer.media,
+            answer.media,
             own_ssrc=secrets.randbits(32),
             remb_bps=self._offer.receive_limit_bps,
             on_unit=self._on_unit,
@@ -97,12 +109,12 @@ class Peer:
             on_source_changed=self._on_source_changed,
             write_damaged=self._config.recording_write_damaged,
         )
-        return self._answer.media.keys()
+        return answer.media.keys()
 
     async def run(self) -> str:
-        """Handshake and live until the end; give the reason of the end. To be called once, after `accept`."""
+        """Handshake and live until the end; give its reason. To be called once, after `accept` or `answer`."""
         if self._answer is None:
-            raise RuntimeError("a peer runs after its answer was accepted")
+            raise RuntimeError("a peer runs after it accepted an answer or gave one")
         self._runs = True
         handshake = asyncio.create_task(self._handshake(self._answer), name="dtls handshake")
         try:

@@ -4,7 +4,7 @@ RFC 8866 (SDP), RFC 8829 (JSEP), RFC 8839 (ICE in SDP), RFC 8842 (DTLS in SDP), 
 is left to aiortc's parser, which raises whatever it stumbles over: here any text is an `Answer` or an `SdpError`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -168,35 +168,48 @@ def codec_of(kind: Kind, track: TrackConfig) -> Codec:
 def _media_lines(kind: Kind, offer: MediaOffer, transport: LocalTransport) -> Iterator[str]:
     track = offer.tracks[kind]
     codec = codec_of(kind, track)
-    payload_types = [
-        str(payload_type) for payload_type in (codec.payload_type, codec.rtx_payload_type) if payload_type
-    ]
-    first = transport.candidates[0]
-    yield f"m={kind} {first.port} UDP/TLS/RTP/SAVPF {' '.join(payload_types)}"
-    yield f"c=IN {'IP6' if ':' in first.host else 'IP4'} {first.host}"
+    yield from media_line(kind, (codec.payload_type, codec.rtx_payload_type), transport)
     if kind == "video" and track.bit_rate_kbps:
         yield f"b=AS:{track.bit_rate_kbps}"
     yield "a=rtcp:9 IN IP4 0.0.0.0"
-    yield f"a=ice-ufrag:{transport.ice_ufrag}"
-    yield f"a=ice-pwd:{transport.ice_password}"
-    yield f"a=fingerprint:sha-256 {transport.fingerprint}"
-    yield "a=setup:actpass"
+    yield from transport_lines(transport, "actpass")
     yield f"a=mid:{offer.mids[kind]}"
     yield from (f"a=extmap:{number} {uri}" for number, uri in HEADER_EXTENSIONS[kind].items())
     yield f"a={offer.direction}"
     yield "a=rtcp-mux"
     yield "a=rtcp-rsize"
     yield from _codec_lines(kind, offer, codec)
-    yield from (_candidate_line(place, candidate) for place, candidate in enumerate(transport.candidates))
+    yield from candidate_lines(transport)
+
+
+def media_line(kind: Kind, payload_types: Iterable[int | None], transport: LocalTransport) -> Iterator[str]:
+    """Give the first lines of a section: its payload types without those that are 0 or None, and where we are."""
+    first = transport.candidates[0]
+    yield f"m={kind} {first.port} UDP/TLS/RTP/SAVPF {' '.join(str(number) for number in payload_types if number)}"
+    yield f"c=IN {'IP6' if ':' in first.host else 'IP4'} {first.host}"
+
+
+def transport_lines(transport: LocalTransport, setup: str) -> Iterator[str]:
+    """Give the credentials of our end."""
+    yield f"a=ice-ufrag:{transport.ice_ufrag}"
+    yield f"a=ice-pwd:{transport.ice_password}"
+    yield f"a=fingerprint:sha-256 {transport.fingerprint}"
+    yield f"a=setup:{setup}"
+
+
+def candidate_lines(transport: LocalTransport) -> Iterator[str]:
+    """Give all candidates: RFC 8839 section 5.1, priorities of RFC 8445 section 5.1.2.1 for hosts, component 1."""
+    for place, candidate in enumerate(transport.candidates):
+        priority = (126 << 24) | ((65535 - place) << 8) | 255
+        yield f"a=candidate:{place + 1} 1 udp {priority} {candidate.host} {candidate.port} typ host"
     yield "a=end-of-candidates"
 
 
 def _codec_lines(kind: Kind, offer: MediaOffer, codec: Codec) -> Iterator[str]:
     number = codec.payload_type
-    channels = f"/{codec.channels}" if codec.channels > 1 else ""
-    yield f"a=rtpmap:{number} {codec.encoding}/{codec.clock_rate_hz}{channels}"
+    yield f"a=rtpmap:{number} {rtpmap(codec)}"
     yield from (f"a=rtcp-fb:{number} {feedback}" for feedback in FEEDBACK[kind])
-    parameters = {**codec.format_parameters(offer.tracks[kind].params), **_bit_rate_parameters(kind, offer)}
+    parameters = {**codec.format_parameters(offer.tracks[kind].params), **bit_rate_parameters(kind, offer)}
     if parameters:
         yield f"a=fmtp:{number} " + ";".join(f"{name}={value}" for name, value in parameters.items())
     if codec.rtx_payload_type:
@@ -204,18 +217,18 @@ def _codec_lines(kind: Kind, offer: MediaOffer, codec: Codec) -> Iterator[str]:
         yield f"a=fmtp:{codec.rtx_payload_type} apt={number}"
 
 
-def _bit_rate_parameters(kind: Kind, offer: MediaOffer) -> Mapping[str, str]:
+def rtpmap(codec: Codec) -> str:
+    """Give the name, clock rate and channels of a codec (RFC 8866 section 6.6)."""
+    channels = f"/{codec.channels}" if codec.channels > 1 else ""
+    return f"{codec.encoding}/{codec.clock_rate_hz}{channels}"
+
+
+def bit_rate_parameters(kind: Kind, offer: MediaOffer) -> Mapping[str, str]:
     """No client applies its own `bit_rate` to its encoder: the offer has to say it (Opus: RFC 7587 section 6.1)."""
     if kind == "video":
         return {"x-google-start-bitrate": str(offer.video_target_kbps)}
     asked = offer.audio.bit_rate_kbps if offer.audio is not None else None
     return {"maxaveragebitrate": str(asked * 1000)} if asked else {}
-
-
-def _candidate_line(place: int, candidate: Candidate) -> str:
-    """RFC 8839 section 5.1; the priority of RFC 8445 section 5.1.2.1 for a host candidate, component 1."""
-    priority = (126 << 24) | ((65535 - place) << 8) | 255
-    return f"a=candidate:{place + 1} 1 udp {priority} {candidate.host} {candidate.port} typ host"
 
 
 def read_answer(text: str, offer: MediaOffer) -> Answer:
@@ -241,15 +254,8 @@ def read_answer(text: str, offer: MediaOffer) -> Answer:
 
 def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, MediaDescription]:
     """Give the accepted m-sections by kind, found by mid, or by place where a section has none."""
-    if len(text) > MAX_SDP_CHARACTERS:
-        raise SdpError("the answer is too long")
-    # Candidates and the like are of no use to ICE-lite, and one odd line of them must not cost the session.
-    lines = [line for line in text.splitlines() if line.startswith(_LINES_READ)]
-    try:
-        sections = SessionDescription.parse("\r\n".join(lines)).media
-    except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
-        raise SdpError(f"the answer cannot be read ({type(error).__name__}: {error})") from error
-    bundle_only = ["a=bundle-only" in part for part in _split_at_media(lines)]
+    sections = read_sections(text, "answer").media
+    bundle_only = ["a=bundle-only" in part for part in split_at_media(text.splitlines())]
     by_mid = {section.rtp.muxId: place for place, section in enumerate(sections) if section.rtp.muxId}
     accepted: dict[Kind, MediaDescription] = {}
     for order, (kind, mid) in enumerate(offer.mids.items()):
@@ -263,7 +269,20 @@ def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, MediaDescription]:
     return accepted
 
 
-def _split_at_media(lines: Sequence[str]) -> Sequence[Sequence[str]]:
+def read_sections(text: str, what: str) -> SessionDescription:
+    """Read the lines of a description that matter to us; `what` it is, for the error. Raises SdpError."""
+    if len(text) > MAX_SDP_CHARACTERS:
+        raise SdpError(f"the {what} is too long")
+    # Candidates and the like are of no use to ICE-lite, and one odd line of them must not cost the session.
+    lines = [line for line in text.splitlines() if line.startswith(_LINES_READ)]
+    try:
+        return SessionDescription.parse("\r\n".join(lines))
+    except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
+        raise SdpError(f"the {what} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def split_at_media(lines: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Give the lines of each m-section."""
     starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
     return [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
 
@@ -276,17 +295,24 @@ def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> Answe
     format_parameters = {name: str(value) for name, value in codec.parameters.items()}
     if not row.accepts(format_parameters):
         raise SdpError(f"the answer's {row.name} is of a form that cannot be recorded")
-    rtx = next((codec.payloadType for codec in section.rtp.codecs if _repairs(codec, row.payload_type)), None)
+    return described(section, row, codec, format_parameters)
+
+
+def described(
+    section: MediaDescription, row: Codec, codec: RTCRtpCodecParameters, format_parameters: Mapping[str, str]
+) -> AnsweredMedia:
+    """Give one codec of a peer's section as we receive it."""
     repairs = {
         group.items[1]: group.items[0]
         for group in section.ssrc_group
         if group.semantic == "FID" and len(group.items) == 2
     }
+    number = int(codec.payloadType or 0)
     return AnsweredMedia(
         codec=row,
-        payload_type=row.payload_type,
-        format_parameters=MappingProxyType(format_parameters),
-        rtx_payload_type=rtx,
+        payload_type=number,
+        format_parameters=MappingProxyType(dict(format_parameters)),
+        rtx_payload_type=next((other.payloadType for other in section.rtp.codecs if _repairs(other, number)), None),
         ssrcs=tuple(source.ssrc for source in section.ssrc if source.ssrc not in repairs),
         rtx_ssrcs=MappingProxyType({int(repair): int(primary) for repair, primary in repairs.items()}),
         nack=any(feedback.type == "nack" and not feedback.parameter for feedback in codec.rtcpFeedback),

@@ -48,6 +48,11 @@ class SilentPeer:
         self.connected.set()
         return self.mids.keys()
 
+    def answer(self, _offer: str) -> str:
+        """Be connected."""
+        self.connected.set()
+        return "v=0\r\n"
+
     async def run(self) -> str:
         """Wait for the end."""
         return await self._ended

@@ -1,0 +1,90 @@
+"""WHIP's words and Sora's, translated: what a request says, as signalling would have it. Pure.
+
+RFC 9725 (WHIP), RFC 9110 (HTTP), RFC 6750 (bearer tokens), RFC 8840 (fragments of trickle ICE).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from rokuga.api.signaling.messages import Connect, MessageError, TrackRequest, requested_tracks
+from rokuga.api.whip.problem import Problem
+from rokuga.recorder.media import Kind
+
+SDP: Final = "application/sdp"
+FRAGMENT: Final = "application/trickle-ice-sdpfrag"
+
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?"[^"]*"')
+
+CodecTypes = Mapping[Kind, Sequence[str]]
+"""What a client offers and can be recorded, in Sora's words, in the client's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Whose candidates a PATCH brings. What they are matters not to ICE-lite."""
+
+    ice_ufrag: str
+    ice_password: str
+
+
+def check_media_type(header: str | None, wanted: str) -> None:
+    """See that the body is of this type. Raises Problem, with the header that tells (RFC 9110 section 15.5.16)."""
+    if (header or "").partition(";")[0].strip().lower() != wanted:
+        name = "Accept-Post" if wanted == SDP else "Accept-Patch"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the body has to be {wanted}", {name: wanted})
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Give the token of an Authorization header, None where there is none (RFC 6750 section 2.1)."""
+    scheme, _, token = (header or "").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def matches(if_match: str | None, etag: str) -> bool:
+    """Whether a request is for this state; so it is where it does not say (RFC 9110 section 13.1.1)."""
+    return if_match is None or if_match.strip() == "*" or etag in _ENTITY_TAG.findall(if_match)
+
+
+def read_fragment(text: str) -> Fragment:
+    """Read the fragment of a PATCH. Raises Problem."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name in {"a=ice-ufrag", "a=ice-pwd"}:
+            found.setdefault(name, value.strip())
+    if not found.get("a=ice-ufrag") or not found.get("a=ice-pwd"):
+        raise Problem(HTTPStatus.BAD_REQUEST, "the fragment has no ice-ufrag and ice-pwd")
+    return Fragment(found["a=ice-ufrag"], found["a=ice-pwd"])
+
+
+def connect(channel_id: str, codec_types: CodecTypes, token: str | None, user_agent: str | None) -> Connect:
+    """Give the `connect` that a client of signalling would have sent; the token is its metadata's `access_token`."""
+    return Connect(
+        role="sendonly",
+        channel_id=channel_id,
+        audio=_first(codec_types.get("audio")),
+        video=_first(codec_types.get("video")),
+        metadata=None if token is None else {"access_token": token},
+        sora_client="WHIP",
+        environment=user_agent,
+    )
+
+
+def _first(codec_types: Sequence[str] | None) -> bool | TrackRequest:
+    return TrackRequest(codec_type=codec_types[0]) if codec_types else False
+
+
+def within(allowed: Connect, codec_types: CodecTypes) -> Connect:
+    """Give what is allowed and offered: nobody can be allowed to send what it does not offer. Raises MessageError."""
+    changes = {kind: False for kind in ("audio", "video") if kind not in codec_types}
+    narrowed = msgspec.structs.replace(allowed, **changes)
+    offered = [codec_type for kind in codec_types.values() for codec_type in kind]
+    for track in requested_tracks(narrowed):
+        if track is not None and track.codec_type not in offered:
+            raise MessageError(f"{track.codec_type} is allowed and not offered")
+    return narrowed

@@ -36,6 +36,7 @@ class FakeConnection:
     offers: list[str] = field(default_factory=list)
     keyframe_requests: int = 0
     answer_connects: bool = True
+    answer_fault: str | None = None
 
     @property
     def mids(self) -> Mapping[Kind, str]:
@@ -54,7 +55,9 @@ class FakeConnection:
             self.connected.set()
 
     def answer(self, offer_sdp: str) -> str:
-        """Take any offer."""
+        """Take any offer, unless the test finds fault with it."""
+        if self.answer_fault is not None:
+            raise FakeSdpError(self.answer_fault)
         self.offers.append(offer_sdp)
         if self.answer_connects:
             self.connected.set()
@@ -90,6 +93,7 @@ class FakeRecorder:
         self.has_majority = True
         self.known_nodes: list[NodeState] = []
         self.answer_connects = True
+        self.answer_fault: str | None = None
 
     async def confirm(self) -> None:
         """Be in the majority, or not."""
@@ -155,5 +159,6 @@ class FakeRecorder:
         )
         connection = FakeConnection(identity, request.role, request.audio, request.video)
         connection.answer_connects = self.answer_connects
+        connection.answer_fault = self.answer_fault
         self.people.append(connection)
         return connection

@@ -6,7 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
@@ -59,7 +59,7 @@ class Whip:
         self._token = token
 
     async def publish(self, request: Request) -> Response:
-        """Take an offer, give the answer (RFC 9725 section 4.2)."""
+        """Take an offer, give the answer (RFC 9725 section 4.2). Raises Problem, ClientDisconnect."""
         token = self._authorize(request, self._token)
         check_media_type(request.headers.get("content-type"), SDP)
         text = await _body(request)
@@ -68,6 +68,8 @@ class Whip:
         channel_id, user_agent = request.path_params["channel_id"], request.headers.get("user-agent")
         asked = connect(channel_id, offer.codec_types, token, user_agent)
         allowed = await self._permission(connection_id, asked, offer)
+        if await request.is_disconnected():  # nobody is left to read the answer
+            raise ClientDisconnect
         connection = await self._connect(connection_id, allowed)
         try:
             answer = connection.answer(text)

@@ -1,0 +1,101 @@
+"""WHIP's words in Sora's."""
+
+from http import HTTPStatus
+
+import pytest
+
+from rokuga.api.signaling.messages import Connect, MessageError, TrackRequest
+from rokuga.api.whip.problem import Problem
+from rokuga.api.whip.translation import (
+    FRAGMENT,
+    SDP,
+    CodecTypes,
+    Fragment,
+    bearer_token,
+    check_media_type,
+    connect,
+    matches,
+    read_fragment,
+    within,
+)
+
+BOTH: CodecTypes = {"audio": ("OPUS",), "video": ("VP8", "AV1")}
+AUDIO: CodecTypes = {"audio": ("OPUS",)}
+
+
+@pytest.mark.parametrize("header", [SDP, "Application/SDP", "application/sdp; charset=utf-8", " application/sdp "])
+def test_a_media_type_is_taken_in_any_form(header: str) -> None:
+    check_media_type(header, SDP)
+
+
+@pytest.mark.parametrize("header", [None, "", "application/json", "application/sdpx", FRAGMENT])
+def test_another_media_type_is_refused_and_the_right_one_told(header: str | None) -> None:
+    with pytest.raises(Problem) as caught:
+        check_media_type(header, SDP)
+    assert caught.value.status is HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    assert caught.value.headers == {"Accept-Post": SDP}
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer a.b-c", "a.b-c"),
+        ("bearer  x ", "x"),
+        ("Basic eA==", None),
+        ("Bearer", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_bearer_tokens(header: str | None, token: str | None) -> None:
+    assert bearer_token(header) == token
+
+
+@pytest.mark.parametrize(
+    ("header", "fits"),
+    [(None, True), ("*", True), ('"a"', True), ('"x", "a"', True), ('"b"', False), ('W/"a"', False), ("a", False)],
+)
+def test_a_condition_is_for_the_state_that_it_names(header: str | None, *, fits: bool) -> None:
+    """Weak tags never match (RFC 9110 section 13.1.1)."""
+    assert matches(header, '"a"') == fits
+
+
+def test_a_fragment_says_whose_it_is() -> None:
+    text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uY\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 0 udp [fd00::2]\r\n"
+    assert read_fragment(text) == Fragment("EsAw", "P2uY")
+
+
+@pytest.mark.parametrize("text", ["", "hello", "a=ice-ufrag:x", "a=ice-pwd:x", "a=ice-ufrag:\r\na=ice-pwd:\r\n"])
+def test_a_fragment_without_credentials_is_refused(text: str) -> None:
+    with pytest.raises(Problem):
+        read_fragment(text)
+
+
+def test_an_offer_is_a_connect() -> None:
+    """The first codec of each kind is asked for, the token is metadata."""
+    asked = connect("lab", BOTH, "secret", "OBS 30")
+    assert asked == Connect(
+        role="sendonly",
+        channel_id="lab",
+        audio=TrackRequest(codec_type="OPUS"),
+        video=TrackRequest(codec_type="VP8"),
+        metadata={"access_token": "secret"},
+        sora_client="WHIP",
+        environment="OBS 30",
+    )
+    alone = connect("lab", AUDIO, None, None)
+    assert (alone.video, alone.metadata) == (False, None)
+
+
+def test_what_is_allowed_beyond_the_offer_is_left_out() -> None:
+    alone = connect("lab", AUDIO, None, None)
+    allowed = Connect(role="sendonly", channel_id="lab", audio=True, video=True)
+    assert within(allowed, AUDIO) == Connect(role="sendonly", channel_id="lab", audio=True, video=False)
+    assert within(alone, AUDIO) == alone
+
+
+def test_another_codec_of_the_offer_may_be_allowed_and_no_other() -> None:
+    allowed = Connect(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="AV1"))
+    assert within(allowed, BOTH) == allowed
+    with pytest.raises(MessageError, match="VP9 is allowed and not offered"):
+        within(Connect(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="VP9")), BOTH)

@@ -88,7 +88,7 @@ class House:
 async def house(config: DaemonConfig | None = None, gatekeeper: AuthWebhook | None = None) -> AsyncIterator[House]:
     recorder, channels = FakeRecorder(), Channels(Clock())
     async with Sessions(channels) as sessions:
-        app = signaling_app(recorder, config or DaemonConfig(), channels, gatekeeper, sessions)
+        app = signaling_app(recorder, config or DaemonConfig(), channels, gatekeeper, whip_sessions=sessions)
         async with served(app) as address, aiohttp.ClientSession(skip_auto_headers=["content-type"]) as http:
             yield House(recorder, channels, f"http://{address}", http)
 
@@ -153,7 +153,7 @@ async def test_the_others_in_the_channel_are_told() -> None:
 
 async def until(holds: Any) -> None:
     """Wait for what the front's own tasks do."""
-    while not holds():
+    while not holds():  # noqa: ASYNC110  # nothing tells of it but what it changes
         await asyncio.sleep(0)
 
 
@@ -423,3 +423,16 @@ async def test_a_client_that_leaves_while_it_is_asked_about_is_not_connected() -
         go_on.set()
         assert (await front.publish()).status == 201
         assert len(front.recorder.requests) == 1
+
+
+async def test_pages_of_other_origins_are_refused_where_origins_are_configured() -> None:
+    """The same policy as for signalling, for the endpoint and the sessions."""
+    config = DaemonConfig(signaling_origins=("https://page.example",))
+    async with house(config) as front:
+        welcome = await front.publish(origin="https://page.example")
+        assert welcome.status == 201
+        for method, path in (("POST", "/whip/lab"), ("DELETE", welcome.headers["location"])):
+            headers = {"origin": "https://evil.example", "content-type": "application/sdp"}
+            async with front.http.request(method, front.base + path, data=OFFER, headers=headers) as answer:
+                assert answer.status == 403
+        assert not front.person.closed.is_set()

@@ -50,7 +50,7 @@ _NO_GAP, _KNOWN_GAP, _GAP = range(3)
 
 
 class UnitAssembler:
-    """The Depacketizer of a video format. A unit's `arrival_ns` is that of its first packet."""
+    """The Depacketizer of a video format. A unit's `arrival_ns` is that of its earliest packet."""
 
     __slots__ = (
         "_arrival_ns",
@@ -133,6 +133,8 @@ class UnitAssembler:
         pieces.append(piece)
         self._flags.append(flags)
         self._size += len(piece)
+        if packet.arrival_ns < self._arrival_ns:  # the first one was repaired
+            self._arrival_ns = packet.arrival_ns
         if self._size > MAX_UNIT_BYTES:
             self._drop()
             raise PayloadError(f"a unit of more than {MAX_UNIT_BYTES} bytes")

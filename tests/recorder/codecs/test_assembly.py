@@ -159,3 +159,14 @@ def test_a_unit_ends_by_its_marker_although_that_packet_is_bad() -> None:
     packets = [before, packet(idle, 3000), packet(b"\x00", 3000, marker=True), None, packet(pps, 6000)]
     out = fed(h264.depacketizer(), [*packets, packet(idle, 6000, marker=True)])
     assert [unit.rtp_time for unit in out] == [0]
+
+
+def test_a_unit_arrives_with_its_earliest_packet() -> None:
+    """One whose first packet was repaired is placed by those that came in time."""
+    depacketizer = vp8.depacketizer()
+    repaired, prompt = packet(BEGIN + INTER + b"a"), packet(GO_ON + b"b", marker=True)
+    repaired.arrival_ns, prompt.arrival_ns = 60, 1
+    depacketizer.push(repaired)
+    unit = depacketizer.push(prompt)
+    assert unit is not None
+    assert unit.arrival_ns == 1

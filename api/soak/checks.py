@@ -15,6 +15,10 @@ from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
 MAX_SYNC_MS: Final = 40.0
+MAX_START_SYNC_MS: Final = 400.0
+"""In a publisher's first seconds nothing but the arrival of its first packets tells how its kinds belong together."""
+START_NS: Final = 3 * NS_PER_S
+"""Two sender reports, 1 s apart, of which one may be lost, and the time that a correction takes."""
 MAX_WANDER_MS: Final = 500.0
 """How far a track may be from when it was sent: the first packet sets the zero, and may have met a busy machine."""
 EDGE_NS: Final = 400 * NS_PER_MS
@@ -41,6 +45,7 @@ class Seen:
     last: Mapping[Kind, int]
     missing: Mapping[Kind, int]
     sync_ms: float
+    start_sync_ms: float
     faults: Sequence[str]
 
 
@@ -63,12 +68,12 @@ def check_file(
     missing = {kind: _missing(each.numbers) for kind, each in found.items()}
     is_part = "split_index" in document
     index = int(document.get("split_index", 0))
-    sync_ms, about = _sync(file, found)
+    settled_ms = (sent.begin_wall_ns + START_NS - begin_wall_ns) // NS_PER_MS
+    start_sync_ms, sync_ms, sync_faults = _sync(file, found, settled_ms)
     faults = [fault for each in found.values() for fault in each.faults]
     faults += _cue_faults(file)
     faults += _duration_faults(file, document, recovered=killed_wall_ns is not None)
-    if sync_ms > MAX_SYNC_MS:
-        faults.append(f"out of sync by {sync_ms:.0f} ms: {about}")
+    faults += sync_faults
     for kind, each in found.items():
         if each.shifts_ms and max(map(abs, each.shifts_ms)) > MAX_WANDER_MS:
             worst = max(each.shifts_ms, key=abs)
@@ -80,7 +85,9 @@ def check_file(
         faults += _head_faults(sent, found, begin_wall_ns, end_wall_ns, edge_ns)
     if not is_part:
         faults += tail_faults(sent, _last(found), end_wall_ns, edge_ns if killed_wall_ns is None else 0)
-    return Seen(begin_wall_ns, stop_wall_ns, index, _first(found), _last(found), missing, sync_ms, faults)
+    return Seen(
+        begin_wall_ns, stop_wall_ns, index, _first(found), _last(found), missing, sync_ms, start_sync_ms, faults
+    )
 
 
 def check_parts(
@@ -174,21 +181,28 @@ def _match(kind: Kind, file: WebmFile, sent: Publication, begin_wall_ns: int) ->
     return found
 
 
-def _sync(file: WebmFile, found: Mapping[Kind, _Found]) -> tuple[float, str]:
-    """Give the largest distance of a picture's shift from that of the sound next to it, in ms, and where it is."""
+def _sync(file: WebmFile, found: Mapping[Kind, _Found], settled_ms: int) -> tuple[float, float, Sequence[str]]:
+    """Compare each picture's shift with that of the sound next to it.
+
+    Gives the largest distance in ms before `settled_ms` in the file and after it, and what is wrong about them.
+    """
     audio, video = found.get("audio"), found.get("video")
     if audio is None or video is None or not audio.shifts_ms or not video.shifts_ms:
-        return 0.0, ""
+        return 0.0, 0.0, ()
     sounds = file.blocks["audio"]
-    worst, about, place = 0.0, "", 0
+    worst = [(0.0, ""), (0.0, "")]
+    place = 0
     for block, shift_ms in zip(file.blocks["video"], video.shifts_ms, strict=False):
         while place + 1 < len(audio.shifts_ms) and sounds[place + 1].time_ms <= block.time_ms:
             place += 1
+        is_settled = block.time_ms >= settled_ms
         off_ms = abs(shift_ms - audio.shifts_ms[place])
-        if off_ms > worst:
-            worst = off_ms
+        if off_ms > worst[is_settled][0]:
             about = f"at {block.time_ms} ms video stands {shift_ms:.0f}, audio {audio.shifts_ms[place]:.0f} ms late"
-    return worst, about
+            worst[is_settled] = off_ms, about
+    limits = (MAX_START_SYNC_MS, MAX_SYNC_MS)
+    faults = [f"out of sync: {about}" for (off_ms, about), limit in zip(worst, limits, strict=True) if off_ms > limit]
+    return worst[0][0], worst[1][0], faults
 
 
 def _missing(numbers: Sequence[int]) -> int:

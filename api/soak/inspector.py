@@ -46,6 +46,7 @@ class Tally:
     unrepaired_packets: int = 0
     recovered_files: int = 0
     worst_sync_ms: float = 0.0
+    worst_start_sync_ms: float = 0.0
 
 
 class Inspector:
@@ -141,6 +142,7 @@ class Inspector:
         tally.missing_units += sum(seen.missing.values())
         tally.recovered_files += bool(document["stats"].get("is_recovered"))
         tally.worst_sync_ms = max(tally.worst_sync_ms, seen.sync_ms)
+        tally.worst_start_sync_ms = max(tally.worst_start_sync_ms, seen.start_sync_ms)
         if "split_index" not in document:
             for kind in ("audio", "video"):
                 tally.unrepaired_packets += document["stats"].get(kind, {}).get("lost_packets", 0)

@@ -68,6 +68,7 @@ def summary(figures: Figures) -> dict[str, Any]:
         "packets not repaired": tally.unrepaired_packets,
         "datagrams dropped by the kernel": max((sample.kernel_drops for sample in figures.samples), default=0),
         "worst sync, ms": round(tally.worst_sync_ms, 1),
+        "worst sync in a publisher's first 3 s, ms": round(tally.worst_start_sync_ms, 1),
         "events": figures.events,
         "deliveries": figures.deliveries,
         "not accepted on purpose": figures.failed_on_purpose,

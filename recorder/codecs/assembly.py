@@ -133,8 +133,7 @@ class UnitAssembler:
         pieces.append(piece)
         self._flags.append(flags)
         self._size += len(piece)
-        if packet.arrival_ns < self._arrival_ns:  # the first one was repaired
-            self._arrival_ns = packet.arrival_ns
+        self._arrival_ns = min(self._arrival_ns, packet.arrival_ns)  # the first one may have been repaired
         if self._size > MAX_UNIT_BYTES:
             self._drop()
             raise PayloadError(f"a unit of more than {MAX_UNIT_BYTES} bytes")

@@ -48,6 +48,7 @@ class Consumer:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--clip", type=Path, help="a WebM file to publish (default: one that is shipped)")
+    parser.add_argument("--nodes", type=int, choices=(1, 3, 5), default=1, help="show a cluster (needs etcd)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to put archive and data")
 
 
@@ -56,11 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logs("console")
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="rokuga-demo-"))
     clip = read_clip(arguments.clip or Path(str(resources.files("rokuga").joinpath("samples/vp9-opus.webm"))))
+    if arguments.nodes > 1:
+        from rokuga.api.demo_cluster import demo_cluster
+
+        return uvloop.run(demo_cluster(clip, folder, arguments.nodes))
     return uvloop.run(_demo(clip, folder))
 
 
 async def _demo(clip: Clip, folder: Path) -> int:
-    async with _consumer() as consumer, running(_config(folder, consumer.url)) as addresses:
+    async with consuming() as consumer, running(demo_config(folder, consumer.url)) as addresses:
         print(f"  daemon    API {addresses.api_url}  signalling {addresses.signaling_url}")
         started = await _call(addresses.api_url, "StartRecording", {"channel_id": CHANNEL, "expire_time": 0})
         print(f"  started   recording {started['recording_id']} of channel {CHANNEL}")
@@ -77,7 +82,7 @@ async def _demo(clip: Clip, folder: Path) -> int:
         except TimeoutError:
             print("no recording.report came", file=sys.stderr)
             return 1
-    return _show_files(consumer, folder)
+    return show_files(consumer, folder)
 
 
 async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publication, seconds: float) -> None:
@@ -94,8 +99,9 @@ async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publicati
     print()
 
 
-def _show_files(consumer: Consumer, folder: Path) -> int:
-    files = sorted(path for path in (folder / "archive").rglob("*") if path.is_file())
+def show_files(consumer: Consumer, folder: Path) -> int:
+    """Show what lies in the archive; 0 if an archive was announced."""
+    files = sorted(path for path in folder.rglob("archive/*/*") if path.is_file())
     for path in files:
         about = f"{path.stat().st_size} bytes"
         if path.suffix == ".webm":
@@ -118,7 +124,7 @@ def _of_interest(data: Mapping[str, Any]) -> str:
     return ""
 
 
-def _config(folder: Path, webhook_url: str) -> DaemonConfig:
+def demo_config(folder: Path, webhook_url: str, **more: str) -> DaemonConfig:
     """Give the default configuration, but for ports, folders and the consumer."""
     settings = {
         "ARCHIVE_DIR": str(folder / "archive"),
@@ -129,12 +135,14 @@ def _config(folder: Path, webhook_url: str) -> DaemonConfig:
         "SIGNALING_HOST": "127.0.0.1",
         "MEDIA_PORT": "0",
         "MEDIA_ADDRESS": "127.0.0.1",
+        **more,
     }
     return load_config(None, {f"ROKUGA_{key}": value for key, value in settings.items()})[0]
 
 
 @contextlib.asynccontextmanager
-async def _consumer() -> AsyncIterator[Consumer]:
+async def consuming() -> AsyncIterator[Consumer]:
+    """Run a consumer on a free port."""
     consumer = Consumer()
     app = web.Application()
     app.router.add_post("/webhook", consumer.take)

@@ -6,7 +6,7 @@ are in this node's SQLite file first; archives are then told to the others, for 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -55,6 +55,12 @@ log = structlog.get_logger()
 AGAIN_S: Final = 0.3
 """Pause after which a watch that broke, or archives that could not be told, are tried again."""
 
+LOOK_S: Final = 1.0
+"""Who waits to report looks again after so long: nobody says when a node that never came back is dead.
+
+Nor when the last archive of another node is told.
+"""
+
 FINISHED_S: Final = 3600
 """So long a start that was on its way when its recording was already over is kept from winning."""
 
@@ -74,6 +80,7 @@ class EtcdStore:
         self._view = View(self._keys.live)
         self._taken = 0
         self._news = asyncio.Condition()
+        self._waiting: dict[str, asyncio.Event] = {}
         self._untold: dict[tuple[str, str], ArchiveState] = {}
         self._told = asyncio.Event()
         self._telling = asyncio.Lock()
@@ -146,10 +153,8 @@ class EtcdStore:
                         yield changes
             except MinorityError as error:
                 log.info("the watch of the cluster begins again", reason=str(error))
-                self._presence.lost()
             except StoreError as error:
                 log.error("the cluster cannot be followed", reason=str(error))
-                self._presence.lost()
             await asyncio.sleep(AGAIN_S)
 
     async def _watch(self) -> AsyncGenerator[Sequence[Change], None]:
@@ -160,13 +165,22 @@ class EtcdStore:
         await self._mirror(changes)
         yield changes
         await self._take(revision)
+        self._wake(None)
         async with contextlib.aclosing(self._etcd.watch(self._keys.live, revision + 1)) as responses:
             async for response in responses:
+                concerned = self._view.concerned(response.changes)
                 changes = self._view.apply(response.changes, self._node_name, now_s())
                 await self._mirror(changes)
                 if changes:
                     yield changes
                 await self._take(response.revision)
+                self._wake(concerned)
+
+    def _wake(self, concerned: Iterable[str] | None) -> None:
+        """Have whoever waits to report these recordings look again; None: all."""
+        for recording_id in self._waiting if concerned is None else concerned:
+            if recording_id in self._waiting:
+                self._waiting[recording_id].set()
 
     async def _take(self, revision: int) -> None:
         async with self._news:
@@ -246,7 +260,15 @@ class EtcdStore:
 
     async def _await_claim(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Wait until the report is ours, with all archives, or told by another node: None."""
+        news = self._waiting.setdefault(recording_id, asyncio.Event())
+        try:
+            return await self._claim_or_wait(recording_id, news)
+        finally:
+            self._waiting.pop(recording_id, None)
+
+    async def _claim_or_wait(self, recording_id: str, news: asyncio.Event) -> Sequence[ArchiveState] | None:
         while True:
+            news.clear()
             if recording_id not in self._view.recordings:
                 return None
             claim = self._view.reports.get(recording_id)
@@ -256,10 +278,9 @@ class EtcdStore:
                 archives = await self._all_archives(recording_id)
                 if archives is not None and (not is_free or await self._claim(recording_id, claim)):
                     return archives
-            async with self._news:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):  # a death is also the passing of time
-                        await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await news.wait()
 
     async def _claim(self, recording_id: str, held: KeyValue | None) -> bool:
         """Take the right to report, from nobody or from a dead node; False where another node was faster."""

@@ -198,6 +198,17 @@ class View:
         if not nodes:
             del self.parts[recording_id]
 
+    def concerned(self, changes: Iterable[KeyValue]) -> set[str] | None:
+        """Give the recordings whose report may be nearer now; None for all of them: a node came, or is gone."""
+        found = set()
+        for change in changes:
+            kind, _, rest = change.key.removeprefix(self.live).partition("/")
+            if kind != "node":
+                found.add(rest.partition("/")[0])
+            elif change.value is None or rest not in self.nodes:
+                return None
+        return found
+
     def has_ended(self, recording_id: str) -> bool:
         """Whether every node that is up has ended its archives of a recording."""
         return self.nodes.keys() <= self.parts.get(recording_id, set())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
+from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running
 from tests.etcd import Servers
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
@@ -117,7 +118,8 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
                 await until_page_has(two, "readyz", "this node sees no majority")
                 async with publishing(two, "sora"):  # media needs no majority
                     await cluster.consumer.wait_for("archive.started", 3)
-            await until_healed(two)
+            for node in (one, two, three):
+                await until_healed(node)
             assert await two.api("StopRecording", {"channel_id": "sora"}) == {"channel_id": "sora"}
             report = (await cluster.consumer.wait_for("recording.report"))["data"]
         entries = sorted(report["archives"], key=lambda entry: str(entry["node_name"]))
@@ -174,3 +176,24 @@ def ended(consumer: Consumer) -> int:
     """Count the archives that have ended."""
     ends = consumer.of_type("archive.available") + consumer.of_type("archive.failed")
     return len({event["connection_id"] for event in ends})
+
+
+async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
+    """As a user runs it: three nodes and three servers, one cut off for a while."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "api", "demo", "--nodes", "3", "--keep", str(tmp_path)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b'400 {"error_type":"NOT-CLUSTER-MAJORITY"}' in output
+    assert b"1 of them, archives on node-2, node-3" in output
+
+
+async def test_one_node_loads_nothing_of_a_cluster() -> None:
+    code = "import sys, rokuga.api.daemon; print([name for name in sys.modules if 'etcd' in name])"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert output.strip() == b"[]"

@@ -217,7 +217,6 @@ async def test_a_node_that_is_cut_off_says_so_records_on_and_catches_up(
     recorded_s = readers.duration_s(Path(available["data"]["file_path"]))
     with capsys.disabled():
         print(f"\n{whose} cut: first refusal after {first_s:.2f} s, {answered} of {asked} later reads answered,")
-        print(f"\n{whose} cut: first refusal after {first_s:.2f} s, {answered} of {asked} later reads answered,")
         print(f"  the slowest after {slowest_s:.2f} s; majority stopped it after {changed_s:.2f} s, {gap} refused;")
         print(f"  healed {healed_s:.2f} s after the end of the cut; {recorded_s:.1f} s of media kept")
     assert answered == 0

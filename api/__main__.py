@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from rokuga.api import check_config, daemon, demo, publish, schemas_command, sink, webhooks_command
+from rokuga.api.rehearse import command as rehearse
 from rokuga.api.soak import command as soak
 
 COMMANDS = (
@@ -15,6 +16,7 @@ COMMANDS = (
     ("check-config", "read the configuration and say what it means", check_config),
     ("webhooks", "look at and act on undelivered events", webhooks_command),
     ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", sink),
+    ("rehearse", "post the events of a scenario, with real files and without WebRTC", rehearse),
     ("schemas", "write the JSON Schema of every webhook and file", schemas_command),
 )
 

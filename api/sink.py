@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 
@@ -17,7 +18,10 @@ from rokuga.api.arguments import pause_s, share
 from rokuga.webhooks.ledger import Entered, Ledger
 from rokuga.webhooks.post import signing_key
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+LINGER_S: Final = 0.5
+"""After the last report clients still leave: their events are taken, too."""
 
 
 @dataclass(slots=True)
@@ -110,6 +114,7 @@ async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
         host, port = runner.addresses[0][:2]
         print(f"listening on http://{host}:{port}/", flush=True)
         await sink.ended.wait()
+        await asyncio.sleep(LINGER_S)
     finally:
         await runner.cleanup()
     return sink.verdict()

@@ -58,12 +58,14 @@ class Recorder:
         make_peer: Callable[[ConnectionRequest, PeerHooks], Peer],
         clock: Clock,
         committed: Callable[[], None],
+        draw_id: Callable[[], str] = new_id,
     ) -> None:
         self._config = config
         self._store = store
         self._make_peer = make_peer
         self._clock = clock
         self._on_committed = committed
+        self._draw_id = draw_id
         self._totals = Totals()
         self._writer = WriterThread()
         self._channels: dict[str, Channel] = {}
@@ -114,7 +116,7 @@ class Recorder:
         async with self._channel(parameters.channel_id) as channel:
             if channel.recording is not None:
                 raise RecordingAlreadyStarted
-            state = RecordingState(new_id(), parameters, self._clock.wall_ns())
+            state = RecordingState(self._draw_id(), parameters, self._clock.wall_ns())
             folder = recording_folder(str(self._config.archive_dir), state.recording_id)
             mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
             await self._writer.submit(lambda: make_folder(folder, mode, min_free_bytes))
@@ -205,9 +207,9 @@ class Recorder:
             if self._ending.is_set():
                 raise ConnectionRefused("SHUTDOWN")
             if not channel.connections:
-                channel.session_id = new_id()
+                channel.session_id = self._draw_id()
                 self._totals.sessions_created += 1
-            connection_id = request.connection_id or new_id()
+            connection_id = request.connection_id or self._draw_id()
             identity = ConnectionIdentity(
                 channel_id=request.channel_id,
                 session_id=channel.session_id,

@@ -1,0 +1,23 @@
+"""The consumer under test, and where the recorder finds it."""
+
+import threading
+
+import pytest
+from consumer import Index
+
+pytest_plugins = ["rokuga.api.testing"]
+
+
+@pytest.fixture
+def index():
+    with Index() as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture
+def rokuga_webhook_url(index):
+    return index.url

@@ -40,6 +40,12 @@ def unfinished(daemon: Daemon) -> list[Path]:
     return list(daemon.archive_dir.rglob(".*"))
 
 
+async def recorded(daemon: Daemon) -> None:
+    """Return when there is a second of media in an archive."""
+    while not any(archive["seconds"] for archive in await daemon.api("ListArchiving")):
+        pass
+
+
 async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path, consumer: Consumer) -> None:
     """Files are closed, announced and told before the exit with 0; the recording goes on at the next start."""
     async with running(tmp_path, consumer.url) as daemon:
@@ -87,6 +93,7 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         async with publishing(daemon):
             await holding.wait()
+            await recorded(daemon)
             async with asyncio.timeout(30):
                 assert await daemon.stop() == 0
         assert not unfinished(daemon)
@@ -110,6 +117,7 @@ async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, c
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         async with publishing(daemon) as publication:
             await consumer.wait_for("archive.started")
+            await recorded(daemon)
             daemon.process.send_signal(signal.SIGTERM)
             await holding.wait()
             assert await daemon.stop() == 1

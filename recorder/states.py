@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from rokuga.recorder.events import Document
-from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
 
 WHOLE: Final = ""
 """The index of the file that is no part."""
@@ -75,10 +75,10 @@ class ArchiveState:
     """One connection's archive in one recording.
 
     `document` is that of the whole-file archive once it ended (absent for split-only recordings);
-    `split_last_index` is "0001"-like, None where nothing was split. `owed` has the documents of whole files that are
-    not told yet, by the index of the part or WHOLE: whoever sees a document beside its file may take both away before
-    the event is stored. `node_name` says on whose disk the
-    files lie, "" on our own.
+    `split_last_index` is "0001"-like, None where nothing was split; `split_kinds` is what the parts have. `owed` has
+    the documents of whole files that are not told yet, by the index of the part or WHOLE: whoever sees a document
+    beside its file may take both away before the event is stored. `node_name` says on whose disk the files lie, "" on
+    our own.
     """
 
     recording_id: str
@@ -90,6 +90,7 @@ class ArchiveState:
     stop_wall_ns: int | None = None
     document: Document | None = None
     split_last_index: str | None = None
+    split_kinds: frozenset[Kind] = frozenset()
     owed: Mapping[str, Document] = field(default_factory=dict)
     node_name: str = ""
 

@@ -5,6 +5,7 @@ this one, with archive.failed. An archive in which no media came is a failed one
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -15,6 +16,7 @@ from rokuga.recorder.archive.metadata import (
     archive_event,
     available_document,
     failed_document,
+    kinds_of,
     split_end_document,
     started_document,
 )
@@ -101,6 +103,7 @@ class Archiver:
         self._last_index = 0
         self._size_bytes = 0
         self._picture = (0, 0)
+        self._is_parts_end_said = False
         parameters = recording.parameters
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, video is not None, audio is not None) if split_ns else None
@@ -236,6 +239,7 @@ class Archiver:
         try:
             if self._failure is None:
                 whole = await self._finish(stop_ns)
+                await self._end_splits(stop_ns)
         except ArchiveError as error:
             self._failure = self._failure or error
         status = ArchiveStatus.AVAILABLE if self._failure is None else ArchiveStatus.FAILED
@@ -243,8 +247,10 @@ class Archiver:
         if self._failure is not None:
             giving_up = self._give_up()
             if self._failure.reason != TOO_SLOW:  # a disk that does not keep up is not waited for
-                await asyncio.gather(*giving_up)
+                await self._end_late(giving_up, stop_ns)
             self._untold.append(self._failed_event(self._failure, stop_ns))
+        elif whole is not None:
+            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole))
         self._state = replace(
             self._state,
             status=status,
@@ -253,7 +259,9 @@ class Archiver:
             owed={},
         )
         await self._tell()
-        await asyncio.gather(*giving_up)  # the report comes after all parts, however late
+        if self._failure is not None:  # the report comes after all parts, however late
+            await self._end_late(giving_up, stop_ns)
+            await self._tell()
         return self._state
 
     async def _finish(self, stop_ns: int) -> Document | None:
@@ -265,18 +273,26 @@ class Archiver:
             whole = await self._end_file(self._whole, stop_ns)
         if self._failure is not None:
             raise self._failure
-        last_index = self._state.split_last_index
-        if whole is None and last_index is None:
+        if whole is None and self._state.split_last_index is None:
             raise ArchiveError(NO_MEDIA, None, "")
-        if last_index is not None:
-            names = split_end_names(*self._place())
-            stop_wall_ns = self._wall_at(stop_ns)
-            document = split_end_document(self._recording, self._state, names, stop_wall_ns, self._all_stats(stop_ns))
-            await self._write_document(names, document)
-            self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
-        if whole is not None:
-            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole))
         return whole
+
+    async def _end_late(self, giving_up: Sequence[Awaitable[None]], stop_ns: int) -> None:
+        """Wait for what is under way in an archive that failed; say which part was the last. Safe to repeat."""
+        await asyncio.gather(*giving_up)
+        with contextlib.suppress(ArchiveError):  # it has failed before: that is why
+            await self._end_splits(stop_ns)
+
+    async def _end_splits(self, stop_ns: int) -> None:
+        """Say once which part was the last. It is told also where its document finds no place: ArchiveError."""
+        if self._state.split_last_index is None or self._is_parts_end_said:
+            return
+        self._is_parts_end_said = True
+        names = split_end_names(*self._place())
+        stop_wall_ns = self._wall_at(stop_ns)
+        document = split_end_document(self._recording, self._state, names, stop_wall_ns, self._all_stats(stop_ns))
+        self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
+        await self._write_document(names, document)
 
     async def _end_part(self, output: Output, stop_ns: int) -> None:
         """Finish one part and tell it."""
@@ -290,7 +306,8 @@ class Archiver:
             index = document["split_index"]
             last = max(int(self._state.split_last_index or 0), int(index))
             owed = {key: other for key, other in self._state.owed.items() if key != index}
-            self._state = replace(self._state, split_last_index=split_index(last), owed=owed)
+            kinds = self._state.split_kinds | kinds_of(document)
+            self._state = replace(self._state, split_last_index=split_index(last), split_kinds=kinds, owed=owed)
             self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
             await self._tell()
 

@@ -10,7 +10,7 @@ from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.sora_layout import AudioEntry, VideoEntry
+from rokuga.recorder.archive.sora_layout import SHORTEST_MS, AudioEntry, VideoEntry
 from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, Codec
@@ -82,9 +82,8 @@ class ArchiveFile:
                 return None
             size = muxer.close()
             publish_file(self._names)
-            return WholeFile(
-                size, kinds, *self._size, self._start_wall_ns, self._last_ns // NS_PER_MS, dict(self._stored)
-            )
+            duration_ms = max(self._last_ns // NS_PER_MS, SHORTEST_MS)
+            return WholeFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, dict(self._stored))
 
     def abandon(self) -> None:
         """Make what is on the disk of a file that failed a whole one, if it can be played."""

@@ -27,6 +27,7 @@ from rokuga.recorder.archive.sora_layout import (
     PIXEL_WIDTH,
     SEGMENT,
     SEGMENT_UID,
+    SHORTEST_MS,
     TRACK_ENTRY,
     TRACK_NUMBER,
     TRACKS,
@@ -117,7 +118,7 @@ class Contents:
 
     clusters: list[Cluster] = field(default_factory=list)
     cue_points: list[CuePoint] = field(default_factory=list)
-    last_ms: int = 0
+    duration_ms: int = SHORTEST_MS
 
     @property
     def end(self) -> int:
@@ -172,12 +173,13 @@ def _has_audio(read: Read, cluster: Cluster) -> bool:
 
 
 def settle_end(read: Read, contents: Contents) -> None:
-    """Read the last cluster through for the time of the last block; a damaged one is left out."""
+    """Read the last cluster through for the time of the last block, the duration; a damaged one is left out."""
     while contents.clusters:
         cluster = contents.clusters[-1]
         data = read(cluster.end - cluster.offset, cluster.offset)
         try:
-            contents.last_ms = max(block.time_ms for block in blocks(cluster, data))
+            last_ms = max(block.time_ms for block in blocks(cluster, data))
+            contents.duration_ms = max(last_ms, SHORTEST_MS)
         except ValueError:  # no block, or a LayoutError
             contents.drop_last()
         else:

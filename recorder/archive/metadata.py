@@ -4,7 +4,7 @@ Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 
 `*_offset` whole seconds since the recording's `created_at`, `*_timestamp` RFC 3339 with microseconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +95,7 @@ def available_document(
     document = {
         **_identity(recording, archive.connection),
         **_file(facts.names, facts.metadata_names),
-        **tracks_document(
-            archive.audio if "audio" in file.kinds else None,
-            archive.video if "video" in file.kinds else None,
-        ),
+        **_tracks_of(archive, file.kinds),
         **_start(recording, file.start_wall_ns),
         **_stop(recording, facts.stop_wall_ns),
         "created_at": created_wall_ns // NS_PER_S,
@@ -123,7 +120,7 @@ def split_end_document(
     """Give the data of split-archive.end."""
     return {
         **_identity(recording, archive.connection),
-        **tracks_document(archive.audio, archive.video),
+        **_tracks_of(archive, archive.split_kinds),
         **_start(recording, archive.start_wall_ns),
         **_stop(recording, stop_wall_ns),
         "file_path": names.path,
@@ -262,6 +259,17 @@ def _file(names: FileNames, metadata: FileNames) -> Json:
 def tracks_document(audio: TrackConfig | None, video: TrackConfig | None) -> Json:
     """Describe what is sent of each kind: `audio` and `video` true or false, and the flat fields of each."""
     return _track("audio", audio) | _track("video", video)
+
+
+def kinds_of(document: Document) -> frozenset[Kind]:
+    """Give what a document says that its file has."""
+    kinds: tuple[Kind, ...] = ("audio", "video")
+    return frozenset(kind for kind in kinds if document[kind])
+
+
+def _tracks_of(archive: ArchiveState, kinds: Collection[Kind]) -> Json:
+    """Describe what there is of it in a file, or in all parts."""
+    return tracks_document(archive.audio if "audio" in kinds else None, archive.video if "video" in kinds else None)
 
 
 def _track(kind: Kind, track: TrackConfig | None) -> Json:

@@ -28,6 +28,7 @@ from rokuga.recorder.archive.sora_layout import (
     CLUSTER,
     INFO,
     SEGMENT,
+    SHORTEST_MS,
     TRACKS,
     AudioEntry,
     Description,
@@ -90,7 +91,7 @@ class Muxer:
     def __init__(self, path: str, segment_uid: bytes, start_wall_ns: int, mode: int = 0o640) -> None:
         """Create the file, its header on the disk. It has no track until one is described."""
         self._description = Description(segment_uid, start_wall_ns)
-        self._last_ms = 0
+        self._duration_ms = SHORTEST_MS
         self._file = MediaFile(path, mode)
         try:
             with self._our_error():
@@ -128,7 +129,7 @@ class Muxer:
             self._container.mux_one(packet)
         except av.FFmpegError as error:
             raise self._file.error or error from error
-        self._last_ms = max(self._last_ms, time_ms)
+        self._duration_ms = max(self._duration_ms, time_ms)
 
     def close(self) -> int:
         """Make the file whole: Cues, sizes, duration, all of it on the disk. Give its size."""
@@ -140,7 +141,7 @@ class Muxer:
                     offset = self._file.size
                     self._file.put(self._audio_cues(), offset)
                 self._file.put(
-                    header(self._header_bytes, self._description, self._file.size, offset, self._last_ms), 0
+                    header(self._header_bytes, self._description, self._file.size, offset, self._duration_ms), 0
                 )
                 self._file.sync()
         finally:

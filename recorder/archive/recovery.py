@@ -19,6 +19,7 @@ from rokuga.recorder.archive.metadata import (
     archive_event,
     available_document,
     failed_document,
+    kinds_of,
     split_end_document,
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
@@ -73,7 +74,8 @@ class Recovery:
             self._say(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index)
         last = max(map(int, (*told, self._archive.split_last_index or 0)))
         if last:
-            self._archive = replace(self._archive, split_last_index=split_index(last))
+            kinds = self._archive.split_kinds.union(*map(kinds_of, told.values()))
+            self._archive = replace(self._archive, split_last_index=split_index(last), split_kinds=kinds)
             self._end_splits(stop_wall_ns)
         owes_whole = self._recording.parameters.has_whole_files(self._config.recording_dual_output)
         is_available = whole is not None or (bool(last) and not owes_whole)
@@ -136,7 +138,6 @@ class Recovery:
                 write_json(names, document, self._config.archive_file_mode)
             except ArchiveError as error:
                 self._failure = self._failure or error
-                return
         self._say(EventType.SPLIT_ARCHIVE_END, document)
 
     def _failed(self, stop_wall_ns: int) -> Document:

@@ -58,7 +58,7 @@ def _make_whole(descriptor: int) -> WholeFile | None:
             contents.drop_last()
             settle_end(read, contents)
         else:
-            return _whole(found, size, contents.last_ms)
+            return _whole(found, size, contents.duration_ms)
     return None
 
 
@@ -67,7 +67,7 @@ def _end(descriptor: int, found: Header, contents: Contents) -> int:
     data = cues(contents.cue_points)
     put_all(descriptor, data, contents.end)
     size = contents.end + len(data)
-    final = header(found.size_bytes, found.description, size, contents.end, contents.last_ms)
+    final = header(found.size_bytes, found.description, size, contents.end, contents.duration_ms)
     put_all(descriptor, final, 0)
     os.fsync(descriptor)
     return size

@@ -47,6 +47,9 @@ SEGMENT_DATA_OFFSET = EBML_HEADER_BYTES + 12
 RESERVED_FOR_SEEKING = 178
 """SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
 
+SHORTEST_MS = 1
+"""A Duration is the time of the last block, as in Sora's files, and not 0, which readers take for none."""
+
 DATE_ORIGIN_WALL_NS = 978_307_200 * NS_PER_S
 """Matroska counts its dates from 2001-01-01T00:00:00 UTC."""
 

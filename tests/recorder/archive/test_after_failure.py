@@ -1,7 +1,9 @@
 """What comes after an archive failed: the report is the last word, and nothing in progress is left behind."""
 
 import errno
+import json
 import os
+import resource
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,10 +12,12 @@ import pytest
 
 from rokuga.recorder.archive import writer
 from rokuga.recorder.archive.output import TOO_SLOW
+from rokuga.recorder.events import Event
 from tests import readers
 from tests.recorder.house import House, running
 
 FAILED, PART, REPORT = "archive.failed", "split-archive.available", "recording.report"
+PARTS_END = "split-archive.end"
 
 
 @pytest.fixture
@@ -37,9 +41,11 @@ async def test_the_report_comes_after_parts_that_a_slow_disk_finished_late(house
     assert not await house.events(REPORT, PART)
     goes_on.set()
     await house.reported(state.recording_id)
-    types = [str(event.type) for event in await house.events(FAILED, PART, REPORT)]
-    assert types == [FAILED, *[PART] * (len(types) - 2), REPORT]
+    types = [str(event.type) for event in await house.events(FAILED, PART, PARTS_END, REPORT)]
+    assert types == [FAILED, *[PART] * (len(types) - 3), PARTS_END, REPORT]
     parts = await house.events(PART)
+    (end,) = await house.events(PARTS_END)
+    assert end.document["split_last_index"] == max(part.document["split_index"] for part in parts)
     assert len(parts) >= 10
     for part in parts:
         assert readers.packets(Path(part.document["file_path"]))["audio"]
@@ -67,3 +73,40 @@ async def test_a_document_that_finds_no_room_leaves_no_piece_of_itself(
     assert failed.document["path"].endswith(".json")
     assert house.files(state.recording_id) == [Path(failed.document["file_path"]).name]
     await house.stop()
+
+
+def beside(event: Event) -> object:
+    """Read the file that the event names."""
+    return json.loads(Path(event.document["file_path"]).read_text())
+
+
+@pytest.mark.parametrize("fault", ["a file may not grow", "the folder is gone"])
+async def test_parts_that_were_told_have_an_end_when_the_archive_fails(house: House, fault: str) -> None:
+    """Whoever collects parts is told which was the last; also where the document about it finds no place."""
+    state = await house.start(split_duration=1)
+    client = await house.enter()
+    for _ in range(5):
+        await client.play(500, size_bytes=4000)
+        await house.disk()
+    await house.event(PART)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if fault == "a file may not grow":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, hard))
+    else:
+        (house.folder / "archive" / state.recording_id).rename(house.folder / "elsewhere")
+    try:
+        for _ in range(8):
+            await client.play(500, size_bytes=4000)
+            await house.disk()
+        await house.event(FAILED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await house.stop()
+    parts = await house.events(PART)
+    types = [str(event.type) for event in await house.events(PART, PARTS_END, FAILED, REPORT)]
+    assert types == [*[PART] * len(parts), PARTS_END, FAILED, REPORT]
+    (end,) = await house.events(PARTS_END)
+    assert end.document["split_last_index"] == parts[-1].document["split_index"]
+    if fault == "a file may not grow":
+        assert beside(end) == end.document
+        assert not [name for name in house.files(state.recording_id) if name.startswith(".")]

@@ -11,7 +11,7 @@ import pytest
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, Kind
 from tests import readers
-from tests.recorder.house import VP8_FRAME, Client, House, running
+from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
 AVAILABLE, PART, PARTS_END = "archive.available", "split-archive.available", "split-archive.end"
 KINDS: tuple[Kind, ...] = ("audio", "video")
@@ -151,6 +151,31 @@ async def test_part_of_nothing_but_undecodable_pictures_is_no_part(house: House)
     await house.stop()
     first, *_ = await parts(house)
     assert first["split_index"] == "0001"
+
+
+async def test_the_end_of_parts_names_the_kinds_that_were_in_them(house: House) -> None:
+    """A client that offered video and never sent a picture has no video in its parts, nor at their end."""
+    await house.start(split_duration=1)
+    client = await house.enter()
+    await play(house, client, 3, kinds=("audio",))
+    await house.stop()
+    (end,) = await house.events(PARTS_END)
+    assert all(not part["video"] for part in await parts(house))
+    keys = {"audio": True, "audio_codec_type": "OPUS", "video": False}
+    assert {key: value for key, value in end.document.items() if key.startswith(("audio", "video"))} == keys
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_file_of_one_frame_is_not_of_no_length(house: House, kind: Kind) -> None:
+    """Readers take a Duration of 0 for none."""
+    await house.start()
+    client = await house.enter()
+    client.send(kind, house.hand.now_ns // NS_PER_MS, VP8_FRAME[True] if kind == "video" else OPUS_20_MS)
+    await house.stop()
+    (available,) = await house.events(AVAILABLE)
+    path = Path(available.document["file_path"])
+    assert [time_ms for _, time_ms, _ in readers.packets(path)[kind]] == [0]
+    assert readers.duration_s(path) > 0
 
 
 async def test_dual_output_can_be_turned_off(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
     assert abs(len(sound) - len(whole_sound)) <= 50
     (end,) = (event for event in events if event.type == PARTS_END)
     assert end.document["split_last_index"] == parts[-1]["split_index"]
+    for kind in ("audio", "video"):
+        assert end.document[kind] is any(part[kind] for part in parts)
     for part, following in pairwise(parts):
         assert part["start_timestamp"] < following["start_timestamp"]
 

@@ -28,7 +28,7 @@ def fast_ns() -> int:
 async def live(folder: Path, url: str, first: int, count: int) -> None:
     """Store and deliver."""
     path = folder / "x.sqlite3"
-    config = WebhookConfig(url=url, log_dir=folder / "log")
+    config = WebhookConfig(url=url, log_dir=folder / "log", max_age_ns=365 * 24 * 3600 * NS_PER_S)
     clock = Clock(wall_ns=fast_ns)
     async with (
         SqliteStore(path) as store,

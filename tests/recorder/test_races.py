@@ -1,0 +1,171 @@
+"""D29, D30, D31 in random order, many channels at once: joins, leaves, starts, stops and splits in one moment."""
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_MS, TrackConfig
+from tests.recorder.house import AUDIO_MS, OPUS_20_MS, VIDEO_MS, VP8_FRAME, Client, House, running
+
+AT_ONCE = 20
+MOMENTS_MS = (0, 20, 100, 500, 520, 980, 1000, 1020, 1100, 1200)
+"""Parts of a second are due for their end a little after it; much happens at the same moment."""
+
+ACTIONS = ("start", "start", "stop", "stop", "come", "come", "leave", "start and stop", "stop and start")
+KINDS = ({}, {"split_duration": 1}, {"split_duration": 1, "split_only": True})
+
+
+class Round:
+    """One channel, and what happens in it."""
+
+    def __init__(self, house: House, channel_id: str, dice: random.Random) -> None:
+        self._house = house
+        self._channel_id = channel_id
+        self._dice = dice
+        self._clients: list[Client] = []
+        self._plan = sorted((dice.choice(MOMENTS_MS), dice.choice(ACTIONS)) for _ in range(dice.randint(6, 12)))
+        self.started: list[str] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def play(self, time_ms: int) -> None:
+        """Send what is sent now, let be done what is due, and begin what is planned."""
+        for client in self._clients:
+            if time_ms % VIDEO_MS == 0:
+                is_keyframe = time_ms % 200 == 0
+                client.send("video", time_ms, VP8_FRAME[is_keyframe] + b"%d" % time_ms, is_keyframe)
+            client.send("audio", time_ms, OPUS_20_MS + b"%d" % time_ms)
+            client.connection.tick(self._house.hand.now_ns)
+        due = [self._act(action) for moment_ms, action in self._plan if moment_ms == time_ms]
+        self._dice.shuffle(due)
+        self._tasks += [asyncio.ensure_future(work) for work in due]
+
+    async def end(self) -> None:
+        """End what was begun, in any order."""
+        await asyncio.gather(*self._tasks)
+        works = [self._stop(), *(client.leave() for client in self._clients)]
+        self._dice.shuffle(works)
+        await asyncio.gather(*works)
+
+    async def _act(self, action: str) -> None:
+        match action:
+            case "start and stop":
+                await self._start()
+                await self._stop()
+            case "stop and start":
+                await self._stop()
+                await self._start()
+            case "start":
+                await self._start()
+            case "stop":
+                await self._stop()
+            case "come":
+                await self._come()
+            case "leave" if self._clients:
+                await self._clients.pop(self._dice.randrange(len(self._clients))).leave()
+
+    async def _start(self) -> None:
+        with contextlib.suppress(RecordingAlreadyStarted):
+            state = await self._house.start(self._channel_id, **self._dice.choice(KINDS))
+            self.started.append(state.recording_id)
+
+    async def _stop(self) -> None:
+        with contextlib.suppress(RecordingNotStarted):
+            await self._house.recorder.stop_recording(self._channel_id)
+
+    async def _come(self) -> None:
+        request = ConnectionRequest(self._channel_id, "sendonly", audio=TrackConfig("OPUS"), video=TrackConfig("VP8"))
+        connection = await self._house.recorder.connect(request)
+        connection.accept("v=0\r\n")
+        (peer,) = (peer for peer in self._house.peers if peer.request is request)
+        self._clients.append(Client(connection, peer, self._house.hand))
+
+
+async def play_at_once(house: House, rounds: list[Round]) -> None:
+    """Play rounds beside each other until everything has ended."""
+    for time_ms in range(0, MOMENTS_MS[-1] + AUDIO_MS, AUDIO_MS):
+        for each in rounds:
+            each.play(time_ms)
+        await asyncio.sleep(0)
+        house.hand.now_ns += AUDIO_MS * NS_PER_MS
+    await asyncio.gather(*(each.end() for each in rounds))
+
+
+async def reported(house: House, started: list[str], events: list[Event]) -> None:
+    """Wait for the reports of all recordings; add what is told meanwhile."""
+
+    async def look() -> bool | None:
+        events.extend(stored.event for stored in await house.store.events_after(len(events), 100_000))
+        return sum(event.type == "recording.report" for event in events) == len(started) or None
+
+    await house.news.wait_for(look)
+    await house.disk()
+
+
+def held() -> Counter[str]:
+    """Count what a round may forget to give back."""
+    return Counter(
+        tasks=len(asyncio.all_tasks()),
+        threads=threading.active_count(),
+        files=len(list(Path("/proc/self/fd").iterdir())),
+    )
+
+
+def check(house: House, started: list[str], events: list[Event]) -> None:
+    """One start and one report for each recording, around all that is told of its archives; one end for each."""
+    by_recording: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if "recording_id" in event.document:
+            by_recording[event.document["recording_id"]].append(event)
+    assert by_recording.keys() == set(started)
+    for told in by_recording.values():
+        types = Counter(str(event.type) for event in told)
+        assert (told[0].type, told[-1].type) == ("recording.started", "recording.report")
+        assert types["recording.started"] == types["recording.report"] == 1
+        begun = sorted(
+            event.connection.connection_id for event in told if event.connection and event.type == "archive.started"
+        )
+        report = told[-1].document
+        assert sorted(each["connection_id"] for each in (*report["archives"], *report["failed_archives"])) == begun
+        assert len(set(begun)) == len(begun)
+        ends = "split-archive.end" if report["split_only"] else "archive.available"
+        assert types[ends] == len(report["archives"])
+        assert types["archive.failed"] == len(report["failed_archives"])
+    assert len({event.id for event in events}) == len(events)
+    failed = [event.document["reason"] for event in events if event.type == "archive.failed"]
+    assert set(failed) <= {"no media was received"}
+    assert not list(house.folder.glob("archive/*/.*")), "files in progress"
+
+
+async def race(folder: Path, rounds: int, seed: int) -> None:
+    """Play so many rounds; nothing is told twice, left active, or held."""
+    print("seed", seed)
+    dice = random.Random(seed)
+    async with running(folder) as house:
+        started: list[str] = []
+        events: list[Event] = []
+        before: Counter[str] = Counter()
+        for _ in range(rounds // AT_ONCE):
+            batch = [Round(house, f"channel {place}", dice) for place in range(AT_ONCE)]
+            await play_at_once(house, batch)
+            house.peers.clear()
+            started += [recording_id for each in batch for recording_id in each.started]
+            await reported(house, started, events)
+            before = before or held()
+            assert held() == before
+            assert not house.recorder._channels, "nobody is there, nothing is recorded"
+        assert len(started) > rounds
+        check(house, started, events)
+
+
+@pytest.mark.timeout(300)
+async def test_d29_d30_d31_five_hundred_rounds_in_random_order(tmp_path: Path) -> None:
+    """Each archive ends once, each recording is reported once and last; nothing is left over."""
+    await race(tmp_path, 500, seed=29_30_31)

@@ -99,5 +99,9 @@ class RecordingStore(Protocol):
         ...
 
     async def forget_events(self, cursor: int) -> None:
-        """Let go of the events up to `cursor`, for whoever reads the log has them; their ids stay known."""
+        """Let go of the events up to `cursor`, for whoever reads the log has them.
+
+        Their ids stay known as long as their recording is not finished, and for some thousand events more; then a
+        recording that is finished goes, too, with its archives.
+        """
         ...

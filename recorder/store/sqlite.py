@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
@@ -26,12 +26,27 @@ _decode_archive = msgspec.json.Decoder(ArchiveState).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
+IDS_KEPT: Final = 10_000
+"""The ids of so many events stay known after the reader of the log has them, as do recordings that ended since."""
+
+
+FORGET: Final = (
+    "DELETE FROM archives WHERE recording_id IN"
+    " (SELECT recording_id FROM recordings WHERE status = 'finished' AND finish_cursor <= ?)",
+    "DELETE FROM recordings WHERE status = 'finished' AND finish_cursor <= ?",
+    "DELETE FROM event_ids WHERE cursor <= ? AND recording_id NOT IN (SELECT recording_id FROM recordings)",
+)
+"""What goes when the log is so far."""
+
+
 class SqliteStore:
     """A RecordingStore in a file; a context, since its thread has to end."""
 
-    def __init__(self, path: Path) -> None:
-        schema = resources.files("rokuga.recorder.store").joinpath("schema.sql").read_text("utf-8")
-        self._database = Database(path, "recorder", [schema])
+    def __init__(self, path: Path, ids_kept: int = IDS_KEPT) -> None:
+        here = resources.files("rokuga.recorder.store")
+        scripts = [here.joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema-2.sql")]
+        self._database = Database(path, "recorder", scripts)
+        self._ids_kept = ids_kept
 
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
@@ -61,7 +76,7 @@ class SqliteStore:
         def start(connection: sqlite3.Connection) -> bool:
             channel_id = recording.parameters.channel_id
             connection.execute(
-                "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, 0)",
                 (recording.recording_id, channel_id, recording.status, recording.start_wall_ns, _encode(recording)),
             )
             active = connection.execute(
@@ -89,6 +104,11 @@ class SqliteStore:
             moved = _move(connection, recording_id, RecordingStatus.STOPPING, RecordingStatus.FINISHED)
             if moved:
                 _append(connection, events)
+                connection.execute(
+                    "UPDATE recordings SET finish_cursor = coalesce("
+                    "(SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) WHERE recording_id = ?",
+                    (recording_id,),
+                )
             return moved
 
         return await self._database.transact(finish)
@@ -153,6 +173,8 @@ class SqliteStore:
 
         def forget(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM events WHERE cursor <= ?", (cursor,))
+            for statement in FORGET:
+                connection.execute(statement, (cursor - self._ids_kept,))
 
         await self._database.transact(forget)
 
@@ -181,5 +203,7 @@ def _move(
 
 def _append(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
     for event in events:
-        if connection.execute("INSERT OR IGNORE INTO event_ids VALUES (?)", (event.id,)).rowcount:
-            connection.execute("INSERT INTO events (body) VALUES (?)", (_encode(event),))
+        if connection.execute("SELECT 1 FROM event_ids WHERE id = ?", (event.id,)).fetchone() is None:
+            place = connection.execute("INSERT INTO events (body) VALUES (?)", (_encode(event),)).lastrowid
+            about = str(event.document.get("recording_id", ""))
+            connection.execute("INSERT INTO event_ids VALUES (?, ?, ?)", (event.id, about, place))

@@ -13,10 +13,11 @@ from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS, TrackConfig
-from tests.recorder.house import AUDIO_MS, OPUS_20_MS, VIDEO_MS, VP8_FRAME, Client, House, running
+from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
 AT_ONCE = 20
-MOMENTS_MS = (0, 20, 100, 500, 520, 980, 1000, 1020, 1100, 1200)
+STEP_MS = 40
+MOMENTS_MS = (0, 40, 120, 480, 520, 960, 1000, 1040, 1120, 1200)
 """Parts of a second are due for their end a little after it; much happens at the same moment."""
 
 ACTIONS = ("start", "start", "stop", "stop", "come", "come", "leave", "start and stop", "stop and start")
@@ -38,8 +39,8 @@ class Round:
     def play(self, time_ms: int) -> None:
         """Send what is sent now, let be done what is due, and begin what is planned."""
         for client in self._clients:
-            if time_ms % VIDEO_MS == 0:
-                is_keyframe = time_ms % 200 == 0
+            if time_ms % 80 == 0:
+                is_keyframe = time_ms % 240 == 0
                 client.send("video", time_ms, VP8_FRAME[is_keyframe] + b"%d" % time_ms, is_keyframe)
             client.send("audio", time_ms, OPUS_20_MS + b"%d" % time_ms)
             client.connection.tick(self._house.hand.now_ns)
@@ -90,11 +91,11 @@ class Round:
 
 async def play_at_once(house: House, rounds: list[Round]) -> None:
     """Play rounds beside each other until everything has ended."""
-    for time_ms in range(0, MOMENTS_MS[-1] + AUDIO_MS, AUDIO_MS):
+    for time_ms in range(0, MOMENTS_MS[-1] + STEP_MS, STEP_MS):
         for each in rounds:
             each.play(time_ms)
         await asyncio.sleep(0)
-        house.hand.now_ns += AUDIO_MS * NS_PER_MS
+        house.hand.now_ns += STEP_MS * NS_PER_MS
     await asyncio.gather(*(each.end() for each in rounds))
 
 

@@ -1,13 +1,17 @@
 """What is particular to the store in a file."""
 
+import contextlib
 import sqlite3
+from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.database import Database
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.material import event, recording
+from tests.material import archive, event, recording
 
 
 async def test_a_row_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path) -> None:
@@ -37,3 +41,70 @@ async def test_forgotten_events_give_their_room_back(tmp_path: Path) -> None:
             sizes.append(other.execute("PRAGMA page_count").fetchone()[0])
             other.close()
     assert sizes[3] < sizes[0] * 1.5
+
+
+def count_rows(path: Path) -> dict[str, int]:
+    """Count the rows of each table, and the pages of the file."""
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        tables = ("recordings", "archives", "events", "event_ids")
+        rows = {table: other.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+        return {**rows, "pages": other.execute("PRAGMA page_count").fetchone()[0]}
+
+
+async def record(store: SqliteStore, name: str) -> None:
+    """Have a recording with an archive, from start to report."""
+    about = {"recording_id": name}
+    await store.start_recording(recording(name, channel_id=name), [event(f"{name} started", document=about)])
+    await store.save_archive(archive(name), [event(f"{name} archive", document=about)])
+    await store.stop_recording(name, 1)
+    await store.finish_recording(name, [event(f"{name} report", document=about)])
+
+
+async def forget_all(store: SqliteStore) -> None:
+    """Let go of all that was said."""
+    await store.forget_events((await store.events_after(0, 100_000))[-1].cursor)
+
+
+async def test_finished_recordings_leave_when_the_log_is_beyond_them(tmp_path: Path) -> None:
+    """However many there were, the file is that of those which are kept; one that goes on stays, with its ids."""
+    path = tmp_path / "x.sqlite3"
+    sizes = []
+    async with SqliteStore(path, ids_kept=30) as store:
+        lasting = event("lasting started", document={"recording_id": "lasting"})
+        await store.start_recording(recording("lasting", channel_id="lasting"), [lasting])
+        for batch in range(6):
+            for number in range(50):
+                await record(store, f"{batch} {number}")
+            await forget_all(store)
+            sizes.append(count_rows(path))
+        assert sizes[0] == {
+            "recordings": 11,
+            "archives": 10,
+            "events": 0,
+            "event_ids": 31,
+            "pages": sizes[0]["pages"],
+        }
+        assert [{**size, "pages": 0} for size in sizes] == [{**sizes[0], "pages": 0}] * 6
+        assert sizes[-1]["pages"] == sizes[1]["pages"]
+        await store.append([lasting, event("5 49 report", document={"recording_id": "5 49"})])
+        assert await store.events_after(0, 10) == []
+        assert [each.recording_id for each in await store.unfinished_recordings()] == ["lasting"]
+
+
+async def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What it holds stays, and is not said twice."""
+    path = tmp_path / "x.sqlite3"
+    first = resources.files("rokuga.recorder.store").joinpath("schema.sql").read_text("utf-8")
+    async with Database(path, "recorder", [first]) as database:
+
+        def fill(connection: sqlite3.Connection) -> None:
+            body = msgspec.json.encode(recording())
+            connection.execute("INSERT INTO recordings VALUES ('RECORDING', 'sora', 'active', 1, ?)", (body,))
+            connection.execute("INSERT INTO event_ids VALUES (?)", (event().id,))
+            connection.execute("INSERT INTO events (body) VALUES (?)", (msgspec.json.encode(event()),))
+
+        await database.transact(fill)
+    async with SqliteStore(path) as store:
+        assert await store.unfinished_recordings() == [recording()]
+        await store.append([event()])
+        assert [stored.event for stored in await store.events_after(0, 10)] == [event()]

@@ -6,6 +6,7 @@ one endpoint until it fails, then to the next, all within one time budget. Keys 
 """
 
 import asyncio
+import io
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -152,7 +153,7 @@ class Etcd:
                 failure.reason, was_unknown = f"{endpoint}: {error or 'no answer in time'}", True
                 failure.is_unknown = True
             else:
-                if status == 200:
+                if status == 200 and ("header" in answer or "result" in answer):
                     return answer
                 code, reason = answer.get("code"), str(answer.get("message") or answer.get("error"))
                 if code == UNAUTHENTICATED and self._config.user is not None and self._token is not None:
@@ -173,9 +174,8 @@ class Etcd:
 
     async def _post(self, endpoint: str, path: str, body: Json) -> tuple[int, Any]:
         headers = await self._headers(endpoint)
-        async with self._session.post(
-            f"{endpoint}/v3/{path}", data=msgspec.json.encode(body), headers=headers
-        ) as got:
+        data = io.BytesIO(msgspec.json.encode(body))
+        async with self._session.post(f"{endpoint}/v3/{path}", data=data, headers=headers) as got:
             return got.status, _decode(await got.read())
 
     async def _headers(self, endpoint: str) -> Mapping[str, str]:
@@ -254,7 +254,7 @@ class Etcd:
                         int(result["header"]["revision"]),
                         [_change(event) for event in result.get("events", ())],
                     )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MinorityError(f"etcd: the watch of {endpoint} broke: {error}") from error
         raise MinorityError(f"etcd: {endpoint} ended the watch")
 
@@ -274,13 +274,16 @@ def end_of(prefix: str) -> str:
 
 
 def key_value(found: Json) -> KeyValue:
-    """Read a key as etcd gives it."""
-    return KeyValue(
-        b64decode(found["key"]).decode(),
-        b64decode(found.get("value", "")),
-        int(found.get("create_revision", 0)),
-        int(found.get("mod_revision", 0)),
-    )
+    """Read a key as etcd gives it. Raises StoreError."""
+    try:
+        return KeyValue(
+            b64decode(found["key"]).decode(),
+            b64decode(found.get("value", "")),
+            int(found.get("create_revision", 0)),
+            int(found.get("mod_revision", 0)),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise StoreError(f"etcd gives what is no key: {error}") from error
 
 
 def _change(event: Json) -> KeyValue:

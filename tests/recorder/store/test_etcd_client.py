@@ -1,0 +1,170 @@
+"""The client of etcd's gateway against real servers: errors by name, failover, who we are."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from rokuga.recorder.config import ClusterConfig
+from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome, absent, put
+from tests.etcd import Servers, free_ports
+from tests.webhooks.certificates import Authority
+
+
+@contextlib.contextmanager
+def one_server(folder: Path, *options: str, scheme: str = "http") -> Iterator[str]:
+    """Run a single server; gives its URL once its port is open."""
+    port, peer = free_ports(2)
+    url, peers = f"{scheme}://localhost:{port}", f"http://127.0.0.1:{peer}"
+    command = [
+        "etcd", "--data-dir", str(folder / "etcd"),
+        "--listen-client-urls", f"{scheme}://127.0.0.1:{port}", "--advertise-client-urls", url,
+        "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
+        "--initial-cluster", f"default={peers}", "--logger", "zap", "--log-level", "fatal", *options,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def ready(client: Etcd) -> None:
+    """Call until the server answers."""
+    end_s = time.monotonic() + 20
+    while True:
+        try:
+            await client.get("x")
+        except MinorityError:
+            assert time.monotonic() < end_s
+        else:
+            return
+
+
+async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Path) -> None:
+    """Who shows none is not let in; a certificate that cannot be read is a named error."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    tls = ["--cert-file", str(certificate), "--key-file", str(key), "--trusted-ca-file", str(authority.ca_file)]
+    with one_server(tmp_path, *tls, "--client-cert-auth", scheme="https") as url:
+        config = ClusterConfig((url,), ca_file=authority.ca_file, client_cert=certificate, client_key=key)
+        async with Etcd(config) as client:
+            await ready(client)
+            assert (await client.transact([absent("a")], [put("a", b"1")]))["succeeded"]
+        async with Etcd(ClusterConfig((url,), ca_file=authority.ca_file), budget_s=0.5) as stranger:
+            with pytest.raises(MinorityError):
+                await stranger.get("a")
+    with pytest.raises(StoreError, match="certificates"):
+        async with Etcd(ClusterConfig((url,), ca_file=tmp_path / "none")):
+            pass
+
+
+async def test_a_user_is_let_in_by_the_password_and_again_when_the_token_is_old(tmp_path: Path) -> None:
+    with one_server(tmp_path) as url:
+        async with Etcd(ClusterConfig((url,))) as root:
+            await ready(root)
+            await root.call("auth/user/add", {"name": "root", "password": "secret"})
+            await root.call("auth/user/grant", {"user": "root", "role": "root"})
+            await root.call("auth/enable", {})
+            with pytest.raises(StoreError, match="refuses"):
+                await root.get("a")
+        async with Etcd(ClusterConfig((url,), user="root", password="secret")) as client:
+            await client.transact([], [put("a", b"1")])
+            client._token = "old.1"
+            found = await client.get("a")
+            assert found is not None
+            assert found.value == b"1"
+        async with Etcd(ClusterConfig((url,), user="root", password="wrong")) as stranger:
+            with pytest.raises(StoreError, match="refuses root"):
+                await stranger.get("a")
+
+
+async def test_servers_that_are_not_there_are_passed_over(etcd: Servers) -> None:
+    """If none is, nothing can have happened: that is no unknown outcome."""
+    nowhere = tuple(f"http://127.0.0.1:{port}" for port in free_ports(2))
+    async with Etcd(ClusterConfig((*nowhere, etcd.endpoints[0]))) as client:
+        assert await client.get("nothing") is None
+        assert client.endpoint == etcd.endpoints[0]
+    async with Etcd(ClusterConfig(nowhere)) as client:
+        with pytest.raises(MinorityError) as caught:
+            await client.get("nothing")
+        assert not isinstance(caught.value, UnknownOutcome)
+
+
+async def test_a_call_that_nobody_answers_has_an_unknown_outcome(etcd: Servers) -> None:
+    with etcd.paused(0):
+        async with Etcd(ClusterConfig(etcd.endpoints[:1]), budget_s=0.3, try_s=0.2) as client:
+            with pytest.raises(UnknownOutcome):
+                await client.transact([], [put("x", b"")])
+            assert client.counts.failed == 1
+
+
+async def test_a_request_that_etcd_refuses_is_neither_repeated_nor_a_minority(etcd: Servers) -> None:
+    """More than etcd takes in a request (1.5 MiB)."""
+    async with Etcd(ClusterConfig(etcd.endpoints)) as client:
+        with pytest.raises(StoreError, match="too large") as caught:
+            await client.transact([], [put("big", bytes(2_000_000))])
+        assert not isinstance(caught.value, MinorityError)
+
+
+async def test_a_long_list_comes_in_pages_as_of_one_revision(etcd: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rokuga.recorder.store.etcd_client.PAGE", 3)
+    prefix = etcd.prefix()
+    async with Etcd(ClusterConfig(etcd.endpoints)) as client:
+        await client.transact([], [put(f"{prefix}{number}", b"x") for number in range(10)])
+        _, found = await client.list(prefix)
+        assert [each.key for each in found] == [f"{prefix}{number}" for number in range(10)]
+
+
+async def test_a_watch_from_a_revision_that_was_compacted_says_so(etcd: Servers) -> None:
+    """Whoever watches lists again then."""
+    prefix = etcd.prefix()
+    async with Etcd(ClusterConfig(etcd.endpoints)) as client:
+        await client.transact([], [put(prefix, b"1")])
+        revision = int((await client.transact([], [put(prefix, b"2")]))["header"]["revision"])
+        await client.call("kv/compaction", {"revision": str(revision)})
+        with pytest.raises(MinorityError, match="compact"):
+            await exhaust(client, prefix)
+
+
+async def exhaust(client: Etcd, prefix: str) -> None:
+    """Watch from the beginning, to the end of the watch."""
+    async with contextlib.aclosing(client.watch(prefix, 1)) as responses:
+        async for _ in responses:
+            pass
+
+
+GARBAGE: tuple[Callable[[], Any], ...] = (
+    lambda: web.Response(text="no JSON"),
+    lambda: web.Response(text="[]"),
+    lambda: web.Response(status=502, text="<html>"),
+    lambda: web.json_response({"code": "x"}, status=500),
+)
+
+
+@pytest.mark.parametrize("answer", GARBAGE)
+async def test_what_no_etcd_says_is_a_named_error(answer: Callable[[], Any]) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        return answer()  # type: ignore[no-any-return]
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with Etcd(ClusterConfig((url,)), budget_s=0.2) as client:
+            with pytest.raises(StoreError):
+                await client.list("a")
+            with pytest.raises(StoreError):
+                await client.grant(1)
+    finally:
+        await runner.cleanup()

@@ -56,7 +56,8 @@ async def plan_addresses(
     """Say what to bind and what to offer. Raises AddressError.
 
     Nothing given: all of the host's addresses, loopback only where there is no other. Given ones that are local are
-    bound; as soon as one is not (a public address in front of NAT), all of the host's addresses are bound too.
+    bound; as soon as one is not (a public address in front of NAT), all of the host's addresses are bound too. One
+    with a port may be a mapping's though it looks local: 127.0.0.1 of a Docker host is not the container's.
     """
     given = [parse_media_address(text) for text in media_addresses]
     offered = [
@@ -64,9 +65,10 @@ async def plan_addresses(
         for address in given
         for host in ([address.host] if _is_ip(address.host) else await resolve(address.host))
     ]
-    local = [address.host for address in offered if is_local(address.host)]
-    bind = list(dict.fromkeys([*local, *(host_addresses() if len(local) < len(offered) or not offered else [])]))
-    return AddressPlan(bind, offered or [MediaAddress(host) for host in bind])
+    local = [address for address in offered if is_local(address.host)]
+    is_closed = bool(offered) and len(local) == len(offered) and all(address.port is None for address in local)
+    bind = dict.fromkeys([*(address.host for address in local), *([] if is_closed else host_addresses())])
+    return AddressPlan(list(bind), offered or [MediaAddress(host) for host in bind])
 
 
 def host_addresses() -> Sequence[str]:

@@ -63,10 +63,17 @@ async def test_nothing_given_binds_and_offers_every_address_of_the_host() -> Non
     assert [address.host for address in plan.offered] == list(plan.bind)
 
 
-async def test_a_given_local_address_is_the_only_one_that_is_bound() -> None:
-    plan = await plan_addresses(("127.0.0.1", "127.0.0.2:15004"), no_names)
+async def test_given_local_addresses_are_the_only_ones_that_are_bound() -> None:
+    plan = await plan_addresses(("127.0.0.1", "127.0.0.2"), no_names)
     assert plan.bind == ["127.0.0.1", "127.0.0.2"]
-    assert plan.offered == [MediaAddress("127.0.0.1"), MediaAddress("127.0.0.2", 15004)]
+    assert plan.offered == [MediaAddress("127.0.0.1"), MediaAddress("127.0.0.2")]
+
+
+async def test_a_mapped_loopback_address_is_another_machine_s() -> None:
+    """In a container, what the Docker host's 127.0.0.1 is mapped to are the container's own addresses."""
+    plan = await plan_addresses(("127.0.0.2:15004",), no_names)
+    assert list(plan.bind) == list(dict.fromkeys(["127.0.0.2", *host_addresses()]))
+    assert plan.offered == [MediaAddress("127.0.0.2", 15004)]
 
 
 async def test_a_public_address_before_nat_is_offered_and_all_local_ones_are_bound() -> None:

@@ -1,0 +1,26 @@
+# Rokuga in an environment of its own. Only wheels are installed, so that nothing has to be compiled.
+FROM python:3.11-slim-bookworm AS build
+COPY . /src
+RUN python -m venv --without-pip /opt/rokuga \
+ && python -m pip --python /opt/rokuga install --no-cache-dir --only-binary=:all: --constraint /src/constraints.txt /src
+
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/rokuga --shell /usr/sbin/nologin rokuga \
+ && install --directory --owner=rokuga --group=rokuga /var/lib/rokuga /var/lib/rokuga/archive /var/lib/rokuga/data
+COPY --from=build /opt/rokuga /opt/rokuga
+
+# What a container publishes is the decision of who starts it; inside, both fronts listen on all addresses.
+ENV PATH=/opt/rokuga/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ROKUGA_ARCHIVE_DIR=/var/lib/rokuga/archive \
+    ROKUGA_DATA_DIR=/var/lib/rokuga/data \
+    ROKUGA_API_LOOPBACK_ADDRESS_ONLY=false \
+    ROKUGA_SIGNALING_HOST=0.0.0.0 \
+    ROKUGA_LOG_FORMAT=json
+USER rokuga
+WORKDIR /var/lib/rokuga
+VOLUME ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
+EXPOSE 3000/tcp 5000/tcp 5004/udp
+HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["python", "-m", "rokuga.api.healthcheck"]
+ENTRYPOINT ["rokuga"]
+CMD ["run"]

@@ -1,0 +1,1 @@
+"""The image and its neighbours, built and run without a Docker engine."""

@@ -19,6 +19,7 @@ from rokuga.api.health import Health
 from rokuga.api.monitoring import monitoring_routes
 from rokuga.api.pages.site import Site
 from rokuga.api.ports import Gatekeeper, RecordingService
+from rokuga.api.schemas_endpoint import schema_routes
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
@@ -44,7 +45,8 @@ def api_app(
     """
     endpoint = api_endpoint(recorder, config, counters, config.api_cors_origin)
     monitoring = [] if health is None else monitoring_routes(health, counters)
-    app = Starlette(routes=[Route("/", endpoint), *monitoring], exception_handlers={404: _not_found})
+    routes = [Route("/", endpoint), *monitoring, *schema_routes()]
+    app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     origins = () if config.api_cors_origin is None else (config.api_cors_origin.lower(),)
     rules = Rules(Hosts(config.api_host, config.allowed_hosts), origins, config.api_bearer_token)

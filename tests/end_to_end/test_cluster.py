@@ -178,6 +178,7 @@ def ended(consumer: Consumer) -> int:
     return len({event["connection_id"] for event in ends})
 
 
+@pytest.mark.soak
 async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
     """As a user runs it: three nodes and three servers, one cut off for a while."""
     process = await asyncio.create_subprocess_exec(

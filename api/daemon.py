@@ -31,6 +31,7 @@ from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.store import open_store
+from rokuga.api.systemd import Systemd
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -213,11 +214,13 @@ async def run_until_signal(config: DaemonConfig) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    async with running(config) as addresses:
+    async with Systemd(os.environ) as systemd, running(config) as addresses:
         spare_collector()
         log.info("ready", api=addresses.api_url, signaling=addresses.signaling_url, media_port=addresses.media_port)
+        systemd.tell("READY=1")
         await ending.wait()
         log.info("ending")
+        systemd.tell("STOPPING=1")
     log.info("ended")
 
 

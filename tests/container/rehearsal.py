@@ -100,6 +100,7 @@ async def run_services(image: Image) -> dict[str, Any]:
                 pass
         facts["daemon"] = _ids(daemon.pid)
         facts["by_name"] = _call("ListStartedRecording", {}, host="rokuga:3000")
+        facts["page"] = _fetch(urllib.request.Request(f"http://{OTHER}:5000/"))
         _call("StartRecording", {"channel_id": "sora", "expire_time": 600})
         clip = str(ROOT / "media-samples/vp9-opus.webm")
         url = f"ws://{OTHER}:5000/signaling"
@@ -136,7 +137,10 @@ def _ids(pid: int) -> list[int]:
 
 def _call(operation: str, body: Mapping[str, Any], host: str = f"{OTHER}:3000") -> int:
     headers = {"x-sora-target": f"Sora_20161101.{operation}", "host": host}
-    request = urllib.request.Request(f"http://{OTHER}:3000/", json.dumps(body).encode(), headers)
+    return _fetch(urllib.request.Request(f"http://{OTHER}:3000/", json.dumps(body).encode(), headers))
+
+
+def _fetch(request: urllib.request.Request) -> int:
     with urllib.request.urlopen(request, timeout=10) as response:
         return int(response.status)
 

@@ -30,7 +30,7 @@ def hold(facts: dict[str, Any]) -> None:
     assert facts["ports"] == ["3000/tcp", "5000/tcp", "5004/udp"]
     assert facts["volumes"] == ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
     assert facts["unhealthy"] == 1
-    assert facts["by_name"] == 200
+    assert (facts["by_name"], facts["page"]) == (200, 200)
     assert facts["publish"] == 0
     assert facts["files"] == ["archive.json", "archive.webm", "report.json"]
     assert facts["owners"] == [10001]

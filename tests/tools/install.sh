@@ -10,6 +10,7 @@ command -v chromium >/dev/null || missing+=(chromium)
 command -v ffmpeg >/dev/null || missing+=(ffmpeg)
 command -v mkvmerge >/dev/null || missing+=(mkvtoolnix)
 [ -n "$(fc-list :lang=ja)" ] || missing+=(fonts-ipafont-gothic) # the page's pictures in Japanese
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
 command -v etcd >/dev/null || missing+=(etcd-server)
 [ -n "$(/sbin/ldconfig -p | grep libopenh264)" ] || missing+=(libopenh264-7) # Hisui decodes H.264 with it

@@ -30,6 +30,7 @@ class ConnectionRequest:
     audio: TrackConfig | None = None
     video: TrackConfig | None = None
     connection_id: str | None = None
+    event_metadata_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,10 +70,14 @@ class TrackConfig:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionIdentity:
-    """The names of one connection. All but `channel_id`, `client_id` and `bundle_id` are made by us."""
+    """The names of one connection. All but `channel_id`, `client_id` and `bundle_id` are made by us.
+
+    `event_metadata_json` is what its customer wants to read in every event about it: JSON text, None for nothing.
+    """
 
     channel_id: str
     session_id: str
     client_id: str
     bundle_id: str
     connection_id: str
+    event_metadata_json: str | None = None

@@ -216,6 +216,7 @@ class Recorder:
                 client_id=request.client_id or connection_id,
                 bundle_id=request.bundle_id or request.client_id or connection_id,
                 connection_id=connection_id,
+                event_metadata_json=request.event_metadata_json,
             )
             connection = Connection(identity, request.role, request.audio, request.video, self._clock.wall_ns())
             connection.attach(lambda hooks: self._make_peer(request, hooks), lambda: self._record_at_once(connection))

@@ -52,9 +52,12 @@ def _identity(event: Event) -> dict[str, Any]:
     connection = event.connection
     if connection is None:
         return {}
-    return {
+    names: dict[str, Any] = {
         "session_id": connection.session_id,
         "client_id": connection.client_id,
         "bundle_id": connection.bundle_id,
         "connection_id": connection.connection_id,
     }
+    if connection.event_metadata_json is not None:
+        names["event_metadata"] = msgspec.Raw(connection.event_metadata_json.encode())
+    return names

@@ -136,7 +136,7 @@ class Conversation:
         messages.check_ids(connect)
         messages.requested_tracks(connect)
         if not self._asks:
-            return self._open(connect, None)
+            return self._open(permission.Granted(connect))
         self.phase, self.deadline_ns = Phase.PERMISSION, None
         return [Authorize(connect)]
 
@@ -145,7 +145,7 @@ class Conversation:
         if self.phase is not Phase.PERMISSION:
             return []
         try:
-            return self._open(*permission.granted(asked.connect, answer))
+            return self._open(permission.granted(asked.connect, answer))
         except permission.Denied as denied:
             return self.refused(str(denied))
         except messages.MessageError as error:
@@ -155,10 +155,10 @@ class Conversation:
         """There is no answer that could be used; `fault` says why, for people."""
         return self.refused(f"AUTH-WEBHOOK-FAILED: {fault}")
 
-    def _open(self, connect: messages.Connect, metadata: Any) -> list[Action]:
-        request = messages.connection_request(connect)
+    def _open(self, granted: permission.Granted) -> list[Action]:
+        request = messages.connection_request(granted.connect, granted.event_metadata_json)
         self.phase, self.deadline_ns = Phase.OPENED, None
-        return [Open(request, connect.signaling_notify_metadata, metadata)]
+        return [Open(request, granted.connect.signaling_notify_metadata, granted.metadata)]
 
     def opened(self, offer: str, now_ns: int) -> list[Action]:
         """The recorder gave a connection; `offer` is the whole message."""

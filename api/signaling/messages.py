@@ -146,7 +146,7 @@ def requested_tracks(connect: Connect) -> tuple[TrackConfig | None, TrackConfig 
     return audio, video
 
 
-def connection_request(connect: Connect) -> ConnectionRequest:
+def connection_request(connect: Connect, event_metadata_json: str | None = None) -> ConnectionRequest:
     """Give what the recorder is to be asked for. Raises MessageError."""
     audio, video = requested_tracks(connect)
     return ConnectionRequest(
@@ -156,6 +156,7 @@ def connection_request(connect: Connect) -> ConnectionRequest:
         bundle_id=connect.bundle_id,
         audio=audio,
         video=video,
+        event_metadata_json=event_metadata_json,
     )
 
 

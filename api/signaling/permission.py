@@ -7,7 +7,7 @@ overlooked in an answer: there are none here.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,7 @@ class Denied(ValueError):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an answer can say. `metadata` goes to the client, in the offer."""
+    """What an answer can say."""
 
     allowed: bool
     reason: str | None = None
@@ -53,6 +53,18 @@ class Answer(msgspec.Struct, frozen=True):
     video_h264_params: Any = None
     signaling_notify_metadata: Any = None
     metadata: Any = None
+    event_metadata: Any = msgspec.UNSET
+
+
+class Granted(NamedTuple):
+    """A client that may come in: what it asks for as it is allowed, and what is told to whom.
+
+    `metadata` goes to the client, in the offer; `event_metadata_json` into the events about it, None for nothing.
+    """
+
+    connect: Connect
+    metadata: Any = None
+    event_metadata_json: str | None = None
 
 
 def question(connect: Connect, connection_id: str, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -109,8 +121,8 @@ def _client(connect: Connect) -> dict[str, Any] | None:
     return {name: value for name, value in told.items() if isinstance(value, str) and value}
 
 
-def granted(connect: Connect, answer: Mapping[str, Any]) -> tuple[Connect, Any]:
-    """Give the connect as it is allowed and the offer's `metadata`. Raises Denied, and MessageError for nonsense."""
+def granted(connect: Connect, answer: Mapping[str, Any]) -> Granted:
+    """Give what is allowed. Raises Denied, and MessageError for nonsense."""
     try:
         said = msgspec.convert(answer, Answer)
     except msgspec.ValidationError as error:
@@ -127,7 +139,8 @@ def granted(connect: Connect, answer: Mapping[str, Any]) -> tuple[Connect, Any]:
     allowed = msgspec.structs.replace(connect, **changes)
     check_ids(allowed)
     requested_tracks(allowed)
-    return allowed, said.metadata
+    told = None if said.event_metadata is msgspec.UNSET else msgspec.json.encode(said.event_metadata).decode()
+    return Granted(allowed, said.metadata, told)
 
 
 def _changed(kind: Kind, asked: bool | TrackRequest | None, said: Answer) -> bool | TrackRequest | None:

@@ -67,21 +67,23 @@ class Whip:
         connection_id = new_id()
         channel_id, user_agent = request.path_params["channel_id"], request.headers.get("user-agent")
         asked = connect(channel_id, offer.codec_types, token, user_agent)
-        allowed = await self._permission(connection_id, asked, offer)
+        granted = await self._permission(connection_id, asked, offer)
         if await request.is_disconnected():  # nobody is left to read the answer
             raise ClientDisconnect
-        connection = await self._connect(connection_id, allowed)
+        connection = await self._connect(connection_id, granted)
         try:
             answer = connection.answer(text)
         except ValueError as error:
             connection.stop(str(error))
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         ice = Fragment(offer.ice_ufrag, offer.ice_password)
-        session = self._sessions.open(connection, ice, token, allowed.signaling_notify_metadata)
+        session = self._sessions.open(connection, ice, token, granted.connect.signaling_notify_metadata)
         headers = {"Location": f"/whip-session/{session.id}", "ETag": session.etag, "Accept-Patch": FRAGMENT}
         return Response(answer, 201, headers, media_type=SDP)
 
-    async def _permission(self, connection_id: str, asked: messages.Connect, offer: ClientOffer) -> messages.Connect:
+    async def _permission(
+        self, connection_id: str, asked: messages.Connect, offer: ClientOffer
+    ) -> permission.Granted:
         """Ask as signalling does; the same answers mean the same."""
         if not asked.channel_id:
             raise Problem(HTTPStatus.NOT_FOUND, "the URL names no channel")
@@ -90,22 +92,22 @@ class Whip:
         except messages.MessageError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
         if self._gatekeeper is None:
-            return asked
+            return permission.Granted(asked)
         question = permission.question(asked, connection_id, self._sessions.counts(asked.channel_id))
         try:
             answer = await self._gatekeeper.ask(connection_id, question)
-            allowed, _metadata = permission.granted(asked, answer)
-            return within(allowed, offer.codec_types)
+            granted = permission.granted(asked, answer)
+            return granted._replace(connect=within(granted.connect, offer.codec_types))
         except permission.Denied as denied:
             raise Problem(HTTPStatus.FORBIDDEN, str(denied)) from denied
         except (NoAnswer, messages.MessageError) as error:
             fault = f"AUTH-WEBHOOK-FAILED: {error}"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, fault, {"Retry-After": "5"}) from error
 
-    async def _connect(self, connection_id: str, allowed: messages.Connect) -> PublisherConnection:
-        request = replace(messages.connection_request(allowed), connection_id=connection_id)
+    async def _connect(self, connection_id: str, granted: permission.Granted) -> PublisherConnection:
+        request = messages.connection_request(granted.connect, granted.event_metadata_json)
         try:
-            return await self._recorder.connect(request)
+            return await self._recorder.connect(replace(request, connection_id=connection_id))
         except ConnectionRefused as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, {"Retry-After": "5"}) from error
 

@@ -209,6 +209,7 @@ class House:
         role: Role = "sendonly",
         client_id: str | None = None,
         opus_params: Mapping[str, object] | None = None,
+        event_metadata_json: str | None = None,
     ) -> Client:
         """Connect a client; returns when it is recorded, if its channel is."""
         request = ConnectionRequest(
@@ -217,6 +218,7 @@ class House:
             client_id,
             audio=TrackConfig(audio, params=opus_params or {}) if audio is not None else None,
             video=TrackConfig(video) if video is not None else None,
+            event_metadata_json=event_metadata_json,
         )
         connection = await self.recorder.connect(request)
         connection.accept("v=0\r\n")

@@ -1,5 +1,7 @@
 """Events to documented bodies."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -65,3 +67,14 @@ def test_any_document_makes_a_body_that_is_always_the_same(
     one = event(event_type=event_type, document=document)
     assert make_body(one, CONFIG) == make_body(one, CONFIG)
     assert msgspec.json.decode(make_body(one, CONFIG))["data"] == document
+
+
+@pytest.mark.parametrize("said", ["null", '{"user":"é"}', "[]"])
+@pytest.mark.parametrize("event_type", [each for each in EventType if not each.startswith("recording.")])
+def test_what_the_customer_said_of_a_client_is_in_every_event_about_it(event_type: EventType, said: str) -> None:
+    """As it was said, null included."""
+    about = event(event_type=event_type)
+    assert about.connection is not None
+    told = replace(about, connection=replace(about.connection, event_metadata_json=said))
+    body = msgspec.json.decode(make_body(told, CONFIG))
+    assert body["event_metadata"] == msgspec.json.decode(said)

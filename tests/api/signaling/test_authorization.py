@@ -39,8 +39,8 @@ def asked() -> tuple[Conversation, Authorize]:
 
 def test_a_client_that_is_allowed_is_opened_to_as_the_answer_says() -> None:
     talk, action = asked()
-    answer = {"allowed": True, "video": False, "client_id": "alice", "metadata": "for her"}
-    request = ConnectionRequest("sora", "sendonly", client_id="alice", audio=OPUS)
+    answer = {"allowed": True, "video": False, "client_id": "alice", "metadata": "for her", "event_metadata": [1]}
+    request = ConnectionRequest("sora", "sendonly", client_id="alice", audio=OPUS, event_metadata_json="[1]")
     assert talk.authorized(action, answer) == [Open(request, None, "for her")]
     assert talk.authorized(action, answer) == []
 

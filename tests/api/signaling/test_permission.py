@@ -115,20 +115,32 @@ def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
 def test_an_answer_is_laid_over_what_the_client_asked_for(
     asked: dict[str, Any], answer: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
 ) -> None:
-    allowed, metadata = granted(connect(**asked), {"allowed": True, **answer})
+    allowed, metadata, _ = granted(connect(**asked), {"allowed": True, **answer})
     assert requested_tracks(allowed) == (audio, video)
     assert metadata is None
 
 
 def test_names_and_metadata_can_be_given() -> None:
     asked = connect(client_id="alice", metadata={"token": 1}, signaling_notify_metadata="hers")
-    allowed, metadata = granted(
+    allowed, metadata, _ = granted(
         asked, {"allowed": True, "client_id": "bob", "bundle_id": "desk", "metadata": {"a": 1}}
     )
     assert (allowed.client_id, allowed.bundle_id, metadata) == ("bob", "desk", {"a": 1})
     assert allowed.signaling_notify_metadata == "hers"
-    allowed, _ = granted(asked, {"allowed": True, "signaling_notify_metadata": "ours"})
+    allowed, *_ = granted(asked, {"allowed": True, "signaling_notify_metadata": "ours"})
     assert (allowed.client_id, allowed.signaling_notify_metadata) == ("alice", "ours")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [({}, None), ({"event_metadata": None}, "null"), ({"event_metadata": {"user": "é"}}, '{"user":"é"}')],
+)
+def test_what_events_tell_of_a_client_is_the_answers_own(answer: dict[str, Any], told: str | None) -> None:
+    """A client cannot say it: whatever it connects with is overlooked."""
+    asked = msgspec.convert(
+        {"role": "sendonly", "channel_id": "sora", "event_metadata": "mine"}, Connect, strict=True
+    )
+    assert granted(asked, {"allowed": True, **answer}).event_metadata_json == told
 
 
 @pytest.mark.parametrize(
@@ -175,7 +187,7 @@ KEYS = st.sampled_from(["allowed", "client_id", "audio", "video", "video_codec_t
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(st.sampled_from(["codec_type", "bit_rate"]), JSON)))
 def test_any_answer_is_judged(answer: dict[str, Any]) -> None:
     try:
-        allowed, _ = granted(connect(), answer)
+        allowed, *_ = granted(connect(), answer)
     except (Denied, MessageError):
         return
     assert answer["allowed"] is True

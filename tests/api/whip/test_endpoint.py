@@ -357,7 +357,8 @@ def says(document: Any, status: int = 200) -> Answer:
 
 
 async def test_the_webhook_is_asked_as_for_signalling() -> None:
-    async with gate(says({"allowed": True, "client_id": "alice", "video_bit_rate": 800})) as (front, consumer):
+    answer = {"allowed": True, "client_id": "alice", "video_bit_rate": 800, "event_metadata": 7}
+    async with gate(says(answer)) as (front, consumer):
         reply = await front.publish(authorization="Bearer t0ken", user_agent="OBS 30")
         assert reply.status == 201
         [post] = consumer.posts
@@ -371,6 +372,7 @@ async def test_the_webhook_is_asked_as_for_signalling() -> None:
         assert asked["sora_client"] == {"raw": "WHIP", "environment": "OBS 30"}
         assert asked["connection_id"] == front.person.identity.connection_id
         assert front.person.identity.client_id == "alice"
+        assert front.recorder.requests[-1].event_metadata_json == "7"
         assert front.person.video == TrackConfig("VP9", 800)
 
 

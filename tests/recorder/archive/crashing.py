@@ -79,7 +79,7 @@ async def record(folder: Path, fate: Fate) -> None:
     reached = os.open(folder / "reached", os.O_WRONLY | os.O_CREAT, 0o644)
     async with fated(folder, fate) as house:
         await house.start(split_duration=SPLIT_S)
-        client = await house.enter()
+        client = await house.enter(event_metadata_json='{"user":7}')
         for done_ms in range(100, MEDIA_MS + 1, 100):
             await client.play(100)
             await house.disk()

@@ -25,7 +25,7 @@ async def record(folder: Path, media_ms: int, words: list[str]) -> None:
     """Start, publish, die."""
     async with running(folder) as house:
         await house.start(expire_time=60 if "expire" in words else 0)
-        client = await house.enter()
+        client = await house.enter(event_metadata_json='{"user":7}')
         early_kib = 0
         for done_ms in range(0, media_ms, 100):
             kinds: tuple[Kind, ...] = ("audio", "video")

@@ -77,6 +77,8 @@ async def test_d27_whatever_a_kill_interrupts_is_announced_exactly_once(crashes:
         counts = Counter(str(event.type) for event in events)
         assert counts[AVAILABLE] + counts[FAILED] == counts[STARTED], folder
         assert counts[REPORT] == counts["recording.started"], folder
+        about = {event.connection.event_metadata_json for event in events if event.connection is not None}
+        assert about <= {'{"user":7}'}, folder
         if int(folder.name) % 5 == 0:
             again = await restart(folder)
             assert [event.id for event in again] == [event.id for event in events], folder

@@ -102,13 +102,13 @@ class EtcdStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Tell the others how our archives ended, then leave, so that nobody waits for us."""
-        self._is_open = False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(StoreError):
             await self._tell_now()
             await self._presence.leave()
+        self._is_open = False
 
     @property
     def health(self) -> StoreHealth:
@@ -411,7 +411,7 @@ class EtcdStore:
         return await self._etcd.get(key)
 
     def _check_open(self) -> None:
-        if not self._is_open and not self._untold:
+        if not self._is_open:
             raise StoreError("the store is not open")
 
 

@@ -18,7 +18,7 @@ SHORTEST_LIFE_MS: Final = 4_000
 LONGEST_LIFE_MS: Final = 240_000
 SHORTEST_TAKE_MS: Final = 15_000
 LONGEST_TAKE_MS: Final = 180_000
-QUIET_END_MS: Final = 15_000
+QUIET_END_MS: Final = 5_000
 """The daemon is not killed so shortly before the end: what it left is to be seen."""
 
 CLIPS: Final[Sequence[tuple[str, Sequence[Kind]]]] = (

@@ -58,6 +58,13 @@ KEYS: Final[Mapping[str, Key]] = {
             ("recorder.archive_min_free_bytes",),
             "Less free disk than this (bytes, or with a unit as in 1 GB) ends archives cleanly and refuses new ones.",
         ),
+        Key(
+            "archive_sync_interval",
+            duration_ns,
+            "1 s",
+            ("recorder.archive_sync_interval_ns",),
+            "A file that is being written is synced to the disk this often: so much more a power cut may cost.",
+        ),
         Key("data_dir", path, "data", ("data_dir",), "Folder of the daemon's own state and of its logs."),
         # Recordings
         Key(

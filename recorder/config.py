@@ -22,6 +22,7 @@ class RecorderConfig:
     archive_file_mode: int = 0o640
     archive_folder_mode: int = 0o750
     archive_min_free_bytes: int = 0
+    archive_sync_interval_ns: int = NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,16 @@ class Archiver:
     def _output(self, names: FileNames, begin_ns: int = 0, index: int | None = None) -> Output:
         state = self._state
         start_wall_ns = self._wall_at(self._start_ns + begin_ns)
-        file = ArchiveFile(names, state.audio, state.video, self._config.archive_file_mode, start_wall_ns)
+        config, beside = self._config, self._writer.beside
+        file = ArchiveFile(
+            names,
+            state.audio,
+            state.video,
+            config.archive_file_mode,
+            start_wall_ns,
+            beside,
+            config.archive_sync_interval_ns,
+        )
         return Output(file, names, self._writer, self.fail, begin_ns, index)
 
     def _hand_over(self, now_ns: int) -> None:

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,10 @@ from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.repair import make_whole
 from rokuga.recorder.archive.sora_layout import SHORTEST_MS, AudioEntry, VideoEntry
-from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file
+from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file, sync_folder
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, Codec
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind, TrackConfig
 
 DEFAULT_CHANNELS = 2
 """Opus decodes to either; Sora writes 2."""
@@ -25,6 +26,9 @@ MAX_CODEC_PRIVATE_BYTES: Final = 512
 Batch = Sequence[tuple[Kind, AccessUnit, int]]
 """Units with their time in ns from the file's zero, in file order."""
 
+Beside = Callable[[Callable[[], None]], "Future[None]"]
+"""Has work done in another thread than the writer's."""
+
 
 class ArchiveFile:
     """Writes what it is given, from the first key frame on for video.
@@ -33,9 +37,19 @@ class ArchiveFile:
     """
 
     def __init__(
-        self, names: FileNames, audio: TrackConfig | None, video: TrackConfig | None, mode: int, start_wall_ns: int
+        self,
+        names: FileNames,
+        audio: TrackConfig | None,
+        video: TrackConfig | None,
+        mode: int,
+        start_wall_ns: int,
+        beside: Beside | None = None,
+        sync_interval_ns: int = NS_PER_S,
     ) -> None:
-        """`start_wall_ns` is the wall time of the file's zero."""
+        """`start_wall_ns` is the wall time of the file's zero.
+
+        After each `sync_interval_ns` of media it is made last `beside`; without that, at its end.
+        """
         self._names = names
         self._video_codec: Codec | None = CODECS[video.codec_type] if video is not None else None
         self._audio = _audio_entry(audio) if audio is not None else None
@@ -46,11 +60,17 @@ class ArchiveFile:
         self._last_ns = 0
         self._muxer: Muxer | None = None
         self._error: ArchiveError | None = None
+        self._beside = beside
+        self._sync_interval_ns = sync_interval_ns
+        self._synced_ns = 0
+        self._syncing: Future[None] | None = None
 
     def open(self) -> None:
         """Create the file under its in-progress name."""
         with self._errors():
             self._muxer = Muxer(self._names.in_progress_path, os.urandom(16), self._start_wall_ns, self._mode)
+            if self._beside is not None:
+                self._syncing = self._beside(lambda: sync_folder(str(Path(self._names.path).parent)))
 
     def write(self, batch: Batch) -> None:
         """Write units; video before the first key frame is left out."""
@@ -66,11 +86,14 @@ class ArchiveFile:
                     stored["keyframe"] += 1
                 muxer.write(kind, unit.data, max(time_ns, 0), unit.is_keyframe)
                 self._last_ns = max(self._last_ns, time_ns)
+            self._sync_if_due(muxer)
 
     def finish(self) -> WholeFile | None:
         """Make the file whole and give it its final name; None, and no file, if nothing was written."""
         if self._error is not None:
             raise self._error
+        with self._errors():
+            self._end_sync()
         muxer, self._muxer = self._muxer, None
         if muxer is None:
             return None
@@ -87,6 +110,8 @@ class ArchiveFile:
 
     def abandon(self) -> None:
         """Make what is on the disk of a file that failed a whole one, if it can be played."""
+        with contextlib.suppress(OSError):
+            self._end_sync()
         muxer, self._muxer = self._muxer, None
         if muxer is not None:
             muxer.abandon()
@@ -96,6 +121,21 @@ class ArchiveFile:
                 publish_file(self._names)
             else:
                 Path(path).unlink(missing_ok=True)
+
+    def _sync_if_due(self, muxer: Muxer) -> None:
+        """Have what was written so far made last when it is time; raise what went wrong the last time."""
+        if self._beside is None or (self._syncing is not None and not self._syncing.done()):
+            return
+        self._end_sync()
+        if self._last_ns - self._synced_ns >= self._sync_interval_ns:
+            self._synced_ns = self._last_ns
+            self._syncing = self._beside(muxer.sync_data)
+
+    def _end_sync(self) -> None:
+        """Wait for what is being made last: the descriptor must stay open meanwhile."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     @property
     def _kinds(self) -> frozenset[Kind]:

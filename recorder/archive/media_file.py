@@ -69,6 +69,10 @@ class MediaFile:
         """Make it last."""
         os.fsync(self._descriptor)
 
+    def sync_data(self) -> None:
+        """Make last what was written so far, while more may be written."""
+        os.fdatasync(self._descriptor)
+
     def close(self) -> None:
         """Let go of the descriptor. Safe to repeat."""
         descriptor, self._descriptor = self._descriptor, -1

@@ -131,6 +131,10 @@ class Muxer:
             raise self._file.error or error from error
         self._duration_ms = max(self._duration_ms, time_ms)
 
+    def sync_data(self) -> None:
+        """Make last what is on the disk so far; for another thread, before `close` or `abandon`."""
+        self._file.sync_data()
+
     def close(self) -> int:
         """Make the file whole: Cues, sizes, duration, all of it on the disk. Give its size."""
         try:

@@ -1,4 +1,4 @@
-"""The one thread that touches the disk, behind one bounded queue.
+"""The one thread that touches the disk, behind one bounded queue; beside it one that waits for the disk.
 
 Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes, over all archives and for
 each: a disk that stalls for some seconds costs memory, one that stalls for longer fails an archive, not the daemon.
@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -57,6 +57,7 @@ class WriterThread:
     def __init__(self, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._max_queued_bytes = max_queued_bytes
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._sync_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync")
         self.queued_bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -66,6 +67,7 @@ class WriterThread:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._sync_thread.shutdown)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more media may wait."""
@@ -77,6 +79,10 @@ class WriterThread:
         future = asyncio.wrap_future(self._thread.submit(work))
         future.add_done_callback(lambda _: self._leave(size_bytes))
         return future
+
+    def beside(self, work: Callable[[], None]) -> "Future[None]":
+        """Have the disk take what was written, while the writer goes on."""
+        return self._sync_thread.submit(work)
 
     def _leave(self, size_bytes: int) -> None:
         self.queued_bytes -= size_bytes

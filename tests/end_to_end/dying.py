@@ -26,7 +26,7 @@ from rokuga.webhooks.post import Poster
 
 STEPS: Final = tuple(
     f"{moment} {step}"
-    for step in ("cluster", "put", "close", "fsync", "rename", "json", "commit", "post")
+    for step in ("cluster", "put", "close", "fsync", "fdatasync", "rename", "json", "commit", "post")
     for moment in ("before", "after", *(("within",) if step in {"put", "commit"} else ()))
 )
 
@@ -106,6 +106,7 @@ def arm(death: Death) -> None:
     replace([media_file, writer, repair], "put_all", lambda _: death.around("put", death.put_all))
     replace([Muxer], "close", functools.partial(death.around, "close"))
     replace([os], "fsync", functools.partial(death.around, "fsync"))
+    replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))
     replace([os], "rename", functools.partial(death.around, "rename"))
     replace([archiver, recovery, recording], "write_json", functools.partial(death.around, "json"))
     replace([Poster], "post", functools.partial(death.around_async, "post"))

@@ -1,0 +1,111 @@
+"""A power cut: what the disk has of a file that is being written, and what becomes of a disk that fails later."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.archive.file import ArchiveFile
+from rokuga.recorder.archive.names import archive_names
+from rokuga.recorder.archive.repair import make_whole
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, TrackConfig
+from tests.recorder.house import OPUS_20_MS
+
+ID = "0" * 26
+BATCH_MS = 100
+
+
+class PowerCut:
+    """Stands before fdatasync, and keeps what a disk would have after it: no byte that came later."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._sync = os.fdatasync
+        self.kept = b""
+        self.count = 0
+        self.fault: OSError | None = None
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        monkeypatch.setattr(os, "fdatasync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        """Sync, or fail."""
+        assert self.may_go_on.wait(30)
+        if self.fault is not None:
+            raise self.fault
+        kept = os.pread(descriptor, 1 << 30, 0)
+        self._sync(descriptor)
+        self.kept, self.count = kept, self.count + 1
+
+
+@pytest.fixture
+def power(monkeypatch: pytest.MonkeyPatch) -> PowerCut:
+    return PowerCut(monkeypatch)
+
+
+def opened(folder: Path, writer: WriterThread) -> ArchiveFile:
+    """Open a file in a recording's folder."""
+    (folder / ID).mkdir()
+    names = archive_names(str(folder), ID, ID, "webm")
+    file = ArchiveFile(names, TrackConfig("OPUS"), None, 0o640, 0, writer.beside)
+    file.open()
+    return file
+
+
+def write(file: ArchiveFile, begin_ms: int) -> None:
+    """Write a batch of sound."""
+    unit = AccessUnit(0, OPUS_20_MS, True, 0)
+    file.write([("audio", unit, time * NS_PER_MS) for time in range(begin_ms, begin_ms + BATCH_MS, 20)])
+
+
+async def test_a_power_cut_costs_two_seconds_and_not_the_file(tmp_path: Path, power: PowerCut) -> None:
+    """Whenever it comes: the last sync is at most a second old, and a cluster may have been under way then."""
+    async with WriterThread() as writer:
+        file = opened(tmp_path, writer)
+        for begin_ms in range(0, 6000, BATCH_MS):
+            write(file, begin_ms)
+            writer.beside(lambda: None).result()  # the disk is in time
+            if begin_ms > 1000:
+                left = tmp_path / "left.webm"
+                left.write_bytes(power.kept)
+                whole = make_whole(str(left))
+                assert whole is not None
+                assert whole.duration_ms > begin_ms - 2000
+        assert power.count == 5
+        assert file.finish() is not None
+
+
+async def test_a_disk_that_syncs_slowly_is_asked_once_at_a_time(tmp_path: Path, power: PowerCut) -> None:
+    """The writer does not wait for it; the end does."""
+    async with WriterThread() as writer:
+        file = opened(tmp_path, writer)
+        writer.beside(lambda: None).result()  # the folder is synced
+        power.may_go_on.clear()
+        for begin_ms in range(0, 6000, BATCH_MS):
+            write(file, begin_ms)
+        assert power.count == 0
+        ending = writer.submit(file.finish)
+        power.may_go_on.set()
+        assert await ending is not None
+        assert power.count == 1
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+async def test_d25_what_a_sync_says_ends_the_file(tmp_path: Path, power: PowerCut, *, at_the_end: bool) -> None:
+    """A disk that took the bytes first may say later that it has lost them."""
+    async with WriterThread() as writer:
+        file = opened(tmp_path, writer)
+        power.fault = OSError(errno.EIO, os.strerror(errno.EIO))
+        write(file, 0)
+        writer.beside(lambda: None).result()
+        write(file, 1000)
+        writer.beside(lambda: None).result()
+        with pytest.raises(ArchiveError) as caught:  # noqa: PT012 (both ways end here)
+            if not at_the_end:
+                write(file, 1100)
+            file.finish()
+        assert caught.value.errno == errno.EIO
+        file.abandon()
+        assert [path.name for path in (tmp_path / ID).iterdir()] == [f"archive-{ID}.webm"]

@@ -49,6 +49,9 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("outbox_pending", "Events that are not delivered yet.", is_gauge=True),
         Counter("outbox_dead", "Events that were given up.", is_gauge=True),
         Counter("outbox_oldest_milliseconds", "Age of the oldest event that is not delivered.", is_gauge=True),
+        Counter(
+            "auth_webhook_log_lines_refused", "Lines of the authentication webhook's logs that the disk did not take."
+        ),
         Counter("webhook_log_lines_refused", "Lines of the webhook logs that the disk did not take."),
         # The cluster
         Counter("cluster_majority", "Whether this node sees a majority of its cluster.", is_gauge=True),

@@ -15,6 +15,7 @@ import structlog
 
 from rokuga.recorder.clock import Clock, rfc3339
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.auth_log import AuthLog
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.post import NETWORK_FAULTS, open_session, sign, signing_key
 
@@ -38,11 +39,13 @@ class AuthWebhook:
         self._clock = clock
         self._key = signing_key(config.secret) if config.secret is not None else None
         self._stack = AsyncExitStack()
+        self._log = AuthLog(config.log_dir, url, redact=config.redact)
         self._counts = dict.fromkeys(("allowed", "denied", "failed"), 0)
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
         self._session = await self._stack.enter_async_context(open_session(self._config))
+        await self._stack.enter_async_context(self._log)
         return self
 
     async def __aexit__(
@@ -52,28 +55,32 @@ class AuthWebhook:
 
     async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask about a client; give the answer, whose `allowed` is true or false. Raises NoAnswer."""
+        wall_ns = self._clock.wall_ns()
+        asked = {**self._envelope(wall_ns), **question}
         try:
-            answer = read_answer(await self._post(connection_id, self._body(question)))
+            answer = read_answer(await self._post(connection_id, msgspec.json.encode(asked)))
         except NoAnswer as error:
             self._counts["failed"] += 1
+            self._log.note(wall_ns, asked, None, str(error))
             log.warning("no answer of the authentication webhook", connection_id=connection_id, reason=str(error))
             raise
+        self._log.note(wall_ns, asked, answer)
         self._counts["allowed" if answer["allowed"] else "denied"] += 1
         return answer
 
     async def counters(self) -> Mapping[str, int]:
         """Give what became of its questions since the start, by the names of the daemon's table of counters."""
-        return {f"auth_webhook_{outcome}": count for outcome, count in self._counts.items()}
+        outcomes = {f"auth_webhook_{outcome}": count for outcome, count in self._counts.items()}
+        return {**outcomes, "auth_webhook_log_lines_refused": self._log.refused_lines}
 
-    def _body(self, question: Mapping[str, Any]) -> bytes:
+    def _envelope(self, wall_ns: int) -> Mapping[str, Any]:
         config = self._config
-        envelope = {
-            "timestamp": rfc3339(self._clock.wall_ns()),
+        return {
+            "timestamp": rfc3339(wall_ns),
             "version": config.version,
             "label": config.label,
             "node_name": config.node_name,
         }
-        return msgspec.json.encode({**envelope, **question})
 
     async def _post(self, connection_id: str, body: bytes) -> bytes:
         try:

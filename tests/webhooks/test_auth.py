@@ -21,7 +21,8 @@ from rokuga.webhooks.post import sign
 from tests.webhooks.certificates import Authority
 from tests.webhooks.consumer import Answer, Post, consuming, ok
 
-CONFIG = WebhookConfig(label="Studio", node_name="node@127.0.0.1", version="1.2.3")
+NOWHERE = Path("/dev/null/log")
+CONFIG = WebhookConfig(label="Studio", node_name="node@127.0.0.1", version="1.2.3", log_dir=NOWHERE)
 CLOCK = Clock(wall_ns=lambda: 1_700_000_000_000_000_000)
 QUESTION = {"role": "sendonly", "channel_id": "sora", "metadata": {"token": "録画"}}
 ALLOWED = b'{"allowed":true,"client_id":"alice","metadata":[1]}'
@@ -175,19 +176,21 @@ async def test_certificates_are_checked_both_ways(tmp_path: Path) -> None:
     assert answer["allowed"] is True
 
 
-async def test_what_became_of_the_questions_is_counted() -> None:
+async def test_what_became_of_the_questions_is_counted(tmp_path: Path) -> None:
     bodies = iter([ALLOWED, ALLOWED, b'{"allowed":false}', b"", b"", b""])
 
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         return web.Response(body=next(bodies))
 
-    async with consuming(answer) as consumer, AuthWebhook(consumer.url, CONFIG, CLOCK) as webhook:
+    config = replace(CONFIG, log_dir=tmp_path)
+    async with consuming(answer) as consumer, AuthWebhook(consumer.url, config, CLOCK) as webhook:
         results = await asyncio.gather(*(webhook.ask("C", {}) for _ in range(6)), return_exceptions=True)
         assert sum(isinstance(result, NoAnswer) for result in results) == 3
         assert await webhook.counters() == {
             "auth_webhook_allowed": 2,
             "auth_webhook_denied": 1,
             "auth_webhook_failed": 3,
+            "auth_webhook_log_lines_refused": 0,
         }
 
 

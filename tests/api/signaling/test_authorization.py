@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ class Gate:
 @asynccontextmanager
 async def gate(answer: Answer) -> AsyncIterator[Gate]:
     recorder, clock = FakeRecorder(), Clock()
-    webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS)
+    webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, clock) as webhook:
         config = DaemonConfig(auth_webhook_url=consumer.url)
         async with served(signaling_app(recorder, config, gatekeeper=webhook)) as address:

@@ -343,7 +343,7 @@ async def test_a_session_belongs_to_the_token_that_it_came_with() -> None:
 
 @asynccontextmanager
 async def gate(answer: Answer) -> AsyncIterator[tuple[House, Consumer]]:
-    webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS)
+    webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, Clock()) as webhook:
         async with house(DaemonConfig(auth_webhook_url=consumer.url), webhook) as front:
             yield front, consumer

@@ -35,7 +35,19 @@ async def _serving() -> AsyncIterator[str]:
     async def page(_request: web.Request) -> web.FileResponse:
         return web.FileResponse(HERE / "browser" / "page.html")
 
+    async def whip(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(HERE / "browser" / "whip.js")
+
+    async def medooze(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(NPM / "whip-whep" / "whip.js")
+
+    async def eyevinn(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(NPM.parent / "eyevinn.mjs", headers={"content-type": "text/javascript"})
+
     app.router.add_get("/sora.js", sdk)
+    app.router.add_get("/whip.js", whip)
+    app.router.add_get("/medooze.js", medooze)
+    app.router.add_get("/eyevinn.js", eyevinn)
     app.router.add_get("/page.html", page)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -67,6 +79,18 @@ async def publish_with_browser(daemon: Daemon, channel: str, steps: Sequence[Ste
     async with _serving() as base:
         query = urlencode({"url": daemon.signaling_url, "channel": channel, **options})
         return json.loads(await run_client("node", driver, f"{base}/page.html?{query}", json.dumps(steps)))
+
+
+async def publish_with_ffmpeg(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:
+    """Publish by WHIP from the FFmpeg inside PyAV, which has H.264 and Opus."""
+    command = [sys.executable, HERE / "ffmpeg_publisher.py", daemon.whip_url(channel), seconds, *options]
+    return json.loads(await run_client(*command))
+
+
+async def publish_with_gstreamer(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:
+    """Publish by WHIP from Debian's GStreamer, with Debian's Python."""
+    command = ["/usr/bin/python3", HERE / "gstreamer_publisher.py", daemon.whip_url(channel), seconds, *options]
+    return json.loads(await run_client(*command, PYTHONPATH=""))
 
 
 async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:

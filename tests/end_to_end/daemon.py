@@ -108,6 +108,10 @@ class Daemon:
             answer.raise_for_status()
             return await answer.json()
 
+    def whip_url(self, channel: str) -> str:
+        """Where publishers by WHIP post their offers."""
+        return self.signaling_url.replace("ws://", "http://").replace("/signaling", f"/whip/{channel}")
+
     @property
     def archive_dir(self) -> Path:
         """Where the files are."""

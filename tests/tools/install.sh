@@ -14,6 +14,9 @@ command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
 command -v etcd >/dev/null || missing+=(etcd-server)
 [ -n "$(/sbin/ldconfig -p | grep libopenh264)" ] || missing+=(libopenh264-7) # Hisui decodes H.264 with it
+/usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0"); gi.require_version("GstSdp", "1.0")' 2>/dev/null \
+  || missing+=(gstreamer1.0-plugins-{base,good,bad} gstreamer1.0-nice python3-gi python3-gst-1.0
+    gir1.2-gst-plugins-{base,bad}-1.0) # a WHIP client; python3-gst-1.0 is what makes its promises readable
 if ((${#missing[@]})); then
   echo "installing ${missing[*]}"
   apt-get update -qq
@@ -23,10 +26,13 @@ fi
 
 # `installed` is written last: what was interrupted is done again.
 if ! cmp -s tests/tools/package.json "$tools/npm/installed"; then
-  echo "installing the browser's driver, the Sora SDK and the load generator's WebRTC"
+  echo "installing the browser's driver, the Sora SDK, WHIP clients and the load generator's WebRTC"
   mkdir -p "$tools/npm"
   cp tests/tools/package.json "$tools/npm/package.json"
   (cd "$tools/npm" && npm install --loglevel=error --no-audit --no-fund --no-package-lock --engine-strict=false)
+  # One of the WHIP clients comes as modules of node.
+  echo 'export { WHIPClient } from "@eyevinn/whip-web-client";' >"$tools/npm/eyevinn_entry.mjs"
+  (cd "$tools/npm" && npx esbuild eyevinn_entry.mjs --bundle --format=esm --log-level=error --outfile=eyevinn.mjs)
   cp tests/tools/package.json "$tools/npm/installed"
 fi
 

@@ -1,0 +1,116 @@
+"""Real clients publish by WHIP; what they say they sent is in the file, decodes, and is in sync."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests import readers
+from tests.end_to_end import marks
+from tests.end_to_end.clients import publish_with_browser, publish_with_ffmpeg, publish_with_gstreamer
+from tests.end_to_end.daemon import Consumer, Daemon, running
+from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, encoded, record, stored_file
+
+pytestmark = pytest.mark.end_to_end
+
+
+TOKEN = "s3cret"
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
+    """A daemon that wants a token, at the machine's own addresses: GStreamer finds no way from them to 127.0.0.1."""
+    async with running(tmp_path, consumer.url, whip_bearer_token=TOKEN, media_address="") as started:
+        yield started
+    assert not started.faults()
+
+
+@pytest.mark.parametrize(
+    ("client", "codec"),
+    [
+        ("plain", "VP9"),
+        ("eyevinn", ""),
+        pytest.param("medooze", "AV1", marks=pytest.mark.soak),  # what it says is in the playbooks; 7 s
+        pytest.param("plain", "H264", marks=pytest.mark.soak),  # as FFmpeg sends; 7 s
+    ],
+)
+async def test_chromium_with_clients_of_whip(daemon: Daemon, consumer: Consumer, client: str, codec: str) -> None:
+    """From a page of another origin 3 s: every picture is there, flash and beep are stored together.
+
+    Eyevinn's client prefers what the browser prefers, VP8.
+    """
+    await record(daemon)
+    options = {"whip": client, "url": daemon.whip_url("sora"), "token": TOKEN, "codec": codec}
+    sent = await publish_with_browser(daemon, "sora", [{"wait": 3000}], **options)
+    assert "refused" not in sent, sent
+    if client == "plain":  # the others hide the answer; a page may read it
+        assert sent["http"]["status"] == 201
+        assert sent["http"]["etag"]
+    file = await stored_file(daemon, consumer)
+    frames = readers.decode_strictly(file)
+    told = encoded(sent["statistics"])  # a second at most goes by from there to the DELETE
+    assert told - 3 <= frames["video"] <= told + 30
+    assert abs(median(marks.sync_errors_ms(file, sent["flashLatenessMs"]))) <= LIP_SYNC_MS
+    readers.identify(file)
+    readers.inspect_with_hisui(file)
+
+
+async def ffmpeg(daemon: Daemon, consumer: Consumer, channel: str, *options: str) -> None:
+    """Publish from FFmpeg, which has no ICE candidate of its own, and look at the file."""
+    await record(daemon, channel)
+    sent = await publish_with_ffmpeg(daemon, channel, 2, "--token", TOKEN, *options)
+    frames = readers.decode_strictly(await file_of(daemon, consumer, channel))
+    assert frames["video"] == pytest.approx(sent["video"], abs=3)
+    assert frames["audio"] == pytest.approx(sent["audio"], abs=5)
+
+
+async def gstreamer(daemon: Daemon, consumer: Consumer, channel: str, *options: str) -> None:
+    """Publish from GStreamer, with its RSA certificate and its bundle-only section, and look at the file."""
+    await record(daemon, channel)
+    sent = await publish_with_gstreamer(daemon, channel, 2, "--token", TOKEN, *options)
+    assert sent["connected"], sent
+    assert (sent["status"], sent["delete"]) == (201, 200)
+    assert sent.get("patch", 204) == 204
+    frames = readers.decode_strictly(await file_of(daemon, consumer, channel))
+    assert frames["video"] > 30
+    assert frames["audio"] > 75
+
+
+async def file_of(daemon: Daemon, consumer: Consumer, channel: str) -> Path:
+    """Stop the recording of a channel; give its only file, which Hisui takes."""
+    await daemon.api("StopRecording", {"channel_id": channel})
+    [archive] = (await consumer.wait_for("recording.report", channel_id=channel))["data"]["archives"]
+    file = Path(archive["file_path"])
+    readers.inspect_with_hisui(file)
+    return file
+
+
+async def test_ffmpeg_and_gstreamer(daemon: Daemon, consumer: Consumer) -> None:
+    """Both at once: FFmpeg as the server of DTLS, GStreamer with trickled candidates."""
+    await asyncio.gather(
+        ffmpeg(daemon, consumer, "ffmpeg", "--passive"),
+        gstreamer(daemon, consumer, "gstreamer", "--codec", "VP9", "--trickle"),
+    )
+
+
+@pytest.mark.soak
+async def test_ffmpeg_and_gstreamer_otherwise(daemon: Daemon, consumer: Consumer) -> None:
+    """Their other ways, which the answers to their captured offers show in short: 5 s that add little."""
+    await ffmpeg(daemon, consumer, "ffmpeg")
+    await gstreamer(daemon, consumer, "gstreamer", "--codec", "VP8")
+
+
+async def test_a_publisher_by_whip_is_a_connection_like_any_other(daemon: Daemon, consumer: Consumer) -> None:
+    """It is told of, listed and counted; DisconnectConnection ends it, its file and its session."""
+    await record(daemon)
+    client = asyncio.create_task(publish_with_ffmpeg(daemon, "sora", 4, "--token", TOKEN))
+    created = (await consumer.wait_for("connection.created"))["data"]
+    [listed] = await daemon.api("ListConnections")
+    assert listed["connection_id"] == created["connection_id"]
+    await daemon.api("DisconnectConnection", {"channel_id": "sora", "connection_id": created["connection_id"]})
+    destroyed = (await consumer.wait_for("connection.destroyed"))["data"]
+    assert destroyed["reason"] == "DISCONNECTED-API"
+    await stored_file(daemon, consumer)
+    await asyncio.wait([client])  # FFmpeg does not mind, or does: its DELETE finds no session

@@ -70,15 +70,22 @@ class Sessions:
         return self._sessions.get(session_id)
 
     async def _live(self, session: Session, notify_metadata: Any) -> None:
+        """Follow a session to its end. Our own fault ends this one, not the others."""
+        try:
+            await self._follow(session.connection, notify_metadata)
+        except Exception:
+            log.exception("a WHIP session failed", connection_id=session.connection.identity.connection_id)
+            session.connection.stop("INTERNAL-ERROR")
+        finally:
+            del self._sessions[session.id]
+
+    async def _follow(self, connection: PublisherConnection, notify_metadata: Any) -> None:
         """Tell the channel when the client is there, and when it is gone."""
-        connection = session.connection
+        identity = connection.identity
+        names = {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
         closing = asyncio.create_task(connection.wait_closed())
         arriving = asyncio.create_task(connection.connected.wait())
         member = None
-        names = {
-            "channel_id": connection.identity.channel_id,
-            "connection_id": connection.identity.connection_id,
-        }
         try:
             await asyncio.wait([closing, arriving], return_when=asyncio.FIRST_COMPLETED)
             if connection.connected.is_set() and not closing.done():
@@ -89,7 +96,6 @@ class Sessions:
         finally:
             arriving.cancel()
             closing.cancel()
-            del self._sessions[session.id]
             if member is not None:
                 self._channels.leave(member)
 

@@ -172,6 +172,21 @@ async def test_the_end_of_the_daemon_ends_the_sessions() -> None:
     assert front.person.close_reason == "SHUTDOWN"
 
 
+async def test_a_fault_of_one_session_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_member: object) -> None:
+        raise KeyError("ours")
+
+    async with house() as front:
+        other = (await front.publish(channel="other")).headers["location"]
+        await until(lambda: front.channels.counts("other") == {"sendonly": 1})
+        with monkeypatch.context() as patched:
+            patched.setattr(front.channels, "enter", broken)
+            await front.publish()
+            await until(lambda: front.recorder.people[1].close_reason == "INTERNAL-ERROR")
+        assert (await front.publish()).status == 201
+        assert (await front.send("DELETE", other)).status == 200
+
+
 async def test_trickled_candidates_are_taken_and_a_restart_is_not() -> None:
     """204 for what belongs to the session; 422 for a restart of ICE, which we do not have (RFC 9725 section 4.3)."""
     offer = str(PLAYBOOKS["medooze"][0]["body"])

@@ -22,7 +22,7 @@ VIDEO = {
     "VP9": "vp9enc deadline=1 cpu-used=8 keyframe-max-dist=60 ! rtpvp9pay pt=96 picture-id-mode=15-bit",
 }
 PIPELINE = """webrtcbin name=peer bundle-policy=max-bundle
- videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert ! queue
+ videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! queue
  ! {video} ! application/x-rtp,media=video,encoding-name={codec},payload=96,clock-rate=90000 ! peer.
  audiotestsrc is-live=true ! audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 ! queue ! opusenc
  ! rtpopuspay pt=97 ! application/x-rtp,media=audio,encoding-name=OPUS,payload=97,clock-rate=48000,
@@ -62,7 +62,8 @@ class Publisher:
     def offered(self, promise: Any) -> None:
         """Take the offer; without trickling, post it when all candidates are in it."""
         promise.wait()
-        self.peer.emit("set-local-description", promise.get_reply()["offer"], Gst.Promise.new())
+        reply = promise.get_reply()  # owns the offer
+        self.peer.emit("set-local-description", reply["offer"], Gst.Promise.new())
         if self.trickle:
             GLib.idle_add(self.post)
 

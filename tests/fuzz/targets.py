@@ -6,6 +6,7 @@ What is found belongs to `tests/vectors/fuzz/NAME/`, as hexadecimal text; `test_
 
 import gc
 import importlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,10 +15,12 @@ from pathlib import Path
 from types import FunctionType
 from typing import Final
 
+from aiortc.sdp import SessionDescription
+
 from rokuga.recorder.codecs.depacketizer import Depacketizer, PayloadError
 from rokuga.recorder.codecs.h264 import parameter_sets
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket, TrackConfig
 from rokuga.recorder.rtp.packet import RtpError, build_rtp, is_rtcp, parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import (
     Nack,
@@ -31,8 +34,9 @@ from rokuga.recorder.rtp.rtcp import (
     parse_rtcp,
 )
 from rokuga.recorder.rtp.sender_report import build_sender_report
+from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp import AnsweredMedia, Candidate, LocalTransport, MediaOffer, SdpError
 from tests.recorder.codecs import clips, packetize
 
 MAX_BYTES: Final = 20_000
@@ -45,6 +49,8 @@ MEDIA: Mapping[Kind, AnsweredMedia] = {
     "audio": AnsweredMedia(OPUS, OPUS.payload_type, {}, None, (), {}, nack=True),
     "video": AnsweredMedia(VP8, VP8.payload_type, {}, VP8.rtx_payload_type, (), {RTX: VIDEO}, nack=True),
 }
+
+TRANSPORT = LocalTransport("ufrag", "p" * 32, "AB:" * 31 + "CD", (Candidate("192.0.2.1", 5004),))
 
 Target = Callable[[bytes], None]
 
@@ -89,6 +95,19 @@ def rtcp(data: bytes) -> None:
             (again,) = parse_rtcp(build_nack(1, message.media_ssrc, message.sequences[:100]))
             assert isinstance(again, Nack)
             assert set(again.sequences) == set(message.sequences[:100])
+
+
+def offer(data: bytes) -> None:
+    """An answer or SdpError; an answer of a line each, whatever was offered, which a parser takes."""
+    try:
+        offered = read_offer(data.decode("latin-1"))
+        tracks = {kind: TrackConfig(names[0]) for kind, names in offered.codec_types.items()}
+        wanted = MediaOffer(tracks.get("audio"), tracks.get("video"))
+        answer = write_answer(offered, agree(offered, wanted), wanted, TRANSPORT, 1)
+    except SdpError:
+        return
+    assert answer.split("\r\n") == [*answer.splitlines(), ""]
+    SessionDescription.parse(answer)
 
 
 def sprop(data: bytes) -> None:
@@ -186,6 +205,7 @@ TARGETS: Mapping[str, Target] = {
     "rtcp": rtcp,
     "receiver": receiver,
     "sprop": sprop,
+    "offer": offer,
     **{name.lower(): depacketizer_of(name) for name in CODECS},
 }
 
@@ -219,6 +239,9 @@ def seeds(name: str) -> list[bytes]:
         audio = _stream(AUDIO, OPUS.payload_type, [1, 2, 4, 30_000, 30_001], SOUND)
         other = _stream(9, VP8.payload_type, [5], key)
         return [video + repair + record(255, report) + other, audio + b"".join(record(1, data) for data in compounds)]
+    if name == "offer":
+        playbooks = (Path(__file__).parent.parent / "vectors" / "whip").glob("*.jsonl")
+        return [json.loads(book.read_text().splitlines()[0])["body"].encode() for book in sorted(playbooks)]
     if name == "sprop":
         return [b"Z0LgH9oBQBbpUgAAAwACAAADAHkQ,aM48gA==", b",,=,aM4"]
     units = payloads(name.upper())

@@ -63,7 +63,10 @@ class Publisher:
         """Take the offer; without trickling, post it when all candidates are in it."""
         promise.wait()
         reply = promise.get_reply()  # owns the offer
-        self.peer.emit("set-local-description", reply["offer"], Gst.Promise.new())
+        self.peer.emit("set-local-description", reply["offer"], Gst.Promise.new_with_change_func(self.described))
+
+    def described(self, _promise: Any) -> None:
+        """Post the offer at once, with candidates to follow."""
         if self.trickle:
             GLib.idle_add(self.post)
 

@@ -74,7 +74,8 @@ async def gstreamer(daemon: Daemon, consumer: Consumer, channel: str, *options: 
     assert sent["connected"], sent
     assert (sent["status"], sent["delete"]) == (201, 200)
     assert sent.get("patch", 204) == 204
-    frames = readers.decode_strictly(await file_of(daemon, consumer, channel))
+    # Not as strictly as others: near its start, packets of its sound can lie 1 ms apart, of which ffmpeg warns.
+    frames = readers.count_frames(await file_of(daemon, consumer, channel))
     assert frames["video"] > 30
     assert frames["audio"] > 75
 

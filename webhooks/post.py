@@ -5,7 +5,6 @@ import base64
 import errno
 import hashlib
 import hmac
-import ipaddress
 import re
 import socket
 import ssl
@@ -21,6 +20,7 @@ from aiohappyeyeballs import AddrInfoType
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.outbox import Entry
+from rokuga.webhooks.public_address import is_public
 from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -167,6 +167,6 @@ def ssl_context(config: WebhookConfig) -> ssl.SSLContext:
 def public_socket(address_info: AddrInfoType) -> socket.socket:
     """Open a socket to a public address only: checked here, names and literal addresses alike are caught."""
     family, kind, protocol, _, address = address_info
-    if not ipaddress.ip_address(address[0]).is_global:
+    if not is_public(str(address[0])):
         raise PermissionError(errno.EACCES, f"{address[0]} is a private address")
     return socket.socket(family, kind, protocol)

@@ -255,7 +255,13 @@ async def test_certificates_that_cannot_be_read_keep_us_from_starting(tmp_path: 
 # Private addresses
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "0x7f.1"),
+        *("[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::127.0.0.1]", "[2002:7f00:1::1]", "[2002:a00:1::1]"),
+    ],
+)
 async def test_a_private_address_is_refused_by_name_and_by_number(host: str) -> None:
     async with consuming() as consumer:
         port = consumer.url.split(":")[2]

@@ -46,6 +46,8 @@ class DaemonConfig:
     signaling_host: str = "0.0.0.0"
     signaling_port: int = 5000
     signaling_origins: tuple[str, ...] = ()
+    max_connections: int = 400
+    max_connects_per_second: int = 200
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     admin_enabled: bool = True

@@ -141,6 +141,20 @@ KEYS: Final[Mapping[str, Key]] = {
             ("signaling_origins",),
             "Origins whose pages may publish; signalling then wants one of allowed_hosts, too. Unset: all pages may.",
         ),
+        Key(
+            "max_connections",
+            whole_number(1, 100_000),
+            "400",
+            ("max_connections",),
+            "How many TCP connections each of the two ports may have; one more is closed at once.",
+        ),
+        Key(
+            "max_connects_per_second",
+            whole_number(1, 100_000),
+            "200",
+            ("max_connects_per_second",),
+            "How many connections a port takes from one address in a second; one more is closed at once.",
+        ),
         Key("tls_certificate", path, None, ("tls_certificate",), "Certificate chain: API and signalling speak TLS."),
         Key("tls_key", path, None, ("tls_key",), "Its private key."),
         Key(

@@ -26,6 +26,7 @@ from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
+from rokuga.api.connection_limits import ConnectionLimits
 from rokuga.api.counters import Source
 from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
@@ -90,6 +91,7 @@ async def serve(app: Starlette, host: str, port: int, config: DaemonConfig) -> A
         server_header=False,
         ws_max_size=1 << 20,
         lifespan="off",
+        http=ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock()).protocol,  # type: ignore[arg-type]  # any callable
         ssl_certfile=config.tls_certificate,
         ssl_keyfile=config.tls_key,
     )

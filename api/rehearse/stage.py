@@ -65,6 +65,10 @@ class StagePeer:
         """Every kind is welcome."""
         return self._kinds
 
+    def answer(self, _offer: str) -> str:
+        """There is nobody to read it either."""
+        return ""
+
     async def run(self) -> str:
         """Be connected until closed."""
         self.connected.set()

@@ -147,7 +147,7 @@ async def test_a_request_that_is_never_whole_ends(
     tmp_path: Path, port: Port, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impatient(*arguments: object) -> ConnectionLimits:
-        return ConnectionLimits(*arguments, request_s=0.2)  # type: ignore[arg-type]
+        return ConnectionLimits(*arguments, request_s=0.2)  # type: ignore[arg-type, misc]
 
     monkeypatch.setattr("rokuga.api.daemon.ConnectionLimits", impatient)
     async with running(_config(tmp_path)) as addresses:

@@ -100,7 +100,7 @@ def test_the_webhooks_go_to_where_the_sink_listens(compose: dict[str, Any], conf
 def running_etcds(compose: dict[str, Any], folder: Path) -> Iterator[dict[int, str]]:
     """Run the three with their environments, on this machine's addresses and free ports; give where clients call."""
     ports = free_ports(6)
-    places = {}
+    places: dict[str, str] = {}
     for number, client, peer in zip(NUMBERS, ports[:3], ports[3:], strict=True):
         places |= {f"etcd-{number}:2379": f"127.0.0.1:{client}", f"etcd-{number}:2380": f"127.0.0.1:{peer}"}
     processes = []

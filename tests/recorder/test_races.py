@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ MOMENTS_MS = (0, 40, 120, 480, 520, 960, 1000, 1040, 1120, 1200)
 """Parts of a second are due for their end a little after it; much happens at the same moment."""
 
 ACTIONS = ("start", "start", "stop", "stop", "come", "come", "leave", "start and stop", "stop and start")
-KINDS = ({}, {"split_duration": 1}, {"split_duration": 1, "split_only": True})
+KINDS: tuple[dict[str, Any], ...] = ({}, {"split_duration": 1}, {"split_duration": 1, "split_only": True})
 
 
 class Round:

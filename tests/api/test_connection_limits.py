@@ -146,8 +146,8 @@ async def test_a_head_without_end_is_refused(tmp_path: Path, port: Port, head: b
 async def test_a_request_that_is_never_whole_ends(
     tmp_path: Path, port: Port, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def impatient(*arguments: object) -> ConnectionLimits:
-        return ConnectionLimits(*arguments, request_s=0.2)  # type: ignore[arg-type, misc]
+    def impatient(max_connections: int, max_per_second: int, clock: Clock) -> ConnectionLimits:
+        return ConnectionLimits(max_connections, max_per_second, clock, request_s=0.2)
 
     monkeypatch.setattr("rokuga.api.daemon.ConnectionLimits", impatient)
     async with running(_config(tmp_path)) as addresses:

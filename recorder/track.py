@@ -118,8 +118,9 @@ class Track:
             if packet.timestamp != self._transit_of:
                 self._transit_of = packet.timestamp
                 self._measure_jitter(packet)
+        now_ns = packet.arrival_ns
         in_order = self._reorder.push(packet, is_repair=repaired)
-        return self._depacketize(in_order, packet.arrival_ns) if in_order else ()
+        return self._depacketize(in_order, now_ns) if in_order else ()
 
     @property
     def is_at_ease(self) -> bool:

@@ -57,6 +57,9 @@ class Reorder:
 
     `missing` has what is waited for, in the order of the stream. A packet that comes after it was given up is
     `late`, one that came before is a duplicate. `repaired` came after it was asked for, or as a retransmission.
+
+    A packet that was missed is given out as if it had arrived with the one that overtook it: how long its repair took
+    says nothing about when it was sent.
     """
 
     __slots__ = (
@@ -222,6 +225,7 @@ class Reorder:
             return _NOTHING
         if missing is not None:
             self.repaired += is_repair or missing.tries > 0
+            packet.arrival_ns = min(packet.arrival_ns, missing.since_ns)
         else:
             begin, self.highest_sequence = self.highest_sequence + 1, sequence
             self._moved_ns = packet.arrival_ns

@@ -392,3 +392,14 @@ def test_nothing_is_held_for_longer_than_the_window(window_ms: int) -> None:
         reorder.expire(now_ns)
         waiting_ns = reorder.waiting_since_ns
         assert waiting_ns is None or now_ns - waiting_ns < window_ms * NS_PER_MS
+
+
+def test_a_repaired_packet_arrives_with_the_one_that_overtook_it() -> None:
+    """How long a repair took says nothing of when the packet was sent: sound and picture are placed by arrival."""
+    reorder = begun()
+    assert push(reorder, [104], at_ns=7) == []
+    assert push(reorder, [105], at_ns=9) == []
+    repaired, overtaken_by, _ = reorder.push(packet(103, 2_000_000_000), is_repair=True)
+    assert isinstance(repaired, RtpPacket)
+    assert isinstance(overtaken_by, RtpPacket)
+    assert (repaired.arrival_ns, overtaken_by.arrival_ns) == (7, 7)

@@ -157,7 +157,8 @@ def tell(line: Line) -> None:
 
 
 async def main() -> None:
-    """Play what standard input orders."""
+    """Say that we are ready; play what standard input orders."""
+    tell(Totals())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     await Cast(order, Certificate.make()).play()
 

@@ -77,17 +77,20 @@ class Soak:
         return self.figures
 
     async def _play(self, plan: Plan, daemon: DaemonProcess, session: aiohttp.ClientSession) -> None:
-        self._begin_wall_ns = time.time_ns()
-        self._life_begin_s = 0.0
-        director = Director(daemon.api_url, self._begin_wall_ns, self._ledger, session)
-        async with self._watching(daemon, session), asyncio.TaskGroup() as tasks:
-            for place in range(0, self._options.publishers, SEATS_PER_PROCESS):
-                seats = range(place, place + SEATS_PER_PROCESS)
-                roles = [role for role in plan.roles if role.seat in seats]
-                tasks.create_task(self._cast(place, roles, daemon.signaling_url))
-            for takes in plan.takes:
-                tasks.create_task(director.play(takes))
-            tasks.create_task(self._kill(plan.kills_ms, daemon))
+        """Play the plan, its time counted from when the publishers' processes are ready; wait for the reports."""
+        async with contextlib.AsyncExitStack() as stack:
+            places = range(0, self._options.publishers, SEATS_PER_PROCESS)
+            processes = [await stack.enter_async_context(_cast_process()) for _ in places]
+            self._begin_wall_ns = time.time_ns()
+            director = Director(daemon.api_url, self._begin_wall_ns, self._ledger, session)
+            async with self._watching(daemon, session), asyncio.TaskGroup() as tasks:
+                for place, process in zip(places, processes, strict=True):
+                    seats = range(place, place + SEATS_PER_PROCESS)
+                    roles = [role for role in plan.roles if role.seat in seats]
+                    tasks.create_task(self._cast(process, roles, daemon.signaling_url))
+                for takes in plan.takes:
+                    tasks.create_task(director.play(takes))
+                tasks.create_task(self._kill(plan.kills_ms, daemon))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REPORTS_S):
                 while self._ledger.owed():
@@ -112,32 +115,19 @@ class Soak:
             await asyncio.sleep(DOWN_S)
             await self._begin_life(daemon)
 
-    async def _cast(self, number: int, roles: Sequence[Role], url: str) -> None:
-        """Run one process of publishers; take what it tells."""
-        order = Order(url, self._begin_wall_ns, self._options.loss, roles)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "rokuga.api.soak.cast",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=MAX_LINE_BYTES,
-        )
+    async def _cast(self, process: asyncio.subprocess.Process, roles: Sequence[Role], url: str) -> None:
+        """Order one process of publishers what to play; take what it tells."""
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(msgspec.json.encode(order))
-            process.stdin.close()
-            async for line in process.stdout:
-                self._hear(number, msgspec.json.decode(line, type=Line))
-            if await process.wait():
-                self._fault("publishers", f"their process ended with {process.returncode}")
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        order = Order(url, self._begin_wall_ns, self._options.loss, roles)
+        process.stdin.write(msgspec.json.encode(order))
+        process.stdin.close()
+        async for line in process.stdout:
+            self._hear(process.pid, msgspec.json.decode(line, type=Line))
+        if await process.wait():
+            self._fault("publishers", f"their process ended with {process.returncode}")
 
-    def _hear(self, number: int, line: Line) -> None:
+    def _hear(self, pid: int, line: Line) -> None:
         publications = self._inspector.publications
         match line:
             case Began():
@@ -155,7 +145,7 @@ class Soak:
                 if line.reason and not self._was_killed_before(line.until_wall_ns):
                     self._fault(line.connection_id, f"its publisher was cut off: {line.reason}")
             case Totals():
-                self._totals[number] = line
+                self._totals[pid] = line
 
     def _was_killed_before(self, wall_ns: int) -> bool:
         """Whether a kill explains that a publisher was cut off."""
@@ -256,6 +246,27 @@ class Soak:
             "samples": figures.samples,
         }
         (self._folder / "report.json").write_bytes(msgspec.json.encode(found))
+
+
+@contextlib.asynccontextmanager
+async def _cast_process() -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a process for publishers; it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "rokuga.api.soak.cast",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=MAX_LINE_BYTES,
+    )
+    try:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def _round_trip_ms(daemon: DaemonProcess, session: aiohttp.ClientSession) -> float:

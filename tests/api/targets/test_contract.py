@@ -310,6 +310,10 @@ async def test_errors_of_the_framework(
     got_status, got_body, headers = await caller.call(target, body, method=method)
     assert (got_status, got_body) == (status, answer)
     assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(answer))
+    assert headers["server"] == "Rokuga"
+    assert headers["date"].endswith("GMT")
+    assert headers["access-control-allow-origin"] == ORIGIN
     assert (await caller.call(GET, {"channel_id": "sora"}))[0] == 200
 
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import structlog
 
 from rokuga.recorder.archive.names import recording_folder
@@ -44,6 +45,10 @@ TICK_S = 0.02
 """Retransmissions are asked for, and late packets given up, at this step."""
 WATCH_SPACE_S = 1.0
 """Free space is looked at this often."""
+TELL_AGAIN_S = 1.0
+"""What the store did not take is told again at this step."""
+MAX_UNTOLD = 10_000
+"""So many events of clients that come and go wait for a store that does not work."""
 EXPIRE_AGAIN_S = 1.0
 """Pause after which the store is asked again to end an expired recording."""
 
@@ -74,6 +79,7 @@ class Recorder:
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
         self._is_space_low = False
+        self._untold: list[Event] = []
 
     async def __aenter__(self) -> Self:
         """Take up what the last process left, then live. Raises StoreError."""
@@ -89,6 +95,7 @@ class Recorder:
             self._tasks.create_task(self._tick()),
             self._tasks.create_task(self._watch_space()),
             self._tasks.create_task(self._follow()),
+            self._tasks.create_task(self._tell_again()),
         ]
         return self
 
@@ -274,13 +281,36 @@ class Recorder:
                 await self._tell(destroyed_event(connection, channel.present, self._clock.wall_ns()))
 
     async def _tell(self, event: Event) -> None:
-        """Store an event that nothing else depends on."""
+        """Store an event that nothing else depends on; what the store does not take is told later, in this order."""
         try:
-            await self._store.append([event])
+            msgspec.json.encode(event)
+        except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:  # it would keep back all others for ever
+            log.error("an event cannot be written", type=event.type, reason=str(error))
+            return
+        if len(self._untold) >= MAX_UNTOLD:
+            log.error("an event is lost: too many cannot be stored", type=event.type)
+            return
+        self._untold.append(event)
+        await self._tell_untold()
+
+    async def _tell_untold(self) -> None:
+        """Store what was not told yet."""
+        told = list(self._untold)
+        try:
+            await self._store.append(told)
         except StoreError as error:
-            log.error("an event cannot be stored", type=event.type, reason=str(error))
+            log.error("events cannot be stored yet", count=len(told), reason=str(error))
         else:
-            self._committed([event])
+            new = [event for event in told if event in self._untold]
+            self._untold = [event for event in self._untold if event not in told]
+            self._committed(new)
+
+    async def _tell_again(self) -> None:
+        """Tell from time to time what the store did not take."""
+        while True:
+            await asyncio.sleep(TELL_AGAIN_S)
+            if self._untold:
+                await self._tell_untold()
 
     def _committed(self, events: Sequence[Event]) -> None:
         """Count what the store took, and say that it did."""

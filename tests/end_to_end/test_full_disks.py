@@ -1,0 +1,180 @@
+"""The whole daemon on a disk that is full, or without descriptors: it goes on, and nothing that happened is lost."""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import resource
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.recorder.publisher.clip import read_clip
+from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.outgoing import PublishError
+from tests import readers
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+
+CLIP = read_clip(CLIPS / "vp9-opus.webm")
+RECORDING = {"expire_time": 0, "split_duration": 1}
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Have a disk of 8 MB at a folder."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Leave no byte free on the disk of a folder."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    yield
+    ballast.unlink()
+
+
+@contextlib.asynccontextmanager
+async def publishing(daemon: Daemon, channel_id: str) -> AsyncIterator[Publication]:
+    """Have a client send until the end of the context."""
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, channel_id, loop=True)
+    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    try:
+        await publication.sending.wait()
+        yield publication
+    finally:
+        publication.stop.set()
+        await task
+
+
+async def start_recordings(daemon: Daemon) -> None:
+    """Start one recording after the other until that is refused."""
+    for number in itertools.count():
+        await daemon.api("StartRecording", {"channel_id": f"other {number}", **RECORDING})
+
+
+async def works_again(daemon: Daemon, consumer: Consumer) -> None:
+    """Record another channel, and stop all."""
+    await daemon.api("StartRecording", {"channel_id": "again", **RECORDING})
+    async with publishing(daemon, "again") as publication:
+        await consumer.wait_for("split-archive.available", channel_id="again")
+    found = await consumer.wait_for("archive.available", connection_id=publication.connection_id)
+    assert readers.decode_strictly(Path(found["data"]["file_path"]))["video"]
+    for channel_id in ("sora", "again"):
+        await daemon.api("StopRecording", {"channel_id": channel_id})
+        await consumer.wait_for("recording.report", channel_id=channel_id)
+
+
+async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
+    tmp_path: Path, consumer: Consumer
+) -> None:
+    """What was complete before is told; with space again the same daemon records."""
+    with small_disk(tmp_path / "archive"):
+        async with running(tmp_path, consumer.url) as daemon:
+            await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
+            async with publishing(daemon, "sora"):
+                await consumer.wait_for("split-archive.available")
+                with full(daemon.archive_dir):
+                    failed = await consumer.wait_for("archive.failed")
+                    assert await daemon.api("ListArchiving") == []
+            assert failed["data"]["errno"] == errno.ENOSPC
+            await works_again(daemon, consumer)
+            assert not daemon.faults()
+        assert not list(daemon.archive_dir.rglob(".*"))
+
+
+async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, consumer: Consumer) -> None:
+    """A client comes, is recorded and goes while nothing can be stored: all of it is told when there is space."""
+    with small_disk(tmp_path / "data"):
+        async with running(tmp_path, consumer.url) as daemon:
+            await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
+            await consumer.wait_for("recording.started")
+            with full(tmp_path / "data"):
+                with pytest.raises(aiohttp.ClientResponseError) as caught:
+                    await start_recordings(daemon)
+                async with publishing(daemon, "sora") as publication:
+                    while not any(each["seconds"] for each in await daemon.api("ListArchiving")):
+                        pass
+            assert caught.value.status == 500
+            gone = await consumer.wait_for("connection.destroyed")
+            assert gone["connection_id"] == publication.connection_id
+            found = await consumer.wait_for("archive.available")
+            assert readers.decode_strictly(Path(found["data"]["file_path"]))["video"]
+            await works_again(daemon, consumer)
+        about = [
+            event["type"] for event in consumer.once() if event.get("connection_id") == publication.connection_id
+        ]
+        assert {"connection.created", "archive.started", "archive.available", "connection.destroyed"} <= set(about)
+        assert len(about) == len(set(about)) + about.count("split-archive.available") - 1
+
+
+async def test_d26_a_daemon_without_descriptors_fails_what_needs_one(tmp_path: Path, consumer: Consumer) -> None:
+    """The next part cannot be opened; that archive ends, and with descriptors again the same daemon records."""
+    async with running(tmp_path, consumer.url) as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
+        async with publishing(daemon, "sora"):
+            await consumer.wait_for("split-archive.available")
+            process_id = daemon.process.pid
+            limits = resource.prlimit(process_id, resource.RLIMIT_NOFILE)
+            resource.prlimit(process_id, resource.RLIMIT_NOFILE, (3, limits[1]))
+            try:
+                await daemon.logged("an archive failed")
+            finally:
+                resource.prlimit(process_id, resource.RLIMIT_NOFILE, limits)
+            failed = await consumer.wait_for("archive.failed")
+        assert failed["data"]["errno"] == errno.EMFILE
+        await works_again(daemon, consumer)
+        assert not daemon.faults()
+
+
+def catches(process_id: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+async def test_d33_sigterm_while_it_starts_is_an_end_in_order(tmp_path: Path, consumer: Consumer) -> None:
+    """What the last process left is finished first; and a recording that is being started is there, or is not."""
+    async with running(tmp_path, consumer.url) as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
+        with contextlib.suppress(PublishError):
+            async with publishing(daemon, "sora"):
+                await consumer.wait_for("split-archive.available")
+                daemon.kill()
+                await daemon.process.wait()
+    process = await start(tmp_path, consumer.url)
+    assert process.stderr is not None
+    reading = asyncio.create_task(process.stderr.read())
+    while not catches(process.pid, signal.SIGTERM):
+        pass
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    assert b'"error"' not in await reading
+    async with running(tmp_path, consumer.url) as daemon:
+        starting = asyncio.create_task(daemon.api("StartRecording", {"channel_id": "other", **RECORDING}))
+        await asyncio.sleep(0)
+        assert await daemon.stop() == 0
+        answer = await asyncio.gather(starting, return_exceptions=True)
+        assert isinstance(answer[0], dict | aiohttp.ClientError)
+    async with running(tmp_path, consumer.url) as daemon:
+        active = {each["channel_id"] for each in await daemon.api("ListStartedRecording")}
+        assert active >= ({"sora", "other"} if isinstance(answer[0], dict) else {"sora"})
+        assert not daemon.faults()

@@ -6,8 +6,10 @@ import pytest
 
 from rokuga.api.counters import COUNTERS, read_all, total
 from rokuga.api.health import Disk, Health
+from rokuga.api.store import cluster_numbers
 from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
 from rokuga.recorder.clock import Clock
+from rokuga.recorder.store import StoreHealth
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.recorder.webrtc.udp_port import UdpPort
 from rokuga.webhooks.auth import AuthWebhook
@@ -37,6 +39,7 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
         sources = [house.recorder.counters, UdpPort().totals]
         sources += [each.counters for each in (dispatcher, auth, outbox, health, disk)]
         numbers = await read_all(sources)
+    numbers |= cluster_numbers(StoreHealth(False, 0, 0, 0.0, 0.0, 0))
     assert numbers.keys() == COUNTERS.keys()
     assert {name: not isinstance(number, int) for name, number in numbers.items()} == {
         name: bool(counter.label) for name, counter in COUNTERS.items()

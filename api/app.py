@@ -21,6 +21,7 @@ from rokuga.api.pages.site import Site
 from rokuga.api.ports import Gatekeeper, RecordingService
 from rokuga.api.schemas_endpoint import schema_routes
 from rokuga.api.signaling.channels import Channels
+from rokuga.api.signaling.conversation import Elsewhere, nowhere
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
@@ -74,20 +75,22 @@ def signaling_app(
     refusals: Refusals | None = None,
     admin: Admin | None = None,
     whip_sessions: Sessions | None = None,
+    elsewhere: Elsewhere = nowhere,
 ) -> Starlette:
     """Give signalling: the WebSocket /signaling, and with `admin` the page.
 
     Pages of all origins publish, so that /signaling and WHIP take any Host and Origin unless `signaling_origins` are
     configured. Whatever else is on this port wants a known Host, and no pages but its own.
 
-    With `whip_sessions`, of the same channels, there is WHIP as well.
+    With `whip_sessions`, of the same channels, there is WHIP as well. `elsewhere` sends clients of signalling to
+    other nodes; WHIP's stay.
 
     Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
     """
     if config.auth_webhook_url is not None and gatekeeper is None:
         raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
     clock = Clock()
-    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper)
+    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper, elsewhere)
     routes: list[BaseRoute] = [WebSocketRoute("/signaling", endpoint)]
     if admin is not None:
         routes += page_routes(recorder, config, admin)

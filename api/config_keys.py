@@ -279,7 +279,20 @@ KEYS: Final[Mapping[str, Key]] = {
         Key("cluster_tls_verify_cacert_path", path, None, ("cluster.ca_file",), "Certificates that etcd must have."),
         Key("cluster_tls_fullchain_path", path, None, ("cluster.client_cert",), "Certificate that we show to etcd."),
         Key("cluster_tls_privkey_path", path, None, ("cluster.client_key",), "Its private key."),
-        Key("cluster_signaling_url", text, "", ("cluster.signaling_url",), "Our signalling, for ListClusterNodes."),
+        Key(
+            "cluster_signaling_url",
+            text,
+            "",
+            ("cluster.signaling_url",),
+            "Our signalling, for ListClusterNodes and for clients that other nodes send here.",
+        ),
+        Key(
+            "cluster_redirect",
+            flag,
+            "false",
+            ("cluster.redirect",),
+            "Whether a client is sent to another node that has clearly fewer, once, with a cluster_signaling_url.",
+        ),
         Key("cluster_api_url", text, "", ("cluster.api_url",), "Our API, for ListClusterNodes."),
         # Log
         Key("log_format", one_of("console", "json"), "console", ("log_format",), "Form of the daemon's log lines."),

@@ -31,6 +31,7 @@ from rokuga.api.counters import Source
 from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
+from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.store import open_store
 from rokuga.api.systemd import Systemd
 from rokuga.api.whip.sessions import Sessions
@@ -140,7 +141,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
     path = config.data_dir / "rokuga.sqlite3"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        opened = await enter(open_store(config, path, clock))
+        channels = Channels(clock)
+        opened = await enter(open_store(config, path, clock, channels.total))
         store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
@@ -151,7 +153,6 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             return _peer(port, certificate, config.recorder, clock, request, hooks)
 
         recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
-        channels = Channels(clock)
         counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
         gatekeeper = None
         if config.auth_webhook_url is not None:
@@ -166,7 +167,16 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         )
         admin = Admin(recorder, outbox, config) if config.admin_enabled else None
         whip = await enter(Sessions(channels))
-        front = signaling_app(recorder, config, channels, gatekeeper, admin=admin, whip_sessions=whip)
+        redirection = Redirection(config.recorder.node_name)
+
+        def elsewhere() -> str | None:
+            if not config.cluster.redirect:
+                return None
+            return redirection.elsewhere(len(recorder.connections()), opened.nodes_up(), clock.monotonic_ns())
+
+        front = signaling_app(
+            recorder, config, channels, gatekeeper, admin=admin, whip_sessions=whip, elsewhere=elsewhere
+        )
         signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
         stack.push_async_callback(recorder.end)
         if admin is not None:

@@ -70,6 +70,14 @@ class Publication:
         self.sending.set()
 
 
+class _RedirectedError(PublishError):
+    """The recorder sends us to another one."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(f"redirected to {location}, after a redirection")
+        self.location = location
+
+
 class _Offer(msgspec.Struct):
     """What is needed of the offer message."""
 
@@ -83,19 +91,37 @@ async def publish(
     certificate: Certificate,
     publication: Publication | None = None,
 ) -> Publication:
-    """Publish once, from connect to disconnect. Raises PublishError where the recorder refuses or goes away."""
+    """Publish once, from connect to disconnect, on another node if we are sent there.
+
+    Raises PublishError where the recorder refuses or goes away.
+    """
     publication = publication or Publication()
+    try:
+        await _publish_to(options.url, options, clip, certificate, publication)
+    except _RedirectedError as redirected:
+        await _publish_to(redirected.location, options, clip, certificate, publication, redirect=True)
+    return publication
+
+
+async def _publish_to(
+    url: str,
+    options: PublishOptions,
+    clip: Clip,
+    certificate: Certificate,
+    publication: Publication,
+    **more: bool,
+) -> None:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(connect=CONNECT_S)) as session,
-            session.ws_connect(options.url, max_msg_size=1 << 20) as socket,
+            session.ws_connect(url, max_msg_size=1 << 20) as socket,
         ):
+            await _say(socket, {**_connect_message(options, clip), **more})
             await _converse(options, clip, certificate, publication, socket)
     except (aiohttp.ClientError, OSError) as error:
-        raise PublishError(f"{options.url}: {error}") from error
+        raise PublishError(f"{url}: {error}") from error
     except SdpError as error:
         raise PublishError(str(error)) from error
-    return publication
 
 
 async def _converse(
@@ -105,8 +131,7 @@ async def _converse(
     publication: Publication,
     socket: aiohttp.ClientWebSocketResponse,
 ) -> None:
-    """Connect and answer the offer; send until the end of the clip, a wish to stop or the recorder's end."""
-    await _say(socket, _connect_message(options, clip))
+    """Answer the offer; send until the end of the clip, a wish to stop or the recorder's end."""
     offer = await _expect_offer(socket)
     publication.connection_id = offer.connection_id
     remote = read_offer(offer.sdp, {kind: track.codec_type for kind, track in clip.tracks.items()})
@@ -188,6 +213,8 @@ async def _expect_offer(socket: aiohttp.ClientWebSocketResponse) -> _Offer:
         async with asyncio.timeout(OFFER_S):
             while True:
                 message = await _next(socket)
+                if message.get("type") == "redirect":
+                    raise _RedirectedError(str(message.get("location")))
                 if message.get("type") == "offer":
                     return msgspec.convert(message, _Offer)
     except TimeoutError:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,16 +18,22 @@ from rokuga.recorder.store.sqlite import SqliteStore
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store, and what monitors can ask about the cluster behind it, if there is one."""
+    """A store, and what can be asked about the cluster behind it, if there is one."""
 
     store: RecordingStore
     probes: Mapping[str, Probe] = field(default_factory=dict)
     counters: Sequence[Source] = ()
+    nodes_up: Callable[[], Iterable[NodeState]] = tuple
 
 
 @contextlib.asynccontextmanager
-async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIterator[OpenStore]:
-    """Open the store that the configuration asks for. Raises StoreError, OSError."""
+async def open_store(
+    config: DaemonConfig, path: Path, clock: Clock, connections: Callable[[], int]
+) -> AsyncIterator[OpenStore]:
+    """Open the store that the configuration asks for. Other nodes are told our `connections`.
+
+    Raises StoreError, OSError.
+    """
     async with SqliteStore(path) as local:
         if not config.cluster.endpoints:
             yield OpenStore(local)
@@ -43,9 +49,10 @@ async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIte
             api_url=config.cluster.api_url,
             since_wall_ns=clock.wall_ns(),
         )
+        instance = _instance(config.data_dir / "node-id")
         async with (
             Etcd(config.cluster) as etcd,
-            EtcdStore(local, etcd, config.cluster.prefix, node, _instance(config.data_dir / "node-id")) as store,
+            EtcdStore(local, etcd, config.cluster.prefix, node, instance, connections=connections) as store,
         ):
 
             async def probe() -> str | None:
@@ -54,7 +61,7 @@ async def open_store(config: DaemonConfig, path: Path, clock: Clock) -> AsyncIte
             async def counters() -> Numbers:
                 return cluster_numbers(store.health)
 
-            yield OpenStore(store, {"cluster": probe}, [counters])
+            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up)
 
 
 def cluster_numbers(health: StoreHealth) -> Numbers:

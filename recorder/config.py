@@ -29,7 +29,8 @@ class RecorderConfig:
 class ClusterConfig:
     """Where the etcd of a cluster is, and how we show who we are; without endpoints there is no cluster.
 
-    `prefix` begins every key of ours. `signaling_url` and `api_url` are shown to others.
+    `prefix` begins every key of ours. `signaling_url` and `api_url` are shown to others. With `redirect`, clients are
+    sent to nodes that have fewer.
     """
 
     endpoints: tuple[str, ...] = ()
@@ -41,3 +42,4 @@ class ClusterConfig:
     client_key: Path | None = None
     signaling_url: str = ""
     api_url: str = ""
+    redirect: bool = False

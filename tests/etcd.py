@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,13 +107,18 @@ def serving(folder: Path) -> Iterator[Servers]:
 
 @contextlib.asynccontextmanager
 async def cluster_store(
-    servers: Servers, prefix: str, folder: Path, node_name: str, ttl_s: int = 10
+    servers: Servers,
+    prefix: str,
+    folder: Path,
+    node_name: str,
+    ttl_s: int = 10,
+    connections: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[EtcdStore]:
     """Run the store of one node, its own part in `folder`, with somebody who takes what it hears."""
     async with (
         SqliteStore(folder / f"{node_name}.sqlite3") as local,
         Etcd(ClusterConfig(servers.endpoints, prefix)) as etcd,
-        EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder), ttl_s) as store,
+        EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder), ttl_s, connections) as store,
     ):
         taking = asyncio.create_task(take_changes(store))
         try:

@@ -50,6 +50,10 @@ class Channels:
         for other in members:
             other.deliver(destroyed)
 
+    def total(self) -> int:
+        """Give how many are in all channels."""
+        return sum(map(len, self._members.values()))
+
     def counts(self, channel_id: str) -> Mapping[str, int]:
         """Give how many are in a channel, by role."""
         return Counter(member.present.role for member in self._members.get(channel_id, []))

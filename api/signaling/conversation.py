@@ -1,10 +1,11 @@
 """One client's signalling as a state machine without I/O: what it said and what happened in, what to do out.
 
 connect > (Authorize >) Open > offer > answer > Accept > (DTLS is up) > Enter > ping, ping, ... > disconnect > Close
+connect > redirect > Close
 Times are monotonic nanoseconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -81,6 +82,14 @@ class Close:
 Action = Authorize | Open | Accept | Enter | Send | Close
 
 
+Elsewhere = Callable[[], str | None]
+"""Gives the signalling URL of the node to which a client that comes now is to go, None if it is to stay."""
+
+
+def nowhere() -> None:
+    """Let every client stay."""
+
+
 class Phase(Enum):
     """What is waited for."""
 
@@ -96,11 +105,12 @@ class Phase(Enum):
 class Conversation:
     """Every method gives what is to be done now, in order. Nothing is to be done after a Close.
 
-    With `asks`, nobody is opened to who was not authorized.
+    With `asks`, nobody is opened to who was not authorized. Whoever is sent `elsewhere` is asked about there.
     """
 
-    def __init__(self, now_ns: int, *, asks: bool = False) -> None:
+    def __init__(self, now_ns: int, *, asks: bool = False, elsewhere: Elsewhere = nowhere) -> None:
         self._asks = asks
+        self._elsewhere = elsewhere
         self.phase = Phase.CONNECT
         self.deadline_ns: int | None = now_ns + ANSWER_TIMEOUT_NS
         """When `tick` is due."""
@@ -135,6 +145,9 @@ class Conversation:
     def _come(self, connect: messages.Connect) -> list[Action]:
         messages.check_ids(connect)
         messages.requested_tracks(connect)
+        location = None if connect.redirect is True else self._elsewhere()
+        if location is not None:
+            return [Send(messages.redirect(location)), *self._close(NORMAL, "REDIRECT")]
         if not self._asks:
             return self._open(permission.Granted(connect))
         self.phase, self.deadline_ns = Phase.PERMISSION, None

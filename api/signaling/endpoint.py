@@ -43,18 +43,25 @@ class SignalingEndpoint:
         clock: Clock,
         version: str,
         gatekeeper: Gatekeeper | None = None,
+        elsewhere: said.Elsewhere = said.nowhere,
     ) -> None:
         self._recorder = recorder
         self._channels = channels
         self._clock = clock
         self._version = version
         self._gatekeeper = gatekeeper
+        self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client to its end."""
         websocket = WebSocket(scope, receive, send)
         await websocket.accept()
-        session = Session(websocket, self._recorder, self._channels, self._clock, self._version, self._gatekeeper)
+        conversation = said.Conversation(
+            self._clock.monotonic_ns(), asks=self._gatekeeper is not None, elsewhere=self._elsewhere
+        )
+        session = Session(
+            websocket, conversation, self._recorder, self._channels, self._clock, self._version, self._gatekeeper
+        )
         await session.run()
 
 
@@ -64,6 +71,7 @@ class Session:
     def __init__(
         self,
         websocket: WebSocket,
+        conversation: said.Conversation,
         recorder: RecordingService,
         channels: Channels,
         clock: Clock,
@@ -77,7 +85,7 @@ class Session:
         self._version = version
         self._gatekeeper = gatekeeper
         self._connection_id = new_id()
-        self._conversation = said.Conversation(clock.monotonic_ns(), asks=gatekeeper is not None)
+        self._conversation = conversation
         self._waiting: asyncio.Queue[Happening] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: PublisherConnection | None = None

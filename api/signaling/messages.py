@@ -45,7 +45,10 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Connect(msgspec.Struct, frozen=True, tag="connect"):
-    """The first message. Its `sdp` is a throw-away that shows what a browser can do, and is not read."""
+    """The first message. Its `sdp` is a throw-away that shows what a browser can do, and is not read.
+
+    `redirect` is true where another node sent the client here.
+    """
 
     role: Literal["sendonly", "sendrecv", "recvonly"]
     channel_id: Name
@@ -58,6 +61,7 @@ class Connect(msgspec.Struct, frozen=True, tag="connect"):
     sora_client: Any = None
     environment: Any = None
     libwebrtc: Any = None
+    redirect: Any = None
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -222,6 +226,11 @@ def offer(
             if track.bit_rate_kbps is not None:
                 message[f"{kind}_bit_rate"] = track.bit_rate_kbps
     return _write(message)
+
+
+def redirect(location: str) -> str:
+    """Write that the client is to connect to another node, by its signalling URL."""
+    return _write({"type": "redirect", "location": location})
 
 
 def ping() -> str:

@@ -6,7 +6,7 @@ are in this node's SQLite file first; archives are then told to the others, for 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -69,14 +69,21 @@ class EtcdStore:
     """A RecordingStore of one node of a cluster. `local` and `etcd` are open before it and closed after it."""
 
     def __init__(
-        self, local: SqliteStore, etcd: Etcd, prefix: str, node: NodeState, instance: str, ttl_s: int = TTL_S
+        self,
+        local: SqliteStore,
+        etcd: Etcd,
+        prefix: str,
+        node: NodeState,
+        instance: str,
+        ttl_s: int = TTL_S,
+        connections: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`instance` tells this node's disk from another one with the same name."""
+        """`instance` tells this node's disk from another one with the same name; `connections` counts its clients."""
         self._local = local
         self._etcd = etcd
         self._keys = Keys(prefix)
         self._node_name = node.node_name
-        self._presence = Presence(etcd, self._keys, node, instance, ttl_s)
+        self._presence = Presence(etcd, self._keys, node, instance, ttl_s, connections)
         self._view = View(self._keys.live)
         self._taken = 0
         self._news = asyncio.Condition()
@@ -122,6 +129,10 @@ class EtcdStore:
             counts.slowest_s,
             len(self._view.nodes),
         )
+
+    def nodes_up(self) -> Sequence[NodeState]:
+        """Give the nodes that are up, as heard last; none in a minority, which does not know."""
+        return tuple(self._view.nodes.values()) if self._presence.has_majority else ()
 
     async def confirm(self) -> None:
         """Ask a majority which start or stop was the last, and wait until it is taken; see RecordingStore."""

@@ -4,6 +4,7 @@ The writing also tells whether this node still belongs to a majority, and keeps 
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -24,13 +25,16 @@ AGAIN_S: Final = 0.3
 
 
 class Presence:
-    """Keeps one node present. `has_majority` is what the last call to etcd showed."""
+    """Keeps one node present, with its `connections`. `has_majority` is what the last call to etcd showed."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, node: NodeState, instance: str, ttl_s: int = TTL_S) -> None:
+    def __init__(
+        self, etcd: Etcd, keys: Keys, node: NodeState, instance: str, ttl_s: int, connections: Callable[[], int]
+    ) -> None:
         self._etcd = etcd
         self._keys = keys
         self._node = node
         self._instance = instance
+        self._connections = connections
         self._lease: str | None = None
         self.ttl_s = ttl_s
         self.has_majority = False
@@ -81,7 +85,8 @@ class Presence:
             self._lease = await self._etcd.grant(self.ttl_s)
             member = encode(replace(self._node, is_alive=False))
             await self._etcd.transact([], [put(self._keys.members + self._node.node_name, member)])
-        value = encode(msgspec.to_builtins(self._node) | {"instance": self._instance})
+        node = replace(self._node, connections=self._connections())
+        value = encode(msgspec.to_builtins(node) | {"instance": self._instance})
         await self._etcd.transact([], [put(self._keys.node(self._node.node_name), value, self._lease)])
         if not self.has_majority:
             log.info("this node belongs to the majority of its cluster")

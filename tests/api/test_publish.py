@@ -163,6 +163,25 @@ async def test_a_server_that_speaks_no_websocket_is_a_refusal(clip: Clip, certif
             await publish(PublishOptions(CLIP, url + "/elsewhere"), clip, certificate)
 
 
+async def test_a_redirection_is_followed_once(clip: Clip, certificate: Certificate) -> None:
+    """To where nobody listens, to nonsense, or to a recorder that sends us on: no connection, and told why."""
+    locations: list[Any] = ["ws://127.0.0.1:1/signaling", "nonsense", None]
+
+    async def redirect(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_json({"type": "redirect", "location": locations.pop(0)})
+        await websocket.close()
+
+    async with playing(redirect) as url:
+        options = PublishOptions(CLIP, url, "sora")
+        for fault in ("127.0.0.1:1/signaling", "nonsense", "None"):
+            with pytest.raises(PublishError, match=fault):
+                await publish(options, clip, certificate)
+        locations += [url, "ws://third/"]
+        with pytest.raises(PublishError, match="redirected to ws://third/, after a redirection"):
+            await publish(options, clip, certificate)
+    assert locations == []
+
+
 async def test_a_wish_to_stop_is_granted_while_it_connects(clip: Clip, certificate: Certificate) -> None:
     """Nobody answers its checks; it leaves at once, with a goodbye."""
     heard: list[Any] = []

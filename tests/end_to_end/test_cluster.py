@@ -17,8 +17,9 @@ from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
+from tests.end_to_end.clients import publish_with_sdk
 from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running
-from tests.etcd import Servers
+from tests.etcd import Servers, free_ports
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
 pytestmark = pytest.mark.end_to_end
@@ -34,7 +35,7 @@ class Nodes:
     consumer: Consumer
     first: int | None = None
 
-    def run(self, number: int) -> contextlib.AbstractAsyncContextManager[Daemon]:
+    def run(self, number: int, **settings: str) -> contextlib.AbstractAsyncContextManager[Daemon]:
         """Run a node. The nearest server comes first."""
         endpoints = self.servers.endpoints[number - 1 :] + self.servers.endpoints[: number - 1]
         return running(
@@ -43,7 +44,14 @@ class Nodes:
             node_name=f"node-{number}",
             cluster_endpoints=",".join(endpoints),
             cluster_prefix=self.prefix,
+            **settings,
         )
+
+    def run_redirecting(self, number: int) -> contextlib.AbstractAsyncContextManager[Daemon]:
+        """Run a node that sends clients to others, and is one to which they are sent."""
+        (port,) = free_ports(1)
+        url = f"ws://127.0.0.1:{port}/signaling"
+        return self.run(number, signaling_port=str(port), cluster_signaling_url=url, cluster_redirect="true")
 
 
 @pytest.fixture
@@ -165,6 +173,19 @@ async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes) -> None:
     assert len(told) == len({entry["connection_id"] for entry in told}) == 9
     ends = [event for event in consumer.once() if event["type"] in {"archive.available", "archive.failed"}]
     assert len(ends) == len({event["connection_id"] for event in ends}) == 9
+
+
+async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> None:
+    """Two stay where they came; the next, which is sora_sdk, goes where nobody is, and publishes there."""
+    async with cluster.run_redirecting(1) as one, cluster.run_redirecting(2):
+        await until_page_has(one, "metrics", "rokuga_cluster_nodes 2.0")
+        async with publishing(one, "sora"), publishing(one, "sora"):
+            sent = await publish_with_sdk(one, "sora", 0.5)
+        created = await cluster.consumer.wait_for("connection.created", 3)
+    assert created
+    nodes = {event["connection_id"]: event["node_name"] for event in cluster.consumer.of_type("connection.created")}
+    assert nodes.pop(sent["connection_id"]) == "node-2"
+    assert list(nodes.values()) == ["node-1", "node-1"]
 
 
 def reported(consumer: Consumer) -> set[str]:

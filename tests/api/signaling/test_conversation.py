@@ -55,6 +55,30 @@ def kind(frame: str) -> str:
     return match[1]
 
 
+def test_a_client_is_sent_elsewhere_and_that_is_all() -> None:
+    """Its connect has to be right; nobody is asked about it here."""
+    urls = iter(["ws://b/signaling"])
+    talk = Conversation(0, asks=True, elsewhere=lambda: next(urls))
+    actions = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": null}', 0)
+    assert actions == [Send('{"type":"redirect","location":"ws://b/signaling"}'), Close(1000, "REDIRECT")]
+    assert talk.receive('{"type": "pong"}', 0) == []
+
+
+def test_a_client_that_was_sent_here_stays() -> None:
+    """As sora_sdk says it."""
+    talk = Conversation(0, elsewhere=lambda: "ws://b/signaling")
+    (action,) = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": true}', 0)
+    assert isinstance(action, Open)
+
+
+@pytest.mark.parametrize("wrong", [{"channel_id": "x" * 256}, {"audio": False, "video": False}, {"role": "none"}])
+def test_a_connect_that_cannot_be_had_is_refused_where_it_came(wrong: dict[str, Any]) -> None:
+    talk = Conversation(0, elsewhere=lambda: "ws://b/signaling")
+    (action,) = talk.receive(json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", **wrong}), 0)
+    assert isinstance(action, Close)
+    assert action.code == 4490
+
+
 def test_every_vector_is_played() -> None:
     assert {path.stem for path in VECTORS.glob("*.jsonl")} == set(REQUESTS)
 

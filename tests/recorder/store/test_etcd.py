@@ -195,6 +195,23 @@ async def test_nodes_are_listed_with_those_that_are_gone(etcd: Servers, tmp_path
         ]
 
 
+async def test_a_node_tells_how_many_clients_it_has(etcd: Servers, tmp_path: Path) -> None:
+    prefix, counts = etcd.prefix(), [3]
+    async with (
+        cluster_store(etcd, prefix, tmp_path, "node-1", connections=lambda: counts[-1]) as first,
+        cluster_store(etcd, prefix, tmp_path, "node-2") as second,
+    ):
+
+        async def is_heard() -> bool:
+            return ("node-1", counts[-1]) in {(node.node_name, node.connections) for node in second.nodes_up()}
+
+        await until(is_heard)
+        counts.append(5)
+        await until(is_heard)
+        first._presence.lost()
+        assert first.nodes_up() == ()
+
+
 async def test_a_value_of_ours_that_somebody_damaged_is_a_named_error(nodes: list[EtcdStore]) -> None:
     node = nodes[0]
     await node._etcd.transact([], [put(Keys(node._keys.prefix).recording("RECORDING"), b"{")])

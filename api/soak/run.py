@@ -27,7 +27,7 @@ from rokuga.api.soak.lines import Began, Line, Order, Sent, Totals
 from rokuga.api.soak.marks import publication
 from rokuga.api.soak.plan import Options, Plan, Role, make_plan
 from rokuga.api.soak.report import html, summary
-from rokuga.api.soak.watch import Sample, Usage, kernel_drops, usage
+from rokuga.api.soak.watch import Sample, Usage, kernel_drops, loop_lag_ms, usage
 from rokuga.recorder.media import NS_PER_S, Kind
 from rokuga.recorder.publisher.clip import Clip
 
@@ -182,17 +182,25 @@ class Soak:
             await asyncio.sleep(1)
             await self._is_up.wait()
             try:
-                lag_ms = await _round_trip_ms(daemon, session)
+                lag_ms, answer_ms = await _ask(daemon, session)
                 now, now_s = usage(daemon.pid), self._now_s()
             except (OSError, aiohttp.ClientError, TimeoutError):
                 continue
             if pid == daemon.pid:
                 share = (now.cpu_s - before.cpu_s) / (now_s - before_s)
-                self._sample(daemon, now_s, share, now.resident_mb, lag_ms)
+                self._sample(daemon, now_s, share, now.resident_mb, lag_ms, answer_ms)
                 table.show(self.figures, is_first=len(self.figures.samples) == 1)
             before, before_s, pid = now, now_s, daemon.pid
 
-    def _sample(self, daemon: DaemonProcess, at_s: float, share: float, resident_mb: float, lag_ms: float) -> None:
+    def _sample(
+        self,
+        daemon: DaemonProcess,
+        at_s: float,
+        share: float,
+        resident_mb: float,
+        lag_ms: float,
+        answer_ms: float,
+    ) -> None:
         totals = self._totals.values()
         figures, ledger = self.figures, self._ledger
         figures.samples.append(
@@ -204,6 +212,7 @@ class Soak:
                 share,
                 resident_mb,
                 lag_ms,
+                answer_ms,
                 sum(total.packets for total in totals),
                 sum(total.dropped for total in totals),
                 sum(total.retransmissions for total in totals),
@@ -269,14 +278,12 @@ async def _cast_process() -> AsyncIterator[asyncio.subprocess.Process]:
             await process.wait()
 
 
-async def _round_trip_ms(daemon: DaemonProcess, session: aiohttp.ClientSession) -> float:
-    """Ask the API the cheapest question; it is answered when the event loop gets to it."""
+async def _ask(daemon: DaemonProcess, session: aiohttp.ClientSession) -> tuple[float, float]:
+    """Give the lag of the daemon's event loop, by its own account, and how long it took to tell it, in ms."""
     began_ns = time.monotonic_ns()
-    headers = {"x-sora-target": "Sora_20161101.ListStartedRecording"}
-    timeout = aiohttp.ClientTimeout(total=10)
-    async with session.post(daemon.api_url, headers=headers, timeout=timeout) as answer:
-        await answer.read()
-    return (time.monotonic_ns() - began_ns) / 1e6
+    async with session.get(f"{daemon.api_url}metrics", timeout=aiohttp.ClientTimeout(total=10)) as answer:
+        metrics = await answer.text()
+    return loop_lag_ms(metrics), (time.monotonic_ns() - began_ns) / 1e6
 
 
 def _machine() -> str:

@@ -1,6 +1,7 @@
 """What the processes cost, second by second, and whether memory stays flat."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,7 +25,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One second of the soak. `life` counts the daemons, `lag_ms` is how long the API took to answer."""
+    """One second of the soak. `life` counts the daemons, `lag_ms` is its event loop's, `answer_ms` its API's."""
 
     at_s: float
     life: int
@@ -33,6 +34,7 @@ class Sample:
     cpu_share: float
     resident_mb: float
     lag_ms: float
+    answer_ms: float
     packets: int
     dropped: int
     retransmissions: int
@@ -42,6 +44,14 @@ class Sample:
     def cpu_ms(self) -> float:
         """CPU ms per publisher and second."""
         return self.cpu_share * 1000 / self.publishers if self.publishers else 0.0
+
+
+def loop_lag_ms(metrics: str) -> float:
+    """Read how late the event loop was last from what /metrics tells. Raises ValueError where it does not."""
+    found = re.search(r"^rokuga_event_loop_lag_microseconds (\S+)$", metrics, re.MULTILINE)
+    if found is None:
+        raise ValueError("/metrics does not tell of the event loop")
+    return float(found[1]) / 1000
 
 
 def usage(pid: int) -> Usage:

@@ -11,7 +11,7 @@ from rokuga.api.soak.figures import Fault, Figures
 from rokuga.api.soak.plan import Options
 from rokuga.api.soak.plot import plot
 from rokuga.api.soak.report import html, summary
-from rokuga.api.soak.watch import Sample, flatness
+from rokuga.api.soak.watch import Sample, flatness, loop_lag_ms
 
 SAMPLE = Sample(
     at_s=0.0,
@@ -21,6 +21,7 @@ SAMPLE = Sample(
     cpu_share=0.1,
     resident_mb=100.0,
     lag_ms=2.0,
+    answer_ms=3.0,
     packets=0,
     dropped=0,
     retransmissions=0,
@@ -84,6 +85,12 @@ def test_the_summary_tells_cost_and_loss() -> None:
     assert told["CPU ms per publisher-second, median"] == 5.0
     assert told["datagrams lost on purpose"] == told["packets sent"] // 50
     assert summary(Figures(Options(publishers=1, seconds=1)))["files checked"] == 0
+
+
+def test_the_loops_lag_is_read_from_the_metrics() -> None:
+    assert loop_lag_ms("# TYPE x gauge\nrokuga_event_loop_lag_microseconds 1500.0\nother 1\n") == 1.5
+    with pytest.raises(ValueError, match="does not tell"):
+        loop_lag_ms("other 1\n")
 
 
 def test_table_and_line_tell_the_last_second() -> None:

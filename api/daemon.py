@@ -59,6 +59,11 @@ GRACE_S = 2.0
 """What a request may take to end once the daemon does."""
 
 
+BACKLOG = 1024
+HANDSHAKE_S = 10.0
+"""How long a TLS handshake may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where the daemon can be reached, ports as they really are."""
@@ -75,6 +80,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen as uvicorn would, but not wait a minute for the end of a TLS handshake."""
+        settings, loop = self.config, asyncio.get_running_loop()
+        self.servers = []
+
+        def accept() -> asyncio.Protocol:
+            state = self.lifespan.state
+            return settings.http_protocol_class(config=settings, server_state=self.server_state, app_state=state)  # type: ignore[call-arg]
+
+        patience_s = None if settings.ssl is None else HANDSHAKE_S
+        for each in sockets or ():
+            server = await loop.create_server(
+                accept, sock=each, backlog=BACKLOG, ssl=settings.ssl, ssl_handshake_timeout=patience_s
+            )
+            self.servers.append(server)
+        self.started = True
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +147,7 @@ def _listen(host: str, port: int, family: socket.AddressFamily) -> socket.socket
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(1024)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"{host} port {port}: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """The real daemon behind its own certificate."""
 
+import asyncio
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,16 @@ async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> 
             pass
         with pytest.raises(aiohttp.ClientError):
             await session.get(f"{api}livez".replace("https", "http"))
+
+
+async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rokuga.api.daemon.HANDSHAKE_S", 0.2)
+    config = _config(tmp_path, *Authority(tmp_path).issue("localhost"))
+    async with running(config) as addresses:
+        for url in (addresses.api_url, addresses.signaling_url):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split("/")[2].rpartition(":")[2]))
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
 
 
 async def test_a_key_of_another_certificate_keeps_the_daemon_from_starting(tmp_path: Path) -> None:

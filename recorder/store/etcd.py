@@ -24,18 +24,17 @@ from rokuga.recorder.states import (
     RecordingStatus,
 )
 from rokuga.recorder.store import MinorityError, StoredEvent, StoreError, StoreHealth
-from rokuga.recorder.store.etcd_client import (
-    BUDGET_S,
-    Etcd,
+from rokuga.recorder.store.etcd_client import BUDGET_S, Etcd
+from rokuga.recorder.store.etcd_wire import (
     KeyValue,
     absent,
     delete,
     delete_all,
-    key_value,
     present,
     put,
     read,
     unchanged,
+    value_read,
 )
 from rokuga.recorder.store.presence import TTL_S, Presence
 from rokuga.recorder.store.shared import (
@@ -221,7 +220,7 @@ class EtcdStore:
             ],
             [read(channel)],
         )
-        if not answer.get("succeeded") and _value(answer) != recording_id.encode():
+        if not answer.get("succeeded") and value_read(answer) != recording_id.encode():
             return False
         if not await self._local.start_recording(recording, events):
             await self._local.append(events)
@@ -301,7 +300,7 @@ class EtcdStore:
             [put(key, self._node_name.encode())],
             [read(key)],
         )
-        return bool(answer.get("succeeded")) or _value(answer) == self._node_name.encode()
+        return bool(answer.get("succeeded")) or value_read(answer) == self._node_name.encode()
 
     async def _all_archives(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Give the archives of all nodes, those that a dead one was writing as failed; None if one may yet end."""
@@ -424,11 +423,3 @@ class EtcdStore:
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreError("the store is not open")
-
-
-def _value(answer: Any) -> bytes | None:
-    """Give the value that the failure branch of a transaction read."""
-    for response in answer.get("responses", ()):
-        for found in response.get("response_range", {}).get("kvs", ()):
-            return key_value(found).value
-    return None

@@ -1,14 +1,12 @@
 """A client of etcd's JSON gateway (etcd.io/docs/v3.4/dev-guide/api_grpc_gateway), what the store needs of it.
 
 Every call carries `hasleader`: a server without a leader refuses it at once instead of letting it wait. Calls go to
-one endpoint until it fails, then to the next, all within one time budget. Keys and values are base64 on the wire,
-64-bit numbers are strings, and what is zero is left out.
+one endpoint until it fails, then to the next, all within one time budget.
 """
 
 import asyncio
 import io
 import ssl
-from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,6 +17,7 @@ import msgspec
 
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.store.etcd_wire import Json, KeyValue, change, end_of, key_value, wire
 
 BUDGET_S: Final = 2.0
 """For one call over all endpoints."""
@@ -41,21 +40,9 @@ _PASSING: Final = frozenset({1, 4, 13, 14})
 """gRPC codes of what passes, or what another endpoint may not say: cancelled, deadline, internal, unavailable
 (https://grpc.io/docs/guides/status-codes/)."""
 
-Json = Mapping[str, Any]
-
 
 class UnknownOutcome(MinorityError):
     """No endpoint answered in time: what was asked for may have happened, or may yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyValue:
-    """A key as it stands: `created` and `modified` are revisions of the whole store; `value` None: it was deleted."""
-
-    key: str
-    value: bytes | None
-    created: int
-    modified: int
 
 
 @dataclass(slots=True)
@@ -252,79 +239,11 @@ class Etcd:
                         raise MinorityError(f"etcd ended a watch: {line[:200].decode(errors='replace')}")
                     yield Response(
                         int(result["header"]["revision"]),
-                        [_change(event) for event in result.get("events", ())],
+                        [change(event) for event in result.get("events", ())],
                     )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MinorityError(f"etcd: the watch of {endpoint} broke: {error}") from error
         raise MinorityError(f"etcd: {endpoint} ended the watch")
-
-
-def wire(text: str | bytes) -> str:
-    """Give text or bytes as they go over the wire. Raises StoreError for what UTF-8 cannot hold."""
-    try:
-        return b64encode(text.encode() if isinstance(text, str) else text).decode()
-    except UnicodeEncodeError as error:
-        raise StoreError(f"cannot be a key: {error}") from error
-
-
-def end_of(prefix: str) -> str:
-    """Give the end of the range of all keys with this prefix."""
-    raw = prefix.encode()
-    return wire(raw[:-1] + bytes([raw[-1] + 1]))
-
-
-def key_value(found: Json) -> KeyValue:
-    """Read a key as etcd gives it. Raises StoreError."""
-    try:
-        return KeyValue(
-            b64decode(found["key"]).decode(),
-            b64decode(found.get("value", "")),
-            int(found.get("create_revision", 0)),
-            int(found.get("mod_revision", 0)),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise StoreError(f"etcd gives what is no key: {error}") from error
-
-
-def _change(event: Json) -> KeyValue:
-    found = key_value(event["kv"])
-    is_deleted = event.get("type") == "DELETE"
-    return KeyValue(found.key, None, 0, found.modified) if is_deleted else found
-
-
-def absent(key: str) -> Json:
-    """Compare: there is no such key."""
-    return {"key": wire(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-
-
-def present(key: str) -> Json:
-    """Compare: there is such a key."""
-    return {"key": wire(key), "target": "CREATE", "result": "GREATER", "create_revision": "0"}
-
-
-def unchanged(found: KeyValue) -> Json:
-    """Compare: the key is as it was found."""
-    return {"key": wire(found.key), "target": "MOD", "result": "EQUAL", "mod_revision": str(found.modified)}
-
-
-def put(key: str, value: bytes, lease: str = "0") -> Json:
-    """Do: write a key."""
-    return {"request_put": {"key": wire(key), "value": wire(value), "lease": lease}}
-
-
-def read(key: str) -> Json:
-    """Do: read a key."""
-    return {"request_range": {"key": wire(key)}}
-
-
-def delete(key: str) -> Json:
-    """Do: delete a key."""
-    return {"request_delete_range": {"key": wire(key)}}
-
-
-def delete_all(prefix: str) -> Json:
-    """Do: delete all keys with a prefix."""
-    return {"request_delete_range": {"key": wire(prefix), "range_end": end_of(prefix)}}
 
 
 def _decode(line: bytes) -> Any:

@@ -13,7 +13,8 @@ import structlog
 
 from rokuga.recorder.states import NodeState
 from rokuga.recorder.store import MinorityError, StoreError
-from rokuga.recorder.store.etcd_client import Etcd, put
+from rokuga.recorder.store.etcd_client import Etcd
+from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.store.shared import Keys, encode
 
 log = structlog.get_logger()

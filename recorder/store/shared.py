@@ -21,7 +21,7 @@ import msgspec
 
 from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import StoreError
-from rokuga.recorder.store.etcd_client import KeyValue
+from rokuga.recorder.store.etcd_wire import KeyValue
 
 REPORTED: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
 """What the report tells of an archive's document."""

@@ -12,7 +12,8 @@ import yaml
 
 from rokuga.api.config import DaemonConfig, load_config
 from rokuga.recorder.config import ClusterConfig
-from rokuga.recorder.store.etcd_client import Etcd, put
+from rokuga.recorder.store.etcd_client import Etcd
+from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.webrtc.addresses import MediaAddress, parse_media_address
 from tests.container.dockerfile import read_dockerfile
 from tests.container.rehearsal import ROOT

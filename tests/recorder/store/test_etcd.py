@@ -12,7 +12,8 @@ from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.states import ArchiveStatus, NodeState
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.etcd import EtcdStore
-from rokuga.recorder.store.etcd_client import Etcd, put
+from rokuga.recorder.store.etcd_client import Etcd
+from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.store.shared import Keys
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.etcd import Servers, cluster_store

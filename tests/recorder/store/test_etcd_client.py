@@ -12,7 +12,8 @@ from aiohttp import web
 
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
-from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome, absent, put
+from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome
+from rokuga.recorder.store.etcd_wire import absent, put
 from tests.etcd import Servers, free_ports
 from tests.webhooks.certificates import Authority
 

@@ -202,8 +202,7 @@ class Soak:
         answer_ms: float,
     ) -> None:
         totals = self._totals.values()
-        figures, ledger = self.figures, self._ledger
-        figures.samples.append(
+        self.figures.samples.append(
             Sample(
                 at_s,
                 self._life,
@@ -219,12 +218,18 @@ class Soak:
                 kernel_drops(daemon.media_port),
             )
         )
+        self._count()
+
+    def _count(self) -> None:
+        """Bring the figures up to date that others count."""
+        figures, ledger = self.figures, self._ledger
         figures.tally = self._inspector.tally
         figures.deliveries, figures.repeats = ledger.deliveries, ledger.repeats
         figures.failed_on_purpose = self._consumer.failed_on_purpose
 
     def _settle(self, daemon: DaemonProcess) -> None:
         """Say what is owed, and what was left behind."""
+        self._count()
         present = [
             Presence(sent.connection_id, sent.channel_id, sent.begin_wall_ns, sent.until_wall_ns)
             for sent in self._inspector.publications.values()

@@ -39,6 +39,7 @@ async def test_a_short_soak_finds_no_fault(tmp_path: Path) -> None:
     assert found["summary"]["kills"] == 1
     assert found["summary"]["files checked"] > 5
     assert found["summary"]["of these recovered after a kill"] > 0
+    assert found["summary"]["deliveries"] == found["summary"]["events"] + found["summary"]["repeats"]
     report = (tmp_path / "report" / "report.html").read_text()
     assert "No faults." in report
     assert report.count("<svg") == 5

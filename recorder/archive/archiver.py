@@ -94,7 +94,7 @@ class Archiver:
         self._interleave = Interleave()
         self._gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
         self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, self._state))]
-        self._video_has_begun = self._audio_has_begun = self._lacks_keyframe = False
+        self._video_has_begun = self._lacks_keyframe = False
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
         self._ending: asyncio.Task[ArchiveState] | None = None
@@ -136,10 +136,8 @@ class Archiver:
             if not self._video_has_begun:
                 self._lacks_keyframe = True
                 return
-        elif not self._audio_has_begun:
-            if frame.unit.arrival_ns < self._start_ns:
-                return
-            self._audio_has_begun = True  # what was held behind a repaired packet follows it, however early it came
+        elif frame.unit.arrival_ns < self._start_ns:
+            return
         frame.time_ns = max(frame.time_ns, self._start_ns)
         self._interleave.push(frame)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rokuga.recorder.events import Document
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
+from rokuga.recorder.media import NS_PER_MS, Kind
 from tests import readers
 from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
@@ -239,25 +239,3 @@ async def test_stats_tell_what_sora_has_a_name_for(house: House) -> None:
     }
     assert stats["video"]["plis"] == 2
     assert stats["video"]["gaps"] == 0
-
-
-async def test_sound_that_was_held_behind_a_repaired_packet_is_kept(house: House) -> None:
-    """What arrived before the archive is no part of it, but what follows its first packet is, whenever it arrived."""
-    client = await house.enter()
-    await house.start()
-    now_ns = house.hand.now_ns
-    units = [
-        (-60, b"\xfcbefore"),
-        (5, b"\xfcrepaired"),
-        (-40, b"\xfcheld"),
-        (-20, b"\xfcheld, too"),
-        (10, b"\xfcnext"),
-    ]
-    for number, (arrival_ms, data) in enumerate(units):
-        arrival_ns = now_ns + arrival_ms * NS_PER_MS
-        client.peer.hooks.on_unit("audio", AccessUnit(number * 960, data, True, arrival_ns))
-    house.hand.now_ns += 200 * NS_PER_MS
-    await client.tick()
-    await house.stop()
-    available = await house.event(AVAILABLE)
-    assert [data for data, _, _ in stored(available.document)["audio"]] == [data for _, data in units[1:]]

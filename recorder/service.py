@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import structlog
 
 from rokuga.recorder.archive.names import recording_folder
@@ -27,13 +26,14 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
-from rokuga.recorder.events import Event, EventType
+from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity
+from rokuga.recorder.media import ConnectionIdentity
 from rokuga.recorder.presence import created_event, destroyed_event
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.states import Change, NodeState, RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
+from rokuga.recorder.teller import Teller
 from rokuga.recorder.totals import Totals
 
 log = structlog.get_logger()
@@ -45,10 +45,6 @@ TICK_S = 0.02
 """Retransmissions are asked for, and late packets given up, at this step."""
 WATCH_SPACE_S = 1.0
 """Free space is looked at this often."""
-TELL_AGAIN_S = 1.0
-"""What the store did not take is told again at this step."""
-MAX_UNTOLD = 10_000
-"""So many events of clients that come and go wait for a store that does not work."""
 EXPIRE_AGAIN_S = 1.0
 """Pause after which the store is asked again to end an expired recording."""
 
@@ -79,7 +75,7 @@ class Recorder:
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
         self._is_space_low = False
-        self._untold: list[Event] = []
+        self._teller = Teller(store, self._committed)
 
     async def __aenter__(self) -> Self:
         """Take up what the last process left, then live. Raises StoreError."""
@@ -95,7 +91,7 @@ class Recorder:
             self._tasks.create_task(self._tick()),
             self._tasks.create_task(self._watch_space()),
             self._tasks.create_task(self._follow()),
-            self._tasks.create_task(self._tell_again()),
+            self._tasks.create_task(self._teller.run()),
         ]
         return self
 
@@ -187,20 +183,12 @@ class Recorder:
 
     async def counters(self) -> Mapping[str, int | Mapping[str, int]]:
         """Give what is counted, by the names of the daemon's table of counters."""
-        totals, connections = self._totals, self.connections()
+        connections = self.connections()
         return {
-            "sessions_created": totals.sessions_created,
-            "sessions_destroyed": totals.sessions_destroyed,
+            **self._totals.counters(connection.stats() for connection in connections),
             "connections": sum(connection.connected.is_set() for connection in connections),
-            "connections_created": totals.connections_created,
-            "connections_destroyed": totals.connections_destroyed,
-            "connections_failed": totals.connections_failed,
-            "connection_seconds": totals.stay_ns // NS_PER_S,
-            "setup_milliseconds": totals.setup_ns // NS_PER_MS,
             "recordings": len(self.recordings()),
             "archives": len(self.archives()),
-            "events": {event_type.value: totals.events[event_type] for event_type in EventType},
-            **totals.by_counter(connection.stats() for connection in connections),
         }
 
     async def free_bytes(self) -> int:
@@ -259,7 +247,7 @@ class Recorder:
     async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
         """Tell that a client is there, and record it if its channel is recorded."""
         async with self._channel(connection.identity.channel_id) as channel:
-            await self._tell(created_event(connection, channel.present, self._clock.wall_ns()))
+            await self._teller.tell(created_event(connection, channel.present, self._clock.wall_ns()))
             if connection.beginning is not None:
                 await connection.beginning
             elif channel.recording is not None and connection.is_recordable and not running.done():
@@ -278,39 +266,7 @@ class Recorder:
                 await closing
         finally:
             if connection.connected.is_set():
-                await self._tell(destroyed_event(connection, channel.present, self._clock.wall_ns()))
-
-    async def _tell(self, event: Event) -> None:
-        """Store an event that nothing else depends on; what the store does not take is told later, in this order."""
-        try:
-            msgspec.json.encode(event)
-        except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:  # it would keep back all others for ever
-            log.error("an event cannot be written", type=event.type, reason=str(error))
-            return
-        if len(self._untold) >= MAX_UNTOLD:
-            log.error("an event is lost: too many cannot be stored", type=event.type)
-            return
-        self._untold.append(event)
-        await self._tell_untold()
-
-    async def _tell_untold(self) -> None:
-        """Store what was not told yet."""
-        told = list(self._untold)
-        try:
-            await self._store.append(told)
-        except StoreError as error:
-            log.error("events cannot be stored yet", count=len(told), reason=str(error))
-        else:
-            new = [event for event in told if event in self._untold]
-            self._untold = [event for event in self._untold if event not in told]
-            self._committed(new)
-
-    async def _tell_again(self) -> None:
-        """Tell from time to time what the store did not take."""
-        while True:
-            await asyncio.sleep(TELL_AGAIN_S)
-            if self._untold:
-                await self._tell_untold()
+                await self._teller.tell(destroyed_event(connection, channel.present, self._clock.wall_ns()))
 
     def _committed(self, events: Sequence[Event]) -> None:
         """Count what the store took, and say that it did."""
@@ -375,7 +331,7 @@ class Recorder:
             self._end(channel, channel.recording)
         recording = self._recording(change.recording)
         if change.is_started_here:
-            await self._tell(recording.started_event())
+            await self._teller.tell(recording.started_event())
         await self._record(channel, recording)
 
     def _end_archives(self, channel: Channel, recording: Recording) -> None:

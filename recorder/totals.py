@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-from rokuga.recorder.events import Event
-from rokuga.recorder.media import Kind
+from rokuga.recorder.events import Event, EventType
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 from rokuga.recorder.track import TrackStats
 
 TrackCounters = Mapping[Kind, Mapping[str, int]]
@@ -47,6 +47,20 @@ class Totals:
         self.stay_ns += stay_ns
         for kind, counters in stats.items():
             self.tracks[kind].update(counters)
+
+    def counters(self, present: Iterable[TrackCounters]) -> dict[str, int | Mapping[str, int]]:
+        """Give everything by the names of the daemon's table of counters; `present` as in `by_counter`."""
+        return {
+            "sessions_created": self.sessions_created,
+            "sessions_destroyed": self.sessions_destroyed,
+            "connections_created": self.connections_created,
+            "connections_destroyed": self.connections_destroyed,
+            "connections_failed": self.connections_failed,
+            "connection_seconds": self.stay_ns // NS_PER_S,
+            "setup_milliseconds": self.setup_ns // NS_PER_MS,
+            "events": {event_type.value: self.events[event_type] for event_type in EventType},
+            **self.by_counter(present),
+        }
 
     def by_counter(self, present: Iterable[TrackCounters]) -> dict[str, dict[str, int]]:
         """Give the counters of tracks, those of the connections that are `present` added: name > kind > number."""

@@ -241,8 +241,14 @@ class Recorder:
     def _record_at_once(self, connection: Connection) -> None:
         """Take what a client sends from its first packet on: key frames do not wait for locks and disks."""
         channel = self._channels.get(connection.identity.channel_id)
-        if channel is not None and channel.recording is not None and connection.publishes:
-            connection.beginning = self._begin_archive(channel.recording, connection)
+        recording = None if channel is None else self._open_recording(channel)
+        if recording is not None and connection.publishes:
+            connection.beginning = self._begin_archive(recording, connection)
+
+    def _open_recording(self, channel: Channel) -> Recording | None:
+        """Give the channel's recording, unless it is over and only the store does not say so yet."""
+        recording = channel.recording
+        return None if recording is None or recording.is_expired(self._clock.monotonic_ns()) else recording
 
     async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
         """Tell that a client is there, and record it if its channel is recorded."""
@@ -250,8 +256,8 @@ class Recorder:
             await self._teller.tell(created_event(connection, channel.present, self._clock.wall_ns()))
             if connection.beginning is not None:
                 await connection.beginning
-            elif channel.recording is not None and connection.is_recordable and not running.done():
-                await self._begin_archive(channel.recording, connection)
+            elif (recording := self._open_recording(channel)) and connection.is_recordable and not running.done():
+                await self._begin_archive(recording, connection)
 
     async def _leave(self, connection: Connection, stay_ns: int) -> None:
         """Close the files of a client that is gone, as of its last media if it fell silent; tell that it is gone."""
@@ -393,6 +399,7 @@ class Recorder:
                 await self._stop(channel)
             except StoreError as error:
                 log.error("an expired recording cannot be stopped yet", reason=str(error))
+                self._end_archives(channel, recording)
                 await asyncio.sleep(EXPIRE_AGAIN_S)
 
     async def _watch_space(self) -> None:

@@ -16,7 +16,7 @@ from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, R
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, TrackConfig
 from rokuga.recorder.states import ArchiveState, RecordingState
-from rokuga.recorder.store import StoreError
+from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests import readers
 from tests.recorder.house import HandClock, House, running
@@ -347,3 +347,34 @@ async def test_an_expiry_does_not_end_the_recording_that_came_after(house: House
     hand.now_ns += NS_PER_S
     await house.recorder._expire(old)
     assert house.recorder.recording("sora").recording_id == state.recording_id
+
+
+class MinorityStore(SqliteStore):
+    """A store that ends no recording until it sees a majority."""
+
+    has_majority = False
+
+    async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
+        """Refuse, if alone."""
+        if not self.has_majority:
+            raise MinorityError("no leader")
+        return await super().stop_recording(recording_id, stop_wall_ns)
+
+
+async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
+    monkeypatch.setattr("rokuga.recorder.service.EXPIRE_AGAIN_S", 0.001)
+    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
+        state = await house.start(expire_time=2)
+        client = await house.enter()
+        await client.play(2000)
+        await house.event(AVAILABLE)
+        late = await house.enter(client_id="late")
+        await late.play(500)
+        assert house.recorder.archives() == []
+        assert not await house.events(REPORT)
+        store.has_majority = True
+        report = await house.reported(state.recording_id)
+        assert len(report.document["archives"]) == len(await house.events(STARTED)) == 1

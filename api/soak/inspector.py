@@ -16,9 +16,12 @@ from rokuga.api.soak.ledger import Event, Ledger
 from rokuga.api.soak.marks import Publication
 from rokuga.api.soak.webm import WebmError, WebmFile, read_webm
 from rokuga.recorder.clock import from_rfc3339
+from rokuga.recorder.media import NS_PER_S
 
 COVERED_S: Final = 20.0
 LOOK_S: Final = 0.25
+FORGET_NS: Final = 300 * NS_PER_S
+"""So long after its end nothing more is told of a publisher: a daemon has been started again, a repeat has come."""
 
 OnFault = Callable[[str, str], None]
 
@@ -169,6 +172,15 @@ class Inspector:
         if not self._keep and recording_id not in self._faulty:
             folder = Path(report["file_path"]).parent
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+        self._forget(from_rfc3339(report["stop_timestamp"]) - FORGET_NS)
+
+    def _forget(self, before_wall_ns: int) -> None:
+        """Let go of what was sent by those who ended before, and of whom all files were looked at."""
+        in_work = {connection_id for _, connection_id in self._archives}
+        for connection_id, sent in self.publications.items():
+            if sent.is_over and sent.until_wall_ns < before_wall_ns and connection_id not in in_work:
+                sent.tracks = {}
 
     async def _look_at_parts(self, archive: _Archive, document: Mapping[str, Any]) -> None:
         sent = await self._sent(document)

@@ -142,37 +142,40 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
     assert types.count("archive.available") == 3
 
 
-async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes) -> None:
-    """Forty recordings, three with publishers on every node: forty reports, each once, no archive forgotten."""
-    channels = [f"channel {number}" for number in range(40)]
+@pytest.mark.parametrize(("count", "published"), [(9, 2), pytest.param(40, 3, marks=pytest.mark.soak)])
+async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, published: int) -> None:
+    """Many recordings, some with publishers on every node: as many reports, each once, no archive forgotten."""
+    channels = [f"channel {number}" for number in range(count)]
+    before, after = channels[:1] + channels[count // 2 :], channels[1 : count // 2]
+    publishers = 3 * published
     consumer = cluster.consumer
     async with cluster.run(1) as one, cluster.run(2) as two:
         async with cluster.run(3) as three, contextlib.AsyncExitStack() as stack:
             nodes = (one, two, three)
             for number, channel_id in enumerate(channels):
                 await nodes[number % 3].api("StartRecording", {"channel_id": channel_id, "expire_time": 0})
-            for number in range(9):
+            for number in range(publishers):
                 entering = publishing(nodes[number % 3], channels[number // 3], loses_server=True)
                 await stack.enter_async_context(entering)
-            await consumer.wait_for("archive.started", 9)
-            for channel_id in channels[:2] + channels[20:]:
+            await consumer.wait_for("archive.started", publishers)
+            for channel_id in before:
                 await two.api("StopRecording", {"channel_id": channel_id})
             three.kill()
             await three.process.wait()
-            for channel_id in channels[2:20]:
+            for channel_id in after:
                 await one.api("StopRecording", {"channel_id": channel_id})
         async with cluster.run(3) as back:
-            await consumer.wait_until(lambda: len(reported(consumer)) == 40)
-            await consumer.wait_until(lambda: ended(consumer) == 9)
+            await consumer.wait_until(lambda: len(reported(consumer)) == count)
+            await consumer.wait_until(lambda: ended(consumer) == publishers)
             assert await back.api("ListStartedRecording") == []
     tellers = {(event["id"], event["node_name"]) for event in consumer.of_type("recording.report")}
-    assert len(tellers) == 40  # the killed node may repeat a webhook whose answer it did not live to note
+    assert len(tellers) == count  # the killed node may repeat a webhook whose answer it did not live to note
     reports = [event for event in consumer.once() if event["type"] == "recording.report"]
-    assert len(reports) == 40
+    assert len(reports) == count
     told = [entry for event in reports for kind in ("archives", "failed_archives") for entry in event["data"][kind]]
-    assert len(told) == len({entry["connection_id"] for entry in told}) == 9
+    assert len(told) == len({entry["connection_id"] for entry in told}) == publishers
     ends = [event for event in consumer.once() if event["type"] in {"archive.available", "archive.failed"}]
-    assert len(ends) == len({event["connection_id"] for event in ends}) == 9
+    assert len(ends) == len({event["connection_id"] for event in ends}) == publishers
 
 
 async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> None:

@@ -110,8 +110,9 @@ class Timeline:
             line.late_until_ns = 0
             if line.arrivals.add(lag_ns, arrival_ns):
                 self._align()
-        if line.target_ns != line.offset_ns and elapsed_ns > 0:
-            _correct(line, media_ns, elapsed_ns)
+        target_ns = line.target_ns + (self._sound_error_ns(arrival_ns) if kind == "video" else 0)
+        if target_ns != line.offset_ns and elapsed_ns > 0:
+            _correct(line, target_ns, media_ns, elapsed_ns)
         time_ns = media_ns + line.offset_ns
         if time_ns > arrival_ns + MAX_EARLY_NS:
             self._pull_back(line, media_ns, lag_ns, arrival_ns)
@@ -170,6 +171,13 @@ class Timeline:
             "stalls": line.stalls,
             "rtp_time_jumps": line.jumps,
         }
+
+    def _sound_error_ns(self, now_ns: int) -> int:
+        """How far sound that flows stands from its target: the picture goes there with it, slowly, and in sync."""
+        audio = self._lines.get("audio")
+        if audio is None or not self._aligned or not audio.running or now_ns - audio.arrival_ns > PATIENCE_NS:
+            return 0
+        return audio.offset_ns - audio.target_ns
 
     def _start(self, line: _Line, media_ns: int, lag_ns: int, arrival_ns: int) -> None:
         """Begin a run at this arrival; what is known of the kind's delay stays."""
@@ -271,15 +279,15 @@ def _measured_delay(audio: _Line, video: _Line) -> int | None:
     return video.arrivals.base_ns - video.report_ns - (audio.arrivals.base_ns - audio.report_ns)
 
 
-def _correct(line: _Line, media_ns: int, elapsed_ns: int) -> None:
-    """Move the offset towards its target, as far as the media time that has passed allows.
+def _correct(line: _Line, target_ns: int, media_ns: int, elapsed_ns: int) -> None:
+    """Move the offset towards a target, as far as the media time that has passed allows.
 
     A share of the error with a time constant of about 1 s, at most 1/32 of what has passed; over a gap at most 31 ms
     or the drift of 500 ppm, whichever is more; while video settles all of it, up to half of what has passed.
     """
-    error_ns = line.target_ns - line.offset_ns
+    error_ns = target_ns - line.offset_ns
     if error_ns > FORWARD_NS:
-        line.offset_ns = line.target_ns
+        line.offset_ns = target_ns
         return
     if media_ns < line.settled_ns:
         step_ns, limit_ns = error_ns, elapsed_ns >> 1

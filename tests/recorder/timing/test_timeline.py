@@ -411,3 +411,21 @@ def test_whatever_reports_say_a_time_stays_near_its_arrival(reports: list[tuple[
     for units in run(sources).values():
         for unit in units:
             assert -(STALL_NS + MAX_DELAY_NS + FORWARD_NS) <= unit.time_ns - unit.arrival_ns <= MAX_EARLY_NS
+
+
+def test_the_picture_follows_sound_whose_first_packet_was_late() -> None:
+    """Sound goes back to its place by 31 ms a second; until it is there the picture stands as far behind."""
+    line = Timeline({"audio": 48_000, "video": 90_000})
+    late_ns = 200 * MS
+    worst_ns = 0
+    for ms in range(0, 8_000, 20):
+        now_ns = ms * MS
+        sound_ns = line.place("audio", ms * 48, now_ns + (late_ns if ms == 0 else 0)) - now_ns
+        if ms in {500, 1_500}:
+            for kind, rate in (("audio", 48), ("video", 90)):
+                line.sender_report(kind, now_ns + 1000 * MS, ms * rate, now_ns)  # type: ignore[arg-type]  # a kind
+        if ms % 40 == 0:
+            picture_ns = line.place("video", ms * 90, now_ns) - now_ns
+            worst_ns = max(worst_ns, abs(picture_ns - sound_ns) if ms > 2_000 else 0)
+    assert worst_ns < LIP_SYNC_NS
+    assert abs(sound_ns) < 10 * MS

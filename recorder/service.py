@@ -6,7 +6,7 @@ channel's lock, one after the other. Closing files does not: it takes as long as
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -75,6 +75,7 @@ class Recorder:
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
         self._is_space_low = False
+        self._expiring: set[str] = set()
         self._teller = Teller(store, self._committed)
 
     async def __aenter__(self) -> Self:
@@ -380,8 +381,14 @@ class Recorder:
             for channel in list(self._channels.values()):
                 recording = channel.recording
                 if recording is not None and recording.is_expired(now_ns):
-                    self._spawn(self._expire(recording))
+                    self._begin_to_expire(recording)
             await asyncio.sleep(TICK_S)
+
+    def _begin_to_expire(self, recording: Recording) -> None:
+        recording_id = recording.state.recording_id
+        if recording_id not in self._expiring:
+            self._expiring.add(recording_id)
+            self._spawn(self._expire(recording))
 
     def _tick_connection(self, connection: Connection, now_ns: int) -> None:
         try:
@@ -391,16 +398,26 @@ class Recorder:
             connection.stop("INTERNAL-ERROR")
 
     async def _expire(self, recording: Recording) -> None:
-        """Stop a recording that has reached its end, unless somebody else does."""
+        """Stop a recording that has reached its end, unless somebody else does; its channel is free between tries."""
+        try:
+            if not await self._try_to_expire(recording):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EXPIRE_AGAIN_S):
+                        await self._ending.wait()
+        finally:
+            self._expiring.discard(recording.state.recording_id)
+
+    async def _try_to_expire(self, recording: Recording) -> bool:
+        """Give False if the store cannot end the recording now; its archives end all the same."""
         async with self._channel(recording.state.parameters.channel_id) as channel:
-            if channel.recording is not recording or not recording.is_expired(self._clock.monotonic_ns()):
-                return
-            try:
-                await self._stop(channel)
-            except StoreError as error:
-                log.error("an expired recording cannot be stopped yet", reason=str(error))
-                self._end_archives(channel, recording)
-                await asyncio.sleep(EXPIRE_AGAIN_S)
+            if channel.recording is recording:
+                try:
+                    await self._stop(channel)
+                except StoreError as error:
+                    log.error("an expired recording cannot be stopped yet", reason=str(error))
+                    self._end_archives(channel, recording)
+                    return False
+        return True
 
     async def _watch_space(self) -> None:
         """Look at the free space from time to time, if it matters."""

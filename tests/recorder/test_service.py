@@ -353,9 +353,11 @@ class MinorityStore(SqliteStore):
     """A store that ends no recording until it sees a majority."""
 
     has_majority = False
+    tries = 0
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
         """Refuse, if alone."""
+        self.tries += 1
         if not self.has_majority:
             raise MinorityError("no leader")
         return await super().stop_recording(recording_id, stop_wall_ns)
@@ -378,3 +380,18 @@ async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_sa
         store.has_majority = True
         report = await house.reported(state.recording_id)
         assert len(report.document["archives"]) == len(await house.events(STARTED)) == 1
+
+
+async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
+    monkeypatch.setattr("rokuga.recorder.service.EXPIRE_AGAIN_S", 3600)
+    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
+        await house.start(expire_time=1)
+        client = await house.enter()
+        await client.play(1000)
+        await house.event(AVAILABLE)
+        late = await house.enter(client_id="late")
+        await late.play(500)
+        assert store.tries == 1

@@ -160,6 +160,7 @@ async def start(
         "ROKUGA_MEDIA_PORT": "0",
         "ROKUGA_MEDIA_ADDRESS": "127.0.0.1",
         "ROKUGA_LOG_FORMAT": "json",
+        "ROKUGA_MAX_CONNECTS_PER_SECOND": "100000",  # tests ask again and again, without a pause
         **{f"ROKUGA_{key.upper()}": value for key, value in settings.items()},
     }
     return await asyncio.create_subprocess_exec(

@@ -18,7 +18,7 @@ from rokuga.api.admin.watch import MAX_WAITING, Viewer
 from rokuga.api.app import signaling_app
 from rokuga.api.config import DaemonConfig
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.identifiers import new_id
+from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.outbox import EntryState, Outbox, Settled
 from tests.api.serving import served
@@ -26,8 +26,9 @@ from tests.fakes_recorder import FakeRecorder
 from tests.material import ManualClock, event
 from tests.webhooks.house import no_log, outbox
 
-RECORDING = new_id()
-NAME = f"archive-{new_id()}.webm"
+RECORDING = derived_id("recording")
+CONNECTION = derived_id("connection")
+NAME = f"archive-{CONNECTION}.webm"
 CONTENT = bytes(range(256)) * 40
 
 
@@ -129,7 +130,7 @@ async def test_conditions(tmp_path: Path) -> None:
         f"/admin/archives/{RECORDING}/.{NAME}.part",
         f"/admin/archives/{RECORDING}/{NAME}%00.json",
         f"/admin/archives/{RECORDING}/{NAME}%0a",
-        f"/admin/archives/{new_id()}/{NAME}",
+        f"/admin/archives/{derived_id('other 1')}/{NAME}",
         f"/admin/archives/{RECORDING}/{NAME[:-5]}_0001.webm",
         "/admin/recordings/..%2f..",
         "/pages/..%2fapp.py",
@@ -149,10 +150,10 @@ async def test_links_and_other_things_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / NAME).write_text("root:")
     async with house(tmp_path) as it:
-        (it.folder / (link := f"archive-{new_id()}.webm")).symlink_to(tmp_path / "secret" / NAME)
-        (it.folder / (folder := f"archive-{new_id()}.webm")).mkdir()
-        os.mkfifo(it.folder / (pipe := f"archive-{new_id()}.webm"))
-        (it.folder.parent / (linked := new_id())).symlink_to(tmp_path / "secret")
+        (it.folder / (link := f"archive-{derived_id('other 2')}.webm")).symlink_to(tmp_path / "secret" / NAME)
+        (it.folder / (folder := f"archive-{derived_id('other 3')}.webm")).mkdir()
+        os.mkfifo(it.folder / (pipe := f"archive-{derived_id('other 4')}.webm"))
+        (it.folder.parent / (linked := derived_id("other 5"))).symlink_to(tmp_path / "secret")
         for name in (link, folder, pipe):
             assert await it.raw(f"/admin/archives/{RECORDING}/{name}") == 404
         assert await it.raw(f"/admin/archives/{linked}/{NAME}") == 404

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 import uvloop
 
+from rokuga.api.arguments import share
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
 from rokuga.recorder.publisher.clip import Clip, ClipError, read_clip
@@ -250,7 +251,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_positive, help="how long to send (default: the clip)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the clip")
     parser.add_argument("--count", type=_count, default=1, help="publishers, 50 ms apart")
-    parser.add_argument("--loss", type=_share, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
+    parser.add_argument("--loss", type=share, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
     parser.add_argument("--no-audio", action="store_true")
     parser.add_argument("--no-video", action="store_true")
 
@@ -266,13 +267,6 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} publishers")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
     return value
 
 

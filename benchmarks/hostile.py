@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.publishers import CLIP, call, daemon, kernel_drops, usage
+from benchmarks.publishers import CLIP, call, daemon
 from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.api.soak.watch import kernel_drops, usage
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from tests.end_to_end.hostile import hostile_datagrams, keep_outgoing_peers, socket_of, stranger_to, throw

@@ -26,6 +26,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.stages import stages
+from rokuga.api.soak.watch import kernel_drops, usage
 
 ROOT = Path(__file__).parent.parent
 CLIP = ROOT / "media-samples" / "vp9-opus.webm"
@@ -57,28 +58,6 @@ class Result:
     lost_packets: int
     kernel_drops: int
     archives: int
-
-
-@dataclass(slots=True)
-class Usage:
-    """A process's CPU seconds and resident megabytes."""
-
-    cpu_s: float
-    resident_mb: float
-
-
-def usage(pid: int) -> Usage:
-    """Read them from /proc."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    ticks = int(fields[11]) + int(fields[12])
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
-
-
-def kernel_drops(port: int) -> int:
-    """Count the datagrams that the kernel dropped at our port."""
-    rows = [row.split() for name in ("udp", "udp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
-    return sum(int(row[-1]) for row in rows if int(row[1].rsplit(":", 1)[1], 16) == port)
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,8 @@ Fields as in Sora's own types (sora-server-sdk-ts types/webhook/event_webhook.d.
 and of ICE states, which there are none of here, are left out. `role` goes into the envelope as well.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rokuga.recorder.archive.metadata import Json, tracks_document
@@ -12,12 +13,16 @@ from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.events import Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.store import LastLife
 
 _REMARKS: Final[Mapping[str, str]] = {
     "DISCONNECTED-API": "disconnect_api_reason",
     "TYPE-DISCONNECT": "type_disconnect_reason",
 }
 """Where the words of who ended a connection go, by the reason of its end."""
+
+CRASH: Final = "CRASH"
+"""The reason of those whose process did not live to see their end."""
 
 
 def created_event(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Event:
@@ -27,12 +32,46 @@ def created_event(connection: Connection, present: Iterable[Connection], wall_ns
 
 def destroyed_event(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Event:
     """Tell that a connection is gone, and why; `present` are those that are left."""
-    document = _document(connection, present, wall_ns) | {
-        "destroyed_time": wall_ns // NS_PER_S,
-        "destroyed_timestamp": rfc3339(wall_ns),
-        **_end(connection.close_reason, connection.close_remark),
-    }
+    end = _end(connection.close_reason, connection.close_remark)
+    document = _document(connection, present, wall_ns) | _destroyed(wall_ns) | end
     return _event(EventType.CONNECTION_DESTROYED, connection, wall_ns, document)
+
+
+def lost_events(last_life: LastLife, now_wall_ns: int) -> Sequence[Event]:
+    """Tell the end of all whom the last process left, one after the other, as of when it was last seen to live.
+
+    `total_received_bytes` is what was known last: that of connection.created.
+    """
+    return [
+        _lost_event(created, last_life.created[place + 1 :], min(last_life.seen_wall_ns, now_wall_ns))
+        for place, created in enumerate(last_life.created)
+    ]
+
+
+def _lost_event(created: Event, later: Sequence[Event], seen_wall_ns: int) -> Event:
+    """Tell one end; those of its channel who are told `later` are still there."""
+    wall_ns = max(seen_wall_ns, created.wall_ns)
+    roles = [str(other.document["role"]) for other in later if other.channel_id == created.channel_id]
+    created_time: int = created.document["created_time"]
+    document = {
+        **created.document,
+        "minutes": max(wall_ns // NS_PER_S - created_time, 0) // 60,
+        **_counts(roles),
+        **_destroyed(wall_ns),
+        **_end(CRASH, None),
+    }
+    connection_id = created.connection.connection_id if created.connection else ""
+    return replace(
+        created,
+        id=event_id(EventType.CONNECTION_DESTROYED, connection_id),
+        type=EventType.CONNECTION_DESTROYED,
+        wall_ns=wall_ns,
+        document=document,
+    )
+
+
+def _destroyed(wall_ns: int) -> Json:
+    return {"destroyed_time": wall_ns // NS_PER_S, "destroyed_timestamp": rfc3339(wall_ns)}
 
 
 def _event(event_type: EventType, connection: Connection, wall_ns: int, document: Json) -> Event:
@@ -55,16 +94,18 @@ def _end(reason: str, remark: str | None) -> Json:
 
 
 def _document(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Json:
-    roles = [other.role for other in present]
-    counts = {f"channel_{role}_connections": roles.count(role) for role in ("sendrecv", "sendonly", "recvonly")}
     return {
         "role": connection.role,
         "minutes": (wall_ns - connection.created_wall_ns) // (60 * NS_PER_S),
         **tracks_document(connection.audio, connection.video),
-        "channel_connections": len(roles),
-        **counts,
+        **_counts([other.role for other in present]),
         "created_time": connection.created_wall_ns // NS_PER_S,
         "created_timestamp": rfc3339(connection.created_wall_ns),
         "total_received_bytes": connection.received_bytes(),
         "total_sent_bytes": 0,
     }
+
+
+def _counts(roles: Sequence[str]) -> Json:
+    by_role = {f"channel_{role}_connections": roles.count(role) for role in ("sendrecv", "sendonly", "recvonly")}
+    return {"channel_connections": len(roles), **by_role}

@@ -29,7 +29,7 @@ from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, R
 from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import ConnectionIdentity
-from rokuga.recorder.presence import created_event, destroyed_event
+from rokuga.recorder.presence import created_event, destroyed_event, lost_events
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.states import Change, NodeState, RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
@@ -439,7 +439,10 @@ class Recorder:
                         self._end_archives(channel, channel.recording)
 
     async def _restore(self) -> None:
-        """Take up what the last process left: end its archives, go on with active recordings, report ended ones."""
+        """Take up what the last process left: end its archives, go on with active recordings, report ended ones.
+
+        Its connections are told as gone after their archives, all of them at once.
+        """
         for state in await self._store.unfinished_recordings():
             recording = self._recording(state)
             await recording.recover()
@@ -447,3 +450,6 @@ class Recorder:
                 self._channels[state.parameters.channel_id] = Channel(recording=recording)
             else:
                 self._spawn(self._finish(recording))
+        if lost := lost_events(await self._store.last_life(), self._clock.wall_ns()):
+            await self._store.append(lost)
+            self._committed(lost)

@@ -142,7 +142,7 @@ class Ledger:
             )
             if "connection.created" not in told and not was_killed:
                 yield f"connection {who.connection_id} was never told"
-            if "connection.destroyed" not in told and not was_killed:
+            if told == ["connection.created"]:
                 yield f"connection {who.connection_id} never ended"
             yield from self._unrecorded(who)
 

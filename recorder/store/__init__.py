@@ -16,6 +16,18 @@ class StoredEvent:
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class LastLife:
+    """What the last process left: the connection.created of each connection that it did not tell as gone.
+
+    `created` are in their order; `seen_wall_ns` is when the store was last written, which a process that lives does
+    every second or more often.
+    """
+
+    created: Sequence[Event]
+    seen_wall_ns: int
+
+
 class StoreError(Exception):
     """The store could not do what was asked (disk full, file damaged); nothing was changed."""
 
@@ -79,7 +91,14 @@ class RecordingStore(Protocol):
         ...
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Add events that belong to no recording (connection.created and the like)."""
+        """Add events that belong to no recording: who came, who went.
+
+        A connection is open from its connection.created to its connection.destroyed.
+        """
+        ...
+
+    async def last_life(self) -> LastLife:
+        """Give the connections that are open, as left by the last process."""
         ...
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:

@@ -5,6 +5,7 @@ loss of power (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,15 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def last_written_wall_ns(path: Path) -> int:
+    """Give when the file or its write-ahead log was last written; 0 if there is none. Ask before it is opened."""
+    times = [0]
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        with contextlib.suppress(OSError):
+            times.append(name.stat().st_mtime_ns)
+    return max(times)
 
 
 def _statements(script: str) -> Sequence[str]:

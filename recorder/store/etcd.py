@@ -23,7 +23,7 @@ from rokuga.recorder.states import (
     RecordingState,
     RecordingStatus,
 )
-from rokuga.recorder.store import MinorityError, StoredEvent, StoreError, StoreHealth
+from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth
 from rokuga.recorder.store.etcd_client import BUDGET_S, Etcd
 from rokuga.recorder.store.etcd_wire import (
     KeyValue,
@@ -395,6 +395,10 @@ class EtcdStore:
     async def append(self, events: Sequence[Event]) -> None:
         """Add events that belong to no recording."""
         await self._local.append(events)
+
+    async def last_life(self) -> LastLife:
+        """Give our own connections that are open."""
+        return await self._local.last_life()
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
         """Give the recordings that we have a part in and that are not FINISHED."""

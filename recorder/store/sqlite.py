@@ -15,10 +15,10 @@ from typing import Final, Self
 
 import msgspec
 
-from rokuga.recorder.events import Event
+from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import StoredEvent
-from rokuga.recorder.store.database import Database
+from rokuga.recorder.store import LastLife, StoredEvent
+from rokuga.recorder.store.database import Database, last_written_wall_ns
 
 _encode = msgspec.json.Encoder().encode
 _decode_recording = msgspec.json.Decoder(RecordingState).decode
@@ -44,11 +44,15 @@ class SqliteStore:
 
     def __init__(self, path: Path, ids_kept: int = IDS_KEPT) -> None:
         here = resources.files("rokuga.recorder.store")
-        scripts = [here.joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema-2.sql")]
+        names = ("schema.sql", "schema-2.sql", "schema-3.sql")
+        scripts = [here.joinpath(name).read_text("utf-8") for name in names]
+        self._path = path
+        self._seen_wall_ns = 0
         self._database = Database(path, "recorder", scripts)
         self._ids_kept = ids_kept
 
     async def __aenter__(self) -> Self:
+        self._seen_wall_ns = last_written_wall_ns(self._path)
         await self._database.__aenter__()
         return self
 
@@ -134,6 +138,15 @@ class SqliteStore:
         """Add events that belong to no recording."""
         await self._database.transact(lambda connection: _append(connection, events))
 
+    async def last_life(self) -> LastLife:
+        """Give the connections that are open, and when the file was written before it was opened."""
+
+        def read(connection: sqlite3.Connection) -> Sequence[Event]:
+            rows = connection.execute("SELECT body FROM open_connections ORDER BY cursor")
+            return [_decode_event(body) for (body,) in rows]
+
+        return LastLife(await self._database.read(read), self._seen_wall_ns)
+
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
         """Give all recordings that are not FINISHED, oldest first."""
 
@@ -207,3 +220,13 @@ def _append(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
             place = connection.execute("INSERT INTO events (body) VALUES (?)", (_encode(event),)).lastrowid
             about = str(event.document.get("recording_id", ""))
             connection.execute("INSERT INTO event_ids VALUES (?, ?, ?)", (event.id, about, place))
+            _note_presence(connection, event, place)
+
+
+def _note_presence(connection: sqlite3.Connection, event: Event, place: int | None) -> None:
+    """Keep who is there, from the event of their coming to that of their end."""
+    about = event.connection.connection_id if event.connection else ""
+    if event.type is EventType.CONNECTION_CREATED:
+        connection.execute("INSERT INTO open_connections VALUES (?, ?, ?)", (about, place, _encode(event)))
+    elif event.type is EventType.CONNECTION_DESTROYED:
+        connection.execute("DELETE FROM open_connections WHERE connection_id = ?", (about,))

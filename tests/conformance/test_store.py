@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -11,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rokuga.recorder.events import Event
+from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.states import ArchiveStatus, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.etcd import Servers, cluster_store
-from tests.material import WALL_NS, archive, event, recording
+from tests.material import WALL_NS, archive, event, identity, recording
 
 Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
@@ -35,6 +36,17 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 async def store(open_store: Open) -> AsyncIterator[RecordingStore]:
     async with open_store() as opened:
         yield opened
+
+
+def presence(connection_id: str, event_type: EventType) -> Event:
+    """That a connection came or went."""
+    return replace(event(connection_id, event_type=event_type), connection=identity(connection_id=connection_id))
+
+
+def set_times(folder: Path) -> None:
+    """Have every file written last at WALL_NS."""
+    for file in folder.iterdir():
+        os.utime(file, ns=(WALL_NS, WALL_NS))
 
 
 async def said(store: RecordingStore) -> list[Event]:
@@ -138,6 +150,36 @@ async def test_an_event_that_is_said_again_changes_nothing(store: RecordingStore
     await store.append([first, event(1)])
     await store.append([event(document={"first": False}), event(1), event(2)])
     assert await said(store) == [first, event(1), event(2)]
+
+
+async def test_a_connection_is_open_until_its_end_is_said(open_store: Open) -> None:
+    """In the order of coming; also in the next life, and though the log has forgotten them."""
+    came = {name: presence(name, EventType.CONNECTION_CREATED) for name in ("C", "A", "B")}
+    async with open_store() as store:
+        assert (await store.last_life()).created == []
+        await store.append([*came.values(), event("archive")])
+        await store.append([came["A"], presence("A", EventType.CONNECTION_DESTROYED)])
+        await store.append([came["A"]])
+        await store.forget_events((await store.events_after(0, 100))[-1].cursor)
+    async with open_store() as store:
+        assert (await store.last_life()).created == [came["C"], came["B"]]
+
+
+async def test_an_end_that_cannot_be_kept_leaves_the_connection_open(store: RecordingStore) -> None:
+    came, gone = presence("A", EventType.CONNECTION_CREATED), presence("A", EventType.CONNECTION_DESTROYED)
+    await store.append([came])
+    with pytest.raises(StoreError):
+        await store.append([gone, event(document={"text": "\ud800"})])
+    assert (await store.last_life()).created == [came]
+
+
+async def test_the_last_life_was_seen_when_the_store_was_last_written(open_store: Open, tmp_path: Path) -> None:
+    async with open_store() as store:
+        await store.append([event()])
+    set_times(tmp_path)
+    async with open_store() as store:
+        await store.append([event(1)])
+        assert (await store.last_life()).seen_wall_ns == WALL_NS
 
 
 async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: RecordingStore) -> None:

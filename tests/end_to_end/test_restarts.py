@@ -191,6 +191,12 @@ def check(archive_dir: Path, media: Path, events: list[Event]) -> None:
     for recording_id, told in by_recording.items():
         check_recording(archive_dir / recording_id, media, told)
     assert any(event["type"] == "archive.started" for event in events), "nothing was recorded at all"
+    came, went = (
+        Counter(event["connection_id"] for event in events if event["type"] == event_type)
+        for event_type in ("connection.created", "connection.destroyed")
+    )
+    assert came == went
+    assert set(came.values()) == {1}
 
 
 def check_outbox(folder: Path, events: list[Event]) -> None:

@@ -1,5 +1,7 @@
 """What connection.destroyed says of the end of a connection."""
 
+import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import pytest
 from rokuga.recorder.connection import Connection, ConnectionRequest
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.events import Event
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.media import NS_PER_S, TrackConfig
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.recorder.house import House, running
+from rokuga.webhooks import schemas
+from rokuga.webhooks.bodies import make_body
+from rokuga.webhooks.config import WebhookConfig
+from tests.recorder.house import HandClock, House, running
 
 DESTROYED = "connection.destroyed"
 
@@ -57,6 +62,38 @@ async def test_the_end_of_the_recorder_is_a_shutdown(house: House) -> None:
     with pytest.raises(ConnectionRefused, match="SHUTDOWN"):
         await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
     assert house.recorder.recordings() == [state]
+
+
+async def killed(folder: Path, *clients: str) -> list[Connection]:
+    """Leave a store as it was while these clients were there; the first is gone before that."""
+    async with SqliteStore(folder / "alive.sqlite3") as store, running(folder, store=store) as house:
+        there = [(await house.enter(client_id=client_id, role="sendrecv")).connection for client_id in clients]
+        await there[0].close("TYPE-DISCONNECT")
+        await house.event(DESTROYED, there[0].identity)
+        async with SqliteStore(folder / "alive.sqlite3") as other:  # writes what is in its log into the file
+            await other.append([])
+        for name in ("", "-wal"):
+            shutil.copy2(folder / f"alive.sqlite3{name}", folder / f"store.sqlite3{name}")
+    return there
+
+
+async def test_whom_a_kill_took_is_told_as_gone_at_the_next_start(tmp_path: Path) -> None:
+    """Once, each after the other, as of the end of the life that was killed; whoever was told as gone is not."""
+    _, second, third = await killed(tmp_path, "first", "second", "third")
+    hand = HandClock()
+    for name in ("", "-wal"):
+        os.utime(tmp_path / f"store.sqlite3{name}", ns=(0, hand.clock.wall_ns() + 119 * NS_PER_S))
+    hand.now_ns += 3600 * NS_PER_S
+    for _ in range(2):
+        async with running(tmp_path, hand) as house:
+            gone = (await house.events(DESTROYED))[1:]
+    assert [event.connection for event in gone] == [second.identity, third.identity]
+    assert [event.document["channel_connections"] for event in gone] == [1, 0]
+    assert [event.document["channel_sendrecv_connections"] for event in gone] == [1, 0]
+    for event in gone:
+        schemas.check_body(make_body(event, WebhookConfig()))
+        assert (event.document["reason"], event.document["minutes"]) == ("CRASH", 1)
+        assert event.document["destroyed_timestamp"] == "2023-11-14T22:15:19.250000Z"
 
 
 class FullStore(SqliteStore):

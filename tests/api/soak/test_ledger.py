@@ -112,8 +112,12 @@ def test_nothing_overtakes_what_was_not_accepted() -> None:
     assert ledger.deliver(BEGAN)[1] == ["archive.started overtakes recording.started, which was not accepted yet"]
 
 
-def test_a_kill_takes_the_end_of_a_connection() -> None:
+def test_a_kill_may_take_the_whole_of_a_connection_but_not_its_end_alone() -> None:
     ledger = Ledger()
     ledger.killed(5 * NS_PER_S)
+    who = Presence("one", "channel", 0, 5 * NS_PER_S)
+    assert not list(ledger.settle([who]))
     ledger.deliver(LIFE[0])
-    assert not list(ledger.settle([Presence("one", "channel", 0, 5 * NS_PER_S)]))
+    assert list(ledger.settle([who])) == ["connection one never ended"]
+    ledger.deliver(LIFE[4])
+    assert not list(ledger.settle([who]))

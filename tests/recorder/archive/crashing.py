@@ -23,7 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DISK_CALLS = ("open", "pwrite", "fsync", "rename", "unlink", "mkdir", "ftruncate")
-STORE_CALLS = ("start_recording", "stop_recording", "finish_recording", "save_archive")
+STORE_CALLS = ("start_recording", "stop_recording", "finish_recording", "save_archive", "append")
 MEDIA_MS = 1700
 SPLIT_S = 1
 

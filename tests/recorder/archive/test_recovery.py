@@ -77,6 +77,7 @@ async def test_d27_whatever_a_kill_interrupts_is_announced_exactly_once(crashes:
         counts = Counter(str(event.type) for event in events)
         assert counts[AVAILABLE] + counts[FAILED] == counts[STARTED], folder
         assert counts[REPORT] == counts["recording.started"], folder
+        assert counts["connection.destroyed"] == counts["connection.created"] <= 1, folder
         about = {event.connection.event_metadata_json for event in events if event.connection is not None}
         assert about <= {'{"user":7}'}, folder
         if int(folder.name) % 5 == 0:
@@ -169,6 +170,7 @@ async def test_d27_a_start_after_a_crash_may_crash_too(crashes: list[Path], tmp_
         events = await restart(folder)
         counts = Counter(str(event.type) for event in events)
         assert (counts[AVAILABLE], counts[FAILED], counts[PARTS_END], counts[REPORT]) == (1, 0, 1, 1), folder
+        assert counts["connection.destroyed"] == 1, folder
         told = {Path(event.document["file_path"]).name for event in events if event.type in {AVAILABLE, PART}}
         assert taken <= told, folder
         indices = sorted(event.document["split_index"] for event in events if event.type == PART)

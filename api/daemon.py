@@ -42,9 +42,9 @@ from rokuga.recorder.service import Recorder
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.webrtc.addresses import AddressError
 from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, check_aiortc
+from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.peer import Peer
 from rokuga.recorder.webrtc.sdp import Direction, MediaOffer
-from rokuga.recorder.webrtc.udp_port import UdpPort
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
@@ -168,7 +168,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
-        port = await enter(UdpPort(config.recorder.media_port, config.recorder.media_addresses, clock))
+        port = await enter(MediaPort(config.recorder.media_port, config.recorder.media_addresses, clock))
         certificate = Certificate.generateCertificate()
 
         def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
@@ -208,7 +208,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
 
 
 def _peer(
-    port: UdpPort,
+    port: MediaPort,
     certificate: Certificate,
     config: RecorderConfig,
     clock: Clock,

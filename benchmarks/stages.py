@@ -28,8 +28,11 @@ from rokuga.recorder.publisher.source import Source, SourceNumbers
 from rokuga.recorder.rtp.packet import parse_rtp
 from rokuga.recorder.rtp.reorder import Reorder
 from rokuga.recorder.timing.timeline import Timeline
+from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
+from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.srtp import SrtpReceiver, srtp_session
+from rokuga.recorder.webrtc.local_sockets import bind_all
+from rokuga.recorder.webrtc.srtp import DatagramBuffer, SrtpReceiver, srtp_session
 from rokuga.recorder.webrtc.udp_port import UdpPort
 
 CLIP: Final = Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm"
@@ -64,12 +67,12 @@ def least_us(work: Callable[[], int]) -> float:
     return round(min(found), 2)
 
 
-def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer_port: UdpPort) -> float:
+def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer: DatagramBuffer) -> float:
     """Decrypt in place, as a peer does; putting the datagram into the buffer is not counted."""
     profile = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
     sending = srtp_session(KEY, Policy.SSRC_ANY_OUTBOUND, profile)
     protected = [sending.protect(packet) for _, packet in sent]
-    buffer, found = buffer_port.buffer, []
+    found = []
     for _ in range(ROUNDS):
         receiver = SrtpReceiver(srtp_session(KEY, Policy.SSRC_ANY_INBOUND, profile))
         spent_ns = 0
@@ -84,12 +87,19 @@ def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer_port: UdpPort) -> float
 
 async def read_us(sent: Sequence[tuple[int, bytes]]) -> float:
     """Read bursts from a socket by the port's own code, up to the call of a peer that does nothing."""
-    async with UdpPort(0, ["127.0.0.1"]) as port:
-        flow = port.open(IceLite("u", "p"), lambda _: None, lambda _size, _now: None, lambda _: None)
+    bound = bind_all(["127.0.0.1"], 0)
+    async with UdpPort(bound, Demultiplexer(lambda data, path: None), time.monotonic_ns) as port:
         local = port._sockets[0]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", port.port))
-            local.flows[client.getsockname()] = flow
+            client.connect(bound[0].getsockname())
+            local.flows[client.getsockname()] = Flow(
+                IceLite("u", "p"),
+                lambda _: None,
+                lambda _size, _now: None,
+                lambda _: None,
+                send=lambda data, path: None,
+                forget=lambda flow: None,
+            )
             found = []
             for begin in range(0, len(sent) - BURST, BURST):
                 for _, packet in sent[begin : begin + BURST]:
@@ -164,7 +174,7 @@ def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
 async def stages() -> dict[str, float]:
     """Measure everything; us for each packet. The port is not entered where only its buffer is needed."""
     sent = packets()
-    table = {"read": await read_us(sent), "decrypt": decrypt_us(sent, UdpPort()), **in_process(sent)}
+    table = {"read": await read_us(sent), "decrypt": decrypt_us(sent, DatagramBuffer(2048)), **in_process(sent)}
     table["floor"] = round(table["read"] + table["decrypt"], 2)
     return table
 

@@ -6,6 +6,7 @@ by aioice's `parse_message`, because that hides unknown attributes (a 420 has to
 stranger's fingerprint before the username tells whether the message is for us at all.
 """
 
+import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _COMPREHENSION_OPTIONAL: Final = 0x8000
 _MAX_ATTRIBUTES: Final = 32
 _INTEGRITY_BYTES: Final = 24
 _FINGERPRINT_BYTES: Final = 8
+_INTEGRITY_HEADER: Final = b"\x00\x08\x00\x14"
+_SHA1_BLOCK_BYTES: Final = 64
 _AFTER_AUTHENTICATION: Final = (420, 487)
 
 _REASONS: Final[Mapping[int, str]] = {
@@ -53,11 +56,15 @@ class StunError(ValueError):
     """The bytes are not a binding request."""
 
 
+Address = tuple[str, int] | tuple[str, int, int, int]
+"""A peer's address as the socket gave it: host, port, ..."""
+
+
 class Path(NamedTuple):
-    """One way to a peer: the index of our socket, and the peer's address as the socket gave it (host, port, ...)."""
+    """One way to a peer: the index of our socket, and the peer's address."""
 
     socket: int
-    address: tuple[str, int] | tuple[str, int, int, int]
+    address: Address
 
 
 @dataclass(slots=True)
@@ -140,7 +147,7 @@ class IceLite:
         self.remote_ufrag: bytes | None = None
         self.path: Path | None = None
         self.last_check_ns = 0
-        self._keyed = hmac.new(password.encode(), digestmod="sha1")  # to be copied: half the price of a new one
+        self._inner, self._outer = _keyed_sha1(password.encode())
         self._is_nominated = False
 
     def answer(
@@ -163,6 +170,16 @@ class IceLite:
         mapped = pack_xor_address((path.address[0], path.address[1]), request.transaction_id)
         success = self._message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, signed=True)
         return Reply(success, authenticated=True)
+
+    def has_signed(self, data: bytes) -> bool:
+        """Whether a message that ends as every check does is signed with our password; nothing else of it is read.
+
+        RFC 8445 section 7.1: MESSAGE-INTEGRITY, then FINGERPRINT.
+        """
+        place = len(data) - _INTEGRITY_BYTES - _FINGERPRINT_BYTES
+        if place < _HEADER.size or data[place : place + 4] != _INTEGRITY_HEADER:
+            return False
+        return hmac.compare_digest(self._integrity(data[:place]), data[place + 4 : -_FINGERPRINT_BYTES])
 
     def forget(self, path: Path) -> None:
         """Stop sending on a path that belongs to somebody else now."""
@@ -189,10 +206,11 @@ class IceLite:
 
     def _integrity(self, protected: bytes) -> bytes:
         """The HMAC over what is before MESSAGE-INTEGRITY, its own 24 bytes in the length (RFC 8489 section 14.5)."""
-        keyed = self._keyed.copy()
+        inner, outer = self._inner.copy(), self._outer.copy()
         length = len(protected) - _HEADER.size + _INTEGRITY_BYTES
-        keyed.update(protected[:2] + length.to_bytes(2, "big") + protected[4:])
-        return keyed.digest()
+        inner.update(protected[:2] + length.to_bytes(2, "big") + protected[4:])
+        outer.update(inner.digest())
+        return outer.digest()
 
     def _learn(self, path: Path, is_nominated: bool, now_ns: int) -> None:
         self.last_check_ns = now_ns
@@ -218,6 +236,15 @@ class IceLite:
         if signed:
             data += _attribute(MESSAGE_INTEGRITY, self._integrity(data))
         return data + _attribute(FINGERPRINT, message_fingerprint(data).to_bytes(4, "big"))
+
+
+def _keyed_sha1(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """Give HMAC's inner and outer hash after the key, to be copied (RFC 2104 section 4): half the price of `hmac`."""
+    if len(key) > _SHA1_BLOCK_BYTES:
+        key = hashlib.sha1(key).digest()
+    padded = key.ljust(_SHA1_BLOCK_BYTES, b"\0")
+    inner, outer = (hashlib.sha1(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
+    return inner, outer
 
 
 def _fingerprint_holds(data: bytes) -> bool:

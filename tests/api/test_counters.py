@@ -11,7 +11,7 @@ from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store import StoreHealth
 from rokuga.recorder.store.sqlite import SqliteStore
-from rokuga.recorder.webrtc.udp_port import UdpPort
+from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
@@ -36,7 +36,7 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
         Outbox(database, store, config, clock) as outbox,
     ):
         dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
-        sources = [house.recorder.counters, UdpPort().totals]
+        sources = [house.recorder.counters, MediaPort().totals]
         sources += [each.counters for each in (dispatcher, auth, outbox, health, disk)]
         numbers = await read_all(sources)
     numbers |= cluster_numbers(StoreHealth(False, 0, 0, 0.0, 0.0, 0))

@@ -9,8 +9,9 @@ from typing import Self
 
 from aioice.stun import Class, Message, Method, parse_message
 
+from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.udp_port import Flow, UdpPort
+from rokuga.recorder.webrtc.media_port import MediaPort
 
 PASSWORD = "0123456789abcdef0123456789abcdef"
 SRTP = b"\x80\x60" + bytes(30)
@@ -21,7 +22,7 @@ DTLS = b"\x16\xfe\xfd" + bytes(30)
 class Sink:
     """A peer that keeps what it gets; `breaks` makes it fail as a fault of ours would."""
 
-    port: UdpPort
+    port: MediaPort
     ufrag: str
     media: list[bytes] = field(default_factory=list)
     dtls: list[bytes] = field(default_factory=list)

@@ -158,6 +158,23 @@ def test_only_requests_are_read(message_class: Class) -> None:
         read_binding_request(bytes(Message(Method.BINDING, message_class)))
 
 
+@given(st.text("abc", max_size=130))
+def test_the_signature_is_found_at_the_end_without_reading_anything_else(password: str) -> None:
+    """RFC 8445 section 7.1 puts it there. A password longer than a block of SHA-1 is hashed first (RFC 2104)."""
+    ice = IceLite(UFRAG, password)
+    assert ice.has_signed(check(password=password))
+    assert not ice.has_signed(check(password=password + "d"))
+    assert answer(ice, check(password=password)).authenticated
+
+
+GOOD = check()
+
+
+@given(st.binary(max_size=200) | st.integers(0, len(GOOD)).map(lambda size: GOOD[:size]))
+def test_any_bytes_are_signed_or_not(data: bytes) -> None:
+    assert IceLite(UFRAG, PASSWORD).has_signed(data) == (data == GOOD)
+
+
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: check()[:60] + tail))
 def test_any_bytes_are_a_request_or_a_stun_error(data: bytes) -> None:
     ice = IceLite(UFRAG, PASSWORD)

@@ -19,11 +19,11 @@ from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.webrtc import outgoing
 from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.outgoing import OutgoingPeer, PublishError
 from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer
 from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, Peer
 from rokuga.recorder.webrtc.sdp import MediaOffer
-from rokuga.recorder.webrtc.udp_port import UdpPort
 from tests.recorder.webrtc.clients import until
 
 CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP8"}
@@ -46,7 +46,7 @@ class Recording:
 @pytest.fixture
 async def recording() -> AsyncIterator[Recording]:
     """A recorder's peer on a port of 127.0.0.1."""
-    async with UdpPort(0, ("127.0.0.1",)) as port:
+    async with MediaPort(0, ("127.0.0.1",)) as port:
         units: list[tuple[Kind, AccessUnit]] = []
         peer = Peer(
             port,

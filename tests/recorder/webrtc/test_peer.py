@@ -19,9 +19,9 @@ from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.rtp.sender_report import build_sender_report
 from rokuga.recorder.webrtc import peer as peer_module
 from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
 from rokuga.recorder.webrtc.sdp import MediaOffer, SdpError
-from rokuga.recorder.webrtc.udp_port import UdpPort
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
 from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
 
@@ -34,7 +34,7 @@ DELTA = bytes.fromhex("10 11 00 00") + bytes(900)
 class Ours:
     """Our peer with what its hooks told, and a clock that can be put forward."""
 
-    def __init__(self, port: UdpPort, certificate: Certificate) -> None:
+    def __init__(self, port: MediaPort, certificate: Certificate) -> None:
         self.units: list[tuple[Kind, AccessUnit]] = []
         self.reports: list[tuple[int, ...]] = []
         self.ahead_ns = 0
@@ -102,8 +102,8 @@ class Session:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[UdpPort]:
-    async with UdpPort(0, ("127.0.0.1",)) as opened:
+async def port() -> AsyncIterator[MediaPort]:
+    async with MediaPort(0, ("127.0.0.1",)) as opened:
         yield opened
 
 
@@ -114,7 +114,7 @@ def certificate() -> Certificate:
 
 @asynccontextmanager
 async def connected(
-    port: UdpPort, certificate: Certificate, *, setup: str = "active", foreign: RTCCertificate | None = None
+    port: MediaPort, certificate: Certificate, *, setup: str = "active", foreign: RTCCertificate | None = None
 ) -> AsyncIterator[Session]:
     """Connect a foreign peer that answers our offer."""
     ours = Ours(port, certificate)
@@ -132,7 +132,7 @@ async def connected(
 @pytest.mark.parametrize("setup", ["active", "passive"])
 @pytest.mark.parametrize("make_certificate", [RTCCertificate.generateCertificate, rsa_certificate])
 async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
-    port: UdpPort, certificate: Certificate, setup: str, make_certificate: Callable[[], RTCCertificate]
+    port: MediaPort, certificate: Certificate, setup: str, make_certificate: Callable[[], RTCCertificate]
 ) -> None:
     async with connected(port, certificate, setup=setup, foreign=make_certificate()) as session:
         await session.publisher.video(KEYFRAME, *[DELTA] * 9)
@@ -145,18 +145,18 @@ async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
         assert remb.bit_rate_bps > 2_500_000
 
 
-async def test_it_is_the_peer_that_a_connection_asks_for(port: UdpPort, certificate: Certificate) -> None:
+async def test_it_is_the_peer_that_a_connection_asks_for(port: MediaPort, certificate: Certificate) -> None:
     asked_for: connection.Peer = Ours(port, certificate).peer  # checked by mypy
     assert asked_for.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
 
 
-async def test_a_client_that_says_goodbye_ends_the_peer(port: UdpPort, certificate: Certificate) -> None:
+async def test_a_client_that_says_goodbye_ends_the_peer(port: MediaPort, certificate: Certificate) -> None:
     async with connected(port, certificate) as session:
         await session.foreign.dtls.stop()
         assert await session.ended() == CLOSED_BY_PEER
 
 
-async def test_closing_tells_the_client_and_frees_the_port(port: UdpPort, certificate: Certificate) -> None:
+async def test_closing_tells_the_client_and_frees_the_port(port: MediaPort, certificate: Certificate) -> None:
     async with connected(port, certificate) as session:
         session.ours.peer.close("OUR-REASON")
         session.ours.peer.close("ANOTHER")
@@ -167,7 +167,7 @@ async def test_closing_tells_the_client_and_frees_the_port(port: UdpPort, certif
         await until(lambda: port.counters.from_strangers > before)
 
 
-async def test_a_silent_peer_ends_after_the_media_timeout(port: UdpPort, certificate: Certificate) -> None:
+async def test_a_silent_peer_ends_after_the_media_timeout(port: MediaPort, certificate: Certificate) -> None:
     async with connected(port, certificate) as session:
         ours = session.ours
         ours.ahead_ns = RecorderConfig().media_timeout_ns - NS_PER_S
@@ -179,7 +179,7 @@ async def test_a_silent_peer_ends_after_the_media_timeout(port: UdpPort, certifi
 
 
 async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothing(
-    port: UdpPort, certificate: Certificate
+    port: MediaPort, certificate: Certificate
 ) -> None:
     """Empty and oversized datagrams are what ends a session of aiortc's own transport."""
     random = Random(5)
@@ -212,7 +212,7 @@ async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothi
         assert port.counters.faults == 0
 
 
-async def test_a_replayed_or_changed_packet_is_not_taken(port: UdpPort, certificate: Certificate) -> None:
+async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certificate: Certificate) -> None:
     async with connected(port, certificate) as session:
         seen: list[bytes] = []
         send = session.foreign.ice._send
@@ -232,7 +232,7 @@ async def test_a_replayed_or_changed_packet_is_not_taken(port: UdpPort, certific
 
 
 async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
-    port: UdpPort, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+    port: MediaPort, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[BaseException] = []
 
@@ -250,7 +250,7 @@ async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
     assert [type(error) for error in logged] == [ZeroDivisionError]
 
 
-async def test_another_certificate_than_the_answers_is_refused(port: UdpPort, certificate: Certificate) -> None:
+async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, certificate: Certificate) -> None:
     ours = Ours(port, certificate)
     async with ForeignPeer(ours.peer.offer()) as foreign:
         answer = foreign.answer()
@@ -264,7 +264,7 @@ async def test_another_certificate_than_the_answers_is_refused(port: UdpPort, ce
 
 
 async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks_go_on(
-    port: UdpPort, certificate: Certificate
+    port: MediaPort, certificate: Certificate
 ) -> None:
     ours = Ours(port, certificate)
     async with ForeignPeer(ours.peer.offer()) as foreign:
@@ -281,7 +281,7 @@ async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks
             assert await running in {HANDSHAKE_FAILED, MEDIA_TIMEOUT}
 
 
-async def test_media_that_overtakes_the_handshake_is_not_lost(port: UdpPort, certificate: Certificate) -> None:
+async def test_media_that_overtakes_the_handshake_is_not_lost(port: MediaPort, certificate: Certificate) -> None:
     """The peer is the DTLS server: it may send as soon as its own last flight is out."""
     ours = Ours(port, certificate)
     async with ForeignPeer(ours.peer.offer(), setup="passive") as foreign:
@@ -316,7 +316,7 @@ async def test_media_that_overtakes_the_handshake_is_not_lost(port: UdpPort, cer
 
 
 async def test_an_offer_that_is_never_answered_is_forgotten_by_the_port(
-    port: UdpPort, certificate: Certificate
+    port: MediaPort, certificate: Certificate
 ) -> None:
     ours = Ours(port, certificate)
     with pytest.raises(SdpError):
@@ -324,4 +324,4 @@ async def test_an_offer_that_is_never_answered_is_forgotten_by_the_port(
     with pytest.raises(RuntimeError):
         await ours.peer.run()
     ours.peer.close("NO-ANSWER")
-    assert not port._flows
+    assert not port._checks._flows

@@ -9,30 +9,31 @@ from aioice.stun import parse_message
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc import checks
 from rokuga.recorder.webrtc.addresses import AddressError, is_local
-from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.udp_port import (
-    DTLS_PER_S,
+from rokuga.recorder.webrtc.checks import (
     ERROR_REPLIES_PER_S,
     FAILED_CHECKS_PER_S,
     MAX_PATHS,
     PATH_HELD_NS,
-    UdpPort,
 )
+from rokuga.recorder.webrtc.dtls_queue import DTLS_PER_S
+from rokuga.recorder.webrtc.ice_lite import IceLite
+from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[UdpPort]:
-    async with UdpPort(0, ("127.0.0.1",)) as opened:
+async def port() -> AsyncIterator[MediaPort]:
+    async with MediaPort(0, ("127.0.0.1",)) as opened:
         yield opened
 
 
-def client_of(port: UdpPort, host: str = "127.0.0.1") -> Client:
+def client_of(port: MediaPort, host: str = "127.0.0.1") -> Client:
     return Client((host, port.port), host)
 
 
-async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: UdpPort) -> None:
+async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: MediaPort) -> None:
     first, second = Sink(port, "first"), Sink(port, "second")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("first")
@@ -47,7 +48,7 @@ async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: UdpPo
     assert first.flow.reachable.is_set()
 
 
-async def test_a_peer_is_answered_by_the_flow(port: UdpPort) -> None:
+async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     sink.flow.send(b"lost: nobody knows where the peer is")
     with client_of(port) as client:
@@ -56,7 +57,7 @@ async def test_a_peer_is_answered_by_the_flow(port: UdpPort) -> None:
         assert await client.receive() == (b"hello", "127.0.0.1")
 
 
-async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port: UdpPort) -> None:
+async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     with client_of(port) as publisher, client_of(port) as stranger:
         await publisher.validate("peer")
@@ -72,7 +73,9 @@ async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port:
     assert not sink.faults
 
 
-async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_stranger_or_the_peer(port: UdpPort) -> None:
+async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_stranger_or_a_peer(
+    port: MediaPort,
+) -> None:
     sink, random = Sink(port, "peer"), Random(1)
     with client_of(port) as publisher, client_of(port) as stranger:
         await publisher.validate("peer")
@@ -86,7 +89,7 @@ async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_strange
     assert len(sink.media) == 200, "only what came from the proved address"
 
 
-async def test_a_fault_of_ours_ends_that_peer_only(port: UdpPort) -> None:
+async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
     broken, whole = Sink(port, "broken", breaks=True), Sink(port, "whole")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("broken")
@@ -100,7 +103,7 @@ async def test_a_fault_of_ours_ends_that_peer_only(port: UdpPort) -> None:
     assert port.counters.faults == 1
 
 
-async def test_a_closed_flow_is_a_stranger(port: UdpPort) -> None:
+async def test_a_closed_flow_is_a_stranger(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
@@ -112,7 +115,7 @@ async def test_a_closed_flow_is_a_stranger(port: UdpPort) -> None:
     assert not sink.media
 
 
-async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(port: UdpPort) -> None:
+async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     with client_of(port) as before, client_of(port) as after:
         await before.validate("peer")
@@ -128,7 +131,7 @@ async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(
         assert (await after.receive())[0] == b"to the new address"
 
 
-async def test_a_peer_holds_a_bounded_number_of_addresses(port: UdpPort) -> None:
+async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     clients = [client_of(port) for _ in range(MAX_PATHS + 3)]
     for client in clients:
@@ -144,7 +147,7 @@ async def test_a_peer_holds_a_bounded_number_of_addresses(port: UdpPort) -> None
 
 async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() -> None:
     now_ns = [NS_PER_S]
-    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         first, second = Sink(port, "first"), Sink(port, "second")
         with client_of(port) as client:
             await client.validate("first")
@@ -160,7 +163,7 @@ async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() 
     assert first.flow.ice.path is None
 
 
-async def test_errors_told_to_strangers_are_bounded(port: UdpPort) -> None:
+async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
     Sink(port, "peer")
     with client_of(port) as stranger:
         for _ in range(3 * ERROR_REPLIES_PER_S):
@@ -178,7 +181,7 @@ async def test_errors_told_to_strangers_are_bounded(port: UdpPort) -> None:
 
 async def test_a_strangers_failed_checks_are_heard_for_a_while_and_again_in_the_next_second() -> None:
     now_ns = [NS_PER_S]
-    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         Sink(port, "peer")
         with client_of(port) as stranger, client_of(port) as other:
             for _ in range(FAILED_CHECKS_PER_S):
@@ -193,21 +196,43 @@ async def test_a_strangers_failed_checks_are_heard_for_a_while_and_again_in_the_
 
 async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> None:
     """Or else whoever forges its source could end its consent."""
-    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
-        Sink(port, "peer")
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        sink = Sink(port, "peer")
         with client_of(port) as client:
             await client.validate("peer")
-            for _ in range(ERROR_REPLIES_PER_S):
-                client.send(check("peer", password="wrong"))
-                await client.receive()
             for _ in range(FAILED_CHECKS_PER_S):
                 client.send(check("peer", password="wrong"))
+                await client.receive()
+            for _ in range(ERROR_REPLIES_PER_S):
+                client.send(check("peer", password="wrong"))
             await client.validate("peer")
+            with pytest.raises(BlockingIOError):
+                client.socket.recv(2048)
     assert port.counters.bad_stun == ERROR_REPLIES_PER_S + FAILED_CHECKS_PER_S
+    assert sink.flow.ice.last_check_ns == NS_PER_S
+
+
+async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "MAX_WATCHED", 1)
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        Sink(port, "peer")
+        with client_of(port) as client, client_of(port) as stranger:
+            await client.validate("peer")
+            stranger.send(check("peer", password="wrong"))
+            await stranger.receive()
+            for _ in range(FAILED_CHECKS_PER_S):
+                client.send(check("peer", password="wrong"))
+                await client.receive()
+            client.send(check("peer", password="wrong"))
+            await client.validate("peer")
+            with pytest.raises(BlockingIOError):
+                client.socket.recv(2048)
 
 
 async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_it() -> None:
-    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
         flooded, other = Sink(port, "flooded"), Sink(port, "other")
         with client_of(port) as one, client_of(port) as two:
             await one.validate("flooded")
@@ -221,7 +246,7 @@ async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_i
 
 
 async def test_each_local_address_answers_from_itself_on_the_same_number() -> None:
-    async with UdpPort(0, ("127.0.0.1", "127.0.0.2")) as port:
+    async with MediaPort(0, ("127.0.0.1", "127.0.0.2")) as port:
         Sink(port, "peer")
         assert [candidate.host for candidate in port.candidates] == ["127.0.0.1", "127.0.0.2"]
         for host in ("127.0.0.1", "127.0.0.2"):
@@ -231,7 +256,7 @@ async def test_each_local_address_answers_from_itself_on_the_same_number() -> No
 
 @pytest.mark.skipif(not is_local("::1"), reason="this host has no IPv6")
 async def test_ipv6_works_beside_ipv4() -> None:
-    async with UdpPort(0, ("127.0.0.1", "::1")) as port:
+    async with MediaPort(0, ("127.0.0.1", "::1")) as port:
         sink = Sink(port, "peer")
         with client_of(port, "::1") as client:
             assert await client.validate("peer") == "::1"
@@ -242,25 +267,25 @@ async def test_ipv6_works_beside_ipv4() -> None:
 
 
 async def test_a_mapped_port_is_offered_instead_of_our_own() -> None:
-    async with UdpPort(0, ("127.0.0.1:15004", "203.0.113.9")) as port:
+    async with MediaPort(0, ("127.0.0.1:15004", "203.0.113.9")) as port:
         assert [(candidate.host, candidate.port) for candidate in port.candidates] == [
             ("127.0.0.1", 15004),
             ("203.0.113.9", port.port),
         ]
 
 
-async def test_a_port_that_is_taken_is_named(port: UdpPort) -> None:
+async def test_a_port_that_is_taken_is_named(port: MediaPort) -> None:
     with pytest.raises(OSError, match=rf"UDP port {port.port} on 127\.0\.0\.1") as caught:
-        await UdpPort(port.port, ("127.0.0.1",)).__aenter__()
+        await MediaPort(port.port, ("127.0.0.1",)).__aenter__()
     assert caught.value.errno == errno.EADDRINUSE
 
 
 async def test_a_name_that_nobody_knows_is_named() -> None:
     with pytest.raises(AddressError, match=r"nowhere\.invalid"):
-        await UdpPort(0, ("nowhere.invalid",)).__aenter__()
+        await MediaPort(0, ("nowhere.invalid",)).__aenter__()
 
 
-async def test_a_burst_larger_than_a_batch_is_read_whole(port: UdpPort) -> None:
+async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> None:
     sink = Sink(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
@@ -271,7 +296,7 @@ async def test_a_burst_larger_than_a_batch_is_read_whole(port: UdpPort) -> None:
 
 
 async def test_sending_after_the_end_is_no_fault() -> None:
-    async with UdpPort(0, ("127.0.0.1",)) as port:
+    async with MediaPort(0, ("127.0.0.1",)) as port:
         sink = Sink(port, "peer")
         with client_of(port) as client:
             await client.validate("peer")
@@ -286,7 +311,7 @@ async def test_nothing_arrives_before_it_was_sent_however_long_a_batch_takes() -
     """
     now_ns = [NS_PER_S]
     arrivals_ns: list[int] = []
-    async with UdpPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         with client_of(port) as client:
 
             def take(_size: int, arrival_ns: int) -> None:

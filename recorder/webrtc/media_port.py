@@ -1,0 +1,96 @@
+"""One port number for all peers, on every local address."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.webrtc.addresses import AddressError, plan_addresses
+from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
+from rokuga.recorder.webrtc.flow import Flow
+from rokuga.recorder.webrtc.ice_lite import IceLite, Path
+from rokuga.recorder.webrtc.local_sockets import bind_all
+from rokuga.recorder.webrtc.sdp import Candidate
+from rokuga.recorder.webrtc.udp_port import UdpPort
+
+
+class MediaPort:
+    """The port. An async context manager; `candidates` and `port` are known inside of it.
+
+    Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
+    """
+
+    def __init__(self, port: int = 0, media_addresses: Sequence[str] = (), clock: Clock | None = None) -> None:
+        """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`."""
+        self.port = port
+        self.candidates: Sequence[Candidate] = ()
+        self._media_addresses = media_addresses
+        self._monotonic_ns = (clock or Clock()).monotonic_ns
+        self._demultiplexer = Demultiplexer(self._send)
+        self.buffer = self._demultiplexer.buffer
+        self.counters = self._demultiplexer.counters
+        self._checks = self._demultiplexer.checks
+        self._senders: list[Callable[..., object]] = []
+        self._sockets = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        plan = await plan_addresses(self._media_addresses, _resolve)
+        bound = bind_all(plan.bind, self.port)
+        self.port = bound[0].getsockname()[1]
+        self.candidates = tuple(Candidate(address.host, address.port or self.port) for address in plan.offered)
+        self._senders = [each.sendto for each in bound]
+        await self._sockets.enter_async_context(UdpPort(bound, self._demultiplexer, self._monotonic_ns))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._senders = []
+        self._demultiplexer.close()
+        await self._sockets.aclose()
+
+    def open(
+        self,
+        ice: IceLite,
+        on_dtls: Callable[[bytes], None],
+        on_srtp: Callable[[int, int], None],
+        on_fault: Callable[[Exception], None],
+    ) -> Flow:
+        """Take in a peer: from now on its checks are answered."""
+        flow = Flow(ice, on_dtls, on_srtp, on_fault, send=self._send, forget=self._checks.forget)
+        self._checks.add(flow)
+        return flow
+
+    async def totals(self) -> Mapping[str, int | Mapping[str, int]]:
+        """Give what is counted, by the names of the daemon's table of counters."""
+        counters = self.counters
+        reasons = ("from_strangers", "bad_size", "bad_first_byte", "bad_stun", "contested", "dtls_overflow")
+        return {
+            "datagrams": counters.received,
+            "srtp_packets": counters.srtp,
+            "srtp_bytes": counters.srtp_bytes,
+            "decrypted_packets": counters.decrypted,
+            "decrypted_bytes": counters.decrypted_bytes,
+            "datagrams_dropped": {reason: getattr(counters, reason) for reason in reasons},
+            "send_errors": counters.send_errors,
+        }
+
+    def _send(self, data: bytes, path: Path) -> None:
+        """Send one datagram; it is lost where the network refuses it."""
+        if path.socket >= len(self._senders):
+            return
+        try:
+            self._senders[path.socket](data, path.address)
+        except OSError:
+            self.counters.send_errors += 1
+
+
+async def _resolve(host: str) -> Sequence[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise AddressError(f"the media address {host!r} cannot be found: {error}") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

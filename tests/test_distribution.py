@@ -43,8 +43,9 @@ def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
     } <= names
 
 
-def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path) -> None:
+def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`import api` is the customer's, `rokuga` works, and the command is there."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     project = tmp_path / "project"
     for package in CUSTOMER_PACKAGES:
         (project / package).mkdir(parents=True)

@@ -67,13 +67,12 @@ async def answer(
         lines = {"host": address, **length_of_body, **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        async with asyncio.timeout(10):
-            status = int((await reader.readline()).split()[1])
-            length = 0
-            while (line := await reader.readline()).strip():
-                name, _, value = line.decode().partition(":")
-                length = int(value) if name.lower() == "content-length" else length
-            answered = await reader.readexactly(length)
+        status = int((await reader.readline()).split()[1])
+        length = 0
+        while (line := await reader.readline()).strip():
+            name, _, value = line.decode().partition(":")
+            length = int(value) if name.lower() == "content-length" else length
+        answered = await reader.readexactly(length)
     finally:
         writer.close()
     return status, json.loads(answered)["error_type"] if status >= 400 and answered else ""

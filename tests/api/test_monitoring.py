@@ -51,7 +51,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def _until(url: str, is_it: Callable[[int, dict[str, str]], bool]) -> None:
     """Ask until the answer is right."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(url) as response:
                 if is_it(response.status, (await response.json())["faults"]):

@@ -281,7 +281,7 @@ async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> 
             *command, "--loop", "--count", "2", "--channel", "room-{i}", cwd=ROOT,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+        async with aiohttp.ClientSession() as session:
             await until_connected(session, addresses.api_url, 2)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()

@@ -20,9 +20,8 @@ UNIT = ROOT / "api/deployment/rokuga.service"
 async def _heard(listener: socket.socket, state: bytes) -> list[bytes]:
     """Give what is heard up to this state."""
     heard = [b""]
-    async with asyncio.timeout(30):
-        while heard[-1] != state:
-            heard.append(await asyncio.get_running_loop().sock_recv(listener, 4096))
+    while heard[-1] != state:
+        heard.append(await asyncio.get_running_loop().sock_recv(listener, 4096))
     return heard[1:]
 
 

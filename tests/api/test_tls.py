@@ -52,7 +52,7 @@ async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch:
     async with running(config) as addresses:
         for url in (addresses.api_url, addresses.signaling_url):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split("/")[2].rpartition(":")[2]))
-            assert await asyncio.wait_for(reader.read(), 20) == b""
+            assert await reader.read() == b""
             writer.close()
 
 

@@ -181,8 +181,7 @@ async def running(
     ready = asyncio.Event()
     reading = asyncio.create_task(_read_log(daemon, ready))
     try:
-        async with asyncio.timeout(60):
-            await asyncio.wait([asyncio.create_task(ready.wait()), reading], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([asyncio.create_task(ready.wait()), reading], return_when=asyncio.FIRST_COMPLETED)
         if not ready.is_set():
             raise NotReadyError(daemon.log)
         yield daemon

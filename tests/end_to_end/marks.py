@@ -48,11 +48,11 @@ def sizes(path: Path) -> set[tuple[int, int]]:
         return {(frame.width, frame.height) for frame in container.decode(video=0)}
 
 
-def sync_errors_ms(path: Path, flash_lateness_ms: list[float]) -> list[float]:
+def sync_errors_ms(path: Path, flash_lateness_ms: list[float | None]) -> list[float]:
     """Give for each mark that has both by how much the recording moved the flash against its beep.
 
-    Positive is later. The page says how late each flash was drawn. What is left has the camera's grid of 33 ms in
-    it, and now and then a frame that a busy browser drew late: look at the median.
+    Positive is later. The page says how late each flash was drawn, None where the machine was too busy to tell.
+    What is left has the camera's grid of 33 ms in it: look at the median.
     """
     flashes = flashes_s(path)
     beeps = beeps_s(path)
@@ -60,6 +60,6 @@ def sync_errors_ms(path: Path, flash_lateness_ms: list[float]) -> list[float]:
     errors = []
     for beep, lateness in zip(beeps[-len(drawn) :], drawn, strict=True):
         flash = min(flashes, key=lambda seen: abs(seen - beep))
-        if abs(flash - beep) < 0.5:
+        if lateness is not None and abs(flash - beep) < 0.5:
             errors.append((flash - beep) * 1000 - lateness)
     return errors

@@ -89,13 +89,12 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
 ) -> None:
     """The exit is in order, and what could not be told is told at the next start."""
     holding = hold(consumer, "recording.started")
-    async with running(tmp_path, consumer.url, webhook_response_timeout="60 s") as daemon:
+    async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         async with publishing(daemon):
             await holding.wait()
             await recorded(daemon)
-            async with asyncio.timeout(30):
-                assert await daemon.stop() == 0
+            assert await daemon.stop() == 0
         assert not unfinished(daemon)
         assert consumer.types == ["recording.started"]
     consumer.answer = None
@@ -113,7 +112,7 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
 async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, consumer: Consumer) -> None:
     """Sent while the outbox waits for the consumer: what was committed is told at the next start, as it was."""
     holding = hold(consumer, "archive.available")
-    async with running(tmp_path, consumer.url, webhook_response_timeout="60 s") as daemon:
+    async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         async with publishing(daemon) as publication:
             await consumer.wait_for("archive.started")

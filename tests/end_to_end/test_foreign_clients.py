@@ -14,6 +14,7 @@ from tests.end_to_end.daemon import Consumer, Daemon
 pytestmark = pytest.mark.end_to_end
 
 LIP_SYNC_MS = 40
+THREE_MARKS: Step = {"call": "marks", "arguments": [3]}
 KEYFRAME_ANSWER = 15
 """Pictures that the load generator sends until it answers a request for a key frame: it waits 300 ms."""
 
@@ -36,11 +37,12 @@ def encoded(statistics: list[dict[str, Any]]) -> int:
     return next(int(entry["framesEncoded"]) for entry in statistics if entry["kind"] == "video")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("codec", ["VP9", "VP8", "AV1", "H264"])
 async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, codec: str) -> None:
-    """Chromium publishes 4 s; every picture is there, and flash and beep are stored together."""
+    """Chromium publishes some seconds; every picture is there, and flash and beep are stored together."""
     await record(daemon)
-    sent = await publish_with_browser(daemon, "sora", [{"wait": 4000}], codec=codec)
+    sent = await publish_with_browser(daemon, "sora", [THREE_MARKS], codec=codec)
     assert sent["connected"], sent
     assert sent["disconnect"] == ["normal", "DISCONNECT", 1000, "TYPE-DISCONNECT"]
     assert sent["notifications"] == ["connection.created"]
@@ -48,11 +50,12 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
     frames = readers.decode_strictly(file)
     assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
     offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
-    assert len(offsets) >= 3
+    assert len(offsets) >= 2, "the first may be from before the first picture"
     assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
     readers.identify(file)
 
 
+@pytest.mark.alone
 async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
     """The camera comes on after 5 s, the picture changes its size, is muted, is taken away and comes back."""
     await record(daemon)

@@ -20,7 +20,7 @@ from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.end_to_end
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
 RECORDING = {"expire_time": 0, "split_duration": 1}

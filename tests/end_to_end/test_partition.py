@@ -171,7 +171,6 @@ async def until_events(folder: Path, event_type: str, count: int) -> list[dict[s
 LIST = {"channel_id": "sora"}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("whose", ["leader", "follower"])
 async def test_a_node_that_is_cut_off_says_so_records_on_and_catches_up(
     etcds: None, tmp_path: Path, whose: str, capsys: pytest.CaptureFixture[str]

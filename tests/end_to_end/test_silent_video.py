@@ -65,7 +65,6 @@ async def test_sound_is_on_the_disk_while_video_is_silent(daemon: Daemon, consum
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(120)
 async def test_a_minute_of_silent_video_keeps_memory_flat(daemon: Daemon, consumer: Consumer) -> None:
     """The same for 60 s: the second half of it costs no memory to speak of."""
     file, sent_ms, grown = await record_and_kill(daemon, consumer, 60)

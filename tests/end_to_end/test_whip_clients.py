@@ -11,7 +11,7 @@ from tests import readers
 from tests.end_to_end import marks
 from tests.end_to_end.clients import publish_with_browser, publish_with_ffmpeg, publish_with_gstreamer
 from tests.end_to_end.daemon import Consumer, Daemon, running
-from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, encoded, record, stored_file
+from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, THREE_MARKS, encoded, record, stored_file
 
 pytestmark = pytest.mark.end_to_end
 
@@ -27,6 +27,7 @@ async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
     assert not started.faults()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("client", "codec"),
     [
@@ -37,13 +38,13 @@ async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
     ],
 )
 async def test_chromium_with_clients_of_whip(daemon: Daemon, consumer: Consumer, client: str, codec: str) -> None:
-    """From a page of another origin 4 s: every picture is there, flash and beep are stored together.
+    """From a page of another origin: every picture is there, flash and beep are stored together.
 
     Eyevinn's client prefers what the browser prefers, VP8.
     """
     await record(daemon)
     options = {"whip": client, "url": daemon.whip_url("sora"), "token": TOKEN, "codec": codec}
-    sent = await publish_with_browser(daemon, "sora", [{"wait": 4000}], **options)
+    sent = await publish_with_browser(daemon, "sora", [THREE_MARKS], **options)
     assert "refused" not in sent, sent
     if client == "plain":  # the others hide the answer; a page may read it
         assert sent["http"]["status"] == 201

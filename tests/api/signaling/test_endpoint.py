@@ -68,16 +68,14 @@ class Client:
 
     async def hear(self) -> dict[str, Any]:
         """Give the next message."""
-        async with asyncio.timeout(10):
-            message: dict[str, Any] = json.loads(await self.websocket.recv())
-            return message
+        message: dict[str, Any] = json.loads(await self.websocket.recv())
+        return message
 
     async def closing(self) -> tuple[int, str]:
         """Wait for the close; what else comes is passed over."""
-        async with asyncio.timeout(10):
-            with suppress(ConnectionClosed):
-                while True:
-                    await self.websocket.recv()
+        with suppress(ConnectionClosed):
+            while True:
+                await self.websocket.recv()
         assert self.websocket.close_code is not None
         return self.websocket.close_code, self.websocket.close_reason or ""
 
@@ -111,8 +109,7 @@ async def house_in_time(time: TurnedClock) -> AsyncIterator[House]:
 
 
 async def ended(connection: FakeConnection) -> str:
-    async with asyncio.timeout(10):
-        return await connection.wait_closed()
+    return await connection.wait_closed()
 
 
 async def test_a_client_comes_publishes_and_goes(house: House) -> None:
@@ -168,9 +165,8 @@ async def test_nobody_is_told_before_dtls_is_up(house: House) -> None:
 
 async def arrives(condition: Callable[[], object]) -> None:
     """Let the loop turn until something is so."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # what is waited for has no event to wait on
-            await asyncio.sleep(0.001)
+    while not condition():  # noqa: ASYNC110  # what is waited for has no event to wait on
+        await asyncio.sleep(0.001)
 
 
 async def test_members_of_a_channel_hear_of_one_another(house: House) -> None:

@@ -29,7 +29,6 @@ async def soak(folder: Path, *options: str) -> tuple[int | None, str]:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.timeout(150)
 async def test_a_short_soak_finds_no_fault(tmp_path: Path) -> None:
     """Churn, loss, parts and a kill: every file and event is in order, and the report says so."""
     code, out = await soak(tmp_path / "report", *SHORT)

@@ -70,8 +70,7 @@ class Client:
 
     async def receive(self) -> tuple[bytes, str]:
         """Give the next datagram and the address that it came from."""
-        async with asyncio.timeout(5):
-            data, address = await asyncio.get_running_loop().sock_recvfrom(self.socket, 2048)
+        data, address = await asyncio.get_running_loop().sock_recvfrom(self.socket, 2048)
         return data, address[0]
 
     async def validate(self, ufrag: str) -> str:
@@ -84,6 +83,5 @@ class Client:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until something is so."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # what is waited for is a counter, there is no event to wait on
-            await asyncio.sleep(0.001)
+    while not condition():  # noqa: ASYNC110  # what is waited for is a counter, there is no event to wait on
+        await asyncio.sleep(0.001)

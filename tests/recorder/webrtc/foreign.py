@@ -1,6 +1,5 @@
 """A foreign peer: aiortc's own full ICE agent and its untouched DTLS and SRTP, answering our offer."""
 
-import asyncio
 import datetime
 from collections.abc import Sequence
 from types import TracebackType
@@ -93,10 +92,9 @@ class ForeignPeer:
         for candidate in remote.ice_candidates:
             await self.ice.addRemoteCandidate(candidate)
         await self.ice.addRemoteCandidate(None)
-        async with asyncio.timeout(20):
-            await self.ice.start(remote.ice)
-            self.dtls._set_role("client" if self.setup == "active" else "server")
-            await self.dtls.start(RTCDtlsParameters(fingerprints=remote.dtls.fingerprints))
+        await self.ice.start(remote.ice)
+        self.dtls._set_role("client" if self.setup == "active" else "server")
+        await self.dtls.start(RTCDtlsParameters(fingerprints=remote.dtls.fingerprints))
         return self.dtls.state
 
     async def send(self, packet: bytes) -> None:

@@ -97,10 +97,9 @@ async def test_media_flows_and_feedback_comes_back(recording: Recording) -> None
             CODECS["VP8"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0
         )
         ours.send_rtp(build_rtp(packet))
-    async with asyncio.timeout(10):
-        while len(recording.units) < 5 or not heard:
-            recording.peer.tick(time.monotonic_ns())
-            await asyncio.sleep(0.005)
+    while len(recording.units) < 5 or not heard:
+        recording.peer.tick(time.monotonic_ns())
+        await asyncio.sleep(0.005)
     assert {(kind, unit.data) for kind, unit in recording.units} == {("video", KEYFRAME[1:])}
     assert any(isinstance(message, Remb) for data in heard for message in parse_rtcp(data))
     await ours.close()
@@ -167,8 +166,7 @@ async def test_the_recorders_goodbye_ends_it(recording: Recording) -> None:
         await ours.connect()
         await recording.peer.connected.wait()
         recording.peer.close("DISCONNECTED-API")
-        async with asyncio.timeout(10):
-            assert await ours.ended == "the recorder ended the DTLS connection"
+        assert await ours.ended == "the recorder ended the DTLS connection"
 
 
 async def test_a_recorder_that_does_not_answer_any_more_ends_it(
@@ -190,8 +188,7 @@ async def test_a_recorder_that_does_not_answer_any_more_ends_it(
         await until(lambda: answers > 2 * outgoing.MAX_UNANSWERED)
         assert not ours.ended.done()
         monkeypatch.setattr(OutgoingPeer, "_take_stun", lambda *_: None)
-        async with asyncio.timeout(10):
-            assert await ours.ended == "the recorder does not answer any more"
+        assert await ours.ended == "the recorder does not answer any more"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x01" + bytes(30), b"\x16", b"\x80\xc8" + bytes(40), b"\xff"])

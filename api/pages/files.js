@@ -1,6 +1,7 @@
 // The files section: finished files by recording, each with a player, its metadata and a download.
 import { element } from "./element.js";
-import { bytes, time } from "./format.js";
+import { bytes, clock, moment } from "./format.js";
+import { player } from "./players.js";
 import { text } from "./strings.js";
 
 const STEP = 10;
@@ -35,7 +36,7 @@ function show({ recordings, more }) {
   const list = document.getElementById("file-list");
   for (const recording of withFiles.reverse()) {
     if (!shown.has(recording.recording_id)) {
-      const heading = element("h3", {}, `${recording.files[0].metadata?.channel_id ?? recording.recording_id} · ${time(recording.files[0].modified_ms)}`);
+      const heading = element("h3", {}, `${recording.files[0].metadata?.channel_id ?? recording.recording_id} · ${moment(began(recording.files))}`);
       const grid = element("div", { className: "grid" });
       const group = element("div", { className: "recording-files" }, heading, grid);
       shown.set(recording.recording_id, { group, grid, names: new Set() });
@@ -52,14 +53,23 @@ function show({ recordings, more }) {
   }
 }
 
+// When the first of these files begins; as long as none says so, when it was written.
+function began(files) {
+  return Math.min(...files.map((file) => Date.parse(file.metadata?.start_timestamp ?? "") || file.modified_ms));
+}
+
 function figure(recordingId, file) {
   const url = `/admin/archives/${recordingId}/${file.filename}`;
   const metadata = file.metadata ?? {};
   const connection = metadata.client_id ?? "";
   const title = metadata.split_index ? text("partOf", { number: Number(metadata.split_index) }) : text("whole");
-  const player = element(metadata.video === false ? "audio" : "video", { src: url, controls: true, preload: "metadata", playsInline: true, "aria-label": title });
-  const facts = [bytes(file.size), metadata.video_width ? `${metadata.video_width}×${metadata.video_height}` : "", metadata.video_codec_type ?? ""];
+  const facts = element("p", { className: "quiet" });
+  const tell = (seconds) => {
+    const size = metadata.video_width ? `${metadata.video_width}×${metadata.video_height}` : "";
+    facts.textContent = [Number.isFinite(seconds) ? clock(Math.round(seconds)) : "", bytes(file.size), size, metadata.video_codec_type].filter(Boolean).join(" · ");
+  };
+  tell();
   const details = element("details", {}, element("summary", {}, text("showMetadata")), element("pre", { tabIndex: 0 }, JSON.stringify(file.metadata, null, 2)));
-  return element("div", {}, player, element("p", {}, title), element("p", { className: "quiet" }, connection), element("p", { className: "quiet" }, facts.filter(Boolean).join(" · ")),
+  return element("div", {}, player(metadata.video === false ? "audio" : "video", url, title, tell), element("p", {}, title), element("p", { className: "quiet" }, connection), facts,
     element("div", { className: "actions" }, element("a", { href: `${url}?download` }, text("download")), details));
 }

@@ -1,7 +1,7 @@
 // Ties the page together: texts in the browser's language, then the stream of what goes on.
 import { loadFiles, startFiles } from "./files.js";
 import { startPublishing } from "./publishing.js";
-import { showState, startRecording } from "./recording.js";
+import { showNothing, showState, startRecording } from "./recording.js";
 import { language, text } from "./strings.js";
 import { showCounts, showWebhook, showWebhooks } from "./webhooks.js";
 
@@ -28,7 +28,8 @@ function listen() {
   told("webhooks", (entries) => { showWebhooks(entries); loadFiles(); });
   told("webhook", (entry) => { showWebhook(entry); if (FILE_EVENTS.has(entry.type)) loadFiles(); });
   events.onerror = () => {
-    live("connecting", text("offline"));
+    live("offline", text("offline"));
+    showNothing();
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   };
 }

@@ -2,13 +2,17 @@
 import { element } from "./element.js";
 import { bitRate, percent } from "./format.js";
 import { Signaling } from "./signaling.js";
-import { text } from "./strings.js";
+import { reason, text } from "./strings.js";
 import { testPattern } from "./test_pattern.js";
 
 const LOOK_MS = 1000;
 
 export function startPublishing() {
   const form = document.getElementById("publish-form");
+  const { video, codec, resolution, bitrate } = form.elements;
+  video.addEventListener("change", () => {
+    codec.disabled = resolution.disabled = bitrate.disabled = !video.checked;
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const problem = document.getElementById("publish-problem");
@@ -25,7 +29,10 @@ async function media(form) {
   const [width, height] = form.get("resolution").split("x").map(Number);
   if (form.get("source") === "pattern") return testPattern(width, height, form.get("channel"));
   if (!navigator.mediaDevices) throw new Error(text("noCamera"));
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: form.has("audio"), video: form.has("video") && { width, height } });
+  const wanted = { audio: form.has("audio"), video: form.has("video") && { width, height } };
+  const stream = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+    throw new Error(error.name === "NotAllowedError" ? text("cameraRefused") : text("cameraMissing"));
+  });
   return { stream, stop: () => {} };
 }
 
@@ -42,18 +49,20 @@ async function publish(form) {
   document.getElementById("publishers").prepend(card);
   let timer;
   const signaling = new Signaling({
-    onState(name, reason) {
+    onState(name, why) {
       state.dataset.state = name;
-      state.textContent = reason && name === "failed" ? `${text(name)}: ${reason}` : text(name);
+      state.textContent = text(name);
       if (name !== "ended" && name !== "failed") return;
       clearInterval(timer);
       stop();
       for (const track of stream.getTracks()) track.stop();
-      button.remove();
-      if (name === "ended") card.remove();
+      if (name === "ended") return card.remove();
+      facts.textContent = why ? reason(why) : text("broken");
+      button.textContent = text("remove");
+      button.onclick = () => card.remove();
     },
   });
-  button.addEventListener("click", () => signaling.disconnect());
+  button.onclick = () => signaling.disconnect();
   const codec = form.get("codec");
   timer = setInterval(statistics(signaling, facts, form.has("video") ? codec : "Opus"), LOOK_MS);
   const video = form.has("video") && { codec_type: codec, bit_rate: Number(form.get("bitrate")) };

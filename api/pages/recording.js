@@ -1,22 +1,26 @@
 // The record section: start, stop, and what is being written. The server says what is; the page only counts on.
 import { element } from "./element.js";
 import { bitRate, bytes, clock, percent } from "./format.js";
-import { text } from "./strings.js";
+import { reason, text } from "./strings.js";
+import { askToken } from "./token.js";
 
 const COUNT_MS = 200;
 let token = "";
 let state = { now_ms: Date.now(), recordings: [], archives: [] };
 let ahead_ms = 0;
+let isKnown = false;
 let shown = "";
 const earlier = new Map();
 
 export async function callTarget(operation, body) {
   const headers = { "x-sora-target": `Sora_20161101.${operation}`, "content-type": "application/json" };
   if (token) headers.authorization = `Bearer ${token}`;
-  const answer = await fetch("/api", { method: "POST", headers, body: JSON.stringify(body) });
-  if (answer.status === 401 && (token = prompt(text("token")))) return callTarget(operation, body);
+  const answer = await fetch("/api", { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {
+    throw new Error(text("offline"));
+  });
+  if (answer.status === 401 && (token = await askToken())) return callTarget(operation, body);
   const said = await answer.json();
-  if (!answer.ok) throw new Error(said.error_type ?? said.type ?? answer.statusText);
+  if (!answer.ok) throw new Error(reason(said.error_type ?? said.type ?? answer.statusText));
   return said;
 }
 
@@ -26,11 +30,21 @@ export function startRecording() {
     event.preventDefault();
     attempt(() => callTarget("StartRecording", request(new FormData(form))));
   });
+  const { splitOnly, split, expire } = form.elements;
+  splitOnly.addEventListener("change", () => {
+    split.required = expire.disabled = splitOnly.checked; // parts alone have no end by time
+  });
   setInterval(count, COUNT_MS);
+}
+
+// Without a daemon nothing is known to go on: seconds stand still.
+export function showNothing() {
+  isKnown = false;
 }
 
 export function showState(told) {
   state = told;
+  isKnown = true;
   ahead_ms = told.now_ms - Date.now();
   for (const [name, most] of [["expire", told.max_expire_time], ["split", told.max_split_duration]]) {
     document.getElementById("record-form").elements[name].max = most;
@@ -101,6 +115,7 @@ function showArchive(archive) {
 }
 
 function count() {
+  if (!isKnown) return;
   const now_ms = Date.now() + ahead_ms;
   for (const recording of state.recordings) {
     const seconds = (now_ms - recording.start_ms) / 1000;

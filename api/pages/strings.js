@@ -16,7 +16,10 @@ export const STRINGS = {
     retry: "Retry", attempts: "attempts: {count}", due: "due {time}", dueNow: "due now",
     delivered: "delivered", pending: "waiting", dead: "given up", unsent: "only logged", dropped: "dropped",
     online: "Recordings {recordings} · connections {connections}", offline: "No connection to the daemon; trying again",
-    partOf: "Part {number}", whole: "Whole file",
+    partOf: "Part {number}", whole: "Whole file", remove: "Remove",
+    broken: "The connection to the daemon broke off.", cancel: "Cancel", use: "Use it",
+    cameraRefused: "The browser was told not to give its camera or microphone.", cameraMissing: "The browser has no such camera or microphone that is free.",
+    onlyLogged: "No event_webhook_url is set: events are in the log and here, and posted to nobody.",
   },
   ja: {
     publish: "配信", record: "録画", files: "ファイル", webhooks: "ウェブフック",
@@ -34,7 +37,26 @@ export const STRINGS = {
     retry: "再送", attempts: "{count} 回試行", due: "次回 {time}", dueNow: "まもなく送信",
     delivered: "送信済み", pending: "送信待ち", dead: "断念", unsent: "ログのみ", dropped: "破棄",
     online: "録画 {recordings} 件 · 接続 {connections} 件", offline: "デーモンに接続できません。再接続しています",
-    partOf: "パート {number}", whole: "全体",
+    partOf: "パート {number}", whole: "全体", remove: "消す",
+    broken: "デーモンとの接続が切れました。", cancel: "キャンセル", use: "使う",
+    cameraRefused: "カメラやマイクの使用が許可されていません。", cameraMissing: "使えるカメラやマイクがありません。",
+    onlyLogged: "event_webhook_url が未設定です。イベントはログとこの画面に残るだけで、送信されません。",
+  },
+};
+
+// What the daemon says by a word of its API.
+export const REASONS = {
+  en: {
+    "STARTED-RECORDING": "This channel is being recorded already.", "NOT-STARTED-RECORDING": "This channel is not being recorded.",
+    "ARCHIVE-DIR-UNAVAILABLE": "The disk takes no recording.", "STORE-UNAVAILABLE": "The daemon's store does not answer.",
+    InvalidJSON: "The daemon does not take these values.", UNAUTHORIZED: "The daemon wants its token.",
+    ICE: "No way was found for the media: is the daemon's UDP port within reach?",
+  },
+  ja: {
+    "STARTED-RECORDING": "このチャネルはすでに録画中です。", "NOT-STARTED-RECORDING": "このチャネルは録画されていません。",
+    "ARCHIVE-DIR-UNAVAILABLE": "ディスクに録画を書き込めません。", "STORE-UNAVAILABLE": "デーモンのストアが応答しません。",
+    InvalidJSON: "指定した値は使えません。", UNAUTHORIZED: "API のトークンが必要です。",
+    ICE: "メディアの経路が見つかりません。デーモンの UDP ポートに届くか確認してください。",
   },
 };
 
@@ -43,4 +65,10 @@ export const language = languages.map((each) => each.slice(0, 2)).find((each) =>
 
 export function text(key, values = {}) {
   return STRINGS[language][key].replace(/\{(\w+)\}/g, (_all, name) => values[name]);
+}
+
+// A word of the daemon as a sentence; a word that is not known stays as it is.
+export function reason(word) {
+  const said = REASONS[language][word];
+  return said ? `${said} (${word})` : word;
 }

@@ -1,6 +1,6 @@
 // The webhooks section: a live list, the newest first, with what became of each.
 import { element } from "./element.js";
-import { time } from "./format.js";
+import { moment } from "./format.js";
 import { text } from "./strings.js";
 
 const MOST = 200;
@@ -40,14 +40,15 @@ export function showWebhook(entry) {
 export function showCounts(counts) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   document.getElementById("no-webhooks").hidden = total > 0;
+  document.getElementById("only-logged").hidden = !(total > 0 && counts.unsent === total);
   document.getElementById("webhook-counts").textContent = Object.entries(counts).map(([state, count]) => `${text(state)} ${count}`).join(" · ");
 }
 
 const mayRetry = (entry) => entry.state === "dead" || (entry.state === "pending" && entry.attempts > 0);
 
 function facts(entry) {
-  const due = entry.state !== "pending" ? "" : entry.due_ms ? text("due", { time: time(entry.due_ms) }) : text("dueNow");
-  return [time(entry.created_ms), entry.channel_id, text("attempts", { count: entry.attempts }), due, entry.last_error].filter(Boolean).join(" · ");
+  const due = entry.state !== "pending" ? "" : entry.due_ms ? text("due", { time: moment(entry.due_ms) }) : text("dueNow");
+  return [moment(entry.created_ms), entry.channel_id, entry.attempts ? text("attempts", { count: entry.attempts }) : "", due, entry.last_error].filter(Boolean).join(" · ");
 }
 
 function body(eventId) {
@@ -55,12 +56,17 @@ function body(eventId) {
   const details = element("details", {}, element("summary", { className: "quiet" }, text("showBody")), shown);
   details.addEventListener("toggle", async () => {
     if (!details.open || shown.textContent) return;
-    const answer = await fetch(`/admin/webhooks/${eventId}`);
-    shown.textContent = JSON.stringify((await answer.json()).body, null, 2);
+    try {
+      const answer = await fetch(`/admin/webhooks/${eventId}`);
+      shown.textContent = JSON.stringify((await answer.json()).body, null, 2);
+    } catch {
+      details.open = false;
+    }
   });
   return details;
 }
 
+// What becomes of it comes by the stream; without a daemon that is what the page says already.
 async function sendAgain(eventId) {
-  await fetch(`/admin/webhooks/${eventId}/retry`, { method: "POST", headers: { "content-type": "application/json" } });
+  await fetch(`/admin/webhooks/${eventId}/retry`, { method: "POST", headers: { "content-type": "application/json" } }).catch(() => {});
 }

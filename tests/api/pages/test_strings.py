@@ -8,11 +8,10 @@ from pathlib import Path
 PAGES = Path(__file__).parents[3] / "api" / "pages"
 
 
-def strings() -> dict[str, dict[str, str]]:
-    """Give the table as the browser reads it."""
-    code = (
-        f"import({json.dumps((PAGES / 'strings.js').as_uri())}).then((m) => console.log(JSON.stringify(m.STRINGS)))"
-    )
+def strings(name: str = "STRINGS") -> dict[str, dict[str, str]]:
+    """Give a table as the browser reads it."""
+    module = json.dumps((PAGES / "strings.js").as_uri())
+    code = f"import({module}).then((m) => console.log(JSON.stringify(m.{name})))"
     # Node takes a .js file for a module only where it is told to.
     command = ["node", "--no-warnings", "--experimental-default-type=module", "-e", code]
     table: dict[str, dict[str, str]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -22,6 +21,9 @@ def strings() -> dict[str, dict[str, str]]:
 def test_both_languages_have_every_text() -> None:
     """English and Japanese have the same keys, each with the same places to fill in, and none is empty."""
     table = strings()
+    reasons = strings("REASONS")
+    assert reasons["en"].keys() == reasons["ja"].keys()
+    assert all(text for language in reasons.values() for text in language.values())
     assert table["en"].keys() == table["ja"].keys()
     for key, english in table["en"].items():
         japanese = table["ja"][key]

@@ -40,15 +40,20 @@ try {
   await whole.waitFor();
   const played = await whole.evaluate(async (video) => {
     const happened = (name) => new Promise((resolve) => video.addEventListener(name, resolve, { once: true }));
-    if (video.readyState < 1) await happened("loadedmetadata");
     video.muted = true;
+    await video.play();
     video.currentTime = 3.5;
     await happened("seeked");
-    await video.play();
     await happened("timeupdate");
     video.pause();
     return { duration: video.duration, at: video.currentTime, width: video.videoWidth };
   });
+  for (const part of await files.getByLabel(/^Part/).all()) { // each has a poster, however many connections are free
+    await part.scrollIntoViewIfNeeded();
+    await part.evaluate(async (video) => {
+      while (!video.poster) await new Promise((resolve) => { setTimeout(resolve, 50); });
+    });
+  }
   await webhooks.getByText("recording.report").waitFor();
   const parts = await files.getByLabel(/^Part/).count();
   const dead = webhooks.getByRole("listitem").filter({ hasText: "recording.started" });

@@ -235,6 +235,20 @@ KEYS: Final[Mapping[str, Key]] = {
             ("webhooks.max_in_flight",),
             "How many events are being posted at a time, over all channels.",
         ),
+        Key(
+            "webhook_dead_max_age",
+            duration_ns,
+            "720 h",
+            ("webhooks.dead_max_age_ns",),
+            "How long an event that was given up is kept, to be tried again by hand.",
+        ),
+        Key(
+            "webhook_dead_max_number",
+            whole_number(1, 100_000_000),
+            "100000",
+            ("webhooks.dead_max_number",),
+            "How many of them are kept at most.",
+        ),
         Key("webhook_basic_authn", flag, "false", (), "Whether webhooks carry HTTP basic authentication."),
         Key("webhook_basic_authn_user_id", text, None, ("webhooks.basic_user",), "Its user."),
         Key(

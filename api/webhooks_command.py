@@ -4,14 +4,17 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
-from rokuga.webhooks.outbox import Entry, EntryState, Outbox
+from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.outbox import Outbox
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,7 @@ async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
                 state = EntryState(arguments.state) if arguments.state else None
                 for entry in await outbox.entries(state, arguments.limit):
                     print(_line(entry))
+                print(_summary(await outbox.counters(), config))
                 return 0
             case "show":
                 found = await outbox.entry(arguments.event_id)
@@ -60,6 +64,15 @@ async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
                 count = await outbox.drop(arguments.event_id)
         print(f"{count} event{'' if count == 1 else 's'}")
         return 0 if count else 1
+
+
+def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
+    """Say what is kept of all that was given up, and for how long."""
+    hours = config.webhooks.dead_max_age_ns / (3600 * NS_PER_S)
+    return (
+        f"{counters['outbox_pending']} pending; {counters['outbox_dead']} dead, kept for {hours:g} h,"
+        f" {config.webhooks.dead_max_number} at most; {counters['outbox_forgotten']} forgotten"
+    )
 
 
 def _line(entry: Entry) -> str:

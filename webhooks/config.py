@@ -22,6 +22,8 @@ class WebhookConfig:
     max_attempts: int | None = None
     max_age_ns: int = 24 * 3600 * NS_PER_S
     max_in_flight: int = 64
+    dead_max_age_ns: int = 30 * 24 * 3600 * NS_PER_S
+    dead_max_number: int = 100_000
     redact: bool = True
     log_dir: Path = Path("data/log")
     label: str = "WebRTC SFU Sora"

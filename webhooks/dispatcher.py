@@ -1,6 +1,7 @@
 """The separate task that delivers: due entries > post > outcome, until the outbox is empty, and again.
 
-One POST a channel is in flight, and `max_in_flight` in all: a consumer that hangs holds up its own channel only.
+One POST a channel is in flight, and `max_in_flight` in all: a consumer that hangs holds up its own channel only. A
+consumer that was away is asked once a minute, and gets all that waits for it as soon as it takes something.
 """
 
 import asyncio
@@ -16,15 +17,22 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.entry import Entry, EntryState, Settled
 from rokuga.webhooks.log import WebhookLog
-from rokuga.webhooks.outbox import Entry, EntryState, Outbox, Settled
+from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.post import Poster
-from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable, next_attempt_ns
+from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable, is_away, next_attempt_ns
 
 log = structlog.get_logger()
 
 MAX_SLEEP_S: Final = 5.0
 """The outbox is looked at at least this often: the command line may have changed it, or somebody the wall clock."""
+
+AWAY_NS: Final = 5 * NS_PER_S
+"""A consumer that took nothing for so long was away, as far as we know: what it takes next says that it is back."""
+
+ASK_NS: Final = 60 * NS_PER_S
+"""When nothing was tried for so long, the oldest entry of a consumer that is away asks whether it is back."""
 
 PAUSE_S: Final = 1.0
 """Pause after the database failed (disk full): nothing is lost by waiting."""
@@ -55,6 +63,9 @@ class Dispatcher:
         self._busy: set[str] = set()
         self._outcomes: list[tuple[Entry, Settled]] = []
         self._idle = asyncio.Event()
+        self._tried_ns = clock.monotonic_ns()
+        self._took_ns: int | None = None
+        self._is_back = False
         self.delivered = 0
         self.failed = 0
 
@@ -102,6 +113,7 @@ class Dispatcher:
                     await self._step(posts)
                 except StoreError as error:
                     log.error("the outbox cannot be read or written", reason=str(error))
+                    self._outbox.notify()
                     await asyncio.sleep(PAUSE_S)
                 except Exception:
                     log.exception("unexpected fault of the dispatcher")
@@ -111,8 +123,9 @@ class Dispatcher:
         """Settle, take over, send what is due; then sleep until there is something to do."""
         self._outbox.news.clear()
         await self._settle()
-        if await self._outbox.take_over(self._log.events):
-            self._outbox.notify()
+        if self._outbox.is_behind:
+            await self._outbox.take_over(self._log.events)
+        await self._hasten()
         wait_ns = MAX_SLEEP_S * NS_PER_S
         room = self._config.max_in_flight - len(self._busy)
         if room > 0 and self._config.url:
@@ -127,9 +140,21 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):  # not wait_for, which in Python 3.11 may lose a cancellation
             async with asyncio.timeout(wait_ns / NS_PER_S):
                 await self._outbox.news.wait()
+                return
+        self._outbox.is_behind = True
+
+    async def _hasten(self) -> None:
+        """Have all that waits sent at once to a consumer that is back; ask one that is away from time to time."""
+        if self._is_back:
+            await self._outbox.hasten()
+            self._is_back = False
+        elif not (self._busy or self._config.max_attempts) and self._clock.monotonic_ns() - self._tried_ns >= ASK_NS:
+            self._tried_ns = self._clock.monotonic_ns()
+            await self._outbox.hasten(1)
 
     async def _send(self, entry: Entry) -> None:
         """Make one attempt. The channel stays busy until the outcome is stored: else it would be sent again."""
+        self._tried_ns = self._clock.monotonic_ns()
         try:
             outcome = await self._poster.post(entry, self._clock.wall_ns())
         except Exception as error:
@@ -141,7 +166,7 @@ class Dispatcher:
                 self._log.failure, entry, settled.error, self._clock.wall_ns(), settled.due_wall_ns or None
             )
         self._outcomes.append((entry, settled))
-        self._outbox.notify()
+        self._outbox.news.set()
 
     async def _settle(self) -> None:
         """Store the outcomes so far. If the database fails they wait, and their channels with them."""
@@ -155,6 +180,7 @@ class Dispatcher:
         """Decide what becomes of an entry."""
         if isinstance(outcome, Delivered):
             self.delivered += 1
+            self._note_taken()
             return Settled(entry.seq, EntryState.DELIVERED)
         self.failed += 1
         reason = f"status {outcome.status} {outcome.reason}" if isinstance(outcome, Refused) else outcome.reason
@@ -170,4 +196,12 @@ class Dispatcher:
         if pause_ns is None:
             log.warning("an event is given up", type=entry.type, event_id=entry.event_id, reason=reason.strip())
             return Settled(entry.seq, EntryState.DEAD, error=reason.strip())
-        return Settled(entry.seq, EntryState.PENDING, now_wall_ns + pause_ns, reason.strip())
+        return Settled(
+            entry.seq, EntryState.PENDING, now_wall_ns + pause_ns, reason.strip(), is_away=is_away(outcome)
+        )
+
+    def _note_taken(self) -> None:
+        """See from an event that was taken that the consumer is back, if nothing was taken for a while."""
+        now_ns = self._clock.monotonic_ns()
+        self._is_back |= self._took_ns is None or now_ns - self._took_ns >= AWAY_NS
+        self._took_ns = now_ns

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from rokuga.recorder.clock import rfc3339
-from rokuga.webhooks.outbox import Entry
+from rokuga.webhooks.entry import Entry
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 BACKUPS: Final = 9

@@ -9,11 +9,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
+
+import structlog
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Event
@@ -22,79 +23,28 @@ from rokuga.recorder.store import StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.delivery_table import (
+    FORGET_OLD,
+    FORGET_SURPLUS,
+    HEADS,
+    Row,
+    forget,
+    hasten,
+    insert,
+    read_cursor,
+    read_entry,
+    settle,
+)
+from rokuga.webhooks.entry import Due, Entry, EntryState, Settled
 from rokuga.webhooks.retry_policy import MAX_PAUSE_NS
+
+log = structlog.get_logger()
 
 TAKE_OVER: Final = 500
 """Events that are taken over in one transaction."""
 
-KEEP_DELIVERED: Final = 10_000
-"""Delivered entries are kept to look at while they are among so many newest ones."""
-
 FORGET_AFTER: Final = 1000
 """So many events are left in the store's log before it is told that they were taken over."""
-
-HEADS: Final = """
-WITH RECURSIVE channels (channel_id) AS (
-  SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending'
-  UNION ALL
-  SELECT (SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads
-          WHERE state = 'pending' AND channel_id > channels.channel_id)
-  FROM channels WHERE channels.channel_id IS NOT NULL
-)
-SELECT head.seq, head.channel_id, head.due_wall_ns
-FROM channels JOIN outbox AS head ON head.seq =
-  (SELECT min(seq) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending' AND channel_id = channels.channel_id)
-ORDER BY head.seq
-"""
-"""Steps from channel to channel through the index: the cost is that of the channels, not of all that waits.
-
-Left alone, SQLite would choose the index of states and read everything that waits for each channel.
-"""
-
-
-class EntryState(StrEnum):
-    """Where an entry stands."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-    UNSENT = "unsent"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event on its way. `body` is what is sent, byte for byte, at each attempt."""
-
-    seq: int
-    event_id: str
-    type: str
-    channel_id: str
-    session_id: str
-    connection_id: str
-    body: bytes
-    created_wall_ns: int
-    state: EntryState
-    attempts: int
-    due_wall_ns: int
-    last_error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of an attempt: delivered, dead, or pending until `due_wall_ns`."""
-
-    seq: int
-    state: EntryState
-    due_wall_ns: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What to send now, and when the next entry becomes due by itself (None: none does)."""
-
-    entries: Sequence[Entry]
-    next_wall_ns: int | None
 
 
 class EventLog(Protocol):
@@ -109,23 +59,21 @@ class EventLog(Protocol):
         ...
 
 
-_Row = tuple[str, str, str, str, str, bytes, int, str]
-
-
 @dataclass(frozen=True, slots=True)
 class _TakeOver:
     """The rows of some events, and the cursor behind them."""
 
     cursor: int
-    rows: Sequence[_Row]
+    rows: Sequence[Row]
 
 
 class Outbox:
-    """The delivery table. `notify` says that the store has new events; `news` is set then."""
+    """The delivery table. `notify` says that the store has new events: `news` is set and `is_behind` then."""
 
     def __init__(self, path: Path, events: EventLog, config: WebhookConfig, clock: Clock) -> None:
-        schema = resources.files("rokuga.webhooks").joinpath("schema.sql").read_text("utf-8")
-        self._database = Database(path, "outbox", [schema])
+        here = resources.files("rokuga.webhooks")
+        scripts = [here.joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema-2.sql")]
+        self._database = Database(path, "outbox", scripts)
         self._events = events
         self._config = config
         self._clock = clock
@@ -133,12 +81,12 @@ class Outbox:
         self._forgotten = 0
         self._prepared: _TakeOver | None = None
         self.news = asyncio.Event()
-        self.news.set()
+        self.notify()
 
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
         try:
-            self._cursor = await self._database.read(_read_cursor)
+            self._cursor = await self._database.read(read_cursor)
         except BaseException:
             await self._database.__aexit__(None, None, None)
             raise
@@ -151,20 +99,29 @@ class Outbox:
 
     def notify(self) -> None:
         """Say that there may be something new."""
+        self.is_behind = True
         self.news.set()
 
     async def take_over(self, write_log: Callable[[Sequence[bytes]], bool]) -> int:
-        """Take the next events of the log; give how many. Call again until there are none. Raises StoreError.
+        """Take the next events of the log; give how many. Call again while `is_behind`. Raises StoreError.
 
         `write_log` is called in another thread with the bodies before they are kept, and says whether it wrote them.
         """
         if self._prepared is None:
+            self.is_behind = False
             stored = await self._events.events_after(self._cursor, TAKE_OVER)
             if not stored:
                 return 0
             self._prepared = await asyncio.to_thread(self._prepare, stored, write_log)
         prepared = self._prepared
-        await self._database.transact(lambda connection: _insert(connection, prepared))
+        self.notify()  # there may be more, and these again if they cannot be kept now
+        oldest_wall_ns = self._clock.wall_ns() - self._config.dead_max_age_ns
+
+        def keep(connection: sqlite3.Connection) -> int:
+            insert(connection, prepared.rows, prepared.cursor)
+            return forget(connection, FORGET_OLD, oldest_wall_ns)
+
+        self._tell_forgotten(await self._database.transact(keep))
         self._cursor, self._prepared = prepared.cursor, None
         if self._cursor - self._forgotten >= FORGET_AFTER:
             await self._events.forget_events(self._cursor)
@@ -192,20 +149,24 @@ class Outbox:
             later = [due for _, _, due in heads if now_ns < due <= now_ns + MAX_PAUSE_NS]
             now = [seq for seq, _, due in heads if not now_ns < due <= now_ns + MAX_PAUSE_NS]
             rows = (connection.execute("SELECT * FROM outbox WHERE seq = ?", (seq,)) for seq in now[:limit])
-            return Due([_entry(row.fetchone()) for row in rows], min(later, default=None))
+            return Due([read_entry(row.fetchone()) for row in rows], min(later, default=None))
 
         return await self._database.read(read)
 
     async def settle(self, outcomes: Sequence[Settled]) -> None:
-        """Note what became of attempts, all in one transaction."""
+        """Note what became of attempts, all in one transaction; of too many dead entries the oldest go."""
+        is_any_dead = any(each.state is EntryState.DEAD for each in outcomes)
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.executemany(
-                "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, attempts = attempts + 1 WHERE seq = ?",
-                [(outcome.state, outcome.due_wall_ns, outcome.error, outcome.seq) for outcome in outcomes],
-            )
+        def write(connection: sqlite3.Connection) -> int:
+            settle(connection, outcomes)
+            return forget(connection, FORGET_SURPLUS, self._config.dead_max_number) if is_any_dead else 0
 
-        await self._database.transact(write)
+        self._tell_forgotten(await self._database.transact(write))
+
+    async def hasten(self, limit: int = -1) -> int:
+        """Make entries due that wait because the consumer was away: all, or so many of the oldest; give how many."""
+        now_ns = self._clock.wall_ns()
+        return await self._database.transact(lambda connection: hasten(connection, now_ns, limit))
 
     async def entries(self, state: EntryState | None = None, limit: int = 100) -> Sequence[Entry]:
         """Give the newest entries, of one state or all."""
@@ -214,7 +175,7 @@ class Outbox:
             rows = connection.execute(
                 "SELECT * FROM outbox WHERE ?1 IS NULL OR state = ?1 ORDER BY seq DESC LIMIT ?2", (state, limit)
             )
-            return [_entry(row) for row in rows]
+            return [read_entry(row) for row in rows]
 
         return await self._database.read(read)
 
@@ -223,7 +184,7 @@ class Outbox:
 
         def read(connection: sqlite3.Connection) -> Entry | None:
             row = connection.execute("SELECT * FROM outbox WHERE event_id = ?", (event_id,)).fetchone()
-            return _entry(row) if row else None
+            return read_entry(row) if row else None
 
         return await self._database.read(read)
 
@@ -258,14 +219,21 @@ class Outbox:
             count = "SELECT count(*), min(created_wall_ns) FROM outbox WHERE state = ?"
             pending, oldest_wall_ns = connection.execute(count, (EntryState.PENDING,)).fetchone()
             dead, _ = connection.execute(count, (EntryState.DEAD,)).fetchone()
+            (forgotten,) = connection.execute("SELECT forgotten FROM outbox_cursor").fetchone()
             age_ns = self._clock.wall_ns() - oldest_wall_ns if pending else 0
             return {
                 "outbox_pending": pending,
                 "outbox_dead": dead,
+                "outbox_forgotten": forgotten,
                 "outbox_oldest_milliseconds": max(age_ns, 0) // NS_PER_MS,
             }
 
         return await self._database.read(read)
+
+    @staticmethod
+    def _tell_forgotten(count: int) -> None:
+        if count:
+            log.warning("events that were given up are forgotten: they are too old or too many", count=count)
 
     async def _change(self, statement: str, event_id: str | None) -> int:
         def write(connection: sqlite3.Connection) -> int:
@@ -278,32 +246,7 @@ class Outbox:
         return changed
 
 
-def _row(event: Event, body: bytes, now_wall_ns: int, state: EntryState) -> _Row:
+def _row(event: Event, body: bytes, now_wall_ns: int, state: EntryState) -> Row:
     connection = event.connection
     session_id, connection_id = (connection.session_id, connection.connection_id) if connection else ("", "")
     return event.id, event.type, event.channel_id, session_id, connection_id, body, now_wall_ns, state
-
-
-def _insert(connection: sqlite3.Connection, taken: _TakeOver) -> None:
-    """Keep new entries with the cursor behind them, and drop what was delivered long ago."""
-    connection.executemany(
-        "INSERT OR IGNORE INTO outbox (event_id, type, channel_id, session_id, connection_id, body, created_wall_ns,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        taken.rows,
-    )
-    connection.execute("UPDATE outbox_cursor SET cursor = max(cursor, ?)", (taken.cursor,))
-    connection.execute(
-        "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT max(seq) FROM outbox) - ?",
-        (KEEP_DELIVERED,),
-    )
-
-
-def _read_cursor(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT cursor FROM outbox_cursor").fetchone()[0])
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    """Read a row: the columns of the table are Entry's fields, in order."""
-    values = list(row)
-    values[8] = EntryState(values[8])
-    return Entry(*values)

@@ -19,7 +19,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.outbox import Entry
+from rokuga.webhooks.entry import Entry
 from rokuga.webhooks.public_address import is_public
 from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable
 

@@ -45,7 +45,22 @@ class Unreachable:
     reason: str
 
 
+AWAY: Final = frozenset({502, 503, 504})
+"""What a proxy answers for a server that is not there (RFC 9110 sections 15.6.3 to 15.6.5)."""
+
 Outcome = Delivered | Refused | Unreachable
+
+
+def is_away(outcome: Outcome) -> bool:
+    """Whether the consumer itself was not there, and did not say when to come back."""
+    match outcome:
+        case Delivered():
+            return False
+        case Refused(status=status, retry_after_s=retry_after_s):
+            return status in AWAY and retry_after_s is None
+        case Unreachable():
+            return True
+    assert_never(outcome)
 
 
 def next_attempt_ns(

@@ -10,7 +10,7 @@ from rokuga.api.targets.recordings import RecordingLimits, track_object
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.states import RecordingState
-from rokuga.webhooks.outbox import Entry
+from rokuga.webhooks.entry import Entry
 
 
 def state_document(

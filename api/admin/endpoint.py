@@ -21,7 +21,8 @@ from rokuga.api.targets.answer import failure
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store import StoreError
-from rokuga.webhooks.outbox import Entry, EntryState, Outbox
+from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.outbox import Outbox
 
 MAX_RECORDINGS = 100
 

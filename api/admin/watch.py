@@ -20,7 +20,8 @@ from rokuga.api.admin.changes import Changes
 from rokuga.api.admin.documents import entry_document
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.store import StoreError
-from rokuga.webhooks.outbox import EntryState, Outbox
+from rokuga.webhooks.entry import EntryState
+from rokuga.webhooks.outbox import Outbox
 
 log = structlog.get_logger()
 

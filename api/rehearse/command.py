@@ -19,7 +19,7 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.outbox import Entry, EntryState
+from rokuga.webhooks.entry import Entry, EntryState
 from rokuga.webhooks.post import Poster
 from rokuga.webhooks.retry_policy import Delivered
 

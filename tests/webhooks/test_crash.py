@@ -12,7 +12,7 @@ from tests.webhooks.consumer import Consumer, Post, consuming
 from tests.webhooks.crashing import CHANNELS
 
 ROOT = Path(__file__).parent.parent.parent
-PER_ROUND = 2000
+PER_ROUND = 400
 
 
 class Rounds:

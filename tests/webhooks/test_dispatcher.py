@@ -13,7 +13,7 @@ from aiohttp import web
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
-from rokuga.webhooks.outbox import EntryState
+from rokuga.webhooks.entry import EntryState
 from tests.material import ManualClock, event
 from tests.webhooks.consumer import Post, consuming, scripted
 from tests.webhooks.house import house, outbox
@@ -107,6 +107,60 @@ async def test_after_a_day_an_event_is_given_up(tmp_path: Path) -> None:
         assert await home.outbox.counts() == {"dead": 1}
         assert 20 < len(consumer.posts) < 35
         assert len({post.body for post in consumer.posts}) == 1
+
+
+async def test_a_consumer_that_comes_back_gets_its_backlog_at_once(tmp_path: Path) -> None:
+    """Whatever the pauses had grown to: one event that is taken brings the others of all channels with it."""
+    is_away = True
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        return web.Response(status=503 if is_away else 200)
+
+    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(*(event(n, f"channel {n % 10}") for n in range(30)))
+        await home.drained()
+        for pause_s in (1, 5, 30, 120):
+            await home.later(pause_s)
+        is_away = False
+        await home.say(event(30, "another"))
+        await home.drained()
+        assert await home.outbox.counts() == {"delivered": 31}
+    for channel in range(10):
+        numbers = [post.number for post in consumer.of(f"channel {channel}")]
+        assert list(dict.fromkeys(numbers)) == list(range(channel, 30, 10))
+
+
+@pytest.mark.parametrize(("max_attempts", "asked"), [(None, 3), (20, 0)])
+async def test_a_consumer_that_is_away_is_asked_once_a_minute_by_the_oldest_event(
+    tmp_path: Path, max_attempts: int | None, asked: int
+) -> None:
+    """With a number of attempts that is limited it is not, as that would use them up."""
+    async with consuming(scripted(503)) as consumer:
+        config = WebhookConfig(url=consumer.url, max_attempts=max_attempts)
+        async with house(tmp_path, config) as home:
+            await home.say(event(1, "a"), event(1, "b"))
+            await home.drained()
+            for pause_s in (1, 5, 30, 120, 600):
+                await home.later(pause_s)
+            before = len(consumer.posts)
+            for _ in range(3):
+                await home.later(60)
+                await home.later(1)
+            assert len(consumer.of("a")) - len(consumer.of("b")) == len(consumer.posts) - before == asked
+
+
+async def test_an_event_that_is_refused_does_not_come_sooner_as_others_are_taken(tmp_path: Path) -> None:
+    async def answer(post: Post, _: web.Request) -> web.StreamResponse:
+        return web.Response(status=500 if post.event["channel_id"] == "bad" else 200)
+
+    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+        await home.say(event(1, "bad"))
+        await home.drained()
+        for pause_s in (1, 5, 20):
+            await home.later(pause_s)
+            await home.say(event(pause_s, "good"))
+            await home.drained()
+        assert len(consumer.of("bad")) == 3
 
 
 async def test_no_more_are_in_flight_than_allowed_and_one_a_channel(tmp_path: Path) -> None:

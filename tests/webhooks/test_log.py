@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.entry import Entry, EntryState
 from rokuga.webhooks.log import LogFile, WebhookLog
-from rokuga.webhooks.outbox import Entry, EntryState
 from tests.material import WALL_NS
 
 SECRET = b'{"type":"archive.available","event_metadata":{"token":"1"},"data":{"metadata":{"event_metadata":"mine"}}}'

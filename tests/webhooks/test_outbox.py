@@ -17,7 +17,8 @@ from rokuga.recorder.store import StoredEvent, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Entry, EntryState, Outbox, Settled
+from rokuga.webhooks.entry import Entry, EntryState, Settled
+from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Outbox
 from tests.material import WALL_NS, ManualClock, event
 from tests.webhooks.house import no_log, outbox
 
@@ -216,7 +217,7 @@ async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_
 async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rokuga.webhooks.outbox.KEEP_DELIVERED", 50)
+    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED", 50)
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
         settled = [Settled(1, EntryState.DEAD), *(Settled(seq, EntryState.DELIVERED) for seq in range(3, 13))]
@@ -225,6 +226,47 @@ async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
         counts = await box.counts()
         assert (counts["dead"], counts["delivered"]) == (1, 5)
         assert await box.entry(event("waits").id) is not None
+
+
+async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    """Those of one transaction, too; what waits and what is delivered is no part of it."""
+    config = replace(CONFIG, dead_max_number=3)
+    async with outbox(tmp_path, config, CLOCK) as (store, box):
+        await take(store, box, event("waits"), *(event(n) for n in range(5)))
+        await box.settle([Settled(seq, EntryState.DEAD) for seq in (2, 3, 4)])
+        assert (await box.counters())["outbox_forgotten"] == 0
+        await box.settle([Settled(seq, EntryState.DEAD) for seq in (5, 6)])
+        assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
+        assert await box.counts() == {"dead": 3, "pending": 1}
+    async with outbox(tmp_path, config, CLOCK) as (_, box):
+        assert (await box.counters())["outbox_forgotten"] == 2
+
+
+async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
+        await take(store, box, event("waits"), event("dead"))
+        await box.settle([Settled(2, EntryState.DEAD)])
+        clock.now_ns += NS_PER_S
+        await take(store, box, event("later"))
+        assert (await box.counts())["dead"] == 1
+        clock.now_ns += 1
+        await take(store, box, event("later still"))
+        assert await box.counts() == {"pending": 3}
+        assert (await box.counters())["outbox_forgotten"] == 1
+
+
+async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, *(event(1, channel) for channel in "abcd"))
+        later = WALL_NS + NS_PER_S
+        await box.settle([Settled(seq, EntryState.PENDING, later, "timeout", is_away=True) for seq in (1, 2, 3)])
+        await box.settle([Settled(4, EntryState.PENDING, later, "status 500")])
+        assert await box.hasten(1) == 1
+        assert [entry.seq for entry in await due(box)] == [1]
+        await box.settle([Settled(3, EntryState.DELIVERED)])
+        assert await box.hasten() == 1
+        assert [entry.seq for entry in await due(box)] == [1, 2]
 
 
 async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:

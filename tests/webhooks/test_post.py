@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.outbox import Entry, EntryState
+from rokuga.webhooks.entry import Entry, EntryState
 from rokuga.webhooks.post import Poster, make_headers, retry_after_s, sign, signing_key
 from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable
 from tests.material import WALL_NS

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.retry_policy import MAX_PAUSE_NS, PAUSES_S, Refused, Unreachable, next_attempt_ns
+from rokuga.webhooks.retry_policy import (
+    MAX_PAUSE_NS,
+    PAUSES_S,
+    Delivered,
+    Outcome,
+    Refused,
+    Unreachable,
+    is_away,
+    next_attempt_ns,
+)
 
 DAY_NS = 24 * 3600 * NS_PER_S
 MIDDLE = 0.5
@@ -31,6 +40,22 @@ def test_pauses_grow_to_an_hour_and_stay_there() -> None:
 @pytest.mark.parametrize(("chance", "expected"), [(0.0, 96), (0.5, 120), (0.999999, 143.99995)])
 def test_jitter_is_a_fifth_either_way(chance: float, expected: float) -> None:
     assert pause_s(Refused(503), 4, chance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Unreachable("timeout"), True),
+        (Refused(503), True),
+        (Refused(502, reason="Bad Gateway"), True),
+        (Refused(503, retry_after_s=10), False),
+        (Refused(500), False),
+        (Refused(404), False),
+        (Delivered(200), False),
+    ],
+)
+def test_a_consumer_that_is_away_is_told_from_one_that_refuses(outcome: Outcome, expected: bool) -> None:
+    assert is_away(outcome) is expected
 
 
 def test_one_attempt_at_most_is_soras_own_way() -> None:

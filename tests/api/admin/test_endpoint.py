@@ -20,7 +20,8 @@ from rokuga.api.config import DaemonConfig
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.outbox import EntryState, Outbox, Settled
+from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.outbox import Outbox
 from tests.api.serving import served
 from tests.fakes_recorder import FakeRecorder
 from tests.material import ManualClock, event

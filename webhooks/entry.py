@@ -1,0 +1,55 @@
+"""The outbox's nouns: an event on its way, what became of an attempt, what is due."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EntryState(StrEnum):
+    """Where an entry stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    UNSENT = "unsent"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event on its way. `body` is what is sent, byte for byte, at each attempt.
+
+    `is_away`: the consumer was not there at the last attempt.
+    """
+
+    seq: int
+    event_id: str
+    type: str
+    channel_id: str
+    session_id: str
+    connection_id: str
+    body: bytes
+    created_wall_ns: int
+    state: EntryState
+    attempts: int = 0
+    due_wall_ns: int = 0
+    last_error: str = ""
+    is_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of an attempt: delivered, dead, or pending until `due_wall_ns`."""
+
+    seq: int
+    state: EntryState
+    due_wall_ns: int = 0
+    error: str = ""
+    is_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to send now, and when the next entry becomes due by itself (None: none does)."""
+
+    entries: Sequence[Entry]
+    next_wall_ns: int | None

@@ -32,7 +32,7 @@ class Checks:
         self._flows: dict[bytes, Flow] = {}
         self._at: dict[int, dict[Address, Flow]] = {}
         self._error_replies = 0
-        self._failed: dict[Path, int] = {}
+        self._failed: dict[tuple[int, Address], int] = {}
         self._second = 0
 
     def add(self, flow: Flow) -> None:
@@ -59,15 +59,20 @@ class Checks:
         if flow is not None:
             self._release(flow, path)
 
-    def take(self, data: bytes, path: Path, now_ns: int) -> None:
-        """Take a datagram that has STUN's first byte and cookie."""
-        self._count_anew_each_second(now_ns)
-        holder = self._at[path.socket].get(path.address)
+    def take(self, data: bytes, socket: int, address: Address, now_ns: int) -> None:
+        """Take a datagram that has STUN's first byte and cookie, and came from an address to a socket of ours."""
+        second = now_ns // NS_PER_S
+        if second != self._second:
+            self._second, self._error_replies = second, 0
+            self._failed.clear()
+        holder = self._at[socket].get(address)
         if holder is not None and now_ns - holder.ice.last_check_ns > PATH_HELD_NS:
             holder = None
-        if self._failed.get(path, 0) >= FAILED_CHECKS_PER_S and not (holder and holder.ice.has_signed(data)):
+        failed = self._failed.get((socket, address), 0)
+        if failed >= FAILED_CHECKS_PER_S and not (holder and holder.ice.has_signed(data)):
             self._counters.bad_stun += 1
             return
+        path = Path(socket, address)
         try:
             request = read_binding_request(data)
             flow = self._flows.get(request.local_ufrag)
@@ -88,12 +93,6 @@ class Checks:
             self._fail(path, is_watched=holder is not None or len(self._failed) < MAX_WATCHED)
         if reply.data:
             self._send(reply.data, path)
-
-    def _count_anew_each_second(self, now_ns: int) -> None:
-        second = now_ns // NS_PER_S
-        if second != self._second:
-            self._second, self._error_replies = second, 0
-            self._failed.clear()
 
     def _fail(self, path: Path, *, is_watched: bool) -> None:
         self._counters.bad_stun += 1

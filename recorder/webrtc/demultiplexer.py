@@ -37,7 +37,7 @@ class Demultiplexer:
             if data[4:8] != MAGIC_COOKIE:  # noise, told for a tenth of what an exception costs
                 counters.bad_stun += 1
                 return
-            self.checks.take(bytes(self.buffer.view[:size]), Path(socket, address), now_ns)
+            self.checks.take(bytes(self.buffer.view[:size]), socket, address, now_ns)
             return
         if not (19 < first < 64 or 127 < first < 192):
             counters.bad_first_byte += 1

@@ -71,13 +71,13 @@ class Path(NamedTuple):
 class BindingRequest:
     """A binding request as it came; nothing of it is authenticated.
 
-    `attributes` are those that we use; they end with MESSAGE-INTEGRITY (RFC 8489 section 14.5). `protected` are the
-    bytes before it, None where it is missing. `unknown` are the comprehension-required types that we do not know.
+    `attributes` are those that we use; they end with MESSAGE-INTEGRITY (RFC 8489 section 14.5), which is at
+    `integrity_place`, 0 where it is missing. `unknown` are the comprehension-required types that we do not know.
     """
 
     transaction_id: bytes
     attributes: Mapping[int, bytes]
-    protected: bytes | None
+    integrity_place: int
     unknown: Sequence[int]
 
     @property
@@ -101,7 +101,7 @@ def read_binding_request(data: bytes) -> BindingRequest:
     place, total = _HEADER.size, len(data)
     for _ in range(_MAX_ATTRIBUTES):
         if place >= total:
-            return BindingRequest(transaction_id, attributes, None, unknown)
+            return BindingRequest(transaction_id, attributes, 0, unknown)
         kind, size = _read_attribute(data, place)
         begin = place + 4
         end = begin + size
@@ -109,7 +109,7 @@ def read_binding_request(data: bytes) -> BindingRequest:
             break
         if kind == MESSAGE_INTEGRITY:
             attributes[kind] = data[begin:end]
-            return BindingRequest(transaction_id, attributes, data[:place], unknown)
+            return BindingRequest(transaction_id, attributes, place, unknown)
         if kind in _UNDERSTOOD or kind >= _COMPREHENSION_OPTIONAL:
             if kind in _USED and kind not in attributes:
                 attributes[kind] = data[begin:end]
@@ -159,7 +159,7 @@ class IceLite:
         one costs more than finding the fault, so the caller says whether it `tells_errors`. Raises StunError where
         the fingerprint is wrong, which says that this is no STUN at all.
         """
-        code = self._fault(request)
+        code = self._fault(data, request)
         if code and not tells_errors:
             return UNTOLD
         if not _fingerprint_holds(data):
@@ -179,7 +179,7 @@ class IceLite:
         place = len(data) - _INTEGRITY_BYTES - _FINGERPRINT_BYTES
         if place < _HEADER.size or data[place : place + 4] != _INTEGRITY_HEADER:
             return False
-        return hmac.compare_digest(self._integrity(data[:place]), data[place + 4 : -_FINGERPRINT_BYTES])
+        return hmac.compare_digest(self._integrity(data, place), data[place + 4 : -_FINGERPRINT_BYTES])
 
     def forget(self, path: Path) -> None:
         """Stop sending on a path that belongs to somebody else now."""
@@ -187,28 +187,28 @@ class IceLite:
             self.path = None
             self._is_nominated = False
 
-    def _fault(self, request: BindingRequest) -> int:
+    def _fault(self, data: bytes, request: BindingRequest) -> int:
         """Give the error code that is due, 0 where all is well."""
-        if request.protected is None or USERNAME not in request.attributes:
+        if not request.integrity_place or USERNAME not in request.attributes:
             return 400
-        if not self._is_ours(request):
+        if not self._is_ours(data, request):
             return 401
         if request.unknown:
             return 420
         return 487 if ICE_CONTROLLED in request.attributes else 0
 
-    def _is_ours(self, request: BindingRequest) -> bool:
+    def _is_ours(self, data: bytes, request: BindingRequest) -> bool:
         local, _, remote = request.attributes[USERNAME].partition(b":")
         if local != self.ufrag or (self.remote_ufrag is not None and remote != self.remote_ufrag):
             return False
-        expected = self._integrity(request.protected or b"")
+        expected = self._integrity(data, request.integrity_place)
         return hmac.compare_digest(expected, request.attributes[MESSAGE_INTEGRITY])
 
-    def _integrity(self, protected: bytes) -> bytes:
-        """The HMAC over what is before MESSAGE-INTEGRITY, its own 24 bytes in the length (RFC 8489 section 14.5)."""
+    def _integrity(self, data: bytes, place: int) -> bytes:
+        """The HMAC over what is before `place`, MESSAGE-INTEGRITY in the length (RFC 8489 section 14.5)."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        length = len(protected) - _HEADER.size + _INTEGRITY_BYTES
-        inner.update(protected[:2] + length.to_bytes(2, "big") + protected[4:])
+        length = place - _HEADER.size + _INTEGRITY_BYTES
+        inner.update(data[:2] + length.to_bytes(2, "big") + data[4:place])
         outer.update(inner.digest())
         return outer.digest()
 
@@ -234,7 +234,7 @@ class IceLite:
         length = len(body) + (_INTEGRITY_BYTES if signed else 0) + _FINGERPRINT_BYTES
         data = _HEADER.pack(Method.BINDING | message_class, length, COOKIE, transaction_id) + body
         if signed:
-            data += _attribute(MESSAGE_INTEGRITY, self._integrity(data))
+            data += _attribute(MESSAGE_INTEGRITY, self._integrity(data, len(data)))
         return data + _attribute(FINGERPRINT, message_fingerprint(data).to_bytes(4, "big"))
 
 

@@ -20,7 +20,7 @@ ENV PATH=/opt/rokuga/bin:$PATH \
 USER rokuga
 WORKDIR /var/lib/rokuga
 VOLUME ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
-EXPOSE 3000/tcp 5000/tcp 5004/udp
+EXPOSE 3000/tcp 5000/tcp 5004/udp 5004/tcp
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["python", "-m", "rokuga.api.healthcheck"]
 ENTRYPOINT ["rokuga"]
 CMD ["run"]

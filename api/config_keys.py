@@ -165,13 +165,26 @@ KEYS: Final[Mapping[str, Key]] = {
             "What publishers by WHIP have to show. Unset: nothing; auth_webhook_url is told of it either way.",
             is_secret=True,
         ),
-        Key("media_port", _PORT, "5004", ("recorder.media_port",), "UDP port of all media; 0 takes any free one."),
+        Key(
+            "media_port",
+            _PORT,
+            "5004",
+            ("recorder.media_port",),
+            "Port of all media, UDP and (media_tcp) TCP; 0 takes any free one.",
+        ),
         Key(
             "media_address",
             media_addresses,
             "",
             ("recorder.media_addresses",),
             "Where clients find the media port: addresses, names or HOST:PORT of a mapped one. Unset: all we have.",
+        ),
+        Key(
+            "media_tcp",
+            flag,
+            "true",
+            ("recorder.media_tcp",),
+            "Whether clients whose UDP is blocked reach the media port by TCP, on the same number (ICE-TCP).",
         ),
         Key(
             "media_timeout",

@@ -168,7 +168,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
-        port = await enter(MediaPort(config.recorder.media_port, config.recorder.media_addresses, clock))
+        media = config.recorder
+        port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
         certificate = Certificate.generateCertificate()
 
         def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:

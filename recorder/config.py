@@ -15,6 +15,7 @@ class RecorderConfig:
     node_name: str = "rokuga@127.0.0.1"
     media_port: int = 5004
     media_addresses: tuple[str, ...] = ()
+    media_tcp: bool = True
     video_bit_rate_kbps: int = 2500
     media_timeout_ns: int = 15 * NS_PER_S
     recording_dual_output: bool = True

@@ -1,8 +1,9 @@
-"""The UDP sockets of the one port: the same number on every address, not blocking, with a large buffer."""
+"""The sockets of the one port: the same number on every address, not blocking; those of UDP with a large buffer."""
 
 import errno
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -12,16 +13,26 @@ from rokuga.recorder.webrtc.addresses import family_of
 log = structlog.get_logger()
 
 RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
+TCP_BACKLOG: Final = 128
 MAX_TRIES: Final = 20
 
 
-def bind_all(hosts: Sequence[str], port: int) -> Sequence[socket.socket]:
+@dataclass(frozen=True, slots=True)
+class LocalSockets:
+    """In the order of the addresses; `tcp` listens, and is empty where TCP was not asked for."""
+
+    udp: Sequence[socket.socket]
+    tcp: Sequence[socket.socket]
+
+
+def bind_all(hosts: Sequence[str], port: int, *, with_tcp: bool = False) -> LocalSockets:
     """Bind the same port on all addresses, 0 for any free one. Raises OSError, which names the address."""
+    wanted = [(kind, host) for kind in ((_udp, _tcp) if with_tcp else (_udp,)) for host in hosts]
     for _ in range(MAX_TRIES):
         bound: list[socket.socket] = []
         try:
-            for host in hosts:
-                bound.append(_bind(host, bound[0].getsockname()[1] if bound else port))
+            for bind, host in wanted:
+                bound.append(bind(host, bound[0].getsockname()[1] if bound else port))
         except OSError as error:
             for opened in bound:
                 opened.close()
@@ -29,22 +40,35 @@ def bind_all(hosts: Sequence[str], port: int) -> Sequence[socket.socket]:
                 continue  # free on the first address, taken on another: try another number
             raise
         _tell_small_buffer(bound[0])
-        return bound
-    raise OSError(errno.EADDRINUSE, f"no UDP port is free on all of {', '.join(hosts)}")
+        return LocalSockets(bound[: len(hosts)], bound[len(hosts) :])
+    raise OSError(errno.EADDRINUSE, f"no port is free on all of {', '.join(hosts)}")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _udp(host: str, port: int) -> socket.socket:
     bound = socket.socket(family_of(host), socket.SOCK_DGRAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    return _bound(bound, host, port, "UDP")
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    """Give a listener. Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP."""
+    bound = socket.socket(family_of(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bound(bound, host, port, "TCP")
+
+
+def _bound(opened: socket.socket, host: str, port: int, protocol: str) -> socket.socket:
     try:
-        bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((host, port))
+        opened.setblocking(False)
+        if opened.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind((host, port))
+        if opened.type == socket.SOCK_STREAM:
+            opened.listen(TCP_BACKLOG)
     except OSError as error:
-        bound.close()
-        raise OSError(error.errno, f"UDP port {port} on {host}: {error.strerror}") from error
-    return bound
+        opened.close()
+        raise OSError(error.errno, f"{protocol} port {port} on {host}: {error.strerror}") from error
+    return opened
 
 
 def _tell_small_buffer(bound: socket.socket) -> None:

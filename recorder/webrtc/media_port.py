@@ -13,7 +13,8 @@ from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
 from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.ice_lite import IceLite, Path
 from rokuga.recorder.webrtc.local_sockets import bind_all
-from rokuga.recorder.webrtc.sdp import Candidate
+from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate
+from rokuga.recorder.webrtc.tcp_port import TcpPort
 from rokuga.recorder.webrtc.udp_port import UdpPort
 
 
@@ -23,9 +24,20 @@ class MediaPort:
     Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
     """
 
-    def __init__(self, port: int = 0, media_addresses: Sequence[str] = (), clock: Clock | None = None) -> None:
-        """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`."""
+    def __init__(
+        self,
+        port: int = 0,
+        media_addresses: Sequence[str] = (),
+        clock: Clock | None = None,
+        *,
+        with_tcp: bool = False,
+    ) -> None:
+        """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`.
+
+        `with_tcp` listens on TCP's port of the same number too, for peers that UDP does not reach (RFC 6544).
+        """
         self.port = port
+        self._with_tcp = with_tcp
         self.candidates: Sequence[Candidate] = ()
         self._media_addresses = media_addresses
         self._monotonic_ns = (clock or Clock()).monotonic_ns
@@ -38,11 +50,18 @@ class MediaPort:
 
     async def __aenter__(self) -> Self:
         plan = await plan_addresses(self._media_addresses, _resolve)
-        bound = bind_all(plan.bind, self.port)
-        self.port = bound[0].getsockname()[1]
-        self.candidates = tuple(Candidate(address.host, address.port or self.port) for address in plan.offered)
-        self._senders = [each.sendto for each in bound]
-        await self._sockets.enter_async_context(UdpPort(bound, self._demultiplexer, self._monotonic_ns))
+        bound = bind_all(plan.bind, self.port, with_tcp=self._with_tcp)
+        self.port = bound.udp[0].getsockname()[1]
+        udp = UdpPort(bound.udp, self._demultiplexer, self._monotonic_ns)
+        tcp = self._tcp = TcpPort(bound.tcp, self._demultiplexer, self._monotonic_ns, first_index=len(bound.udp))
+        self.candidates = tuple(
+            Candidate(address.host, address.port or self.port, protocol)
+            for protocol in (TRANSPORTS if self._with_tcp else ("udp",))
+            for address in plan.offered
+        )
+        self._senders = [*(each.sendto for each in bound.udp), *tcp.senders]
+        await self._sockets.enter_async_context(udp)
+        await self._sockets.enter_async_context(tcp)
         return self
 
     async def __aexit__(

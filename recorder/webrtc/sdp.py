@@ -35,6 +35,11 @@ FEEDBACK: Mapping[Kind, Sequence[str]] = {
     "video": ("nack", "nack pli", "ccm fir", "goog-remb"),
 }
 
+UDP_TYPE_PREFERENCE = 126
+TCP_TYPE_PREFERENCE = 90
+TCP_PASSIVE_PREFERENCE = 4
+"""The direction's part of the local preference (RFC 6544 section 4.2)."""
+
 _LINES_READ = (
     "v=", "o=", "s=", "t=", "m=", "a=group:", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=mid:",
     "a=rtpmap:", "a=fmtp:", "a=rtcp-fb:", "a=ssrc-group:", "a=ssrc:", "a=bundle-only",
@@ -48,12 +53,17 @@ class SdpError(ValueError):
     """The description cannot be read, or does not answer what was offered."""
 
 
+Transport = Literal["udp", "tcp"]
+TRANSPORTS: Sequence[Transport] = ("udp", "tcp")
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One host candidate: where a peer can reach us."""
+    """One host candidate: where a peer can reach us. One of TCP is passive: the peer connects (RFC 6544)."""
 
     host: str
     port: int
+    transport: Transport = "udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +208,24 @@ def transport_lines(transport: LocalTransport, setup: str) -> Iterator[str]:
 
 
 def candidate_lines(transport: LocalTransport) -> Iterator[str]:
-    """Give all candidates: RFC 8839 section 5.1, priorities of RFC 8445 section 5.1.2.1 for hosts, component 1."""
+    """Give all candidates: RFC 8839 section 5.1, RFC 6544 section 4.5; component 1.
+
+    A pair over UDP is to be preferred to any over TCP, so all of TCP's have a lower type preference.
+    """
     for place, candidate in enumerate(transport.candidates):
-        priority = (126 << 24) | ((65535 - place) << 8) | 255
-        yield f"a=candidate:{place + 1} 1 udp {priority} {candidate.host} {candidate.port} typ host"
+        head = f"a=candidate:{place + 1} 1 {candidate.transport}"
+        tail = f"{candidate.host} {candidate.port} typ host"
+        if candidate.transport == "udp":
+            yield f"{head} {_priority(UDP_TYPE_PREFERENCE, 65535 - place)} {tail}"
+        else:
+            local_preference = (TCP_PASSIVE_PREFERENCE << 13) + 8191 - place
+            yield f"{head} {_priority(TCP_TYPE_PREFERENCE, local_preference)} {tail} tcptype passive"
     yield "a=end-of-candidates"
+
+
+def _priority(type_preference: int, local_preference: int) -> int:
+    """RFC 8445 section 5.1.2.1."""
+    return (type_preference << 24) | (local_preference << 8) | 255
 
 
 def _codec_lines(kind: Kind, offer: MediaOffer, codec: Codec) -> Iterator[str]:

@@ -57,6 +57,7 @@ def test_a_node_is_published_where_it_says(
     cluster = configs[number].cluster
     assert cluster.api_url == f"http://{published['3000/tcp']}/"
     assert cluster.signaling_url == f"ws://{published['5000/tcp']}/signaling"
+    assert published["5004/tcp"] == published["5004/udp"]
     host, _, port = published["5004/udp"].partition(":")
     offered = service["environment"]["ROKUGA_MEDIA_ADDRESS"].split(",")
     assert [parse_media_address(text) for text in offered] == [
@@ -67,9 +68,10 @@ def test_a_node_is_published_where_it_says(
 
 def test_no_two_services_share_a_port_or_a_folder(compose: dict[str, Any]) -> None:
     services = compose["services"].values()
-    ports = [port.rpartition(":")[0] for service in services for port in service.get("ports", ())]
+    published = [port for service in services for port in service.get("ports", ())]
+    ports = [f"{outside}/{inside[-3:]}" for outside, _, inside in (port.rpartition(":") for port in published)]
     volumes = [volume.split(":")[0] for service in services for volume in service.get("volumes", ())]
-    assert len(ports) == len(set(ports)) == 9
+    assert len(ports) == len(set(ports)) == 12
     assert sorted(volumes) == sorted(compose["volumes"])
 
 

@@ -72,13 +72,19 @@ async def run_client(*command: object, cwd: Path = ROOT, **environment: str) -> 
     return out.decode()
 
 
-async def publish_with_browser(daemon: Daemon, channel: str, steps: Sequence[Step], **options: str) -> Any:
-    """Publish from Chromium: connect, go through the steps, disconnect. Give what the SDK and WebRTC say of it."""
+async def publish_with_browser(
+    daemon: Daemon, channel: str, steps: Sequence[Step], *flags: str, **options: str
+) -> Any:
+    """Publish from Chromium: connect, go through the steps, disconnect. Give what the SDK and WebRTC say of it.
+
+    `flags` are Chromium's own.
+    """
     driver = ROOT / ".tools" / "npm" / "drive.mjs"
     shutil.copyfile(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
     async with _serving() as base:
         query = urlencode({"url": daemon.signaling_url, "channel": channel, **options})
-        return json.loads(await run_client("node", driver, f"{base}/page.html?{query}", json.dumps(steps)))
+        command = ("node", driver, f"{base}/page.html?{query}", json.dumps(steps))
+        return json.loads(await run_client(*command, CHROMIUM_FLAGS=" ".join(flags)))
 
 
 async def publish_with_ffmpeg(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:

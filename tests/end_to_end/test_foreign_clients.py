@@ -46,6 +46,7 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
     assert sent["connected"], sent
     assert sent["disconnect"] == ["normal", "DISCONNECT", 1000, "TYPE-DISCONNECT"]
     assert sent["notifications"] == ["connection.created"]
+    assert sent["protocol"] == "udp", "preferred to TCP where both work"
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
     assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)

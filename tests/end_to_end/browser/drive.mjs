@@ -5,6 +5,7 @@ import { chromium } from "playwright-core";
 const FLAGS = [
   "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+  ...(process.env.CHROMIUM_FLAGS ?? "").split(" ").filter(Boolean),
 ];
 
 const steps = JSON.parse(process.argv[3] ?? "[]");

@@ -14,7 +14,7 @@ def test_a_small_receive_buffer_is_told_with_the_name_of_its_sysctl(
     """No kernel gives a gigabyte; one warning is enough for all addresses."""
     monkeypatch.setattr(local_sockets, "RECEIVE_BUFFER_BYTES", asked_bytes)
     with capture_logs() as logs:
-        for bound in bind_all(("127.0.0.1", "127.0.0.2"), 0):
+        for bound in bind_all(("127.0.0.1", "127.0.0.2"), 0).udp:
             bound.close()
     assert len(logs) == warnings
     for entry in logs:

@@ -13,6 +13,7 @@ from rokuga.recorder.media import TrackConfig
 from rokuga.recorder.webrtc import sdp
 from rokuga.recorder.webrtc.sdp import (
     MAX_SDP_CHARACTERS,
+    TRANSPORTS,
     Candidate,
     LocalTransport,
     MediaOffer,
@@ -69,6 +70,24 @@ def test_the_offer_is_what_sora_clients_need() -> None:
         assert media.ice_candidates[0].priority > media.ice_candidates[1].priority
         assert media.ice_candidates_complete
         assert len(media.rtp.muxId) <= 16
+
+
+def test_tcp_candidates_are_passive_and_come_after_all_of_udp() -> None:
+    """RFC 6544 section 4.5; the foundations differ (RFC 8445 section 5.1.1.3)."""
+    candidates = [Candidate(host, 5004, protocol) for protocol in TRANSPORTS for host in ("192.0.2.1", "2001:db8::1")]
+    text = write_offer(MediaOffer(OPUS, None), replace(TRANSPORT, candidates=candidates), 7)
+    offered = SessionDescription.parse(text).media[0].ice_candidates
+    assert [(each.protocol, each.ip, each.port, each.tcpType) for each in offered] == [
+        ("udp", "192.0.2.1", 5004, None),
+        ("udp", "2001:db8::1", 5004, None),
+        ("tcp", "192.0.2.1", 5004, "passive"),
+        ("tcp", "2001:db8::1", 5004, "passive"),
+    ]
+    priorities = [each.priority for each in offered]
+    assert priorities == sorted(set(priorities), reverse=True)
+    assert priorities[2] >> 24 == 90
+    assert priorities[2] >> 21 & 7 == 4, "the passive direction (RFC 6544 section 4.2)"
+    assert len({each.foundation for each in offered}) == 4
 
 
 def test_video_is_offered_with_feedback_rtx_and_a_start_bit_rate_and_without_transport_cc() -> None:

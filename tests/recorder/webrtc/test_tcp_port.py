@@ -1,0 +1,273 @@
+"""ICE-TCP over real sockets on loopback: framing, paths that come and go, and what strangers can do."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+from aioice.stun import Class, parse_message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rokuga.recorder.webrtc import tcp_port
+from rokuga.recorder.webrtc.addresses import is_local
+from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
+from rokuga.recorder.webrtc.media_port import MediaPort
+from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, check, until
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[MediaPort]:
+    async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as opened:
+        yield opened
+
+
+def frame(data: bytes) -> bytes:
+    return len(data).to_bytes(2, "big") + data
+
+
+class TcpClient:
+    """An active end: connects, and frames what it sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, *datagrams: bytes) -> None:
+        """Send datagrams, each in a frame, in one write."""
+        self.writer.write(b"".join(frame(datagram) for datagram in datagrams))
+
+    async def receive(self) -> bytes:
+        """Give the next datagram."""
+        async with asyncio.timeout(5):
+            return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(2), "big"))
+
+    async def validate(self, ufrag: str) -> None:
+        """Prove this connection to be that of the peer with this ufrag."""
+        self.send(check(ufrag))
+        assert parse_message(await self.receive()).message_class == Class.RESPONSE
+
+    async def is_closed(self) -> bool:
+        """Wait for the end of the connection; what still comes is dropped."""
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionResetError):
+                while await self.reader.read(65536):
+                    pass
+        return True
+
+
+@contextlib.asynccontextmanager
+async def connected(port: MediaPort, host: str = "127.0.0.1") -> AsyncIterator[TcpClient]:
+    reader, writer = await asyncio.open_connection(host, port.port)
+    try:
+        yield TcpClient(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def test_a_passive_candidate_of_each_address_is_offered_on_the_same_port() -> None:
+    async with MediaPort(0, ("127.0.0.1", "127.0.0.2", "203.0.113.9:15004"), with_tcp=True) as port:
+        assert [(each.host, each.port, each.transport) for each in port.candidates] == [
+            ("127.0.0.1", port.port, "udp"),
+            ("127.0.0.2", port.port, "udp"),
+            ("203.0.113.9", 15004, "udp"),
+            ("127.0.0.1", port.port, "tcp"),
+            ("127.0.0.2", port.port, "tcp"),
+            ("203.0.113.9", 15004, "tcp"),
+        ]
+
+
+async def test_nothing_listens_where_tcp_is_not_asked_for() -> None:
+    async with MediaPort(0, ("127.0.0.1",)) as port:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port.port)
+
+
+async def test_media_and_dtls_go_to_the_peer_and_answers_come_back(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    async with connected(port) as client:
+        await client.validate("peer")
+        client.send(SRTP, DTLS, SRTP + b"2")
+        await until(lambda: len(sink.media) == 2 and sink.dtls)
+        sink.flow.send(b"hello")
+        assert await client.receive() == b"hello"
+    assert (sink.media, sink.dtls) == ([SRTP, SRTP + b"2"], [DTLS])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=80) | st.just(bytes(MAX_DATAGRAM_BYTES - 2)), min_size=1, max_size=12),
+    st.lists(st.integers(1, 400), min_size=1, max_size=12),
+)
+def test_however_a_stream_is_cut_the_same_datagrams_come_out(tails: list[bytes], cuts: list[int]) -> None:
+    async def deliver() -> None:
+        async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
+            sink = Sink(port, "peer")
+            async with connected(port) as client:
+                client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await client.validate("peer")
+                stream = b"".join(frame(b"\x80\x60" + tail) for tail in tails)
+                while stream:
+                    cut, stream = stream[: cuts[0]], stream[cuts[0] :]
+                    cuts.append(cuts.pop(0))
+                    client.writer.write(cut)
+                    await asyncio.sleep(0)
+                await until(lambda: len(sink.media) == len(tails))
+        assert sink.media == [b"\x80\x60" + tail for tail in tails]
+
+    asyncio.run(deliver())
+
+
+async def test_a_peer_goes_from_udp_to_tcp_and_back(port: MediaPort) -> None:
+    """By a check that nominates; when the connection breaks, what is sent is lost until the next check."""
+    sink = Sink(port, "peer")
+    with Client(("127.0.0.1", port.port)) as udp:
+        await udp.validate("peer")
+        async with connected(port) as tcp:
+            await tcp.validate("peer")
+            sink.flow.send(b"by tcp")
+            assert await tcp.receive() == b"by tcp"
+            udp.send(SRTP)
+            tcp.send(SRTP + b"2")
+            await until(lambda: len(sink.media) == 2)
+        await until(lambda: sink.flow.ice.path is None)
+        sink.flow.send(b"lost")
+        await udp.validate("peer")
+        sink.flow.send(b"by udp")
+        assert (await udp.receive())[0] == b"by udp"
+    assert len(sink.flow.paths) == 1
+
+
+@pytest.mark.skipif(not is_local("::1"), reason="this host has no IPv6")
+async def test_ipv6_works_beside_ipv4() -> None:
+    async with MediaPort(0, ("127.0.0.1", "::1"), with_tcp=True) as port:
+        sink = Sink(port, "peer")
+        for host in ("::1", "127.0.0.1"):
+            async with connected(port, host) as client:
+                await client.validate("peer")
+                client.send(SRTP)
+                await until(lambda: sink.media)
+                sink.media.clear()
+
+
+@pytest.mark.parametrize("size", [0, MAX_DATAGRAM_BYTES + 1, 65535])
+async def test_a_frame_of_no_sensible_size_ends_the_connection(port: MediaPort, size: int) -> None:
+    Sink(port, "peer")
+    async with connected(port) as client:
+        await client.validate("peer")
+        client.writer.write(size.to_bytes(2, "big") + b"\x80")
+        assert await client.is_closed()
+    assert port.counters.bad_size == 1
+
+
+async def test_too_many_tiny_frames_end_the_connection(port: MediaPort) -> None:
+    Sink(port, "peer")
+    async with connected(port) as client:
+        await client.validate("peer")
+        client.send(*[b"\x80"] * 10 * tcp_port.MAX_FRAMES)
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("data", [SRTP, DTLS, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff"])
+async def test_a_stranger_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
+    sink = Sink(port, "peer")
+    async with connected(port) as stranger:
+        stranger.send(data)
+        assert await stranger.is_closed()
+    assert not sink.media
+    assert port.counters.from_strangers == 1
+
+
+async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    async with connected(port) as stranger:
+        stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNPROVEN - 1))
+        stranger.send(check("peer", password="wrong"), check("peer"))
+        assert await stranger.is_closed()
+    assert sink.flow.ice.path is None
+
+
+async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
+    port: MediaPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_port, "PROOF_S", 0.05)
+    sink = Sink(port, "peer")
+    async with connected(port) as silent, connected(port) as client:
+        await client.validate("peer")
+        assert await silent.is_closed()
+        client.send(SRTP)
+        await until(lambda: sink.media)
+        sink.flow.close()
+        assert await client.is_closed()
+
+
+async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(tcp_port.MAX_STRANGERS_OF_ADDRESS + 4):
+            Sink(port, f"peer{number}")
+            await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
+        strangers = [
+            await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_STRANGERS_OF_ADDRESS)
+        ]
+        refused = await stack.enter_async_context(connected(port))
+        assert await refused.is_closed()
+        strangers[0].writer.transport.abort()
+        await until(lambda: port._tcp.strangers.total() == tcp_port.MAX_STRANGERS_OF_ADDRESS - 1)
+        Sink(port, "late")
+        await (await stack.enter_async_context(connected(port))).validate("late")
+
+
+async def test_strangers_in_all_are_limited(port: MediaPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_port, "MAX_STRANGERS", 1)
+    async with connected(port), connected(port) as refused:
+        assert await refused.is_closed()
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    assert tcp_port._key_of("2001:db8::1") == tcp_port._key_of("2001:db8::ffff:1%eth0")
+    assert tcp_port._key_of("2001:db8::1") != tcp_port._key_of("2001:db8:0:1::1")
+    assert tcp_port._key_of("192.0.2.1") != tcp_port._key_of("192.0.2.2")
+
+
+async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    async with connected(port) as client:
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await client.validate("peer")
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # the stream has no word for it
+        while not port.counters.send_errors:
+            for _ in range(100):
+                sink.flow.send(bytes(1200))
+            await asyncio.sleep(0)
+        (connection,) = port._tcp.connections
+        assert connection.unsent_bytes <= tcp_port.MAX_UNSENT_BYTES
+        client.send(SRTP)
+        await until(lambda: sink.media)
+
+
+async def test_noise_ends_that_connection_only(port: MediaPort) -> None:
+    sink, random = Sink(port, "peer"), Random(1)
+    async with connected(port) as client:
+        await client.validate("peer")
+        for _ in range(40):
+            async with connected(port) as stranger:
+                stranger.writer.write(random.randbytes(random.randrange(1, 3000)))
+                stranger.writer.write_eof()
+                assert await stranger.is_closed()
+        client.send(SRTP)
+        await until(lambda: sink.media)
+    assert not sink.faults
+
+
+async def test_sending_after_the_end_is_no_fault() -> None:
+    async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
+        sink = Sink(port, "peer")
+        async with connected(port) as client:
+            await client.validate("peer")
+            path = sink.flow.ice.path
+        await until(lambda: sink.flow.ice.path is None)
+        assert path is not None
+        port._send(b"lost", path)
+        assert port.counters.send_errors == 1
+    sink.flow.send(b"lost")

@@ -301,6 +301,13 @@ KEYS: Final[Mapping[str, Key]] = {
             "The etcd servers that several nodes share, the nearest first. Unset: this node stands alone.",
         ),
         Key("cluster_prefix", text, "/rokuga/", ("cluster.prefix",), "What every key in etcd begins with."),
+        Key(
+            "cluster_node_timeout",
+            whole_number(3, 3600),
+            "10",
+            ("cluster.node_timeout_s",),
+            "Seconds after which a node that is silent counts as dead: others tell its reports.",
+        ),
         Key("cluster_user", text, None, ("cluster.user",), "User of etcd."),
         Key("cluster_password", text, None, ("cluster.password",), "Its password.", is_secret=True),
         Key("cluster_tls_verify_cacert_path", path, None, ("cluster.ca_file",), "Certificates that etcd must have."),

@@ -167,7 +167,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         opened = await enter(open_store(config, path, clock, channels.total))
         store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
-        dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock))
+        await enter(opened.releases(outbox))
+        dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock, whose=opened.whose))
         media = config.recorder
         port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
         certificate = Certificate.generateCertificate()

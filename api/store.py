@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,18 +12,25 @@ from rokuga.api.health import Probe
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.states import NodeState
-from rokuga.recorder.store import RecordingStore, StoreHealth
+from rokuga.recorder.store import RecordingStore, StoreHealth, Whose
 from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.webhooks.outbox import Outbox
+from rokuga.webhooks.releases import Releases
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store, and what can be asked about the cluster behind it, if there is one."""
+    """A store, and what can be asked of the cluster behind it, if there is one.
+
+    `whose` and `releases` keep what is told once for all nodes from being told twice, or not at all.
+    """
 
     store: RecordingStore
     probes: Mapping[str, Probe] = field(default_factory=dict)
     counters: Sequence[Source] = ()
     nodes_up: Callable[[], Iterable[NodeState]] = tuple
+    whose: Callable[[str], Awaitable[Whose]] | None = None
+    releases: Callable[[Outbox], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +59,15 @@ async def open_store(
         instance = _instance(config.data_dir / "node-id")
         async with (
             Etcd(config.cluster) as etcd,
-            EtcdStore(local, etcd, config.cluster.prefix, node, instance, connections=connections) as store,
+            EtcdStore(
+                local,
+                etcd,
+                config.cluster.prefix,
+                node,
+                instance,
+                ttl_s=config.cluster.node_timeout_s,
+                connections=connections,
+            ) as store,
         ):
 
             async def probe() -> str | None:
@@ -61,7 +76,11 @@ async def open_store(
             async def counters() -> Numbers:
                 return cluster_numbers(store.health)
 
-            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up)
+            def releases(outbox: Outbox) -> Releases:
+                return Releases(outbox, claims.ours, claims.release)
+
+            claims = store.claims
+            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up, claims.whose, releases)
 
 
 def cluster_numbers(health: StoreHealth) -> Numbers:

@@ -30,12 +30,13 @@ class RecorderConfig:
 class ClusterConfig:
     """Where the etcd of a cluster is, and how we show who we are; without endpoints there is no cluster.
 
-    `prefix` begins every key of ours. `signaling_url` and `api_url` are shown to others. With `redirect`, clients are
-    sent to nodes that have fewer.
+    `prefix` begins every key of ours. A node that is silent for `node_timeout_s` is dead. `signaling_url` and
+    `api_url` are shown to others. With `redirect`, clients are sent to nodes that have fewer.
     """
 
     endpoints: tuple[str, ...] = ()
     prefix: str = "/rokuga/"
+    node_timeout_s: int = 10
     user: str | None = None
     password: str | None = None
     ca_file: Path | None = None

@@ -7,7 +7,7 @@ webhook cannot differ and recovery can say an event again from the disk alone. I
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rokuga.recorder.identifiers import derived_id
 from rokuga.recorder.media import ConnectionIdentity
@@ -28,6 +28,10 @@ class EventType(StrEnum):
     SPLIT_ARCHIVE_END = "split-archive.end"
     CONNECTION_CREATED = "connection.created"
     CONNECTION_DESTROYED = "connection.destroyed"
+
+
+TOLD_ONCE: Final = frozenset({EventType.RECORDING_STARTED, EventType.RECORDING_REPORT})
+"""What any node of a cluster could tell, and one does; all other events are those of one node's connections."""
 
 
 @dataclass(frozen=True, slots=True)

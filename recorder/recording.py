@@ -58,6 +58,7 @@ class Recording:
         self._committed = committed
         self._ending = ending
         self.has_folder = False
+        self.is_start_told = False
         self._open = 0
         self._nothing_open = asyncio.Event()
         self._nothing_open.set()

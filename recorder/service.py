@@ -134,6 +134,7 @@ class Recorder:
                     await self._writer.submit(lambda: remove_empty_folder(folder))
             if not is_started:
                 raise RecordingAlreadyStarted
+            recording.is_start_told = True
             self._committed([recording.started_event()])
             await self._record(channel, recording)
             return state
@@ -318,27 +319,33 @@ class Recorder:
     async def _take(self, change: Change) -> None:
         """Take one change; one that is known already changes nothing."""
         state = change.recording
-        if state.recording_id in self._finishing:
+        if (finishing := self._finishing.get(state.recording_id)) is not None:
+            await self._tell_start(change, finishing)
             return
         async with self._channel(state.parameters.channel_id) as channel:
             known = channel.recording
             is_known = known is not None and known.state.recording_id == state.recording_id
+            recording = known if known is not None and is_known else self._recording(state)
+            await self._tell_start(change, recording)
             if state.status is RecordingStatus.ACTIVE:
                 if not is_known and state.recording_id not in self._finishing:
-                    await self._join(channel, change)
-            elif known is not None and is_known:
-                known.stopped(state)
-                self._end(channel, known)
+                    await self._join(channel, recording)
+            elif is_known:
+                recording.stopped(state)
+                self._end(channel, recording)
             elif state.status is RecordingStatus.STOPPING:
-                self._spawn(self._finish(self._recording(state)))
+                self._spawn(self._finish(recording))
 
-    async def _join(self, channel: Channel, change: Change) -> None:
+    async def _tell_start(self, change: Change, recording: Recording) -> None:
+        """Tell a start that is ours to tell, because we were cut off when we made it, or its node died."""
+        if change.is_start_ours and not recording.is_start_told:
+            recording.is_start_told = True
+            await self._teller.tell(recording.started_event())
+
+    async def _join(self, channel: Channel, recording: Recording) -> None:
         """Record a channel that is held as another node said, or we did in a life before."""
         if channel.recording is not None:  # its end was missed
             self._end(channel, channel.recording)
-        recording = self._recording(change.recording)
-        if change.is_started_here:
-            await self._teller.tell(recording.started_event())
         await self._record(channel, recording)
 
     def _end_archives(self, channel: Channel, recording: Recording) -> None:

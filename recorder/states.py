@@ -97,10 +97,13 @@ class ArchiveState:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A recording that began or ended, maybe on another node: FINISHED where nothing is known of it any more."""
+    """A recording that began or ended, maybe on another node: FINISHED where nothing is known of it any more.
+
+    `is_start_ours`: its recording.started is ours to tell, if we have not yet.
+    """
 
     recording: RecordingState
-    is_started_here: bool = False
+    is_start_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

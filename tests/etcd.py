@@ -8,15 +8,19 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rokuga.recorder.background import background
 from rokuga.recorder.config import ClusterConfig
+from rokuga.recorder.events import EventType
 from rokuga.recorder.states import NodeState
+from rokuga.recorder.store import MinorityError
 from rokuga.recorder.store.etcd import EtcdStore
 from rokuga.recorder.store.etcd_client import Etcd
 from rokuga.recorder.store.sqlite import SqliteStore
+from tests.material import told_once
 
 
 @dataclass
@@ -113,23 +117,45 @@ async def cluster_store(
     node_name: str,
     ttl_s: int = 10,
     connections: Callable[[], int] = lambda: 0,
+    delivers: bool = True,
 ) -> AsyncIterator[EtcdStore]:
-    """Run the store of one node, its own part in `folder`, with somebody who takes what it hears."""
+    """Run the store of one node, its own part in `folder`, with somebody who takes what it hears.
+
+    What it has to tell is delivered at once, unless it `delivers` nothing.
+    """
     async with (
         SqliteStore(folder / f"{node_name}.sqlite3") as local,
         Etcd(ClusterConfig(servers.endpoints, prefix)) as etcd,
         EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder), ttl_s, connections) as store,
     ):
-        taking = asyncio.create_task(take_changes(store))
-        try:
+        async with background(take_changes(store), *([deliver(store)] if delivers else [])):
             yield store
-        finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
 
 
 async def take_changes(store: EtcdStore) -> None:
-    """Take what the store hears."""
+    """Take what the store hears; tell the starts that it has to tell."""
     async with contextlib.aclosing(store.changes()) as news:
-        async for _ in news:
-            pass
+        async for changes in news:
+            for change in changes:
+                if change.is_start_ours:
+                    await store.append([told_once(EventType.RECORDING_STARTED, change.recording.recording_id)])
+
+
+async def deliver(store: EtcdStore) -> None:
+    """Let go of each claim as soon as its event is in the log, as if the customer had it."""
+    while True:
+        with contextlib.suppress(MinorityError):
+            said = {stored.event.id for stored in await store.events_after(0, 1000)}
+            for event_id in said.intersection(store.claims.ours()):
+                await store.claims.release(event_id)
+        await asyncio.sleep(0.01)
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Look again and again until it is so; the test's time limit ends it."""
+    while not await is_so():  # noqa: ASYNC110  # etcd has nothing of ours to wait on
+        await asyncio.sleep(0.02)
+
+
+async def die(*_: object) -> None:
+    """In the place of Presence.leave: do not say goodbye."""

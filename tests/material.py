@@ -60,3 +60,12 @@ def event(
         document={"number": number} if document is None else document,
         connection=None if is_of_recording else identity(channel_id),
     )
+
+
+def told_once(event_type: EventType, recording_id: str = "RECORDING") -> Event:
+    """The start or the report of a recording."""
+    return Event(event_id(event_type, recording_id), event_type, WALL_NS, "sora", {"recording_id": recording_id})
+
+
+STARTED = told_once(EventType.RECORDING_STARTED)
+REPORT = told_once(EventType.RECORDING_REPORT)

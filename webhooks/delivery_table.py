@@ -56,9 +56,9 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> 
 def settle(connection: sqlite3.Connection, outcomes: Sequence[Settled]) -> None:
     """Note what became of attempts."""
     connection.executemany(
-        "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, is_away = ?, attempts = attempts + 1"
+        "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, is_away = ?, attempts = attempts + ?"
         " WHERE seq = ?",
-        [(each.state, each.due_wall_ns, each.error, each.is_away, each.seq) for each in outcomes],
+        [(each.state, each.due_wall_ns, each.error, each.is_away, each.attempts, each.seq) for each in outcomes],
     )
 
 

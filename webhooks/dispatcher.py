@@ -7,15 +7,16 @@ consumer that was away is asked once a minute, and gets all that waits for it as
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
 from rokuga.recorder.clock import Clock
+from rokuga.recorder.events import TOLD_ONCE
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import StoreError
+from rokuga.recorder.store import StoreError, Whose
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.entry import Entry, EntryState, Settled
 from rokuga.webhooks.log import WebhookLog
@@ -37,11 +38,15 @@ ASK_NS: Final = 60 * NS_PER_S
 PAUSE_S: Final = 1.0
 """Pause after the database failed (disk full): nothing is lost by waiting."""
 
+ANOTHERS_NS: Final = 2 * NS_PER_S
+"""Pause after which it is asked again whether another node still has the telling of an event that we have, too."""
+
 
 class Dispatcher:
     """Delivers while the context lasts; leaving it waits up to `grace_ns` for what is due now to be delivered.
 
-    `chance` gives random numbers of [0, 1). `delivered` and `failed` count attempts.
+    `chance` gives random numbers of [0, 1). `whose` says which node of a cluster may tell an event of a recording,
+    None where there is no cluster. `delivered` and `failed` count attempts.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Dispatcher:
         clock: Clock,
         grace_ns: int = 5 * NS_PER_S,
         chance: Callable[[], float] = random.random,
+        whose: Callable[[str], Awaitable[Whose]] | None = None,
     ) -> None:
         """Take everything it needs. Raises ValueError for a secret that is no key."""
         self._outbox = outbox
@@ -58,6 +64,7 @@ class Dispatcher:
         self._clock = clock
         self._grace_ns = grace_ns
         self._chance = chance
+        self._whose = whose
         self._log = WebhookLog(config.log_dir, redact=config.redact)
         self._poster = Poster(config)
         self._busy: set[str] = set()
@@ -154,6 +161,28 @@ class Dispatcher:
 
     async def _send(self, entry: Entry) -> None:
         """Make one attempt. The channel stays busy until the outcome is stored: else it would be sent again."""
+        settled = await self._left_to_others(entry) or await self._attempt(entry)
+        self._outcomes.append((entry, settled))
+        self._outbox.news.set()
+
+    async def _left_to_others(self, entry: Entry) -> Settled | None:
+        """Say what becomes of an event that another node of our cluster tells, or told; None if it is ours."""
+        if self._whose is None or entry.type not in TOLD_ONCE:
+            return None
+        try:
+            whose, reason = await self._whose(entry.event_id), "another node tells it"
+        except StoreError as error:
+            whose, reason = Whose.ANOTHERS, str(error)
+        match whose:
+            case Whose.OURS:
+                return None
+            case Whose.NOBODYS:
+                return Settled(entry.seq, EntryState.UNSENT, error="another node told it", attempts=0)
+            case Whose.ANOTHERS:
+                due_wall_ns = self._clock.wall_ns() + ANOTHERS_NS
+                return Settled(entry.seq, EntryState.PENDING, due_wall_ns, reason, attempts=0)
+
+    async def _attempt(self, entry: Entry) -> Settled:
         self._tried_ns = self._clock.monotonic_ns()
         try:
             outcome = await self._poster.post(entry, self._clock.wall_ns())
@@ -165,8 +194,7 @@ class Dispatcher:
             await asyncio.to_thread(
                 self._log.failure, entry, settled.error, self._clock.wall_ns(), settled.due_wall_ns or None
             )
-        self._outcomes.append((entry, settled))
-        self._outbox.news.set()
+        return settled
 
     async def _settle(self) -> None:
         """Store the outcomes so far. If the database fails they wait, and their channels with them."""

@@ -38,13 +38,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of an attempt: delivered, dead, or pending until `due_wall_ns`."""
+    """What became of an entry: delivered, dead, or pending until `due_wall_ns`; after how many attempts: 0 or 1."""
 
     seq: int
     state: EntryState
     due_wall_ns: int = 0
     error: str = ""
     is_away: bool = False
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

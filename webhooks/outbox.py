@@ -68,7 +68,10 @@ class _TakeOver:
 
 
 class Outbox:
-    """The delivery table. `notify` says that the store has new events: `news` is set and `is_behind` then."""
+    """The delivery table. `notify` says that the store has new events: `news` is set and `is_behind` then.
+
+    `settled` is set when entries were taken over, or attempts noted.
+    """
 
     def __init__(self, path: Path, events: EventLog, config: WebhookConfig, clock: Clock) -> None:
         here = resources.files("rokuga.webhooks")
@@ -81,6 +84,7 @@ class Outbox:
         self._forgotten = 0
         self._prepared: _TakeOver | None = None
         self.news = asyncio.Event()
+        self.settled = asyncio.Event()
         self.notify()
 
     async def __aenter__(self) -> Self:
@@ -123,6 +127,7 @@ class Outbox:
 
         self._tell_forgotten(await self._database.transact(keep))
         self._cursor, self._prepared = prepared.cursor, None
+        self.settled.set()
         if self._cursor - self._forgotten >= FORGET_AFTER:
             await self._events.forget_events(self._cursor)
             self._forgotten = self._cursor
@@ -162,11 +167,21 @@ class Outbox:
             return forget(connection, FORGET_SURPLUS, self._config.dead_max_number) if is_any_dead else 0
 
         self._tell_forgotten(await self._database.transact(write))
+        self.settled.set()
 
     async def hasten(self, limit: int = -1) -> int:
         """Make entries due that wait because the consumer was away: all, or so many of the oldest; give how many."""
         now_ns = self._clock.wall_ns()
         return await self._database.transact(lambda connection: hasten(connection, now_ns, limit))
+
+    async def settled_of(self, event_ids: Sequence[str]) -> Sequence[str]:
+        """Give those of some events that wait no more: delivered, dead, or not to be sent."""
+
+        def read(connection: sqlite3.Connection) -> Sequence[str]:
+            states = "SELECT event_id FROM outbox WHERE event_id = ? AND state <> 'pending'"
+            return [found for each in event_ids for (found,) in connection.execute(states, (each,))]
+
+        return await self._database.read(read)
 
     async def entries(self, state: EntryState | None = None, limit: int = 100) -> Sequence[Entry]:
         """Give the newest entries, of one state or all."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from rokuga.recorder.events import Event
@@ -34,6 +35,14 @@ class StoreError(Exception):
 
 class MinorityError(StoreError):
     """This node sees no majority of its cluster: it can neither change what is shared nor say how it stands."""
+
+
+class Whose(StrEnum):
+    """Who may tell an event of a whole recording: this node, another, or nobody any more: another one did."""
+
+    OURS = "ours"
+    ANOTHERS = "another's"
+    NOBODYS = "nobody's"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -61,14 +61,6 @@ class _Failure:
 
     reason: str = "no answer in time"
     is_unknown: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The answer of a watch: what changed up to `revision`."""
-
-    revision: int
-    changes: Sequence[KeyValue] = field(default=())
 
 
 class Etcd:
@@ -217,8 +209,11 @@ class Etcd:
         """End a lease, and the keys that hang on it."""
         await self.call("lease/revoke", {"ID": lease})
 
-    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Response, None]:
+    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Sequence[KeyValue], None]:
         """Give what changes from `revision` on, until the endpoint fails, loses its leader or has forgotten it.
+
+        All changes of one transaction come together. An answer without changes says nothing of how far the watch is:
+        the first carries the newest revision, whatever there is still to come.
 
         Raises MinorityError then: list again, and watch from there.
         """
@@ -237,10 +232,8 @@ class Etcd:
                     result = answer.get("result")
                     if result is None or result.get("canceled"):
                         raise MinorityError(f"etcd ended a watch: {line[:200].decode(errors='replace')}")
-                    yield Response(
-                        int(result["header"]["revision"]),
-                        [change(event) for event in result.get("events", ())],
-                    )
+                    if events := result.get("events"):
+                        yield [change(event) for event in events]
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MinorityError(f"etcd: the watch of {endpoint} broke: {error}") from error
         raise MinorityError(f"etcd: {endpoint} ended the watch")

@@ -5,7 +5,7 @@ Keys and values are base64, 64-bit numbers are strings, and what is zero is left
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +93,10 @@ def delete_all(prefix: str) -> Json:
     return {"request_delete_range": {"key": wire(prefix), "range_end": end_of(prefix)}}
 
 
-def value_read(answer: Any) -> bytes | None:
-    """Give the value that the failure branch of a transaction read."""
-    for response in answer.get("responses", ()):
-        for found in response.get("response_range", {}).get("kvs", ()):
-            return key_value(found).value
-    return None
+def values_read(answer: Any) -> Sequence[KeyValue]:
+    """Give the keys that a transaction read and found."""
+    return [
+        key_value(found)
+        for response in answer.get("responses", ())
+        for found in response.get("response_range", {}).get("kvs", ())
+    ]

@@ -19,7 +19,6 @@ from rokuga.recorder.store.shared import Keys, encode
 
 log = structlog.get_logger()
 
-TTL_S: Final = 10
 BEAT_S: Final = 1.0
 AGAIN_S: Final = 0.3
 """A node in a minority asks this often whether it still is."""
@@ -37,6 +36,7 @@ class Presence:
         self._instance = instance
         self._connections = connections
         self._lease: str | None = None
+        self._up_until_s = 0.0
         self.ttl_s = ttl_s
         self.has_majority = False
 
@@ -69,6 +69,11 @@ class Presence:
         """Take it that there is no majority, until the next beat says otherwise."""
         self.has_majority = False
 
+    @property
+    def is_surely_up(self) -> bool:
+        """Whether our lease cannot have run out, whatever etcd says: nobody takes us for dead."""
+        return asyncio.get_running_loop().time() < self._up_until_s
+
     async def live(self) -> None:
         """Beat until cancelled."""
         while True:
@@ -82,6 +87,7 @@ class Presence:
 
     async def _beat(self) -> None:
         """Renew the lease, or take another one, and write who we are. Raises StoreError."""
+        now_s = asyncio.get_running_loop().time()
         if self._lease is None or not await self._etcd.keep_alive(self._lease):
             self._lease = await self._etcd.grant(self.ttl_s)
             member = encode(replace(self._node, is_alive=False))
@@ -89,6 +95,7 @@ class Presence:
         node = replace(self._node, connections=self._connections())
         value = encode(msgspec.to_builtins(node) | {"instance": self._instance})
         await self._etcd.transact([], [put(self._keys.node(self._node.node_name), value, self._lease)])
+        self._up_until_s = now_s + self.ttl_s
         if not self.has_majority:
             log.info("this node belongs to the majority of its cluster")
         self.has_majority = True

@@ -17,7 +17,7 @@ from rokuga.recorder.states import ArchiveStatus, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.etcd import Servers, cluster_store
-from tests.material import WALL_NS, archive, event, identity, recording
+from tests.material import REPORT, WALL_NS, archive, event, identity, recording
 
 Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
@@ -106,9 +106,9 @@ async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: Rec
     assert not await store.finish_recording("RECORDING", [event("early")])
     await store.stop_recording("RECORDING", WALL_NS + 5)
     assert await store.conclude("RECORDING") == []
-    assert await store.finish_recording("RECORDING", [event("report")])
+    assert await store.finish_recording("RECORDING", [REPORT])
     assert not await store.finish_recording("RECORDING", [event("late")])
-    assert await said(store) == [event("report")]
+    assert await said(store) == [REPORT]
     assert await store.unfinished_recordings() == []
 
 

@@ -21,7 +21,9 @@ from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.media import Frame
+from rokuga.recorder.store.claims import Claims
 from rokuga.recorder.store.database import Database
+from rokuga.recorder.store.etcd import EtcdStore
 from rokuga.webhooks.post import Poster
 
 STEPS: Final = tuple(
@@ -29,6 +31,11 @@ STEPS: Final = tuple(
     for step in ("cluster", "put", "close", "fsync", "fdatasync", "rename", "json", "commit", "post")
     for moment in ("before", "after", *(("within",) if step in {"put", "commit"} else ()))
 )
+
+CLUSTER_STEPS: Final = tuple(
+    f"{moment} {step}" for step in ("decide", "claim", "finish") for moment in ("before", "after")
+)
+"""Those of a node of a cluster: a start or stop in etcd, the claim of a report, the report in its own file."""
 
 
 class Death:
@@ -111,6 +118,14 @@ def arm(death: Death) -> None:
     replace([archiver, recovery, recording], "write_json", functools.partial(death.around, "json"))
     replace([Poster], "post", functools.partial(death.around_async, "post"))
     replace([Database], "_transact", death.transacting)
+    arm_node(death)
+
+
+def arm_node(death: Death) -> None:
+    """Put in the steps of a node of a cluster: a start or stop in etcd, the claim and the commit of a report."""
+    replace([EtcdStore], "_transact", functools.partial(death.around_async, "decide"))
+    replace([Claims], "report", functools.partial(death.around_async, "claim"))
+    replace([EtcdStore], "finish_recording", functools.partial(death.around_async, "finish"))
 
 
 def note_media(folder: Path, take: Callable[[Archiver, Frame], None]) -> Callable[[Archiver, Frame], None]:

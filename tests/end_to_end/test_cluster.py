@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
-from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running
+from tests.end_to_end.daemon import CLIPS, ROOT, RUN, Consumer, Daemon, running
 from tests.etcd import Servers, free_ports
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
@@ -35,12 +36,15 @@ class Nodes:
     consumer: Consumer
     first: int | None = None
 
-    def run(self, number: int, **settings: str) -> contextlib.AbstractAsyncContextManager[Daemon]:
+    def run(
+        self, number: int, command: Sequence[str] = RUN, **settings: str
+    ) -> contextlib.AbstractAsyncContextManager[Daemon]:
         """Run a node. The nearest server comes first."""
         endpoints = self.servers.endpoints[number - 1 :] + self.servers.endpoints[: number - 1]
         return running(
             self.folder / f"node-{number}",
             self.consumer.url,
+            command,
             node_name=f"node-{number}",
             cluster_endpoints=",".join(endpoints),
             cluster_prefix=self.prefix,
@@ -176,6 +180,47 @@ async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, 
     assert len(told) == len({entry["connection_id"] for entry in told}) == publishers
     ends = [event for event in consumer.once() if event["type"] in {"archive.available", "archive.failed"}]
     assert len(ends) == len({event["connection_id"] for event in ends}) == publishers
+
+
+DEATHS = [
+    ("after decide", 1),  # the start is won
+    ("before post", 1),  # it is in the outbox
+    ("after decide", 2),  # the stop is won
+    ("after claim", 1),  # the report is ours
+    ("after json", 1),  # its file is written
+    ("after finish", 1),  # it is in the log, with the change it tells of
+    ("before post", 2),  # it is in the outbox
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "count"), [pytest.param(*each, marks=() if each == DEATHS[-1] else pytest.mark.soak) for each in DEATHS]
+)
+async def test_what_a_node_died_before_telling_another_one_tells(cluster: Nodes, step: str, count: int) -> None:
+    """Killed when it had won, and nobody else there: who comes next tells it once, and it nothing when it is back."""
+    consumer = cluster.consumer
+    command = ("tests.end_to_end.dying", step, str(count), str(cluster.folder), "run")
+    async with cluster.run(2, command, cluster_node_timeout="3") as two:
+        recording = asyncio.create_task(record_nothing(two, consumer))
+        assert await two.process.wait() == -signal.SIGKILL
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
+    assert "recording.report" not in consumer.types
+    async with cluster.run(1, cluster_node_timeout="3") as one:
+        await consumer.wait_for("recording.started")
+        if await one.api("ListStartedRecording"):
+            await one.api("StopRecording", {"channel_id": "sora"})
+        await consumer.wait_for("recording.report")
+        async with cluster.run(2, cluster_node_timeout="3"):
+            pass
+    assert consumer.types == ["recording.started", "recording.report"]
+
+
+async def record_nothing(daemon: Daemon, consumer: Consumer) -> None:
+    """Start and stop, as far as the daemon lives."""
+    await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+    await consumer.wait_for("recording.started")
+    await daemon.api("StopRecording", {"channel_id": "sora"})
 
 
 async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> None:

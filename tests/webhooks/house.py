@@ -1,12 +1,13 @@
 """A store, an outbox and a dispatcher over a real file."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.store import Whose
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
@@ -57,12 +58,17 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, config: WebhookConfig, clock: ManualClock | None = None) -> AsyncIterator[House]:
+async def house(
+    folder: Path,
+    config: WebhookConfig,
+    clock: ManualClock | None = None,
+    whose: Callable[[str], Awaitable[Whose]] | None = None,
+) -> AsyncIterator[House]:
     """Run everything in a folder; leaving it gives nothing a grace time."""
     clock = clock or ManualClock()
     config = replace(config, log_dir=folder / "log")
     async with (
         outbox(folder, config, clock) as (store, opened),
-        Dispatcher(opened, config, clock.clock(), grace_ns=0, chance=lambda: MIDDLE) as dispatcher,
+        Dispatcher(opened, config, clock.clock(), grace_ns=0, chance=lambda: MIDDLE, whose=whose) as dispatcher,
     ):
         yield House(store, opened, dispatcher, clock)

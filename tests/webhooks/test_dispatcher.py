@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.recorder.store import MinorityError, StoreError, Whose
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.entry import EntryState
-from tests.material import ManualClock, event
+from tests.material import REPORT, STARTED, ManualClock, event
 from tests.webhooks.consumer import Post, consuming, scripted
 from tests.webhooks.house import house, outbox
 
@@ -319,3 +320,39 @@ async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_pat
         await home.outbox.retry(event().id)
         await home.drained()
         assert await home.outbox.counts() == {"delivered": 1}
+
+
+async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tmp_path: Path) -> None:
+    """Nor does it while nobody can be asked. Waiting is no attempt; what follows in the channel waits, too."""
+    answers: list[Whose | StoreError] = [MinorityError("no majority"), Whose.ANOTHERS, Whose.NOBODYS]
+    asked = []
+
+    async def whose(event_id: str) -> Whose:
+        asked.append(event_id)
+        if isinstance(answer := answers.pop(0), StoreError):
+            raise answer
+        return answer
+
+    async with consuming() as consumer:
+        async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=1), whose=whose) as home:
+            await home.say(REPORT, event(1))
+            await home.drained()
+            entry = await home.outbox.entry(REPORT.id)
+            assert entry is not None
+            assert (entry.state, entry.attempts, entry.last_error) == ("pending", 0, "no majority")
+            await home.later(2)
+            assert not consumer.posts
+            await home.later(2)
+            assert [post.number for post in consumer.posts] == [1]
+            assert await home.outbox.counts() == {"unsent": 1, "delivered": 1}
+    assert asked == [REPORT.id] * 3
+
+
+async def test_what_is_ours_to_tell_is_sent(tmp_path: Path) -> None:
+    async def whose(_event_id: str) -> Whose:
+        return Whose.OURS
+
+    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url), whose=whose) as home:
+        await home.say(STARTED, REPORT)
+        await home.drained()
+        assert await home.outbox.counts() == {"delivered": 2}

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from rokuga.recorder.store.etcd_client import Etcd
 from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.store.shared import Keys
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.etcd import Servers, cluster_store
-from tests.material import WALL_NS, archive, event, recording
+from tests.etcd import Servers, cluster_store, die, until
+from tests.material import REPORT, STARTED, WALL_NS, archive, event, recording
 
 NAMES = ("node-1", "node-2", "node-3")
 
@@ -28,12 +28,6 @@ async def nodes(etcd: Servers, tmp_path: Path) -> AsyncIterator[list[EtcdStore]]
     prefix = etcd.prefix()
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(cluster_store(etcd, prefix, tmp_path, name)) for name in NAMES]
-
-
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Look again and again until it is so; the test's time limit ends it."""
-    while not await is_so():  # noqa: ASYNC110  # etcd has nothing of ours to wait on
-        await asyncio.sleep(0.02)
 
 
 async def test_of_12_starters_on_3_nodes_one_wins_each_of_30_channels(nodes: list[EtcdStore]) -> None:
@@ -59,7 +53,7 @@ async def test_of_many_stops_on_all_nodes_one_wins(nodes: list[EtcdStore]) -> No
 
 async def test_the_report_is_one_nodes_and_lists_the_archives_of_all(nodes: list[EtcdStore]) -> None:
     """Nobody may tell it before all have ended; it says on which node each archive lies."""
-    await nodes[0].start_recording(recording(), [event("started")])
+    await nodes[0].start_recording(recording(), [STARTED])
     for place, node in enumerate(nodes):
         await node.confirm()
         await node.save_archive(archive(connection_id=f"C{place}"), [])
@@ -76,7 +70,7 @@ async def test_the_report_is_one_nodes_and_lists_the_archives_of_all(nodes: list
     assert [(each.node_name, each.status) for each in told] == [(name, "available") for name in NAMES]
     assert not any(task.done() for task in others)
     teller = nodes[concluding.index(first)]
-    assert await teller.finish_recording("RECORDING", [event("report")])
+    assert await teller.finish_recording("RECORDING", [REPORT])
     assert await asyncio.gather(*others) == [None, None]
     _, left = await teller._etcd.list(teller._keys.recording(""))
     _, archives = await teller._etcd.list(teller._keys.archives("RECORDING"))
@@ -91,7 +85,7 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
     etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It held the report when it died. When it comes back the recording is over, and it has nothing to tell."""
-    monkeypatch.setattr("rokuga.recorder.store.presence.Presence.leave", _die)
+    monkeypatch.setattr("rokuga.recorder.store.presence.Presence.leave", die)
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1", ttl_s=1) as living:
         async with cluster_store(etcd, prefix, tmp_path, "node-2", ttl_s=1) as dying:
@@ -101,11 +95,11 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
             await until(lambda: _is_told(dying))
             await living.stop_recording("RECORDING", WALL_NS + 1)
             await until(lambda: _holds_stop(dying))
-            assert await dying._claim("RECORDING", None)
+            assert await dying.claims.report("RECORDING")
         told = await living.conclude("RECORDING")
         assert told is not None
         assert [(each.node_name, each.status) for each in told] == [("node-2", "failed")]
-        assert await living.finish_recording("RECORDING", [event("report")])
+        assert await living.finish_recording("RECORDING", [REPORT])
         async with cluster_store(etcd, prefix, tmp_path, "node-2", ttl_s=1) as back:
             assert [state.recording_id for state in await back.unfinished_recordings()] == ["RECORDING"]
             await back.confirm()
@@ -114,12 +108,8 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
             assert await back.unfinished_recordings() == []
 
 
-async def _die(*_: object) -> None:
-    """Do not say goodbye."""
-
-
 async def _is_told(node: EtcdStore) -> bool:
-    return not node._untold
+    return not node._own_archives._untold
 
 
 async def _holds_stop(node: EtcdStore) -> bool:

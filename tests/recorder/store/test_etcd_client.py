@@ -135,10 +135,21 @@ async def test_a_watch_from_a_revision_that_was_compacted_says_so(etcd: Servers)
             await exhaust(client, prefix)
 
 
+async def test_a_watch_says_nothing_before_what_has_changed(etcd: Servers) -> None:
+    """Its first answer has the newest revision and no changes: who took that for news would miss what comes next."""
+    prefix = etcd.prefix()
+    async with Etcd(ClusterConfig(etcd.endpoints)) as client:
+        revision, _ = await client.list(prefix)
+        await client.transact([], [put(f"{prefix}a", b"1"), put(f"{prefix}b", b"2")])
+        async with contextlib.aclosing(client.watch(prefix, revision + 1)) as watching:
+            first = await anext(watching)
+    assert [(each.key, each.value) for each in first] == [(f"{prefix}a", b"1"), (f"{prefix}b", b"2")]
+
+
 async def exhaust(client: Etcd, prefix: str) -> None:
     """Watch from the beginning, to the end of the watch."""
-    async with contextlib.aclosing(client.watch(prefix, 1)) as responses:
-        async for _ in responses:
+    async with contextlib.aclosing(client.watch(prefix, 1)) as watching:
+        async for _ in watching:
             pass
 
 

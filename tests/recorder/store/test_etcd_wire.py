@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rokuga.recorder.store import StoreError
-from rokuga.recorder.store.etcd_wire import KeyValue, change, delete_all, end_of, key_value, put, value_read, wire
+from rokuga.recorder.store.etcd_wire import KeyValue, change, delete_all, end_of, key_value, put, values_read, wire
 
 
 def test_what_is_zero_is_left_out_and_numbers_are_strings() -> None:
@@ -14,8 +14,8 @@ def test_what_is_zero_is_left_out_and_numbers_are_strings() -> None:
     assert key_value(found) == KeyValue("/a", b"b", 3, 9007199254740993)
     assert change({"kv": found}) == key_value(found)
     assert change({"type": "DELETE", "kv": {"key": "L2E=", "mod_revision": "4"}}) == KeyValue("/a", None, 0, 4)
-    assert value_read({"responses": [{"response_range": {"kvs": [found]}}]}) == b"b"
-    assert value_read({"responses": [{"response_range": {}}]}) is None
+    assert values_read({"responses": [{"response_range": {"kvs": [found]}}]}) == [key_value(found)]
+    assert values_read({"responses": [{"response_range": {}}]}) == []
 
 
 def test_operations_are_base64() -> None:

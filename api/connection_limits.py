@@ -115,6 +115,7 @@ class _LimitedHttp(HttpToolsProtocol):
         """Stop waiting: what comes now is signalling's."""
         self._end_wait()
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as when it is lost: the parser holds this protocol
 
     def _await_request(self) -> None:
         self._deadline = self.loop.call_later(self._limits.request_s, self.transport.abort)

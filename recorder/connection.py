@@ -113,6 +113,8 @@ class Connection:
     close_reason: str = ""
     close_remark: str | None = None
     last_media_ns: int = 0
+    connected: asyncio.Event = field(init=False)
+    """Set once, when media can flow."""
     _peer: Peer = field(init=False)
     _timeline: Timeline = field(init=False)
     _sender_reports: dict[Kind, int] = field(default_factory=lambda: {"audio": 0, "video": 0})
@@ -125,12 +127,8 @@ class Connection:
         self._peer = make_peer(
             PeerHooks(on_connected, self._on_unit, self._on_sender_report, self._timeline.source_changed)
         )
+        self.connected = self._peer.connected
         self.offer_sdp = self._peer.offer()
-
-    @property
-    def connected(self) -> asyncio.Event:
-        """Set once, when media can flow."""
-        return self._peer.connected
 
     @property
     def mids(self) -> Mapping[Kind, str]:
@@ -183,8 +181,14 @@ class Connection:
         """End the connection; what follows from it follows. `remark` is why, in the words of who wanted it."""
         if not self.close_reason:
             self.close_reason, self.close_remark = reason, remark
-        self._peer.close(reason)
+        if not self.closed.is_set():
+            self._peer.close(reason)
         self._begun.set()
+
+    def end(self) -> None:
+        """Be closed, as the archive is. The peer, whose hooks hold this connection, is let go."""
+        del self._peer
+        self.closed.set()
 
     def request_keyframe(self) -> None:
         """Ask the client for a key frame."""
@@ -204,7 +208,8 @@ class Connection:
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
         """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
-        before, reports_before = self._peer.stats(), dict(self._sender_reports)
+        peer = self._peer  # an archive may be closed later than its connection
+        before, reports_before = peer.stats(), dict(self._sender_reports)
 
         def since() -> Mapping[Kind, Mapping[str, Any]]:
             return {
@@ -213,7 +218,7 @@ class Connection:
                     "sender_reports": self._sender_reports[kind] - reports_before[kind],
                     "sync_source": self._timeline.sync_source(kind),
                 }
-                for kind, counters in self._peer.stats().items()
+                for kind, counters in peer.stats().items()
             }
 
         return since

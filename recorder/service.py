@@ -238,7 +238,7 @@ class Recorder:
             if not running.done():
                 connection.stop("INTERNAL-ERROR")
             await self._leave(connection, self._clock.monotonic_ns() - up_ns)
-            connection.closed.set()
+            connection.end()
 
     def _record_at_once(self, connection: Connection) -> None:
         """Take what a client sends from its first packet on: key frames do not wait for locks and disks."""
@@ -382,14 +382,16 @@ class Recorder:
 
     async def _tick(self) -> None:
         while True:
-            now_ns = self._clock.monotonic_ns()
-            for connection in self.connections():
-                self._tick_connection(connection, now_ns)
-            for channel in list(self._channels.values()):
-                recording = channel.recording
-                if recording is not None and recording.is_expired(now_ns):
-                    self._begin_to_expire(recording)
+            self._tick_all(self._clock.monotonic_ns())
             await asyncio.sleep(TICK_S)
+
+    def _tick_all(self, now_ns: int) -> None:
+        for connection in self.connections():
+            self._tick_connection(connection, now_ns)
+        for channel in list(self._channels.values()):
+            recording = channel.recording
+            if recording is not None and recording.is_expired(now_ns):
+                self._begin_to_expire(recording)
 
     def _begin_to_expire(self, recording: Recording) -> None:
         recording_id = recording.state.recording_id

@@ -111,6 +111,13 @@ class Session:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what holds this session: tasks that were cancelled, by their frames, and what is not heard now."""
+        self._tasks.clear()
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
 
     async def _next(self) -> Sequence[said.Action]:
         """Wait for something to happen, or for the conversation's deadline, which no flood of frames puts off."""

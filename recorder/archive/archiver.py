@@ -178,7 +178,13 @@ class Archiver:
     def _begin_end(self, stop_ns: int) -> "asyncio.Task[ArchiveState]":
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(stop_ns))
+            self._ending.add_done_callback(self._let_go)
         return self._ending
+
+    def _let_go(self, _ending: "asyncio.Task[ArchiveState]") -> None:
+        """Forget the files and the fault: both hold this archiver, the fault by its traceback."""
+        self._whole = self._failure = None
+        self._parts.clear()
 
     def _distribute(self, frames: Sequence[Frame]) -> None:
         """Put frames into the files that they belong to."""

@@ -31,6 +31,10 @@ class PortCounters:
     faults: int = 0
 
 
+def _nobody(*_told: object) -> None:
+    """Hear what comes for a peer that is gone."""
+
+
 class Flow:
     """One peer: where it is, and whom to call with what comes from there.
 
@@ -64,5 +68,6 @@ class Flow:
             self._send(data, self.ice.path)
 
     def close(self) -> None:
-        """Forget the peer; what still comes from it comes from a stranger. Safe to repeat."""
+        """Forget the peer, both ways; what still comes from it comes from a stranger. Safe to repeat."""
         self._forget(self)
+        self.on_dtls = self.on_srtp = self.on_fault = _nobody

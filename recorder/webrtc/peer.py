@@ -123,6 +123,7 @@ class Peer:
             handshake.cancel()
             await asyncio.gather(handshake, return_exceptions=True)
             await self._dtls.stop()
+            self._dtls.remove_all_listeners()
             self._flow.close()
 
     def tick(self, now_ns: int) -> None:

@@ -150,9 +150,12 @@ async def _converse(
     stopping = asyncio.create_task(publication.stop.wait())
     tasks = (work, listening, stopping)
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()  # raises what ended it
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if work.done() and work.exception() is not None:
+            await asyncio.wait([listening], timeout=GOODBYE_S)  # the signalling says why
+        for task in (listening, work, stopping):
+            if task.done():
+                task.result()  # raises what ended it
         if publication.sending.is_set():
             pace.peer.send_rtcp(build_goodbye(sender.ssrcs))
         await _say(socket, {"type": "disconnect", "reason": "NO-ERROR"})

@@ -2,7 +2,7 @@
 
 `event_webhook.jsonl` has every event, with `event_metadata` redacted unless told otherwise;
 `event_webhook_error.jsonl` has the attempts that failed, unredacted, to be sent again by hand. What the disk does not
-take is counted and given up: no delivery waits for a log.
+take is counted and given up: no delivery waits for a log. The daemon's own log says so once, and when it is over.
 """
 
 import os
@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from rokuga.recorder.clock import rfc3339
 from rokuga.webhooks.entry import Entry
+
+log = structlog.get_logger()
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 BACKUPS: Final = 9
@@ -30,6 +33,7 @@ class LogFile:
         self._max_bytes = max_bytes
         self._backups = backups
         self._lock = threading.Lock()
+        self._is_refusing = False
         self.refused = 0
 
     def write(self, lines: Sequence[bytes]) -> bool:
@@ -37,10 +41,20 @@ class LogFile:
         with self._lock:
             try:
                 self._append(b"".join(line + b"\n" for line in lines))
-            except OSError:
+            except OSError as error:
                 self.refused += len(lines)
+                self._tell_refusal(error)
                 return False
+            if self._is_refusing:
+                self._is_refusing = False
+                log.info("a webhook log can be written again", path=str(self._path), refused=self.refused)
         return True
+
+    def _tell_refusal(self, error: OSError) -> None:
+        if not self._is_refusing:
+            self._is_refusing = True
+            reason = error.strerror or str(error)
+            log.error("a webhook log cannot be written", path=str(self._path), reason=reason, errno=error.errno)
 
     def _append(self, data: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ The names of the *-NOT-FOUND errors are ours: Sora's are not documented in publi
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from rokuga.api.ports import PublisherConnection, RecordingService
@@ -69,16 +70,21 @@ def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request
     """End connections; their files follow, as at any disconnect."""
     if not connections:
         raise TargetError(nobody)
-    reason = request.get("reason")
+    remark = _remark(request.get("reason"))
     for connection in connections:
         identity = connection.identity
         log.info(
             "disconnected by API",
             channel_id=identity.channel_id,
             connection_id=identity.connection_id,
-            reason=reason,
+            reason=remark,
         )
-        connection.stop(DISCONNECTED_API, reason if isinstance(reason, str) else None)
+        connection.stop(DISCONNECTED_API, remark)
+
+
+def _remark(reason: Any) -> str | None:
+    """Give a `reason` as text: Sora's webhooks type it so, and its own log takes any JSON."""
+    return reason if reason is None or isinstance(reason, str) else msgspec.json.encode(reason).decode()
 
 
 def _shown(connections: Iterable[PublisherConnection]) -> list[Request]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import json
 import resource
 import signal
 import subprocess
@@ -29,7 +30,7 @@ RECORDING = {"expire_time": 0, "split_duration": 1}
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
     """Have a disk of 8 MB at a folder."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a disk of its own takes the right to mount")
@@ -123,6 +124,28 @@ async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, co
         ]
         assert {"connection.created", "archive.started", "archive.available", "connection.destroyed"} <= set(about)
         assert len(about) == len(set(about)) + about.count("split-archive.available") - 1
+
+
+async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: Path, consumer: Consumer) -> None:
+    """The log alone is on a full disk: events say that they are not in it, the fault is told once, and its end."""
+    with small_disk(tmp_path / "data" / "log"):
+        async with running(tmp_path, consumer.url) as daemon:
+            with full(tmp_path / "data" / "log"):
+                await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
+                async with publishing(daemon, "sora"):
+                    await consumer.wait_for("split-archive.available", count=2)
+            before = len(consumer.events)
+            await daemon.api("StopRecording", {"channel_id": "sora"})
+            await consumer.wait_for("recording.report")
+            await daemon.logged("a webhook log can be written again")
+            assert await daemon.stop() == 0
+        unwritten = [event["id"] for event in consumer.events if not event["log_written"]]
+        lines = (tmp_path / "data" / "log" / "event_webhook.jsonl").read_bytes().splitlines()
+    assert len(unwritten) >= before - 1
+    assert [json.loads(line)["id"] for line in lines] == [
+        event["id"] for event in consumer.events if event["log_written"]
+    ]
+    assert [line["event"] for line in daemon.faults()] == ["a webhook log cannot be written"]
 
 
 async def test_d26_a_daemon_without_descriptors_fails_what_needs_one(tmp_path: Path, consumer: Consumer) -> None:

@@ -9,6 +9,7 @@ from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.media import Kind
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
 
@@ -93,6 +94,24 @@ async def test_everyone_in_the_channel_is_recorded_until_stop(daemon: Daemon, co
     for publication in publications:
         publication.stop.set()
     await asyncio.gather(*tasks)
+
+
+async def test_who_is_disconnected_by_the_api_hears_so_and_the_reason_is_told(
+    daemon: Daemon, consumer: Consumer
+) -> None:
+    """The client as Sora words it; the consumer in the words of the caller."""
+    publication = Publication()
+    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
+    clip = read_clip(CLIPS / "vp9-opus.webm")
+    publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
+    await publication.sending.wait()
+    request = {"channel_id": "sora", "connection_id": publication.connection_id, "reason": "授業は終わり"}
+    await daemon.api("Sora_20151104.DisconnectConnection", request)
+    with pytest.raises(PublishError, match="closed the signalling: 1000 DISCONNECTED-API"):
+        await publishing
+    gone = await consumer.wait_for("connection.destroyed")
+    assert gone["connection_id"] == publication.connection_id
+    assert gone["data"]["reason"] == gone["data"]["disconnect_api_reason"] == "授業は終わり"
 
 
 async def test_a_recording_ends_by_itself_when_it_expires(daemon: Daemon, consumer: Consumer) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.entry import Entry, EntryState
@@ -79,6 +80,27 @@ def test_a_full_disk_costs_the_line_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "event_webhook.jsonl").unlink()
     assert log.events([b"3"])
     assert (tmp_path / "event_webhook.jsonl").read_bytes() == b"3\n"
+
+
+def test_a_fault_is_told_once_and_its_end(tmp_path: Path) -> None:
+    """However many lines it takes."""
+    file = LogFile(tmp_path / "x.jsonl")
+    with structlog.testing.capture_logs() as told:
+        for _ in range(2):
+            (tmp_path / "x.jsonl").unlink(missing_ok=True)
+            (tmp_path / "x.jsonl").symlink_to("/dev/full")
+            assert [file.write([b"1", b"2"]), file.write([b"3"])] == [False, False]
+            (tmp_path / "x.jsonl").unlink()
+            assert [file.write([b"4"]), file.write([b"5"])] == [True, True]
+    path = str(tmp_path / "x.jsonl")
+    fault = {"event": "a webhook log cannot be written", "reason": "No space left on device", "errno": 28}
+    again = {"event": "a webhook log can be written again", "path": path, "log_level": "info"}
+    assert told == [
+        {**fault, "path": path, "log_level": "error"},
+        {**again, "refused": 3},
+        {**fault, "path": path, "log_level": "error"},
+        {**again, "refused": 6},
+    ]
 
 
 def test_a_line_of_which_the_disk_took_a_part_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,25 @@ async def test_a_channel_is_disconnected(house: House) -> None:
     assert answer == (400, {"error_type": "CHANNEL-NOT-FOUND"})
 
 
+@pytest.mark.parametrize(
+    ("reason", "remark"),
+    [
+        (None, None),
+        ("", ""),
+        ("録画", "録画"),
+        ({"code": 1, "why": "録"}, '{"code":1,"why":"録"}'),
+        ([1.5, None], "[1.5,null]"),
+        (False, "false"),
+        (0, "0"),
+    ],
+)
+async def test_a_reason_that_is_no_text_is_told_as_its_json(house: House, reason: object, remark: str | None) -> None:
+    one = await house.connect("a")
+    request = {"channel_id": "a", "reason": reason}
+    assert await house.call("Sora_20151104.DisconnectChannel", request) == (200, {"channel_id": "a"})
+    assert (one.close_reason, one.close_remark) == ("DISCONNECTED-API", remark)
+
+
 async def test_a_client_is_disconnected_from_one_channel(house: House) -> None:
     here, there, other = await house.connect("a", "X"), await house.connect("b", "X"), await house.connect("a", "Y")
     request = {"channel_id": "a", "client_id": "X"}

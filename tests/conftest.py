@@ -3,8 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.etcd import Servers, serving
+
+settings.register_profile(
+    "rokuga",
+    deadline=None,  # how long an example takes depends on who else computes
+    derandomize=True,  # what fails once fails again; `make fuzz` goes where nobody has been
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("rokuga")
 
 
 @pytest.fixture(scope="session")

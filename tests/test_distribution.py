@@ -51,9 +51,20 @@ def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypa
         (project / package).mkdir(parents=True)
         (project / package / "__init__.py").write_text("OWNER = 'customer'\n")
     environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True, system_site_packages=False)
+    venv.create(environment)
     python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True, capture_output=True)
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        wheel,
+    ]
+    subprocess.run(pip, check=True, capture_output=True)
     # The dependencies are those of this environment: what is tested is where our own files land.
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
     (next((environment / "lib").glob("python*")) / "site-packages" / "dependencies.pth").write_text(dependencies)

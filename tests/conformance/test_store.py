@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import Event, EventType
@@ -265,7 +265,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON, max_size=4))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 async def test_any_document_comes_back_as_it_was(open_store: Open, document: dict[str, object]) -> None:
     async with open_store() as store:
         await store.append([event(repr(document), document=document)])

@@ -37,6 +37,16 @@ def encoded(statistics: list[dict[str, Any]]) -> int:
     return next(int(entry["framesEncoded"]) for entry in statistics if entry["kind"] == "video")
 
 
+def spoken(statistics: list[dict[str, Any]]) -> int:
+    """Give how many packets of sound the client says it sent."""
+    return next(int(entry["packetsSent"]) for entry in statistics if entry["kind"] == "audio")
+
+
+def are_all(stored: int, told: int) -> bool:
+    """Whether as much is stored as was sent: the last may have been under way; a second goes by until the goodbye."""
+    return told - 3 <= stored <= told + 50
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("codec", ["VP9", "VP8", "AV1", "H264"])
 async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, codec: str) -> None:
@@ -49,7 +59,7 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
     assert sent["protocol"] == "udp", "preferred to TCP where both work"
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
-    assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
+    assert are_all(frames["video"], encoded(sent["statistics"]))
     offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
     assert len(offsets) >= 2, "the first may be from before the first picture"
     assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
@@ -58,30 +68,30 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
 
 @pytest.mark.alone
 async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
-    """The camera comes on after 5 s, the picture changes its size, is muted, is taken away and comes back."""
+    """The camera comes on late, the picture changes its size, is muted, is taken away and comes back."""
     await record(daemon)
     steps: list[Step] = [
         {"call": "replaceVideo", "arguments": [False]},
-        {"wait": 5000},
-        {"call": "replaceVideo", "arguments": [True]},
         {"wait": 3000},
+        {"call": "replaceVideo", "arguments": [True]},
+        THREE_MARKS,
         {"call": "resize", "arguments": [320, 180]},
-        {"wait": 2000},
+        {"wait": 1000},
         {"call": "mute", "arguments": ["video", True]},
-        {"wait": 1500},
+        {"wait": 1000},
         {"call": "mute", "arguments": ["video", False]},
         {"call": "replaceVideo", "arguments": [False]},
-        {"wait": 1500},
+        {"wait": 1000},
         {"call": "replaceVideo", "arguments": [True]},
-        {"wait": 4000},
+        THREE_MARKS,
     ]
     sent = await publish_with_browser(daemon, "sora", steps, codec="VP9")
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
-    assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
+    assert are_all(frames["video"], encoded(sent["statistics"]))
     assert marks.sizes(file) >= {(640, 360), (320, 180)}
     offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
-    for some in (offsets, offsets[:4], offsets[-3:]):
+    for some in (offsets, offsets[:3], offsets[-2:]):
         assert abs(median(some)) <= LIP_SYNC_MS, offsets
     readers.inspect_with_hisui(file)
 
@@ -93,8 +103,8 @@ async def test_the_python_sdk(daemon: Daemon, consumer: Consumer, codec: str) ->
     sent = await publish_with_sdk(daemon, "sora", 4, "--codec", codec)
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
-    assert frames["video"] == pytest.approx(encoded(sent["statistics"]), abs=3)
-    assert frames["audio"] == pytest.approx(200, abs=15)
+    assert are_all(frames["video"], encoded(sent["statistics"]))
+    assert are_all(frames["audio"], spoken(sent["statistics"]))
 
 
 @pytest.mark.parametrize(("options", "kinds"), [(("--no-audio",), {"video"}), (("--no-video",), {"audio"})])
@@ -124,9 +134,9 @@ async def test_the_load_generator(daemon: Daemon, consumer: Consumer) -> None:
         stored = readers.payloads(file, "video")
         assert len(stored) > 100
         assert stored == pictures[: len(stored)]
-        spoken = readers.payloads(file, "audio")
-        assert len(spoken) > 180
-        assert spoken == packets[: len(spoken)]
+        sound = readers.payloads(file, "audio")
+        assert len(sound) > 180
+        assert sound == packets[: len(sound)]
         readers.decode_strictly(file)
         readers.inspect_with_hisui(file)
 

@@ -11,7 +11,7 @@ from tests import readers
 from tests.end_to_end import marks
 from tests.end_to_end.clients import publish_with_browser, publish_with_ffmpeg, publish_with_gstreamer
 from tests.end_to_end.daemon import Consumer, Daemon, running
-from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, THREE_MARKS, encoded, record, stored_file
+from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, THREE_MARKS, are_all, encoded, record, stored_file
 
 pytestmark = pytest.mark.end_to_end
 
@@ -51,8 +51,7 @@ async def test_chromium_with_clients_of_whip(daemon: Daemon, consumer: Consumer,
         assert sent["http"]["etag"]
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
-    told = encoded(sent["statistics"])  # a second at most goes by from there to the DELETE
-    assert told - 3 <= frames["video"] <= told + 30
+    assert are_all(frames["video"], encoded(sent["statistics"]))
     offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
     assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
     readers.identify(file)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import EventType
@@ -59,7 +59,6 @@ def test_a_line_that_was_not_written_is_not_said_to_be() -> None:
     st.sampled_from(EventType),
     st.dictionaries(st.text(st.characters(codec="utf-8")), st.none() | st.booleans() | st.integers(0, 2**53)),
 )
-@settings(deadline=None)
 def test_any_document_makes_a_body_that_is_always_the_same(
     event_type: EventType, document: dict[str, object]
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import Event, EventType
@@ -352,7 +352,7 @@ ACTION = st.one_of(
 
 
 @given(st.lists(ACTION, max_size=40))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 async def test_whatever_happens_a_channel_is_delivered_in_order(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str]]
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
@@ -320,7 +320,6 @@ def test_retry_after_is_seconds_or_a_date(value: str, expected: int | None) -> N
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_any_retry_after_is_a_number_or_nothing(value: str) -> None:
     seconds = retry_after_s(value, WALL_NS)
     assert seconds is None or seconds >= 0

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_S
@@ -80,7 +80,6 @@ def test_an_attempt_that_would_come_after_the_age_is_not_made() -> None:
     assert next_attempt_ns(Refused(500), 1, DAY_NS - NS_PER_S + 1, MIDDLE, None, DAY_NS) is None
 
 
-@settings(deadline=None)
 @given(OUTCOMES, st.integers(1, 10**6), st.integers(0, 2 * DAY_NS), st.floats(0, 1, exclude_max=True))
 def test_a_pause_has_its_bounds(outcome: Refused | Unreachable, attempts: int, age_ns: int, chance: float) -> None:
     pause_ns = next_attempt_ns(outcome, attempts, age_ns, chance, None, DAY_NS)
@@ -89,7 +88,6 @@ def test_a_pause_has_its_bounds(outcome: Refused | Unreachable, attempts: int, a
         assert age_ns + pause_ns <= DAY_NS
 
 
-@settings(deadline=None)
 @given(st.lists(OUTCOMES, min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
 def test_every_event_comes_to_an_end(outcomes: list[Refused | Unreachable], chance: float) -> None:
     """A day has room for fewer than 60 attempts."""

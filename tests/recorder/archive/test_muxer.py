@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.archive.ebml import LayoutError, element, read_element, unsigned, void
@@ -55,7 +55,7 @@ def mux(path: Path, units: Frames, *, close: bool = True) -> int:
 
 
 @given(frames())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_what_is_written_is_read_back(tmp_path: Path, units: Frames) -> None:
     """Payload, time to the ms and key flag of every frame, in order; size, duration and date as they were."""
     path = tmp_path / "file.webm"
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, units: Frames) -> None:
 
 
 @given(frames(), st.floats(0, 1), st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames, place: float, closed: bool) -> None:
     """Repaired, it is whole and holds the first frames of each kind; repaired again, it is the same."""
     path = tmp_path / "file.webm"
@@ -102,7 +102,7 @@ def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames,
 
 
 @given(st.binary(max_size=600), st.integers(0, 3000), st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_damage_of_any_kind_is_survived(tmp_path: Path, noise: bytes, place: int, whole: bool) -> None:
     """Any bytes anywhere in a file, or nothing but them: a whole file or None, and no other error."""
     path = tmp_path / "file.webm"

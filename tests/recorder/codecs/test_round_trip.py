@@ -94,7 +94,7 @@ def test_without_markers_the_next_time_ends_a_unit_and_flush_gives_the_last(form
 
 @every_form
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_one_lost_packet_costs_exactly_its_unit(form: str, data: st.DataObject) -> None:
     name, units, expected = units_of(form)
     lost = data.draw(st.integers(0, sum(map(len, units)) - 1))
@@ -110,7 +110,7 @@ def test_one_lost_packet_costs_exactly_its_unit(form: str, data: st.DataObject) 
 
 @every_form
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_loss_costs_no_untouched_unit_and_lets_no_touched_one_out(form: str, data: st.DataObject) -> None:
     name, units, expected = units_of(form)
     lost = data.draw(st.sets(st.integers(0, sum(map(len, units)) - 1), max_size=20))

@@ -235,7 +235,7 @@ def test_every_form_of_inter_header_is_read_to_its_end_and_hidden_with_one_bit_m
 
 
 @given(lost=st.sets(st.integers(1, 60), max_size=8))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_lost_packets_cost_exactly_the_pictures_that_they_are_of(lost: set[int]) -> None:
     """Layers too: a picture whose lowest layer is lost does not come out with the rest of it."""
     pictures = pictures_of("vp9_l3t3_key.txt")

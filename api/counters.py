@@ -71,6 +71,7 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("decrypted_bytes", "Their size in the clear, headers included."),
         Counter("datagrams", "Datagrams that came to the media port."),
         Counter("datagrams_dropped", "Datagrams that were of no use, by the reason.", "reason"),
+        Counter("media_connections", "TCP connections to the media port, by what became of them.", "outcome"),
         Counter("send_errors", "Datagrams that the network did not take."),
         Counter("received_packets", "RTP packets of tracks, by kind.", "kind"),
         Counter("received_bytes", "Their payload.", "kind"),

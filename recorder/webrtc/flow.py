@@ -12,7 +12,7 @@ class PortCounters:
     """What happened to datagrams since the start. `received` counts all of them.
 
     `srtp` and `srtp_bytes` are those from where a peer is; what of them was genuine is in `decrypted`
-    and `decrypted_bytes`.
+    and `decrypted_bytes`. `connections` are those of TCP that were taken, `refused` those that were one too many.
     """
 
     received: int = 0
@@ -27,6 +27,8 @@ class PortCounters:
     contested: int = 0
     dtls_overflow: int = 0
     receive_errors: int = 0
+    connections: int = 0
+    refused: int = 0
     send_errors: int = 0
     faults: int = 0
 

@@ -40,11 +40,13 @@ class MediaPort:
         self._with_tcp = with_tcp
         self.candidates: Sequence[Candidate] = ()
         self._media_addresses = media_addresses
-        self._monotonic_ns = (clock or Clock()).monotonic_ns
+        self._now = (clock or Clock()).monotonic_ns
         self._demultiplexer = Demultiplexer(self._send)
         self.buffer = self._demultiplexer.buffer
         self.counters = self._demultiplexer.counters
         self._checks = self._demultiplexer.checks
+        self._udp = UdpPort((), self._demultiplexer, self._now)
+        self._tcp = TcpPort((), self._demultiplexer, self._now, first_index=0)
         self._senders: list[Callable[..., object]] = []
         self._sockets = contextlib.AsyncExitStack()
 
@@ -52,16 +54,16 @@ class MediaPort:
         plan = await plan_addresses(self._media_addresses, _resolve)
         bound = bind_all(plan.bind, self.port, with_tcp=self._with_tcp)
         self.port = bound.udp[0].getsockname()[1]
-        udp = UdpPort(bound.udp, self._demultiplexer, self._monotonic_ns)
-        tcp = self._tcp = TcpPort(bound.tcp, self._demultiplexer, self._monotonic_ns, first_index=len(bound.udp))
+        self._udp = UdpPort(bound.udp, self._demultiplexer, self._now)
+        self._tcp = TcpPort(bound.tcp, self._demultiplexer, self._now, first_index=len(bound.udp))
         self.candidates = tuple(
             Candidate(address.host, address.port or self.port, protocol)
             for protocol in (TRANSPORTS if self._with_tcp else ("udp",))
             for address in plan.offered
         )
-        self._senders = [*(each.sendto for each in bound.udp), *tcp.senders]
-        await self._sockets.enter_async_context(udp)
-        await self._sockets.enter_async_context(tcp)
+        self._senders = [*(each.sendto for each in bound.udp), *self._tcp.senders]
+        await self._sockets.enter_async_context(self._udp)
+        await self._sockets.enter_async_context(self._tcp)
         return self
 
     async def __aexit__(
@@ -93,7 +95,11 @@ class MediaPort:
             "srtp_bytes": counters.srtp_bytes,
             "decrypted_packets": counters.decrypted,
             "decrypted_bytes": counters.decrypted_bytes,
-            "datagrams_dropped": {reason: getattr(counters, reason) for reason in reasons},
+            "datagrams_dropped": {
+                **{reason: getattr(counters, reason) for reason in reasons},
+                "receive_buffer": self._udp.overflows,
+            },
+            "media_connections": {"taken": counters.connections, "refused": counters.refused},
             "send_errors": counters.send_errors,
         }
 

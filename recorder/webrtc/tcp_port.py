@@ -133,9 +133,12 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._address: Address | None = transport.get_extra_info("peername")
+        counters = self._port.demultiplexer.counters
         if self._address is None or not self._port.admits(key := _key_of(self._address[0])):
+            counters.refused += 1
             self.abort()
             return
+        counters.connections += 1
         self._stranger_key = key
         self._port.strangers[key] += 1
         self._listener.connections[self._address] = self

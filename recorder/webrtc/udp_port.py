@@ -7,6 +7,7 @@ recorder has no need of low latency.
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +31,11 @@ class _LocalSocket:
     poll: asyncio.TimerHandle | None = None
 
 
+SO_MEMINFO: Final = 55
+DROPS_PLACE: Final = slice(32, 36)
+"""Nine numbers of a socket's memory; the last counts its drops (SK_MEMINFO_DROPS of linux/sock_diag.h)."""
+
+
 class UdpPort:
     """The sockets, from `first_index` on as a path names them, read while the context is open and then closed."""
 
@@ -46,6 +52,11 @@ class UdpPort:
             _LocalSocket(index, bound, demultiplexer.checks.at(index))
             for index, bound in enumerate(sockets, first_index)
         ]
+
+    @property
+    def overflows(self) -> int:
+        """How many datagrams the kernel has dropped since the start, for want of room in the receive buffers."""
+        return sum(_drops(local.socket) for local in self._sockets)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -108,3 +119,11 @@ class UdpPort:
         counters.srtp += srtp
         counters.srtp_bytes += srtp_bytes
         return count
+
+
+def _drops(bound: socket.socket) -> int:
+    try:
+        told = bound.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, DROPS_PLACE.stop)
+    except OSError:  # no Linux, or closed
+        return 0
+    return int.from_bytes(told[DROPS_PLACE], sys.byteorder)

@@ -1,0 +1,95 @@
+"""Network namespaces: machines with addresses, links and filters of their own, all in this process.
+
+A socket belongs to the namespace in which it was made, whichever the thread is in afterwards.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+
+Interface = tuple[str, str]
+"""A machine, and the name of an interface of it."""
+
+
+class Network:
+    """Machines by name, each a namespace; they go when the network closes."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def machine(self, name: str) -> None:
+        """Add a machine that has loopback only."""
+        _run("ip", "netns", "add", _full(name))
+        self._names.append(name)
+        self.run(name, "ip", "link", "set", "lo", "up")
+
+    def link(
+        self, one: tuple[str, str], other: tuple[str, str], *addresses: tuple[str, str], mtu: int = 1500
+    ) -> None:
+        """Join two machines, each with its interface's name; of each pair of addresses, one end has one."""
+        _run(
+            "ip", "link", "add", one[1], "netns", _full(one[0]), "mtu", str(mtu),
+            "type", "veth", "peer", other[1], "netns", _full(other[0]), "mtu", str(mtu),
+        )  # fmt: skip
+        for place, (machine, interface) in enumerate((one, other)):
+            for pair in addresses:
+                self.run(machine, "ip", "addr", "add", pair[place], "dev", interface, *_nodad(pair[place]))
+            self.run(machine, "ip", "link", "set", interface, "up")
+
+    def run(self, machine: str, *command: str) -> None:
+        """Run a command on a machine. Raises where it fails."""
+        _run("ip", "netns", "exec", _full(machine), *command)
+
+    @contextlib.contextmanager
+    def on(self, machine: str) -> Iterator[None]:
+        """Make sockets on a machine."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        with Path("/proc/thread-self/ns/net").open() as ours, Path(f"/run/netns/{_full(machine)}").open() as theirs:
+            assert libc.setns(theirs.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+            try:
+                yield
+            finally:
+                assert libc.setns(ours.fileno(), CLONE_NEWNET) == 0
+
+    def close(self) -> None:
+        """Take it down."""
+        for name in self._names:
+            _run("ip", "netns", "del", _full(name))
+
+
+@contextlib.contextmanager
+def networked(*machines: str) -> Iterator[Network]:
+    """Give a network of machines; skips the test where namespaces cannot be made."""
+    if os.geteuid() or not shutil.which("ip") or not shutil.which("iptables"):
+        pytest.skip("network namespaces need root, iproute2 and iptables")
+    network = Network()
+    try:
+        try:
+            for machine in machines:
+                network.machine(machine)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"network namespaces cannot be made here: {error.stderr.strip()}")
+        yield network
+    finally:
+        network.close()
+
+
+def _full(name: str) -> str:
+    return f"rokuga-{os.getpid()}-{name}"
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+
+
+def _nodad(address: str) -> tuple[str, ...]:
+    """An IPv6 address can be used at once if nobody looks for its double first."""
+    return ("nodad",) if ":" in address else ()

@@ -46,7 +46,8 @@ def api_app(
     """
     endpoint = api_endpoint(recorder, config, counters, config.api_cors_origin)
     monitoring = [] if health is None else monitoring_routes(health, counters)
-    routes = [Route("/", endpoint), *monitoring, *schema_routes()]
+    limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
+    routes = [Route("/", endpoint), *monitoring, *schema_routes(limits)]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     origins = () if config.api_cors_origin is None else (config.api_cors_origin.lower(),)

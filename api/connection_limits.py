@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from rokuga.api.counters import Numbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 
@@ -25,6 +26,18 @@ TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-len
 
 
 @dataclass
+class Refused:
+    """The connections that both ports closed at once."""
+
+    too_many: int = 0
+    too_often: int = 0
+
+    async def counters(self) -> Numbers:
+        """Give them by the limit that they broke."""
+        return {"connections_refused": {"max_connections": self.too_many, "max_connects_per_second": self.too_often}}
+
+
+@dataclass
 class ConnectionLimits:
     """Of one port: how many connections there may be, and how many may come from one address in a second.
 
@@ -34,23 +47,27 @@ class ConnectionLimits:
     max_connections: int
     max_per_second: int
     clock: Clock
+    refused: Refused = field(default_factory=Refused)
     request_s: float = 20.0
     _second: int = 0
     _came: Counter[str] = field(default_factory=Counter)
-    _refused: int = 0
+    _untold: int = 0
 
     def admits(self, address: str, connections: int) -> bool:
         """Say whether one more may come from an address, now that there are so many with it."""
         second = self.clock.monotonic_ns() // NS_PER_S
         if second != self._second:
-            if self._refused:
-                log.warning("connections refused", count=self._refused, addresses=len(self._came))
-            self._second, self._refused = second, 0
+            if self._untold:
+                log.warning("connections refused", count=self._untold, addresses=len(self._came))
+            self._second, self._untold = second, 0
             self._came.clear()
         self._came[address] += 1
-        is_admitted = connections <= self.max_connections and self._came[address] <= self.max_per_second
-        self._refused += not is_admitted
-        return is_admitted
+        is_too_many = connections > self.max_connections
+        is_too_often = not is_too_many and self._came[address] > self.max_per_second
+        self.refused.too_many += is_too_many
+        self.refused.too_often += is_too_often
+        self._untold += is_too_many or is_too_often
+        return not (is_too_many or is_too_often)
 
     def protocol(
         self,

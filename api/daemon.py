@@ -26,8 +26,9 @@ from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
-from rokuga.api.connection_limits import ConnectionLimits
+from rokuga.api.connection_limits import ConnectionLimits, Refused
 from rokuga.api.counters import Source
+from rokuga.api.guard import Refusals
 from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
 from rokuga.api.signaling.channels import Channels
@@ -100,12 +101,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette, host: str, port: int, config: DaemonConfig) -> AsyncIterator[str]:
-    """Serve an app until the end of the context; gives HOST:PORT.
+async def serve(app: Starlette, host: str, port: int, config: DaemonConfig, refused: Refused) -> AsyncIterator[str]:
+    """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
 
     Raises OSError where the port is taken, or the certificate and its key cannot be used (ssl.SSLError is one).
     """
     is_ipv6 = ":" in host
+    limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
     listener = _listen(host, port, socket.AF_INET6 if is_ipv6 else socket.AF_INET)
     settings = uvicorn.Config(
         app,
@@ -114,7 +116,7 @@ async def serve(app: Starlette, host: str, port: int, config: DaemonConfig) -> A
         server_header=False,
         ws_max_size=1 << 20,
         lifespan="off",
-        http=ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock()).protocol,  # type: ignore[arg-type]  # any callable
+        http=limits.protocol,  # type: ignore[arg-type]  # any callable
         ssl_certfile=config.tls_certificate,
         ssl_keyfile=config.tls_key,
     )
@@ -177,7 +179,9 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             return _peer(port, certificate, config.recorder, clock, request, hooks)
 
         recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
+        refused, refusals = Refused(), Refusals(clock)
         counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
+        counters += [refused.counters, refusals.counters]
         gatekeeper = None
         if config.auth_webhook_url is not None:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
@@ -186,9 +190,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, **opened.probes}
         health = await enter(Health(probes, clock))
         counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
-        api = await enter(
-            serve(api_app(recorder, config, *counters, health=health), config.api_host, config.api_port, config)
-        )
+        back = api_app(recorder, config, *counters, refusals=refusals, health=health)
+        api = await enter(serve(back, config.api_host, config.api_port, config, refused))
         admin = Admin(recorder, outbox, config) if config.admin_enabled else None
         whip = await enter(Sessions(channels))
         redirection = Redirection(config.recorder.node_name)
@@ -199,9 +202,9 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             return redirection.elsewhere(len(recorder.connections()), opened.nodes_up(), clock.monotonic_ns())
 
         front = signaling_app(
-            recorder, config, channels, gatekeeper, admin=admin, whip_sessions=whip, elsewhere=elsewhere
+            recorder, config, channels, gatekeeper, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
         )
-        signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config))
+        signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config, refused))
         stack.push_async_callback(recorder.end)
         if admin is not None:
             await enter(admin.watch)

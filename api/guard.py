@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rokuga.api.access import Refusal, Rules, is_below
+from rokuga.api.counters import Numbers
 from rokuga.api.targets.answer import failure
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -30,6 +31,10 @@ class Refusals:
         self._clock = clock
         self._next_line_ns = clock.monotonic_ns()
         self._untold = 0
+
+    async def counters(self) -> Numbers:
+        """Give the requests that were refused, by the error type of the answer."""
+        return {"requests_refused": {error_type(refusal): self.counts[refusal] for refusal in Refusal}}
 
     def note(self, refusal: Refusal, scope: Scope) -> None:
         """Count one."""

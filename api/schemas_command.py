@@ -1,10 +1,11 @@
-"""Write the JSON Schema of every webhook body and every JSON file into a folder."""
+"""Write the JSON Schema of every webhook body and every JSON file into a folder, and the API as openapi.json."""
 
 import argparse
 from pathlib import Path
 
 import msgspec
 
+from rokuga.api.targets.openapi import document
 from rokuga.webhooks.schemas import json_schemas
 
 
@@ -16,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write them; 0 once they are there. Raises OSError."""
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name, schema in json_schemas().items():
-        text = msgspec.json.format(msgspec.json.encode(schema, order="deterministic"), indent=2)
-        (arguments.folder / name).write_bytes(text + b"\n")
-    print(f"{len(json_schemas())} schemas in {arguments.folder}")
+    schemas = {name: msgspec.json.encode(schema, order="deterministic") for name, schema in json_schemas().items()}
+    for name, text in {**schemas, "openapi.json": msgspec.json.encode(document())}.items():
+        (arguments.folder / name).write_bytes(msgspec.json.format(text, indent=2) + b"\n")
+    print(f"{len(schemas)} schemas and openapi.json in {arguments.folder}")
     return 0

@@ -1,4 +1,4 @@
-"""The JSON Schemas over HTTP: `GET /schemas` lists their names, `GET /schemas/NAME` gives one."""
+"""Documents for tools: `GET /schemas` lists the JSON Schemas, `/schemas/NAME` is one, `/openapi.json` is the API."""
 
 from typing import Final
 
@@ -7,13 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from rokuga.api.targets.openapi import document
+from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.webhooks.schemas import json_schemas
 
 MEDIA_TYPE: Final = "application/schema+json"
 
 
-def schema_routes() -> list[Route]:
-    """Give the routes; schemas are written once, since they never change."""
+def schema_routes(limits: RecordingLimits) -> list[Route]:
+    """Give the routes; what they give is written once, since it never changes."""
+    api = msgspec.json.encode(document(limits))
     written = {name: msgspec.json.encode(schema) for name, schema in json_schemas().items()}
     names = msgspec.json.encode(sorted(written))
 
@@ -24,4 +27,7 @@ def schema_routes() -> list[Route]:
         schema = written.get(request.path_params["name"])
         return Response(status_code=404) if schema is None else Response(schema, media_type=MEDIA_TYPE)
 
-    return [Route("/schemas", listing), Route("/schemas/{name}", one)]
+    async def openapi(_request: Request) -> Response:
+        return Response(api, media_type="application/json")
+
+    return [Route("/schemas", listing), Route("/schemas/{name}", one), Route("/openapi.json", openapi)]

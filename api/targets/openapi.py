@@ -4,7 +4,6 @@ All targets are POST / and differ in a header, which OpenAPI cannot tell apart: 
 that no client sends, as is the custom for such APIs. Lengths in the schemas count characters, the API counts bytes.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -100,12 +99,12 @@ FRAMEWORK: Final = (
 )
 
 
-def document(version: str = "1") -> Schema:
-    """Give the document; limits are the default ones."""
-    table = targets(RecordingLimits())
+def document(limits: RecordingLimits | None = None) -> Schema:
+    """Give the document, with these limits or the default ones."""
+    table = targets(limits or RecordingLimits())
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Rokuga", "version": version, "description": __doc__},
+        "info": {"title": "Rokuga", "version": "1", "description": __doc__},
         "servers": [{"url": "http://127.0.0.1:3000"}],
         "security": [{}, {"bearer": []}],
         "paths": {f"/#x-sora-target={_header(name)}": _path(name, table[name]) for name in table},
@@ -158,7 +157,3 @@ def _refusal(description: str, types: list[str]) -> Schema:
 
 def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
-
-
-if __name__ == "__main__":
-    print(json.dumps(document(), indent=2))

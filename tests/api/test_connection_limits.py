@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 import websockets
 from structlog.testing import capture_logs
 
 from rokuga.api.config import DaemonConfig
-from rokuga.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits
+from rokuga.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, Refused
 from rokuga.api.daemon import Addresses, running
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -93,8 +94,8 @@ async def test_signalling_counts_and_keeps_its_place(tmp_path: Path, port: Port)
             await (await client.ping())
 
 
-def test_an_address_that_connects_too_often_waits_for_the_next_second() -> None:
-    """Others are not concerned; all that was refused in a second is one line."""
+async def test_an_address_that_connects_too_often_waits_for_the_next_second() -> None:
+    """Others are not concerned; all that was refused in a second is one line, and counted by its limit."""
     now_ns = [0]
     limits = ConnectionLimits(100, 5, Clock(monotonic_ns=lambda: now_ns[0]))
     with capture_logs() as lines:
@@ -102,7 +103,11 @@ def test_an_address_that_connects_too_often_waits_for_the_next_second() -> None:
         assert limits.admits("192.0.2.2", 1)
         now_ns[0] = NS_PER_S
         assert limits.admits("192.0.2.1", 1)
+        assert not limits.admits("192.0.2.1", 101)
     assert [(line["count"], line["addresses"]) for line in lines] == [(2, 2)]
+    assert await limits.refused.counters() == {
+        "connections_refused": {"max_connections": 1, "max_connects_per_second": 2}
+    }
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -112,6 +117,20 @@ async def test_a_flood_of_connects_is_refused(tmp_path: Path, port: Port) -> Non
         while b"" not in statuses:
             async with _connected(port(addresses)) as stream:
                 statuses.append(await _status(stream))
+
+
+async def test_what_was_refused_is_in_the_metrics(tmp_path: Path) -> None:
+    """Connections and requests, of both ports together."""
+    async with running(replace(_config(tmp_path), max_connections=2)) as addresses:
+        for url in (addresses.api_url, addresses.signaling_url):
+            async with _connected(_port(url)) as stream, _connected(_port(url)):
+                assert await _status(stream, b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n") == b"421"
+                async with _connected(_port(url)) as (reader, _):
+                    assert await _all_of(reader) == b""
+        async with aiohttp.ClientSession() as session, session.get(f"{addresses.api_url}metrics") as answer:
+            lines = (await answer.text()).splitlines()
+    assert 'rokuga_connections_refused_total{limit="max_connections"} 2.0' in lines
+    assert 'rokuga_requests_refused_total{reason="HOST-NOT-ALLOWED"} 2.0' in lines
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -144,8 +163,8 @@ async def test_a_head_without_end_is_refused(tmp_path: Path, port: Port, head: b
 async def test_a_request_that_is_never_whole_ends(
     tmp_path: Path, port: Port, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def impatient(max_connections: int, max_per_second: int, clock: Clock) -> ConnectionLimits:
-        return ConnectionLimits(max_connections, max_per_second, clock, request_s=0.2)
+    def impatient(max_connections: int, max_per_second: int, clock: Clock, refused: Refused) -> ConnectionLimits:
+        return ConnectionLimits(max_connections, max_per_second, clock, refused, request_s=0.2)
 
     monkeypatch.setattr("rokuga.api.daemon.ConnectionLimits", impatient)
     async with running(_config(tmp_path)) as addresses:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.api.connection_limits import Refused
 from rokuga.api.counters import COUNTERS, read_all, total
+from rokuga.api.guard import Refusals
 from rokuga.api.health import Disk, Health
 from rokuga.api.store import cluster_numbers
 from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
@@ -37,7 +39,7 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
     ):
         dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
         sources = [house.recorder.counters, MediaPort().totals]
-        sources += [each.counters for each in (dispatcher, auth, outbox, health, disk)]
+        sources += [each.counters for each in (dispatcher, auth, outbox, health, disk, Refused(), Refusals(clock))]
         numbers = await read_all(sources)
     numbers |= cluster_numbers(StoreHealth(False, 0, 0, 0.0, 0.0, 0))
     assert numbers.keys() == COUNTERS.keys()

@@ -1,6 +1,7 @@
 """The real daemon under a service manager's socket, and the unit that starts it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from rokuga.api.systemd import Systemd
 from tests.end_to_end.daemon import ROOT, start
 
+WATCHDOG_S = 0.1
 UNIT = ROOT / "api/deployment/rokuga.service"
 
 
@@ -33,10 +35,19 @@ async def test_systemd_hears_that_it_is_ready_alive_and_ending(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
         listener.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        monkeypatch.setenv("WATCHDOG_USEC", f"{WATCHDOG_S * 1e6:.0f}")
         process = await start(tmp_path)
         try:
             assert set(await _heard(listener, b"READY=1")) <= {b"WATCHDOG=1", b"READY=1"}
+            assert await _heard(listener, b"WATCHDOG=1") == [b"WATCHDOG=1"]
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
+            with contextlib.suppress(BlockingIOError):
+                while listener.recv(4096):
+                    """What it said before."""
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_heard(listener, b"WATCHDOG=1"), timeout=3 * WATCHDOG_S)
+            process.send_signal(signal.SIGCONT)
             assert await _heard(listener, b"WATCHDOG=1") == [b"WATCHDOG=1"]
             process.send_signal(signal.SIGTERM)
             assert set(await _heard(listener, b"STOPPING=1")) <= {b"WATCHDOG=1", b"STOPPING=1"}

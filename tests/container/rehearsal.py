@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +26,12 @@ import yaml
 from tests.container.image import Builder, Image
 
 ROOT = Path(__file__).parent.parent.parent
-CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
+CLONE_NEWNET, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x40000000, 0x8914, 0x8916, 1
 READY_S = 60
-OTHER = "127.0.0.2"
-"""Answers only where a front listens on all addresses."""
+OTHER = "192.0.2.1"
+"""What comes over it comes as from an engine's host: to an address that is not loopback, and from one."""
+PAGE = "localhost:5000"
+"""How the browser on that host calls the page."""
 
 
 def overlay_of_this_machine(_reference: str, root: Path) -> None:
@@ -76,12 +79,14 @@ def _mount(*arguments: str | Path) -> None:
 
 
 def enter_empty_network() -> None:
-    """Leave the machine's network for one that has only a loopback, which is up."""
+    """Leave the machine's network for one that has only a loopback, which is up, and OTHER on it."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+        address = struct.pack("16sHH4s8x", b"lo:0", socket.AF_INET, 0, socket.inet_aton(OTHER))
+        fcntl.ioctl(control, SIOCSIFADDR, address)
 
 
 async def run_services(image: Image) -> dict[str, Any]:
@@ -100,8 +105,10 @@ async def run_services(image: Image) -> dict[str, Any]:
                 pass
         facts["daemon"] = _ids(daemon.pid)
         facts["by_name"] = _call("ListStartedRecording", {}, host="rokuga:3000")
-        facts["page"] = _fetch(urllib.request.Request(f"http://{OTHER}:5000/"))
-        _call("StartRecording", {"channel_id": "sora", "expire_time": 600})
+        facts["page"] = _fetch(urllib.request.Request(f"http://{OTHER}:5000/", headers={"host": PAGE}))
+        start = "StartRecording", {"channel_id": "sora", "expire_time": 600}
+        facts["foreign_page"] = _call_of_page(*start, origin="http://example.com")
+        facts["own_page"] = _call_of_page(*start, origin=f"http://{PAGE}")
         clip = str(ROOT / "media-samples/vp9-opus.webm")
         url = f"ws://{OTHER}:5000/signaling"
         publish = [sys.executable, "-m", "rokuga.api", "publish", clip, "--channel", "sora", "--url", url]
@@ -140,9 +147,17 @@ def _call(operation: str, body: Mapping[str, Any], host: str = f"{OTHER}:3000") 
     return _fetch(urllib.request.Request(f"http://{OTHER}:3000/", json.dumps(body).encode(), headers))
 
 
+def _call_of_page(operation: str, body: Mapping[str, Any], origin: str) -> int:
+    headers = {"x-sora-target": f"Sora_20161101.{operation}", "host": PAGE, "origin": origin}
+    return _fetch(urllib.request.Request(f"http://{OTHER}:5000/api", json.dumps(body).encode(), headers))
+
+
 def _fetch(request: urllib.request.Request) -> int:
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return int(response.status)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
 
 
 def has_compiler(image: Image) -> bool:

@@ -32,6 +32,7 @@ def test_the_environment_is_a_configuration_without_warnings(
     assert warnings == []
     assert (config.api_host, config.signaling_host) == ("0.0.0.0", "0.0.0.0")
     assert config.allowed_hosts == ("rokuga",)
+    assert not config.admin_loopback_address_only  # the host's browser comes from the network's gateway
     volumes = [volume.split(":")[1] for volume in compose["services"]["rokuga"]["volumes"]]
     assert [str(config.recorder.archive_dir), str(config.data_dir)] == volumes
     assert {volume.split(":")[0] for volume in compose["services"]["rokuga"]["volumes"]} == compose["volumes"].keys()

@@ -43,6 +43,7 @@ def test_a_node_finds_every_etcd_its_own_first(configs: dict[int, DaemonConfig],
     order = [number, *(each for each in NUMBERS if each != number)]
     assert config.recorder.node_name == f"node-{number}"
     assert config.allowed_hosts == (f"node-{number}",)
+    assert not config.admin_loopback_address_only  # the host's browser comes from the network's gateway
     assert config.cluster.endpoints == tuple(f"http://etcd-{each}:2379" for each in order)
 
 

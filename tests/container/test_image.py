@@ -31,6 +31,7 @@ def hold(facts: dict[str, Any]) -> None:
     assert facts["volumes"] == ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
     assert facts["unhealthy"] == 1
     assert (facts["by_name"], facts["page"]) == (200, 200)
+    assert (facts["own_page"], facts["foreign_page"]) == (200, 403)
     assert facts["publish"] == 0
     assert facts["files"] == ["archive.json", "archive.webm", "report.json"]
     assert facts["owners"] == [10001]

@@ -14,7 +14,7 @@ demo: $(READY)
 
 test: check
 	tests/tools/install.sh
-	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "not soak and alone"
 
 check: $(READY)
@@ -25,7 +25,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m "not soak and not end_to_end" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not soak and not end_to_end" -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)
 	tests/tools/install.sh

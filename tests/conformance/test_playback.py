@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.conformance.archives import VIDEO_CODECS, audio_units, record, video_units
+from tests.end_to_end.clients import place
 
 HERE = Path(__file__).parent
 NPM = HERE.parent.parent / ".tools" / "npm"
@@ -19,7 +19,7 @@ FRAME_S = 1 / 30
 async def play(files: list[Path]) -> list[dict[str, object]]:
     """Have Chromium play all of these files, and seek in each."""
     driver = NPM / "play.mjs"
-    shutil.copyfile(HERE / "browser" / "play.mjs", driver)  # beside node_modules, where imports resolve
+    place(HERE / "browser" / "play.mjs", driver)  # beside node_modules, where imports resolve
     app = web.Application()
 
     async def page(_request: web.Request) -> web.FileResponse:

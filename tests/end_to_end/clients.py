@@ -24,6 +24,13 @@ LOADGEN = ROOT.parent / "shared" / "loadgen"
 Step = Mapping[str, Any]
 
 
+def place(source: str | Path, target: str | Path) -> None:
+    """Copy a file in one step: another test may be about to read what is there."""
+    part = f"{target}.{os.getpid()}"
+    shutil.copyfile(source, part)
+    Path(part).replace(target)
+
+
 @contextlib.asynccontextmanager
 async def _serving() -> AsyncIterator[str]:
     """Serve the page and the SDK on a free port of 127.0.0.1, which is a secure context."""
@@ -80,7 +87,7 @@ async def publish_with_browser(
     `flags` are Chromium's own.
     """
     driver = ROOT / ".tools" / "npm" / "drive.mjs"
-    shutil.copyfile(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
+    place(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
     async with _serving() as base:
         query = urlencode({"url": daemon.signaling_url, "channel": channel, **options})
         command = ("node", driver, f"{base}/page.html?{query}", json.dumps(steps))
@@ -110,7 +117,7 @@ async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float
     if not LOADGEN.exists():
         pytest.skip("the independent load generator is not beside this checkout")
     folder = ROOT / ".tools" / "npm" / "loadgen"
-    shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=place)
     command = [
         "node", "loadgen.mjs", "--signal", "sora", "--url", daemon.signaling_url, "--count", count,
         "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +11,7 @@ from aiohttp import web
 
 from rokuga.recorder.identifiers import new_id
 from tests import readers
-from tests.end_to_end.clients import HERE, NPM, run_client
+from tests.end_to_end.clients import HERE, NPM, place, run_client
 from tests.end_to_end.daemon import ROOT, consuming, running
 
 SCREENSHOTS = ROOT / "screenshots"
@@ -25,7 +24,7 @@ async def test_a_person_publishes_records_and_plays(tmp_path: Path) -> None:
     No error comes to the console, and nothing is wider than a phone. The pictures are in screenshots/.
     """
     driver = NPM / "person.mjs"
-    shutil.copyfile(HERE / "browser" / "person.mjs", driver)  # beside node_modules, where imports resolve
+    place(HERE / "browser" / "person.mjs", driver)  # beside node_modules, where imports resolve
     SCREENSHOTS.mkdir(exist_ok=True)
     async with consuming() as consumer:
         refused: set[str] = set()

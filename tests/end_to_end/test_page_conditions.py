@@ -1,7 +1,6 @@
 """The browser page where it is less easy: without a mouse, behind a password, with cameras, in a hidden tab."""
 
 import json
-import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from tests import readers
 from tests.end_to_end import marks
-from tests.end_to_end.clients import HERE, NPM, run_client
+from tests.end_to_end.clients import HERE, NPM, place, run_client
 from tests.end_to_end.daemon import Consumer, Daemon, running
 from tests.end_to_end.test_foreign_clients import record
 
@@ -27,7 +26,7 @@ ORDER = [
 async def drive(name: str, daemon: Daemon, *arguments: str) -> Any:
     """Run a driver of the page; give what it prints."""
     driver = NPM / name  # beside node_modules, where imports resolve
-    shutil.copyfile(HERE / "browser" / name, driver)
+    place(HERE / "browser" / name, driver)
     page = daemon.signaling_url.replace("ws://", "http://").replace("/signaling", "/")
     return json.loads(await run_client("node", driver, page, *arguments))
 

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 import pylibsrtp
 from aioice import stun
@@ -17,11 +17,14 @@ from aioice import stun
 from rokuga.recorder.media import Kind
 from rokuga.recorder.rtp.packet import is_rtcp
 from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
+from rokuga.recorder.webrtc.outgoing_path import OutgoingPath
 from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, write_answer
-from rokuga.recorder.webrtc.sdp import LocalTransport
+from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport
 
 CHECK_PAUSE_S: Final = 0.05
 CHECKS: Final = 40
+CONNECT_S: Final = CHECKS * CHECK_PAUSE_S
+"""TCP's handshake may take as long as checks by UDP."""
 CONSENT_S: Final = 2.5
 MAX_UNANSWERED: Final = 12
 """So many checks, 30 s of them, without an answer end the connection (RFC 7675 section 5.1)."""
@@ -34,43 +37,6 @@ HANDSHAKE_S: Final = 10.0
 
 class PublishError(Exception):
     """The recorder cannot be reached, or does not take what is published."""
-
-
-class _Path(asyncio.DatagramProtocol):
-    """One socket, connected to one candidate. `answered` is set by the first answer, or False if it is refused."""
-
-    def __init__(self, take: Callable[["_Path", bytes], None], loses: Callable[[], bool] | None = None) -> None:
-        self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.unanswered = 0
-        self._take = take
-        self._loses = loses
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, _address: Any) -> None:
-        if self._loses is None or not self._loses():
-            self._take(self, data)
-
-    def error_received(self, _error: Exception) -> None:
-        """Nobody is there (ICMP). Later, checks without answers say the same."""
-        self.answer(works=False)
-
-    def answer(self, *, works: bool) -> None:
-        self.unanswered = 0
-        if not self.answered.done():
-            self.answered.set_result(works)
-
-    def send(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        if self._loses is None or not self._loses():
-            self._transport.sendto(data)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
 
 class OutgoingPeer:
@@ -95,7 +61,7 @@ class OutgoingPeer:
         self._ufrag = secrets.token_hex(4)
         self._password = secrets.token_hex(16)
         self._tie_breaker = secrets.randbits(64)
-        self._path: _Path | None = None
+        self._path: OutgoingPath | None = None
         self._pipe = DatagramPipe(self._send)
         self._dtls = DtlsTransport(self._pipe, certificate)
         self._is_secure = False
@@ -108,8 +74,8 @@ class OutgoingPeer:
 
     async def connect(self) -> None:
         """Find a path and shake hands. Raises PublishError."""
-        for host, port in self._offer.candidates:
-            self._path = await self._check(host, port)
+        for candidate in self._offer.candidates:
+            self._path = await self._check(candidate)
             if self._path is not None:
                 break
         else:
@@ -143,17 +109,18 @@ class OutgoingPeer:
             if self._path is not None:
                 self._path.close()
 
-    async def _check(self, host: str, port: int) -> _Path | None:
+    async def _check(self, candidate: Candidate) -> OutgoingPath | None:
         """Send checks to a candidate until one is answered; None if none is."""
-        path = _Path(self._take, self._loses)
+        path = OutgoingPath(self._take, self._loses)
         try:
-            await asyncio.get_running_loop().create_datagram_endpoint(lambda: path, remote_addr=(host, port))
+            async with asyncio.timeout(CONNECT_S):
+                await path.open(candidate)
             for _ in range(CHECKS):
                 path.send(self._binding_request())
                 done, _ = await asyncio.wait([path.answered], timeout=CHECK_PAUSE_S)
                 if done:
                     break
-        except OSError:  # an address of a family or a network that we do not have
+        except OSError:  # an address of a family or a network that we do not have, or TCP that is refused or blocked
             return None
         except BaseException:
             path.close()
@@ -163,7 +130,7 @@ class OutgoingPeer:
         path.close()
         return None
 
-    def _take(self, path: _Path, data: bytes) -> None:
+    def _take(self, path: OutgoingPath, data: bytes) -> None:
         """Tell STUN, DTLS and SRTCP apart (RFC 7983)."""
         if not data:
             return
@@ -178,7 +145,7 @@ class OutgoingPeer:
                 return
             self._on_rtcp(plain)
 
-    def _take_stun(self, path: _Path, data: bytes) -> None:
+    def _take_stun(self, path: OutgoingPath, data: bytes) -> None:
         try:
             message = stun.parse_message(data)
         except (ValueError, struct.error):
@@ -196,8 +163,8 @@ class OutgoingPeer:
         message.add_message_integrity(self._offer.ice_password.encode())  # and FINGERPRINT
         return bytes(message)
 
-    async def _keep_consent(self, path: _Path) -> None:
-        while path.unanswered < MAX_UNANSWERED:
+    async def _keep_consent(self, path: OutgoingPath) -> None:
+        while path.unanswered < MAX_UNANSWERED and path.is_open:
             await asyncio.sleep(CONSENT_S)
             path.unanswered += 1
             path.send(self._binding_request())

@@ -1,14 +1,15 @@
 """A recorder's offer as a publisher reads it, and the publisher's answer (RFC 8866, RFC 8829)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiortc.rtcicetransport import RTCIceCandidate
 from aiortc.sdp import SessionDescription
 
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
-from rokuga.recorder.webrtc.sdp import LocalTransport, SdpError
+from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, SdpError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class RemoteOffer:
     ice_ufrag: str
     ice_password: str
     fingerprints: tuple[tuple[str, str], ...]
-    candidates: Sequence[tuple[str, int]]
+    candidates: Sequence[Candidate]
     order: Sequence[Kind]
     mids: Mapping[Kind, str]
     tracks: Mapping[Kind, OfferedTrack]
@@ -53,13 +54,23 @@ def read_offer(text: str, codec_types: Mapping[Kind, str]) -> RemoteOffer:
             ice_ufrag=ice.usernameFragment or "",
             ice_password=ice.password or "",
             fingerprints=tuple((p.algorithm.lower(), p.value) for p in dtls.fingerprints),
-            candidates=[(c.ip, c.port) for c in sections[0].ice_candidates if c.protocol == "udp"],
+            candidates=list(_usable(sections[0].ice_candidates)),
             order=["audio" if section.kind == "audio" else "video" for section in sections],
             mids={"audio" if s.kind == "audio" else "video": s.rtp.muxId for s in sections},
             tracks=tracks,
         )
     except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
         raise SdpError(f"the offer cannot be read: {error}") from error
+
+
+def _usable(candidates: Iterable[RTCIceCandidate]) -> Iterator[Candidate]:
+    """Give those that a client can send to: of UDP, and of TCP those that it may connect to (RFC 6544)."""
+    for candidate in sorted(candidates, key=lambda each: -each.priority):
+        match candidate.protocol.lower(), candidate.tcpType:
+            case "udp", _:
+                yield Candidate(candidate.ip, candidate.port)
+            case "tcp", "passive":
+                yield Candidate(candidate.ip, candidate.port, "tcp")
 
 
 def _offered(kind: Kind, section: Any, codec_type: str | None) -> OfferedTrack | None:

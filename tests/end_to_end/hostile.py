@@ -62,8 +62,8 @@ def keep_outgoing_peers(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingPeer]:
 def socket_of(peer: OutgoingPeer) -> socket.socket:
     """Give a second handle on the socket that a connected peer publishes by."""
     assert peer._path is not None
-    assert peer._path._transport is not None
-    return socket.socket(fileno=os.dup(peer._path._transport.get_extra_info("socket").fileno()))
+    assert peer._path.transport is not None
+    return socket.socket(fileno=os.dup(peer._path.transport.get_extra_info("socket").fileno()))
 
 
 def stranger_to(port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""A NAT gives a publisher another address in the middle of a recording: the file goes on, byte for byte."""
+"""A publisher gets another address, or goes over to TCP, in mid-recording: the file goes on, byte for byte."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.media import Kind
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.recorder.webrtc.sdp import Candidate, Transport
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
 from tests.end_to_end.hostile import keep_outgoing_peers
@@ -20,20 +21,21 @@ CLIP = CLIPS / "vp9-opus.webm"
 KINDS: Sequence[Kind] = ("audio", "video")
 
 
+@pytest.mark.parametrize("transports", [("udp", "udp", "udp"), ("tcp", "udp", "tcp", "tcp")])
 async def test_a_publisher_whose_address_changes_is_recorded_without_a_gap(
-    daemon: Daemon, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    daemon: Daemon, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, transports: Sequence[Transport]
 ) -> None:
-    """A check from the new address is all that it takes; the old socket is closed at once."""
+    """A check from the new address, also of TCP, is all that it takes; the old socket is closed at once."""
     peers = keep_outgoing_peers(monkeypatch)
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     publication = Publication()
     options = PublishOptions(CLIP, daemon.signaling_url, "sora", loop=True)
     publishing = asyncio.create_task(publish(options, read_clip(CLIP), Certificate.make(), publication))
     await consumer.wait_for("archive.started")
-    for _ in range(3):
+    for transport in transports:
         before, old = publication.counts.units["video"], peers[0]._path
         assert old is not None
-        peers[0]._path = await peers[0]._check("127.0.0.1", daemon.media_port)
+        peers[0]._path = await peers[0]._check(Candidate("127.0.0.1", daemon.media_port, transport))
         assert peers[0]._path is not None
         old.close()
         while publication.counts.units["video"] < before + 10:  # noqa: ASYNC110  # a counter has no event

@@ -23,7 +23,7 @@ from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.outgoing import OutgoingPeer, PublishError
 from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer
 from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, Peer
-from rokuga.recorder.webrtc.sdp import MediaOffer
+from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate, MediaOffer, Transport
 from tests.recorder.webrtc.clients import until
 
 CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP8"}
@@ -46,7 +46,7 @@ class Recording:
 @pytest.fixture
 async def recording() -> AsyncIterator[Recording]:
     """A recorder's peer on a port of 127.0.0.1."""
-    async with MediaPort(0, ("127.0.0.1",)) as port:
+    async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
         units: list[tuple[Kind, AccessUnit]] = []
         peer = Peer(
             port,
@@ -84,10 +84,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outgoing, "CHECKS", 5)
 
 
-async def test_media_flows_and_feedback_comes_back(recording: Recording) -> None:
+def candidate_of(bound: socket.socket, transport: Transport = "udp") -> Candidate:
+    host, port = bound.getsockname()
+    return Candidate(host, port, transport)
+
+
+def only(transport: Transport, offer: RemoteOffer) -> RemoteOffer:
+    return replace(offer, candidates=[each for each in offer.candidates if each.transport == transport])
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_media_flows_and_feedback_comes_back(recording: Recording, transport: Transport) -> None:
     """Encrypted both ways: a picture arrives whole, its feedback is heard."""
     heard: list[bytes] = []
-    ours = OutgoingPeer(recording.offer(), Certificate.make(), heard.append)
+    ours = OutgoingPeer(only(transport, recording.offer()), Certificate.make(), heard.append)
     recording.peer.accept(ours.answer(SSRCS, "cname"))
     running = asyncio.create_task(recording.peer.run())
     await ours.connect()
@@ -113,10 +123,26 @@ async def test_candidates_that_are_of_no_use_are_passed_over(recording: Recordin
         silent.bind(("127.0.0.1", 0))
         unused.bind(("127.0.0.1", 0))
         offer = recording.offer()
-        useless = [unused.getsockname(), ("256.0.0.1", 9), silent.getsockname()]
+        useless = [
+            *(candidate_of(unused, transport) for transport in TRANSPORTS),
+            Candidate("256.0.0.1", 9),
+            candidate_of(silent),
+        ]
         async with publishing(recording, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
             await ours.connect()
             assert not ours.ended.done()
+
+
+async def test_tcp_that_nobody_answers_is_passed_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither who takes no connections, as behind a firewall that drops them, nor who takes one and keeps silent."""
+    monkeypatch.setattr(outgoing, "CONNECT_S", 0.1)
+    monkeypatch.setattr(outgoing, "CHECKS", 3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
+        with socket.create_connection(full.getsockname()):
+            offer = recording.offer()
+            useless = [candidate_of(each, "tcp") for each in (full, full, silent)]
+            async with publishing(recording, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
+                await ours.connect()
 
 
 @pytest.mark.parametrize("change", [{"candidates": []}, {"ice_password": "x" * 32}, {"ice_ufrag": "somebody"}])
@@ -134,7 +160,7 @@ async def test_a_port_where_nobody_is_costs_no_time(recording: Recording, monkey
         unused.bind(("127.0.0.1", 0))
         offer = recording.offer()
         async with publishing(
-            recording, replace(offer, candidates=[unused.getsockname(), *offer.candidates])
+            recording, replace(offer, candidates=[candidate_of(unused), *offer.candidates])
         ) as ours:
             await ours.connect()
 
@@ -144,7 +170,7 @@ async def test_an_answer_that_nobody_signed_is_none(recording: Recording) -> Non
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as impostor:
         impostor.bind(("127.0.0.1", 0))
         impostor.setblocking(False)
-        async with publishing(recording, replace(recording.offer(), candidates=[impostor.getsockname()])) as ours:
+        async with publishing(recording, replace(recording.offer(), candidates=[candidate_of(impostor)])) as ours:
             connecting = asyncio.create_task(ours.connect())
             data, address = await asyncio.get_running_loop().sock_recvfrom(impostor, 2048)
             check = parse_message(data)
@@ -191,13 +217,25 @@ async def test_a_recorder_that_does_not_answer_any_more_ends_it(
         assert await ours.ended == "the recorder does not answer any more"
 
 
+async def test_a_connection_that_breaks_ends_it_without_waiting_for_answers(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
+    monkeypatch.setattr(outgoing, "MAX_UNANSWERED", 1_000_000)
+    async with publishing(recording, only("tcp", recording.offer())) as ours:
+        await ours.connect()
+        (connection,) = recording.peer._port._tcp.connections
+        connection.abort()
+        assert await ours.ended == "the recorder does not answer any more"
+
+
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x01" + bytes(30), b"\x16", b"\x80\xc8" + bytes(40), b"\xff"])
 async def test_nonsense_from_the_recorders_address_is_dropped(recording: Recording, data: bytes) -> None:
     async with publishing(recording) as ours:
         await ours.connect()
         path = ours._path
         assert path is not None
-        path.datagram_received(data, None)
+        path.received(data)
         assert not ours.ended.done()
 
 
@@ -205,7 +243,7 @@ async def test_it_can_be_closed_while_it_connects(recording: Recording) -> None:
     """Also a publisher that was interrupted leaves no socket and no task behind."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        async with publishing(recording, replace(recording.offer(), candidates=[silent.getsockname()])) as ours:
+        async with publishing(recording, replace(recording.offer(), candidates=[candidate_of(silent)])) as ours:
             connecting = asyncio.create_task(ours.connect())
             await asyncio.get_running_loop().sock_recv(non_blocking(silent), 2048)
             connecting.cancel()

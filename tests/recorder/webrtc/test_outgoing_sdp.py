@@ -11,9 +11,8 @@ from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer, write_a
 from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, SdpError, read_answer, write_offer
 
 FINGERPRINT = ":".join(["AB"] * 32)
-RECORDER = LocalTransport(
-    "ufrag", "p" * 24, FINGERPRINT, [Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 5004)]
-)
+CANDIDATES = [Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 5004), Candidate("192.0.2.1", 5004, "tcp")]
+RECORDER = LocalTransport("ufrag", "p" * 24, FINGERPRINT, CANDIDATES)
 PUBLISHER = LocalTransport("ours", "q" * 24, FINGERPRINT, ())
 SSRCS: dict[Kind, tuple[int, int]] = {"audio": (1, 2), "video": (3, 4)}
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,10 +35,26 @@ def test_an_offer_tells_where_and_what() -> None:
     offer = read(audio="OPUS", video="VP9")
     assert (offer.ice_ufrag, offer.ice_password) == ("ufrag", "p" * 24)
     assert offer.fingerprints == (("sha-256", FINGERPRINT),)
-    assert offer.candidates == [("192.0.2.1", 5004), ("2001:db8::1", 5004)]
+    assert offer.candidates == CANDIDATES
     assert offer.tracks.keys() == {"audio", "video"}
     assert offer.tracks["video"].rtx_payload_type not in {None, offer.tracks["video"].payload_type}
     assert offer.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
+
+
+def test_candidates_are_tried_by_priority_and_not_those_that_would_connect_to_us() -> None:
+    lines = (
+        "a=candidate:5 1 udp 7 192.0.2.5 5004 typ host",
+        "a=candidate:6 1 UDP 8 192.0.2.6 5004 typ host",
+        "a=candidate:7 1 TCP 9 192.0.2.7 5004 typ host tcptype passive",
+        "a=candidate:8 1 tcp 99 192.0.2.8 9 typ host tcptype active",
+    )
+    text = offer_text().replace("a=candidate:1 ", "\r\n".join((*lines, "a=candidate:1 ")))
+    found = read_offer(text, {}).candidates
+    assert [(each.host, each.transport) for each in found if each not in CANDIDATES] == [
+        ("192.0.2.7", "tcp"),
+        ("192.0.2.6", "udp"),
+        ("192.0.2.5", "udp"),
+    ]
 
 
 @pytest.mark.parametrize(

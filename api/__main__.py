@@ -3,33 +3,38 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Final
 
-from rokuga.api import check_config, daemon, demo, publish, schemas_command, sink, webhooks_command
-from rokuga.api.rehearse import command as rehearse
-from rokuga.api.soak import command as soak
-
-COMMANDS = (
-    ("run", "start the daemon", daemon),
-    ("demo", "record a clip over real WebRTC, from start to webhook", demo),
-    ("publish", "publish a WebM clip to a channel", publish),
-    ("soak", "record many publishers for long, and check every file and event", soak),
-    ("check-config", "read the configuration and say what it means", check_config),
-    ("webhooks", "look at and act on undelivered events", webhooks_command),
-    ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", sink),
-    ("rehearse", "post the events of a scenario, with real files and without WebRTC", rehearse),
-    ("schemas", "write the JSON Schema of every webhook and file", schemas_command),
+COMMANDS: Final = (
+    ("run", "start the daemon", "rokuga.api.daemon"),
+    ("demo", "record a clip over real WebRTC, from start to webhook", "rokuga.api.demo"),
+    ("publish", "publish a WebM clip to a channel", "rokuga.api.publish"),
+    ("soak", "record many publishers for long, and check every file and event", "rokuga.api.soak.command"),
+    ("check-config", "read the configuration and say what it means", "rokuga.api.check_config"),
+    ("webhooks", "look at and act on undelivered events", "rokuga.api.webhooks_command"),
+    ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", "rokuga.api.sink"),
+    ("rehearse", "post a scenario's events, with real files and without WebRTC", "rokuga.api.rehearse.command"),
+    ("schemas", "write the JSON Schemas of webhooks and files, and the API's document", "rokuga.api.schemas_command"),
 )
+"""Name, summary and module, which is imported for its own command only: most take more than a second."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="rokuga", description="Records WebRTC to WebM, as WebRTC SFU Sora did.")
+    parser.add_argument("--version", action="version", version=f"rokuga {version('rokuga')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary, module in COMMANDS:
-        command = commands.add_parser(name, help=summary, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    for name, summary, path in COMMANDS:
+        command = commands.add_parser(name, help=summary)
+        if name in words[:1]:
+            module = import_module(path)
+            command.description = module.__doc__
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(words)
     return int(options.run(options))
 
 

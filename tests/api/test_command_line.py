@@ -1,0 +1,36 @@
+"""The table of commands."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from rokuga.api.__main__ import COMMANDS, main
+
+LOADED = "import sys; from rokuga.api.__main__ import main\ntry: main({words})\nfinally: print(*sys.modules)"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
+def test_what_needs_no_command_loads_none(words: list[str]) -> None:
+    """So that it answers at once: no media, no server, no client of HTTP."""
+    told = subprocess.run([sys.executable, "-c", LOADED.format(words=words)], check=False, capture_output=True).stdout
+    loaded = told.decode().split()
+    assert "rokuga.api.__main__" in loaded
+    assert not {"aiortc", "av", "aiohttp", "uvicorn", "asyncio", *(path for _, _, path in COMMANDS)} & set(loaded)
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, _, path in COMMANDS])
+def test_every_command_says_what_it_does(name: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"rokuga {name}" in said
+    assert " ".join((sys.modules[path].__doc__ or "?").split())[:60] in said
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"rokuga {version('rokuga')}\n"

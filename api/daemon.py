@@ -35,6 +35,7 @@ from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.store import open_store
 from rokuga.api.systemd import Systemd
+from rokuga.api.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProtocol
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -114,7 +115,9 @@ async def serve(app: Starlette, host: str, port: int, config: DaemonConfig, refu
         log_config=None,
         access_log=False,
         server_header=False,
-        ws_max_size=1 << 20,
+        ws=WebsocketProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         lifespan="off",
         http=limits.protocol,  # type: ignore[arg-type]  # any callable
         ssl_certfile=config.tls_certificate,

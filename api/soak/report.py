@@ -117,10 +117,12 @@ def _memory(figures: Figures) -> str:
     rows = "".join(
         f'<tr><td>{life.life}</td><td class="number">{life.minutes}</td><td class="number">{life.mean_mb:.1f}</td>'
         f'<td class="number">{life.first_mb:.1f}</td><td class="number">{life.last_mb:.1f}</td>'
-        f'<td class="number">{life.deviation:.1%}</td></tr>'
+        f'<td class="number">{life.deviation:.1%}</td>'
+        f'<td class="number">{life.rise:+.1%}</td><td class="{"good" if life.is_flat else "bad"}">'
+        f"{'flat' if life.is_flat else 'not flat'}</td></tr>"
         for life in figures.lives
     )
-    head = "<tr><th>daemon<th>minutes<th>mean MB<th>first<th>last<th>farthest from the mean</tr>"
+    head = "<tr><th>daemon<th>minutes<th>mean MB<th>first<th>last<th>farthest from the mean<th>rise<th></tr>"
     return f"<h2>Memory after the first five minutes</h2><table>{head}{rows}</table>" if rows else ""
 
 

@@ -242,7 +242,8 @@ class Soak:
             self._fault(path.name, "a file in progress is left")
         for life in self.figures.lives:
             if not life.is_flat:
-                self._fault("memory", f"daemon {life.life} is up to {life.deviation:.1%} from its mean")
+                change = f"up to {life.deviation:.1%} from its mean, rises by {life.rise:.1%}"
+                self._fault("memory", f"daemon {life.life} after its first 5 minutes: {change}")
         if not self._inspector.tally.files:
             self._fault("soak", "no file was checked at all")
 

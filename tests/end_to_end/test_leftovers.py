@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from websockets.server import ServerProtocol
 
 from rokuga.api.config import load_config
 from rokuga.api.connection_limits import _LimitedHttp
@@ -33,7 +34,7 @@ from tests.end_to_end.daemon import CLIPS
 
 pytestmark = pytest.mark.end_to_end
 
-OF_A_CLIENT = (_LimitedHttp, Session, Connection, Peer, Flow, SrtpReceiver, Receiver, Archiver)
+OF_A_CLIENT = (_LimitedHttp, ServerProtocol, Session, Connection, Peer, Flow, SrtpReceiver, Receiver, Archiver)
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,7 @@ from rokuga.api.counters import Source
 from rokuga.api.guard import Refusals
 from rokuga.api.health import Disk, Health
 from rokuga.api.logs import configure_logs
+from rokuga.api.memory import find_trim, trimming
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.store import open_store
@@ -256,7 +257,7 @@ async def run_until_signal(config: DaemonConfig) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    async with Systemd(os.environ) as systemd, running(config) as addresses:
+    async with Systemd(os.environ) as systemd, running(config) as addresses, trimming(find_trim()):
         spare_collector()
         log.info("ready", api=addresses.api_url, signaling=addresses.signaling_url, media_port=addresses.media_port)
         systemd.tell("READY=1")

@@ -16,8 +16,8 @@ FAILS: Final = 0.1
 """Share of the deliveries that are not accepted."""
 MOST_FAILURES: Final = 2
 """So often in a row at most: each repeat waits twice as long, and holds up its channel."""
-RESPONSE_TIMEOUT_S: Final = 2
-"""The daemon's `webhook_response_timeout`."""
+RESPONSE_TIMEOUT_S: Final = 5
+"""The daemon's `webhook_response_timeout`: if the machine stands still for longer, it repeats what was accepted."""
 
 
 class Consumer:

@@ -1,6 +1,8 @@
-"""One channel: who is in it, and what is being recorded of it."""
+"""Channels: who is in them, and what is being recorded of them."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from rokuga.recorder.connection import Connection
@@ -26,3 +28,44 @@ class Channel:
     def is_idle(self) -> bool:
         """Whether nothing would be lost by forgetting the channel."""
         return not (self.users or self.connections or self.recording)
+
+
+class Channels:
+    """All channels in which anything goes on."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, Channel] = {}
+
+    @asynccontextmanager
+    async def hold(self, channel_id: str) -> AsyncIterator[Channel]:
+        """Hold the channel's lock; forget the channel afterwards if nothing goes on in it."""
+        channel = self._channels.setdefault(channel_id, Channel())
+        channel.users += 1
+        try:
+            async with channel.lock:
+                yield channel
+        finally:
+            channel.users -= 1
+            if channel.is_idle:
+                self._channels.pop(channel_id, None)
+
+    def take_up(self, channel_id: str, recording: Recording) -> None:
+        """Have a channel in which a recording goes on from the life before."""
+        self._channels[channel_id] = Channel(recording=recording)
+
+    def get(self, channel_id: str) -> Channel | None:
+        """Give a channel without holding it; None where nothing goes on."""
+        return self._channels.get(channel_id)
+
+    def ids(self) -> list[str]:
+        """Name all channels."""
+        return list(self._channels)
+
+    def recordings(self) -> list[Recording]:
+        """Give what is being recorded."""
+        return [channel.recording for channel in self._channels.values() if channel.recording is not None]
+
+    def connections(self, channel_id: str | None = None) -> list[Connection]:
+        """Give the connections of one channel, or all."""
+        channels = self._channels.values() if channel_id is None else [self._channels.get(channel_id, Channel())]
+        return [connection for channel in channels for connection in channel.connections.values()]

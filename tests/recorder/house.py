@@ -223,7 +223,7 @@ class House:
         connection = await self.recorder.connect(request)
         connection.accept("v=0\r\n")
         await self.event("connection.created", connection.identity)
-        async with self.recorder._channel(channel_id):  # what follows from it has happened then
+        async with self.recorder._channels.hold(channel_id):  # what follows from it has happened then
             return Client(connection, self.peers[-1], self.hand)
 
     async def events(self, *types: str) -> list[Event]:

@@ -340,12 +340,11 @@ async def test_an_expiry_does_not_end_the_recording_that_came_after(house: House
     """A recording that was stopped at its last moment and started anew goes on."""
     hand: HandClock = house.hand
     await house.start(expire_time=1)
-    old = house.recorder._channels["sora"].recording
-    assert old is not None
+    old = house.recorder._channels.recordings()[0]
     await house.stop()
     state = await house.start(expire_time=100)
     hand.now_ns += NS_PER_S
-    await house.recorder._expire(old)
+    await house.recorder._recordings._expire(old)
     assert house.recorder.recording("sora").recording_id == state.recording_id
 
 
@@ -367,7 +366,7 @@ async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_sa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
-    monkeypatch.setattr("rokuga.recorder.service.EXPIRE_AGAIN_S", 0.001)
+    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 0.001)
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         state = await house.start(expire_time=2)
         client = await house.enter()
@@ -386,7 +385,7 @@ async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
-    monkeypatch.setattr("rokuga.recorder.service.EXPIRE_AGAIN_S", 3600)
+    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 3600)
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         await house.start(expire_time=1)
         client = await house.enter()

@@ -314,13 +314,13 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
     """Below archive_min_free_bytes running archives end as available, new ones and Start are refused."""
     free = 10_000_000
     monkeypatch.setattr(writer, "has_less_free", lambda _path, limit: free < limit)
-    monkeypatch.setattr("rokuga.recorder.service.has_less_free", lambda _path, limit: free < limit)
+    monkeypatch.setattr("rokuga.recorder.space.has_less_free", lambda _path, limit: free < limit)
     async with running(tmp_path, archive_min_free_bytes=5_000_000) as house:
         await house.start()
         first = await house.enter()
         await play(house, first, 1)
         free = 4_000_000
-        await house.recorder._look_at_space()
+        await house.recorder._recordings.watch_space()
         available = await house.event(AVAILABLE)
         assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 50
         second = await house.enter()
@@ -331,7 +331,7 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
             await house.start("other")
         assert len(list((tmp_path / "archive").iterdir())) == 1
         free = 10_000_000
-        await house.recorder._look_at_space()
+        await house.recorder._recordings.watch_space()
         await works_again(house)
         assert len(house.recorder.recordings()) == 1
 

@@ -1,0 +1,252 @@
+"""The recordings of all channels: start, stop, expiry, and what other nodes and the life before decided.
+
+Everything that changes what a channel records happens under that channel's lock, one after the other. Closing files
+does not: it takes as long as it takes, beside the lock.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+import structlog
+
+from rokuga.recorder.archive.names import recording_folder
+from rokuga.recorder.archive.writer import WriterThread, make_folder, remove_empty_folder
+from rokuga.recorder.channel import Channel, Channels
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.connection import Connection
+from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.events import Event
+from rokuga.recorder.recording import Recording
+from rokuga.recorder.space import Space
+from rokuga.recorder.states import Change, RecordingParameters, RecordingState, RecordingStatus
+from rokuga.recorder.store import RecordingStore, StoreError
+from rokuga.recorder.teller import Teller
+
+log = structlog.get_logger()
+
+EXPIRE_AGAIN_S = 1.0
+"""Pause after which the store is asked again to end an expired recording."""
+
+
+async def guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Do a piece of work; our own fault ends it, not the daemon."""
+    try:
+        await work
+    except Exception:
+        log.exception("unexpected fault")
+
+
+class Recordings:
+    """What is recorded of which channel. `spawn` does work beside everything else."""
+
+    def __init__(
+        self,
+        config: RecorderConfig,
+        store: RecordingStore,
+        writer: WriterThread,
+        clock: Clock,
+        channels: Channels,
+        space: Space,
+        teller: Teller,
+        committed: Callable[[Sequence[Event]], None],
+        ending: asyncio.Event,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        draw_id: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._channels = channels
+        self._space = space
+        self._teller = teller
+        self._committed = committed
+        self._ending = ending
+        self._spawn = spawn
+        self._draw_id = draw_id
+        self._finishing: dict[str, Recording] = {}
+        self._expiring: set[str] = set()
+
+    async def start(self, parameters: RecordingParameters) -> RecordingState:
+        """Record every publisher of the channel, those present and those to come.
+
+        Raises RecordingAlreadyStarted, ArchiveError where the folder cannot be made, StoreError.
+        """
+        async with self._channels.hold(parameters.channel_id) as channel:
+            if channel.recording is not None:
+                raise RecordingAlreadyStarted
+            state = RecordingState(self._draw_id(), parameters, self._clock.wall_ns())
+            folder = recording_folder(str(self._config.archive_dir), state.recording_id)
+            mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
+            await self._writer.submit(lambda: make_folder(folder, mode, min_free_bytes))
+            recording = self._recording(state)
+            recording.has_folder = True
+            is_started = False
+            try:
+                is_started = await self._store.start_recording(state, [recording.started_event()])
+            finally:
+                if not is_started:
+                    await self._writer.submit(lambda: remove_empty_folder(folder))
+            if not is_started:
+                raise RecordingAlreadyStarted
+            recording.is_start_told = True
+            self._committed([recording.started_event()])
+            await self._record(channel, recording)
+            return state
+
+    async def _record(self, channel: Channel, recording: Recording) -> None:
+        """Record everybody who is in a channel that is held, and who comes."""
+        channel.recording = recording
+        publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
+        await asyncio.gather(*(self.begin_archive(recording, connection) for connection in publishers))
+
+    async def stop(self, channel_id: str) -> RecordingState:
+        """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
+        async with self._channels.hold(channel_id) as channel:
+            return await self._stop(channel)
+
+    def state(self, channel_id: str) -> RecordingState:
+        """Give the channel's recording. Raises RecordingNotStarted."""
+        channel = self._channels.get(channel_id)
+        if channel is None or channel.recording is None:
+            raise RecordingNotStarted
+        return channel.recording.state
+
+    def states(self) -> list[RecordingState]:
+        """Give all active recordings."""
+        return [recording.state for recording in self._channels.recordings()]
+
+    async def _stop(self, channel: Channel) -> RecordingState:
+        """End the recording of a channel that is held. Raises RecordingNotStarted, StoreError."""
+        if channel.recording is None or not await channel.recording.stop():
+            raise RecordingNotStarted
+        return self._end(channel, channel.recording)
+
+    def _end(self, channel: Channel, recording: Recording) -> RecordingState:
+        """Take the recording out of a channel that is held; files and report follow."""
+        channel.recording = None
+        self._end_archives(channel, recording)
+        self._spawn(self._finish(recording))
+        return recording.state
+
+    async def _finish(self, recording: Recording) -> None:
+        """See the recording to its report; it is not begun anew meanwhile, whatever is heard of it."""
+        recording_id = recording.state.recording_id
+        if recording_id in self._finishing:
+            return
+        self._finishing[recording_id] = recording
+        try:
+            await recording.finish()
+        finally:
+            del self._finishing[recording_id]
+
+    def _end_archives(self, channel: Channel, recording: Recording) -> None:
+        """Take every connection out of the recording now; their files follow."""
+        now_ns = self._clock.monotonic_ns()
+        for connection in channel.connections.values():
+            self._spawn(recording.end_archive(connection, now_ns))
+
+    async def follow(self) -> None:
+        """Do as other nodes do: record what they started, end what they stopped."""
+        async with aclosing(self._store.changes()) as news:
+            async for changes in news:
+                await asyncio.gather(*(guarded(self._take(change)) for change in changes))
+
+    async def _take(self, change: Change) -> None:
+        """Take one change; one that is known already changes nothing."""
+        state = change.recording
+        if (finishing := self._finishing.get(state.recording_id)) is not None:
+            await self._tell_start(change, finishing)
+            return
+        async with self._channels.hold(state.parameters.channel_id) as channel:
+            known = channel.recording
+            is_known = known is not None and known.state.recording_id == state.recording_id
+            recording = known if known is not None and is_known else self._recording(state)
+            await self._tell_start(change, recording)
+            if state.status is RecordingStatus.ACTIVE:
+                if not is_known and state.recording_id not in self._finishing:
+                    await self._join(channel, recording)
+            elif is_known:
+                recording.stopped(state)
+                self._end(channel, recording)
+            elif state.status is RecordingStatus.STOPPING:
+                self._spawn(self._finish(recording))
+
+    async def _tell_start(self, change: Change, recording: Recording) -> None:
+        """Tell a start that is ours to tell, because we were cut off when we made it, or its node died."""
+        if change.is_start_ours and not recording.is_start_told:
+            recording.is_start_told = True
+            await self._teller.tell(recording.started_event())
+
+    async def _join(self, channel: Channel, recording: Recording) -> None:
+        """Record a channel that is held as another node said, or we did in a life before."""
+        if channel.recording is not None:  # its end was missed
+            self._end(channel, channel.recording)
+        await self._record(channel, recording)
+
+    def _begin_to_expire(self, recording: Recording) -> None:
+        recording_id = recording.state.recording_id
+        if recording_id not in self._expiring:
+            self._expiring.add(recording_id)
+            self._spawn(self._expire(recording))
+
+    async def _expire(self, recording: Recording) -> None:
+        """Stop a recording that has reached its end, unless somebody else does; its channel is free between tries."""
+        try:
+            if not await self._try_to_expire(recording):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EXPIRE_AGAIN_S):
+                        await self._ending.wait()
+        finally:
+            self._expiring.discard(recording.state.recording_id)
+
+    async def _try_to_expire(self, recording: Recording) -> bool:
+        """Give False if the store cannot end the recording now; its archives end all the same."""
+        async with self._channels.hold(recording.state.parameters.channel_id) as channel:
+            if channel.recording is recording:
+                try:
+                    await self._stop(channel)
+                except StoreError as error:
+                    log.error("an expired recording cannot be stopped yet", reason=str(error))
+                    self._end_archives(channel, recording)
+                    return False
+        return True
+
+    def open_in(self, channel: Channel) -> Recording | None:
+        """Give the channel's recording, unless it is over and only the store does not say so yet."""
+        recording = channel.recording
+        return None if recording is None or recording.is_expired(self._clock.monotonic_ns()) else recording
+
+    def begin_archive(self, recording: Recording, connection: Connection) -> Coroutine[Any, Any, None]:
+        """Record the connection from now on, if there is space to begin; await the answer."""
+        return recording.begin_archive(connection, self._space.refusal())
+
+    async def watch_space(self) -> None:
+        """Close the archives in order before the disk is full; begin none until there is space again."""
+        if await self._space.look():
+            for channel_id in self._channels.ids():
+                async with self._channels.hold(channel_id) as channel:
+                    if channel.recording is not None:
+                        self._end_archives(channel, channel.recording)
+
+    async def restore(self) -> None:
+        """Take up what the last process left: end its archives, go on with active recordings, report ended ones."""
+        for state in await self._store.unfinished_recordings():
+            recording = self._recording(state)
+            await recording.recover()
+            if state.status is RecordingStatus.ACTIVE:
+                self._channels.take_up(state.parameters.channel_id, recording)
+            else:
+                self._spawn(self._finish(recording))
+
+    def tick(self, now_ns: int) -> None:
+        """Begin to end what has reached its `expire_time`."""
+        for recording in self._channels.recordings():
+            if recording.is_expired(now_ns):
+                self._begin_to_expire(recording)
+
+    def _recording(self, state: RecordingState) -> Recording:
+        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed, self._ending)

@@ -1,0 +1,34 @@
+"""How much disk is free for archives, and whether it is too little to begin one."""
+
+import structlog
+
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread, free_bytes, has_less_free, low_space
+from rokuga.recorder.config import RecorderConfig
+
+log = structlog.get_logger()
+
+
+class Space:
+    """The disk under archive_dir, as it was when it was looked at last."""
+
+    def __init__(self, config: RecorderConfig, writer: WriterThread) -> None:
+        self._folder = str(config.archive_dir)
+        self._min_free_bytes = config.archive_min_free_bytes
+        self._writer = writer
+        self._is_low = False
+
+    async def look(self) -> bool:
+        """Say whether less is free than archive_min_free_bytes."""
+        is_low = await self._writer.submit(lambda: has_less_free(self._folder, self._min_free_bytes))
+        if is_low and not self._is_low:
+            log.warning("less space is free than archive_min_free_bytes: archives are closed", path=self._folder)
+        self._is_low = is_low
+        return is_low
+
+    def refusal(self) -> ArchiveError | None:
+        """Give what keeps an archive from beginning, if anything does."""
+        return low_space(self._folder) if self._is_low else None
+
+    async def free_bytes(self) -> int:
+        """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError."""
+        return await self._writer.submit(lambda: free_bytes(self._folder))

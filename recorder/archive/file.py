@@ -21,7 +21,7 @@ DEFAULT_CHANNELS = 2
 """Opus decodes to either; Sora writes 2."""
 
 MAX_CODEC_PRIVATE_BYTES: Final = 512
-"""Fits into the header with any audio track (see ROOM_BYTES of the muxer). AV1 sends some 20 bytes."""
+"""Fits into the header with any audio track (see HEADER_BYTES of the muxer). AV1 sends some 20 bytes."""
 
 Batch = Sequence[tuple[Kind, AccessUnit, int]]
 """Units with their time in ns from the file's zero, in file order."""
@@ -86,6 +86,7 @@ class ArchiveFile:
                     stored["keyframe"] += 1
                 muxer.write(kind, unit.data, max(time_ns, 0), unit.is_keyframe)
                 self._last_ns = max(self._last_ns, time_ns)
+            muxer.end_batch()
             self._sync_if_due(muxer)
 
     def finish(self) -> WholeFile | None:

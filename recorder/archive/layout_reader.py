@@ -1,8 +1,7 @@
-"""Reads back the files that our muxer writes: the header of `sora_layout`, and clusters as libavformat writes them.
+"""Reads back the files that our muxer writes: the header of `sora_layout`, the clusters of `cluster`.
 
-libavformat puts a cluster on the disk in one go with its size, and begins a new one at a video key frame as soon as
-the present one has 4 KiB. So a file that was cut off anywhere is whole clusters and a torn one, and key frames are
-found in the first bytes of each cluster: a file is not read through.
+A file that was cut off anywhere is whole clusters and a torn one. Key frames are found in the first block of each
+cluster: a file is not read through.
 """
 
 import struct
@@ -10,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from rokuga.recorder.archive.cluster import AUDIO_CUE_MS
 from rokuga.recorder.archive.ebml import LayoutError, read_element
 from rokuga.recorder.archive.sora_layout import (
     AUDIO,
     AUDIO_TRACK,
     CHANNELS,
     CLUSTER,
+    CLUSTER_TIMESTAMP,
     CODEC_ID,
     CODEC_PRIVATE,
     DATE,
@@ -23,11 +24,13 @@ from rokuga.recorder.archive.sora_layout import (
     DURATION,
     EBML_HEADER_BYTES,
     INFO,
+    KEYFRAME_FLAG,
     PIXEL_HEIGHT,
     PIXEL_WIDTH,
     SEGMENT,
     SEGMENT_UID,
     SHORTEST_MS,
+    SIMPLE_BLOCK,
     TRACK_ENTRY,
     TRACK_NUMBER,
     TRACKS,
@@ -39,17 +42,10 @@ from rokuga.recorder.archive.sora_layout import (
     VideoEntry,
 )
 
-CLUSTER_TIMESTAMP: Final = 0xE7
-SIMPLE_BLOCK: Final = 0xA3
-KEYFRAME_FLAG: Final = 0x80
 BLOCK_HEAD_BYTES: Final = 13
 """The most that comes before a block's payload."""
-CLUSTER_HEAD_BYTES: Final = 8192
-"""Enough for a cluster's first 4 KiB and the head of the block behind them."""
 FIRST_BLOCK_BYTES: Final = 64
 """Enough for the head of a cluster's first block."""
-AUDIO_CUE_MS: Final = 2000
-"""How far the cues of a file without video are apart. A day of sound has 170,000 clusters."""
 MAX_HEADER_BYTES: Final = 65_536
 
 Read = Callable[[int, int], bytes]
@@ -135,19 +131,22 @@ class Contents:
 def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
     """Find the clusters that are whole in a file of so many bytes, up to the first that is not."""
     contents = Contents()
-    has_video = header.description.video is not None
-    head_bytes = CLUSTER_HEAD_BYTES if has_video else FIRST_BLOCK_BYTES
+    wanted = VIDEO_TRACK if header.description.video is not None else AUDIO_TRACK
+    due_ms = 0
     offset = header.size_bytes
     while offset < file_bytes:
-        head = read(head_bytes, offset)
+        head = read(FIRST_BLOCK_BYTES, offset)
         try:
             element = read_element(head, 0, base=offset)
             cluster = Cluster(offset, element.data_offset, element.end)
             if element.id != CLUSTER or cluster.end > file_bytes:
                 break
-            contents.cue_points += _cue_points(cluster, head) if has_video else _audio_cue(cluster, head, contents)
+            first = next(blocks(cluster, head), None)
         except LayoutError:
             break
+        if first is not None and first.track == wanted and first.is_keyframe and first.time_ms >= due_ms:
+            contents.cue_points.append(CuePoint(first.time_ms, first.track, cluster.offset))
+            due_ms = first.time_ms + AUDIO_CUE_MS if wanted == AUDIO_TRACK else 0
         contents.clusters.append(cluster)
         offset = cluster.end
     settle_end(read, contents)
@@ -206,24 +205,6 @@ def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:
         delta_ms = int.from_bytes(head[1:3], "big", signed=True)
         yield Block(head[0] & 0x7F, cluster_ms + delta_ms, bool(head[3] & KEYFRAME_FLAG))
         offset = block.end
-
-
-def _cue_points(cluster: Cluster, head: bytes) -> list[CuePoint]:
-    """Give a point for each video key frame."""
-    return [
-        CuePoint(block.time_ms, VIDEO_TRACK, cluster.offset)
-        for block in blocks(cluster, head)
-        if block.track == VIDEO_TRACK and block.is_keyframe
-    ]
-
-
-def _audio_cue(cluster: Cluster, head: bytes, contents: Contents) -> list[CuePoint]:
-    """Give a point for the cluster, if the last one is long enough ago."""
-    due_ms = contents.cue_points[-1].time_ms + AUDIO_CUE_MS if contents.cue_points else 0
-    first = next(blocks(cluster, head), None)
-    if first is None or first.time_ms < due_ms:
-        return []
-    return [CuePoint(first.time_ms, AUDIO_TRACK, cluster.offset)]
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

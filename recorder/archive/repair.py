@@ -18,7 +18,7 @@ from rokuga.recorder.archive.layout_reader import (
 )
 from rokuga.recorder.archive.media_file import put_all
 from rokuga.recorder.archive.metadata import WholeFile
-from rokuga.recorder.archive.sora_layout import cues, header
+from rokuga.recorder.archive.sora_layout import cue_point, cues, header
 from rokuga.recorder.media import Kind
 
 
@@ -64,7 +64,7 @@ def _make_whole(descriptor: int) -> WholeFile | None:
 
 def _end(descriptor: int, found: Header, contents: Contents) -> int:
     """Write Cues and header; give the file's size."""
-    data = cues(contents.cue_points)
+    data = cues(b"".join(map(cue_point, contents.cue_points)))
     put_all(descriptor, data, contents.end)
     size = contents.end + len(data)
     final = header(found.size_bytes, found.description, size, contents.end, contents.duration_ms)

@@ -1,17 +1,16 @@
-"""Makes a file of libavformat's Matroska muxer read as Sora's own.
+"""What stands before and behind the clusters, so that a file reads as Sora's own.
 
 Hisui, Shiguredo's compositor, reads nothing else: DocType webm of version 4, TimestampScale, MuxingApp and WritingApp
 in this order and named "WebRTC SFU Sora", video as track 1, audio as track 2, TrackNumber first in an entry, Cues
-right after the last cluster. The clusters are taken as they are; the header in front of them is written anew, in
-place, filled up with Void. (RFC 9559 for the elements; the order is that of files that Sora wrote.)
+right after the last cluster. The header is written anew, in place, whenever more is known, filled up with Void.
+(RFC 9559 for the elements; the order is that of files that Sora wrote.)
 """
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rokuga.recorder.archive.ebml import UNKNOWN_SIZE, LayoutError, element, read_element, unsigned, void
+from rokuga.recorder.archive.ebml import UNKNOWN_SIZE, LayoutError, element, unsigned, void
 from rokuga.recorder.media import NS_PER_S
 
 APPLICATION = b"WebRTC SFU Sora"
@@ -27,6 +26,9 @@ INFO = 0x1549A966
 TRACKS = 0x1654AE6B
 CLUSTER = 0x1F43B675
 CUES = 0x1C53BB6B
+CLUSTER_TIMESTAMP = 0xE7
+SIMPLE_BLOCK = 0xA3
+KEYFRAME_FLAG = 0x80
 
 TIMESTAMP_SCALE = 0x2AD7B1
 SEGMENT_UID = 0x73A4
@@ -117,47 +119,15 @@ def header(
     return b"".join((_ebml_header(), segment, seeking, info, tracks, void(room)))
 
 
-def cues_offset(head: bytes) -> int | None:
-    """Find where the muxer put the Cues, from the SeekHead that it wrote; None where it wrote none."""
-    segment = _child(head, EBML_HEADER_BYTES, SEGMENT)
-    seek_head = read_element(head, segment)
-    if seek_head.id != SEEK_HEAD:
-        raise LayoutError("the Segment does not begin with a SeekHead")
-    offset = seek_head.data_offset
-    while offset < seek_head.end:
-        seek = read_element(head, offset)
-        data = head[seek.data_offset : seek.end]
-        identifier = read_element(data, 0)
-        if data[identifier.data_offset : identifier.end] == CUES.to_bytes(4, "big"):
-            position = read_element(data, identifier.end)
-            return segment + int.from_bytes(data[position.data_offset : position.end], "big")
-        offset = seek.end
-    return None
+def cues(points: bytes) -> bytes:
+    """Write Cues of cue points (RFC 9559 section 5.1.5)."""
+    return element(CUES, points)
 
 
-def cues(points: Iterable[CuePoint]) -> bytes:
-    """Write Cues (RFC 9559 section 5.1.5)."""
-    return element(
-        CUES,
-        b"".join(
-            element(
-                0xBB,
-                unsigned(0xB3, point.time_ms)
-                + element(
-                    0xB7,
-                    unsigned(0xF7, point.track) + unsigned(0xF1, point.cluster_offset - SEGMENT_DATA_OFFSET),
-                ),
-            )
-            for point in points
-        ),
-    )
-
-
-def _child(data: bytes, offset: int, identifier: int) -> int:
-    found = read_element(data, offset)
-    if found.id != identifier:
-        raise LayoutError(f"element {found.id:X} where {identifier:X} belongs")
-    return found.data_offset
+def cue_point(point: CuePoint) -> bytes:
+    """Write one place to begin to play at."""
+    position = unsigned(0xF7, point.track) + unsigned(0xF1, point.cluster_offset - SEGMENT_DATA_OFFSET)
+    return element(0xBB, unsigned(0xB3, point.time_ms) + element(0xB7, position))
 
 
 def _ebml_header() -> bytes:

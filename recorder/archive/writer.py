@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-import av
-
 from rokuga.recorder.archive.ebml import LayoutError
 from rokuga.recorder.archive.media_file import put_all
 from rokuga.recorder.archive.metadata import encode_document
@@ -40,12 +38,11 @@ class ArchiveError(Exception):
 
 @contextlib.contextmanager
 def archive_errors(path: str) -> Iterator[None]:
-    """Turn what the disk and the muxer raise into ArchiveError."""
+    """Turn what the disk and the layout raise into ArchiveError."""
     try:
         yield
-    except (OSError, av.FFmpegError) as error:
-        # libavformat has numbers of its own, which are no errno.
-        number = error.errno if error.errno in errno.errorcode else None
+    except OSError as error:
+        number = error.errno
         raise ArchiveError(str(error) if number is None else os.strerror(number), number, path) from error
     except LayoutError as error:
         raise ArchiveError(str(error), None, path) from error

@@ -8,9 +8,15 @@ import av
 import pytest
 
 from rokuga.recorder.archive.ebml import read_element
-from rokuga.recorder.archive.layout_reader import SIMPLE_BLOCK
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.sora_layout import AUDIO_TRACK, CLUSTER, CUES, SEGMENT_DATA_OFFSET, VIDEO_TRACK
+from rokuga.recorder.archive.sora_layout import (
+    AUDIO_TRACK,
+    CLUSTER,
+    CUES,
+    SEGMENT_DATA_OFFSET,
+    SIMPLE_BLOCK,
+    VIDEO_TRACK,
+)
 from rokuga.recorder.media import Kind
 from tests import readers
 from tests.conformance.archives import VIDEO_CODECS, Sent, audio_units, record, video_units

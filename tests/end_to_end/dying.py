@@ -18,7 +18,6 @@ from rokuga.api.__main__ import main
 from rokuga.recorder import recording
 from rokuga.recorder.archive import archiver, media_file, recovery, repair, writer
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.media import Frame
 from rokuga.recorder.store.claims import Claims
@@ -109,7 +108,7 @@ def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> Non
 
 def arm(death: Death) -> None:
     """Put the steps into the daemon."""
-    replace([MediaFile], "write", functools.partial(death.around, "cluster"))
+    replace([Muxer], "end_batch", functools.partial(death.around, "cluster"))
     replace([media_file, writer, repair], "put_all", lambda _: death.around("put", death.put_all))
     replace([Muxer], "close", functools.partial(death.around, "close"))
     replace([os], "fsync", functools.partial(death.around, "fsync"))

@@ -1,0 +1,103 @@
+"""Clusters of SimpleBlocks as bytes (RFC 9559 sections 5.1.3 and 10.2).
+
+What is gathered goes to the disk in one write, in clusters that know their size: a file that was cut off anywhere is
+whole clusters and a torn one. Each video key frame begins a cluster, so that a cue points right at it, and whoever
+looks for key frames reads the first block of each cluster.
+"""
+
+import struct
+from typing import Final
+
+from rokuga.recorder.archive.ebml import element, unsigned
+from rokuga.recorder.archive.sora_layout import (
+    AUDIO_TRACK,
+    CLUSTER,
+    CLUSTER_TIMESTAMP,
+    KEYFRAME_FLAG,
+    SIMPLE_BLOCK,
+    VIDEO_TRACK,
+    CuePoint,
+    cue_point,
+)
+
+CLUSTER_MS: Final = 500
+"""No cluster holds blocks further apart."""
+
+AUDIO_CUE_MS: Final = 2000
+"""How far the cues of a file without video are apart."""
+
+_BLOCK_HEAD_BYTES: Final = 4
+"""Track, time and flags."""
+
+_SMALL_HEAD = struct.Struct("!BHBhB")
+_LARGE_HEAD = struct.Struct("!BIBhB")
+
+
+class ClusterWriter:
+    """Gathers blocks, times in ms, behind `offset` bytes of the file; keeps the cues of what was taken out."""
+
+    __slots__ = (
+        "_audio_cue_due_ms",
+        "_audio_cues",
+        "_body",
+        "_done",
+        "_is_full_at_ms",
+        "_offset",
+        "_time_ms",
+        "_video_cues",
+    )
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset  # where the cluster under way will begin
+        self._done: list[bytes] = []
+        self._body: list[bytes] = []
+        self._time_ms = self._is_full_at_ms = 0
+        self._audio_cue_due_ms = 0
+        self._audio_cues = bytearray()
+        self._video_cues = bytearray()
+
+    def add(self, track: int, data: bytes, time_ms: int, is_keyframe: bool) -> None:
+        """Add a block; up to 32 s before those around it, where it came late."""
+        body = self._body
+        is_cue = is_keyframe and track == VIDEO_TRACK
+        delta_ms = time_ms - self._time_ms
+        if not body or is_cue or time_ms >= self._is_full_at_ms or delta_ms < -0x8000:
+            self._end_cluster()
+            self._begin_cluster(track, time_ms, is_cue)
+            body, delta_ms = self._body, 0
+        size = len(data) + _BLOCK_HEAD_BYTES
+        flags = KEYFRAME_FLAG if is_keyframe else 0
+        if size < 0x3FFF:
+            head = _SMALL_HEAD.pack(SIMPLE_BLOCK, 0x4000 | size, 0x80 | track, delta_ms, flags)
+        else:
+            head = _LARGE_HEAD.pack(SIMPLE_BLOCK, 0x10000000 | size, 0x80 | track, delta_ms, flags)
+        body.append(head)
+        body.append(data)
+
+    def take(self) -> bytes:
+        """Give the clusters of all that was added since the last time."""
+        self._end_cluster()
+        done, self._done = self._done, []
+        return b"".join(done)
+
+    @property
+    def cue_points(self) -> bytes:
+        """The cue points of what was taken: those of video, or without any those of sound."""
+        return bytes(self._video_cues or self._audio_cues)
+
+    def _begin_cluster(self, track: int, time_ms: int, is_cue: bool) -> None:
+        self._time_ms = time_ms
+        self._is_full_at_ms = time_ms + CLUSTER_MS
+        if is_cue:
+            self._video_cues += cue_point(CuePoint(time_ms, VIDEO_TRACK, self._offset))
+        elif track == AUDIO_TRACK and time_ms >= self._audio_cue_due_ms:
+            self._audio_cue_due_ms = time_ms + AUDIO_CUE_MS
+            self._audio_cues += cue_point(CuePoint(time_ms, AUDIO_TRACK, self._offset))
+
+    def _end_cluster(self) -> None:
+        if not self._body:
+            return
+        cluster = element(CLUSTER, unsigned(CLUSTER_TIMESTAMP, self._time_ms) + b"".join(self._body))
+        self._done.append(cluster)
+        self._offset += len(cluster)
+        self._body = []

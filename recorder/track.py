@@ -63,15 +63,16 @@ class Track:
         "_keyframes",
         "_last_sr",
         "_last_sr_ns",
-        "_received",
         "_received_before",
         "_reorder",
+        "_repairs",
         "_stats",
         "_timestamp",
         "_transit",
         "_transit_of",
         "_write_damaged",
         "codec",
+        "is_at_ease",
         "kind",
         "ssrc",
     )
@@ -97,12 +98,14 @@ class Track:
         self._write_damaged = write_damaged
         self._gate_is_closed = kind == "video"
         self._clock_rate_hz = codec.clock_rate_hz
-        self._received = 0  # without what came by RTX, which is a stream of its own to RTCP
+        self._repairs = 0  # what came by RTX, which is a stream of its own to RTCP
         self._expected_before = self._received_before = 0
         self._transit: int | None = None
         self._transit_of: int | None = None  # the RTP time that it was measured by
         self._jitter = 0
         self._last_sr = self._last_sr_ns = 0
+        self.is_at_ease = True
+        """Whether a tick has nothing to do: no packet is held or missing, no key frame wanted."""
 
     def receive(self, packet: RtpPacket, *, repaired: bool = False) -> Sequence[AccessUnit]:
         """Take a packet with sequence number and timestamp as on the wire; give the units that it completes.
@@ -113,19 +116,18 @@ class Track:
         stats = self._stats
         stats.received_packets += 1
         stats.received_bytes += len(packet.payload)
-        if not repaired:
-            self._received += 1
-            if packet.timestamp != self._transit_of:
-                self._transit_of = packet.timestamp
-                self._measure_jitter(packet)
+        if repaired:
+            self._repairs += 1
+        elif packet.timestamp != self._transit_of:
+            self._transit_of = packet.timestamp
+            self._measure_jitter(packet)
         now_ns = packet.arrival_ns
-        in_order = self._reorder.push(packet, is_repair=repaired)
-        return self._depacketize(in_order, now_ns) if in_order else ()
-
-    @property
-    def is_at_ease(self) -> bool:
-        """Whether a tick has nothing to do: no packet is held or missing, no key frame wanted."""
-        return not (self._reorder.is_holding or self._keyframes.is_wanted)
+        if self._reorder.follows(packet):
+            unit = self._depacketize(packet, now_ns)
+            return () if unit is None else (unit,)
+        units = self._depacketize_all(self._reorder.push(packet, is_repair=repaired), now_ns)
+        self._look_for_ease()
+        return units
 
     def tick(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give up on packets that are missing for too long; give the units that are whole then."""
@@ -133,19 +135,21 @@ class Track:
         waiting_since_ns = reorder.waiting_since_ns
         if waiting_since_ns is not None and now_ns - waiting_since_ns >= DOUBT_NS and self.kind == "video":
             self._keyframes.request(now_ns)
-        in_order = reorder.expire(now_ns)
-        return self._depacketize(in_order, now_ns) if in_order else ()
+        units = self._depacketize_all(reorder.expire(now_ns), now_ns)
+        self._look_for_ease()
+        return units
 
     def flush(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give everything that is whole, as at the end of the stream. The track may go on afterwards."""
-        units = self._depacketize(self._reorder.flush(), now_ns)
+        units = self._depacketize_all(self._reorder.flush(), now_ns)
         depacketizer = self._depacketizer
         dropped = depacketizer.dropped_units
-        self._take(depacketizer.flush(), units, now_ns)
+        unit = depacketizer.flush()
+        if unit is not None and self._passes(unit, now_ns):
+            units.append(unit)
         if depacketizer.dropped_units != dropped:
             depacketizer.lost(0)  # the rest of the unit that was cut off may follow
             self._close_gate(now_ns)
-            self._stats.dropped_units = depacketizer.dropped_units
         return units
 
     @property
@@ -155,12 +159,13 @@ class Track:
         stats.duplicate_packets = reorder.duplicates
         stats.late_packets = reorder.late
         stats.repaired_packets = reorder.repaired
+        stats.dropped_units = self._depacketizer.dropped_units
         return stats
 
     def request_keyframe(self, now_ns: int) -> None:
         """Ask for a key frame, for a file that begins: put off a little, as other sources begin as well."""
         if self.kind == "video":
-            self._keyframes.request(now_ns, spread=True)
+            self._request_keyframe(now_ns, spread=True)
 
     def wants_keyframe(self, now_ns: int) -> bool:
         """Whether a PLI is to be sent now."""
@@ -196,7 +201,7 @@ class Track:
 
     def report_block(self, now_ns: int) -> ReportBlock:
         """Say what was received since the last report (RFC 3550 section 6.4.1, appendix A.3)."""
-        expected, received = self._reorder.expected, self._received
+        expected, received = self._reorder.expected, self._stats.received_packets - self._repairs
         expected_now = expected - self._expected_before
         lost_now = expected_now - (received - self._received_before)
         self._expected_before, self._received_before = expected, received
@@ -222,37 +227,41 @@ class Track:
                 self._jitter += distance - (self._jitter + 8 >> 4)
         self._transit = transit
 
-    def _depacketize(self, in_order: Sequence[RtpPacket | Lost], now_ns: int) -> list[AccessUnit]:
+    def _depacketize_all(self, in_order: Sequence[RtpPacket | Lost], now_ns: int) -> list[AccessUnit]:
         units: list[AccessUnit] = []
-        depacketizer = self._depacketizer
         for item in in_order:
             if isinstance(item, Lost):
                 self._stats.lost_packets += item.count
-                depacketizer.lost(item.count)
+                self._depacketizer.lost(item.count)
                 self._close_gate(now_ns)
                 continue
-            item.timestamp = self._timestamp.unwrap(item.timestamp)
-            if not item.payload:
-                self._stats.padding_packets += 1
-                continue
-            dropped = depacketizer.dropped_units
-            try:
-                unit = depacketizer.push(item)
-            except PayloadError:
-                self._stats.malformed_payloads += 1
-                self._close_gate(now_ns)
-                continue
+            unit = self._depacketize(item, now_ns)
             if unit is not None:
-                self._take(unit, units, now_ns)
-            if depacketizer.dropped_units != dropped:  # what is dropped is later than what comes out with it
-                self._close_gate(now_ns)
-        self._stats.dropped_units = depacketizer.dropped_units
+                units.append(unit)
         return units
 
-    def _take(self, unit: AccessUnit | None, units: list[AccessUnit], now_ns: int) -> None:
-        """Let a unit pass if it can be decoded."""
-        if unit is None:
-            return
+    def _depacketize(self, packet: RtpPacket, now_ns: int) -> AccessUnit | None:
+        """Give the unit that a packet in order completes, if it can be decoded."""
+        packet.timestamp = self._timestamp.unwrap(packet.timestamp)
+        if not packet.payload:
+            self._stats.padding_packets += 1
+            return None
+        depacketizer = self._depacketizer
+        dropped = depacketizer.dropped_units
+        try:
+            unit = depacketizer.push(packet)
+        except PayloadError:
+            self._stats.malformed_payloads += 1
+            self._close_gate(now_ns)
+            return None
+        if unit is not None and not self._passes(unit, now_ns):
+            unit = None
+        if depacketizer.dropped_units != dropped:  # what is dropped is later than what comes out with it
+            self._close_gate(now_ns)
+        return unit
+
+    def _passes(self, unit: AccessUnit, now_ns: int) -> bool:
+        """Whether a unit can be decoded."""
         stats = self._stats
         if unit.is_keyframe:
             self._gate_is_closed = False
@@ -260,12 +269,19 @@ class Track:
             self._keyframes.satisfied()
         elif self._gate_is_closed:
             stats.undecodable_units += 1
-            self._keyframes.request(now_ns)
-            return
+            self._request_keyframe(now_ns)
+            return False
         stats.units += 1
-        units.append(unit)
+        return True
 
     def _close_gate(self, now_ns: int) -> None:
         if self.kind == "video":
             self._gate_is_closed = self._gate_is_closed or not self._write_damaged
-            self._keyframes.request(now_ns)
+            self._request_keyframe(now_ns)
+
+    def _look_for_ease(self) -> None:
+        self.is_at_ease = not (self._reorder.is_holding or self._keyframes.is_wanted)
+
+    def _request_keyframe(self, now_ns: int, *, spread: bool = False) -> None:
+        self._keyframes.request(now_ns, spread=spread)
+        self.is_at_ease = False

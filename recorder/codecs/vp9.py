@@ -54,7 +54,9 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
 
 
 def _after_reference_indices(payload: bytes, offset: int) -> int:
-    for end in range(offset + 1, offset + 4):
+    if not payload[offset] & 1:  # one, as libwebrtc has it
+        return offset + 1
+    for end in (offset + 2, offset + 3):
         if not payload[end - 1] & 1:
             return end
     raise PayloadError("more than 3 reference indices in a VP9 payload descriptor")

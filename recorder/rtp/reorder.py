@@ -118,15 +118,21 @@ class Reorder:
         """Whether a sequence number, as on the wire, is waited for."""
         return nearest(sequence, self.highest_sequence, _CYCLE) in self.missing
 
+    def follows(self, packet: RtpPacket) -> bool:
+        """Take a packet as it came if it is the next one and none is held: in order now, as nearly all are."""
+        expected = self._next
+        if expected is None or packet.sequence != expected & 0xFFFF or self._held:
+            return False
+        packet.sequence = self.highest_sequence = expected
+        self._next = expected + 1
+        self._moved_ns = packet.arrival_ns
+        return True
+
     def push(self, packet: RtpPacket, *, is_repair: bool = False) -> InOrder:
         """Take a packet as it came, `is_repair` if by RTX; give what is in order now."""
-        expected = self._next
-        if expected is None:
+        if self._next is None:
             return self._begin(packet)
-        if packet.sequence == expected & 0xFFFF and not self._held:
-            packet.sequence = self.highest_sequence = expected
-            self._next = expected + 1
-            self._moved_ns = packet.arrival_ns
+        if self.follows(packet):
             return (packet,)
         sequence = nearest(packet.sequence, self.highest_sequence, _CYCLE)
         if self._is_stray(sequence, packet.arrival_ns):

@@ -21,15 +21,17 @@ class EarliestArrival:
     `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.75 s.
     """
 
-    __slots__ = ("_current_ns", "_step_ends_ns", "_steps", "base_ns", "recent_ns")
+    __slots__ = ("_current_ns", "_ends_ns", "_lags_ns", "_step_ends_ns", "base_ns", "recent_ns")
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[int, int]] = deque()
+        self._ends_ns: deque[int] = deque()  # when each step of the window ended
+        self._lags_ns: deque[int] = deque()  # and the smallest measurement in it
         self.restart(0, 0)
 
     def restart(self, lag_ns: int, arrival_ns: int) -> None:
         """Forget everything but this measurement."""
-        self._steps.clear()
+        self._ends_ns.clear()
+        self._lags_ns.clear()
         self._step_ends_ns = arrival_ns + STEP_NS
         self.base_ns = self.recent_ns = self._current_ns = lag_ns
 
@@ -47,12 +49,14 @@ class EarliestArrival:
         return False
 
     def _roll(self, lag_ns: int, arrival_ns: int) -> None:
-        steps = self._steps
-        steps.append((self._step_ends_ns, self._current_ns))
-        while steps and steps[0][0] < arrival_ns - WINDOW_NS:
-            steps.popleft()
-        previous_is_fresh = bool(steps) and steps[-1][0] > arrival_ns - STEP_NS
-        self.recent_ns = min(lag_ns, steps[-1][1]) if previous_is_fresh else lag_ns
-        self.base_ns = min(lag_ns, *(step_lag_ns for _, step_lag_ns in steps)) if steps else lag_ns
+        ends_ns, lags_ns = self._ends_ns, self._lags_ns
+        ends_ns.append(self._step_ends_ns)
+        lags_ns.append(self._current_ns)
+        while ends_ns and ends_ns[0] < arrival_ns - WINDOW_NS:
+            ends_ns.popleft()
+            lags_ns.popleft()
+        previous_is_fresh = bool(ends_ns) and ends_ns[-1] > arrival_ns - STEP_NS
+        self.recent_ns = min(lag_ns, lags_ns[-1]) if previous_is_fresh else lag_ns
+        self.base_ns = min(lag_ns, min(lags_ns, default=lag_ns))
         self._current_ns = lag_ns
         self._step_ends_ns = arrival_ns + STEP_NS

@@ -18,6 +18,18 @@ MAX_FRAMES = 1000
 NEVER_NS = -(1 << 62)
 
 
+class _Lane:
+    """One kind: its frames that wait, how far it has come in time, and when the newest arrived."""
+
+    __slots__ = ("frames", "kind", "reached_ns", "seen_ns")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.frames: deque[Frame] = deque()
+        self.reached_ns = NEVER_NS
+        self.seen_ns = NEVER_NS
+
+
 class Interleave:
     """Frames in, frames out in file order. Every frame comes out, those of one kind in the order they came in.
 
@@ -25,52 +37,49 @@ class Interleave:
     A frame that comes after its place in time was passed comes out next, late.
     """
 
-    __slots__ = ("_queues", "_reached_ns", "_seen_ns")
+    __slots__ = ("_audio", "_video")
 
     def __init__(self) -> None:
-        self._queues: dict[Kind, deque[Frame]] = {"audio": deque(), "video": deque()}
-        self._reached_ns: dict[Kind, int] = {"audio": NEVER_NS, "video": NEVER_NS}
-        self._seen_ns: dict[Kind, int] = {"audio": NEVER_NS, "video": NEVER_NS}
+        self._audio = _Lane("audio")
+        self._video = _Lane("video")
 
     def push(self, frame: Frame) -> None:
         """Take the next frame of its kind; its time is not before that of the last one."""
-        kind = frame.kind
-        self._queues[kind].append(frame)
-        self._reached_ns[kind] = frame.time_ns
-        self._seen_ns[kind] = max(self._seen_ns[kind], frame.unit.arrival_ns)
+        lane = self._audio if frame.kind == "audio" else self._video
+        lane.frames.append(frame)
+        lane.reached_ns = frame.time_ns
+        lane.seen_ns = max(lane.seen_ns, frame.unit.arrival_ns)
 
     def pop(self, now_ns: int, waiting: Collection[Kind] = ()) -> list[Frame]:
         """Give the frames whose turn has come. `waiting`: kinds whose packets are held back for a missing one."""
         out: list[Frame] = []
-        audio, video = self._queues["audio"], self._queues["video"]
+        audio, video = self._audio.frames, self._video.frames
         while audio and video:
             out.append((audio if audio[0].time_ns < video[0].time_ns else video).popleft())
         if audio:
-            self._release(audio, "video", now_ns, waiting, out)
+            _release(audio, self._video, now_ns, waiting, out)
         elif video:
-            self._release(video, "audio", now_ns, waiting, out)
+            _release(video, self._audio, now_ns, waiting, out)
         return out
 
     def flush(self) -> list[Frame]:
         """Give all that is left, in order."""
-        out = [*self._queues["video"], *self._queues["audio"]]
+        out = [*self._video.frames, *self._audio.frames]
         out.sort(key=lambda frame: frame.time_ns)
-        for queue in self._queues.values():
-            queue.clear()
+        for lane in (self._audio, self._video):
+            lane.frames.clear()
         return out
 
-    def _release(
-        self, queue: deque[Frame], other: Kind, now_ns: int, waiting: Collection[Kind], out: list[Frame]
-    ) -> None:
-        """Give out the frames of the only kind that has any: all, if nothing is to be expected of the other."""
-        if other not in waiting and now_ns - self._seen_ns[other] > ACTIVE_NS:
-            out.extend(queue)
-            queue.clear()
-            return
-        reached_ns = self._reached_ns[other]
-        while queue and (
-            queue[0].time_ns <= reached_ns
-            or now_ns - queue[0].unit.arrival_ns > MAX_HOLD_NS
-            or len(queue) > MAX_FRAMES
-        ):
-            out.append(queue.popleft())
+
+def _release(queue: deque[Frame], other: _Lane, now_ns: int, waiting: Collection[Kind], out: list[Frame]) -> None:
+    """Give out the frames of the only kind that has any: all, if nothing is to be expected of the other."""
+    if other.kind not in waiting and now_ns - other.seen_ns > ACTIVE_NS:
+        out.extend(queue)
+        queue.clear()
+        return
+    while queue and (
+        queue[0].time_ns <= other.reached_ns
+        or now_ns - queue[0].unit.arrival_ns > MAX_HOLD_NS
+        or len(queue) > MAX_FRAMES
+    ):
+        out.append(queue.popleft())

@@ -37,6 +37,8 @@ REPORT_JUMP_NS = 40 * NS_PER_MS
 """By how much two reports of one source may disagree, beside drift."""
 PAIR_AGE_NS = 30 * NS_PER_S
 """A pair of reports is used while both kinds flow and report; else the delays stay as they are, whatever drifts."""
+TOLERANCE_NS = NS_PER_MS
+"""What a file cannot show is not corrected: it would only cost time, at every unit."""
 SETTLING_NS = 2 * NS_PER_S
 """Video's first picture is large and arrives late by up to its own length; the pictures after it may close up."""
 
@@ -111,7 +113,7 @@ class Timeline:
             if line.arrivals.add(lag_ns, arrival_ns):
                 self._align()
         target_ns = line.target_ns + (self._sound_error_ns(arrival_ns) if kind == "video" else 0)
-        if target_ns != line.offset_ns and elapsed_ns > 0:
+        if elapsed_ns > 0 and not -TOLERANCE_NS < target_ns - line.offset_ns < TOLERANCE_NS:
             _correct(line, target_ns, media_ns, elapsed_ns)
         time_ns = media_ns + line.offset_ns
         if time_ns > arrival_ns + MAX_EARLY_NS:

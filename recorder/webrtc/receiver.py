@@ -7,7 +7,7 @@ that has fallen silent. RTX streams (RFC 4588) belong to the source that the ans
 one that misses what they carry.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import dropwhile
 from typing import Final
@@ -132,28 +132,22 @@ class Receiver:
 
     def tick(self, now_ns: int) -> bytes:
         """Give up on what is late; give the RTCP that is due, b"" if none is."""
-        plis: list[bytes] = []
-        nacks: list[bytes] = []
-        for source in list(self._sources.values()):
-            track = source.track
-            if not track.is_at_ease:
-                units = track.tick(now_ns)
-                if units:
-                    self._give(source, units, now_ns)
-                missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
-                if missing:
-                    nacks.append(build_nack(self._own_ssrc, track.ssrc, missing))
-                if track.wants_keyframe(now_ns):
-                    plis.append(build_pli(self._own_ssrc, track.ssrc))
-            if now_ns - source.heard_ns > FORGOTTEN_NS and source is not self._present[source.kind]:
-                self._sources.pop(track.ssrc, None)
-        if now_ns >= self._report_due_ns:
+        report_is_due = now_ns >= self._report_due_ns
+        if report_is_due:
             self._report_due_ns = now_ns + REPORT_NS
-            return _compound(self._report(now_ns), plis + nacks)
-        if plis or nacks:
-            # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
-            return _compound(build_receiver_report(self._own_ssrc, ()), plis + nacks)
-        return b""
+            self._forget_silent(now_ns)
+        elif all(source.track.is_at_ease for source in self._sources.values()):
+            return b""
+        requests = [
+            request
+            for source in list(self._sources.values())
+            if not source.track.is_at_ease
+            for request in self._requests(source, now_ns)
+        ]
+        if report_is_due:
+            return _compound(self._report(now_ns), requests)
+        # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
+        return _compound(build_receiver_report(self._own_ssrc, ()), requests) if requests else b""
 
     def flush(self, now_ns: int) -> None:
         """Give out every unit that is whole, as at the end of the stream; packets may follow all the same."""
@@ -176,6 +170,24 @@ class Receiver:
         for source in self._present.values():
             _add(totals[source.kind], source)
         return totals
+
+    def _requests(self, source: _Source, now_ns: int) -> Iterator[bytes]:
+        """Give up on what is late of a source; ask for what is missing."""
+        track = source.track
+        units = track.tick(now_ns)
+        if units:
+            self._give(source, units, now_ns)
+        if track.wants_keyframe(now_ns):
+            yield build_pli(self._own_ssrc, track.ssrc)
+        missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
+        if missing:
+            yield build_nack(self._own_ssrc, track.ssrc, missing)
+
+    def _forget_silent(self, now_ns: int) -> None:
+        present = self._present.values()
+        for source in list(self._sources.values()):
+            if now_ns - source.heard_ns > FORGOTTEN_NS and source not in present:
+                del self._sources[source.track.ssrc]
 
     def _new_source(self, packet: RtpPacket, now_ns: int) -> _Source | None:
         """Follow an SSRC that was not seen before; the first of a kind is its present source."""

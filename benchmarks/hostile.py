@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.publishers import CLIP, call, daemon
+from benchmarks.publishers import ROOT, call, daemon
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.api.soak.watch import kernel_drops, usage
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from tests.end_to_end.hostile import hostile_datagrams, keep_outgoing_peers, socket_of, stranger_to, throw
 
+CLIP = ROOT / "media-samples" / "vp9-opus.webm"
 QUIET_S = 5.0
 PAUSE_S = 0.005
 """After fifty datagrams: about 10,000 a second."""

@@ -3,8 +3,8 @@
     python -m benchmarks.publishers 1 20 60
 
 CPU is user and system time of the daemon, in ms per publisher and second, over a window in which all publish. The
-machine's speed is in it: `floor` is what reading and decrypting as many packets costs on the same machine in the same
-run, and the ratio to it is what can be compared between machines and days.
+machine's speed is in it: the floor is what a daemon costs that reads and decrypts the same load and lets it fall
+(`floor.py`), and the ratio to it is what can be compared between machines and days.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.clip import make_clip
 from benchmarks.stages import stages
 from rokuga.api.soak.watch import kernel_drops, usage
 
 ROOT = Path(__file__).parent.parent
-CLIP = ROOT / "media-samples" / "vp9-opus.webm"
 SETTLE_S = 3.0
 WINDOW_S = 8.0
 ANSWERS_S = 4.0
 TITLES = (
-    *("publishers", "packets/s", "CPU ms/s", "floor ms/s", "API ms", "idle MB", "MB each", "lost", "dropped"),
-    "archives",
+    *("publishers", "packets/s", "CPU ms/s", "floor ms/s", "ratio", "API ms", "idle MB", "MB each", "lost"),
+    *("dropped", "archives"),
 )
 RESULTS = Path(__file__).parent / "publishers.json"
 
@@ -44,14 +44,15 @@ RESULTS = Path(__file__).parent / "publishers.json"
 class Result:
     """One line of the table. `kernel_drops` are datagrams that found the socket's buffer full.
 
-    `floor_ms` is what reading and decrypting costs, `longest_answer_ms` how long the API's slowest answer took: the
-    longest stall of the loop is in it.
+    `floor_ms` is what the same load costs a daemon that lets it fall, `longest_answer_ms` how long the API's slowest
+    answer took: the longest stall of the loop is in it.
     """
 
     publishers: int
     packets_per_s: float
     cpu_ms: float
     floor_ms: float
+    ratio: float
     longest_answer_ms: float
     idle_mb: float
     mb_per_publisher: float
@@ -61,7 +62,7 @@ class Result:
 
 
 @contextlib.asynccontextmanager
-async def daemon(folder: Path) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
+async def daemon(folder: Path, module: str = "rokuga.api") -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
     """Start a daemon on free ports; give its process id and addresses."""
     settings = {
         "ARCHIVE_DIR": str(folder / "archive"),
@@ -75,7 +76,7 @@ async def daemon(folder: Path) -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
     }
     environment = os.environ | {f"ROKUGA_{key}": value for key, value in settings.items()}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", "run", cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, "run", cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     ready: Mapping[str, Any] = {}
@@ -110,15 +111,39 @@ async def longest_answer_ms(url: str, seconds: float) -> float:
     return round(longest_s * 1000, 1)
 
 
-async def measure(publishers: int, floor_us: float) -> Result:
-    """Publish the clip in a loop from so many clients at once. `floor_us` is what a packet costs at least."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one daemon went through, and what it left."""
+
+    cpu_ms: float
+    idle_mb: float
+    loaded_mb: float
+    longest_answer_ms: float
+    kernel_drops: int
+    packets_per_s: float
+    lost_packets: int
+    archives: int
+
+
+async def load(module: str, clip: Path, publishers: int) -> Load:
+    """Publish the clip in a loop from so many clients at once, to a daemon that is run by this module."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with daemon(folder) as (pid, ready):
+        async with daemon(folder, module) as (pid, ready):
             idle = usage(pid)
             await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
             seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + ANSWERS_S + 2
-            command = ["-m", "api", "publish", str(CLIP), "--url", ready["signaling"], "--channel", "bench", "--loop"]
+            command = [
+                "-m",
+                "rokuga.api",
+                "publish",
+                clip,
+                "--url",
+                ready["signaling"],
+                "--channel",
+                "bench",
+                "--loop",
+            ]
             sending = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *command,
@@ -139,19 +164,35 @@ async def measure(publishers: int, floor_us: float) -> Result:
             await call(ready["api"], "StopRecording", {"channel_id": "bench"})
         documents = [json.loads(path.read_text()) for path in (folder / "archive").rglob("archive-*.json")]
         sent = sum(int(count) for count in re.findall(r"in (\d+) packets", out.decode()))
-        packets_per_s = round(sent / publishers / seconds, 1)
-        return Result(
-            publishers=publishers,
-            packets_per_s=packets_per_s,
+        return Load(
             cpu_ms=round((after.cpu_s - before.cpu_s) / WINDOW_S / publishers * 1000, 2),
-            floor_ms=round(packets_per_s * floor_us / 1000, 2),
+            idle_mb=idle.resident_mb,
+            loaded_mb=after.resident_mb,
             longest_answer_ms=longest_ms,
-            idle_mb=round(idle.resident_mb),
-            mb_per_publisher=round((after.resident_mb - idle.resident_mb) / publishers, 2),
-            lost_packets=sum(d["stats"][kind]["lost_packets"] for d in documents for kind in ("audio", "video")),
             kernel_drops=drops,
+            packets_per_s=round(sent / publishers / seconds, 1),
+            lost_packets=sum(d["stats"][kind]["lost_packets"] for d in documents for kind in ("audio", "video")),
             archives=len(documents),
         )
+
+
+async def measure(clip: Path, publishers: int) -> Result:
+    """Measure the floor and the daemon, one after the other."""
+    floor = await load("benchmarks.floor", clip, publishers)
+    real = await load("rokuga.api", clip, publishers)
+    return Result(
+        publishers=publishers,
+        packets_per_s=real.packets_per_s,
+        cpu_ms=real.cpu_ms,
+        floor_ms=floor.cpu_ms,
+        ratio=round(real.cpu_ms / floor.cpu_ms, 2),
+        longest_answer_ms=real.longest_answer_ms,
+        idle_mb=round(real.idle_mb),
+        mb_per_publisher=round((real.loaded_mb - real.idle_mb) / publishers, 2),
+        lost_packets=real.lost_packets,
+        kernel_drops=real.kernel_drops,
+        archives=real.archives,
+    )
 
 
 async def main(counts: list[int]) -> None:
@@ -164,13 +205,14 @@ async def main(counts: list[int]) -> None:
         print(f"{stage:12} {us:6.2f} us a packet")
     print("  ".join(TITLES))
     results = []
-    for count in counts:
-        result = await measure(count, table["floor"])
-        results.append(asdict(result))
-        print(
-            "  ".join(f"{value!s:>{len(title)}}" for title, value in zip(TITLES, astuple(result), strict=True)),
-            flush=True,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder, "clip.webm")
+        make_clip(clip)
+        for count in counts:
+            result = await measure(clip, count)
+            results.append(asdict(result))
+            cells = zip(TITLES, astuple(result), strict=True)
+            print("  ".join(f"{value!s:>{len(title)}}" for title, value in cells), flush=True)
     RESULTS.write_text(
         json.dumps({"date": date, "machine": machine, "us_per_packet": table, "runs": results}, indent=1) + "\n"
     )

@@ -34,7 +34,7 @@ from rokuga.recorder.timing.gaps import GapStats
 from rokuga.recorder.timing.interleave import Interleave
 from rokuga.recorder.timing.split_policy import SplitPolicy
 
-BATCH_NS: Final = 100 * NS_PER_MS
+BATCH_NS: Final = 200 * NS_PER_MS
 """Frames are handed to the writer at this step."""
 
 NO_MEDIA: Final = "no media was received"

@@ -197,27 +197,23 @@ class Peer:
             self.close(CLOSED_BY_PEER)
 
     def _on_srtp(self, size: int, now_ns: int) -> None:
-        srtp, buffer = self._srtp, self._port.buffer
-        if srtp is None or self._receiver is None:
+        srtp, receiver, buffer = self._srtp, self._receiver, self._port.buffer
+        if srtp is None or receiver is None:
             if len(self._early) < MAX_EARLY_DATAGRAMS and not self._ended.done():
                 self._early.append(bytes(buffer.view[:size]))
             return
-        if 192 <= buffer.data[1] <= 223:  # RTCP (RFC 5761 section 4)
-            plain = srtp.unprotect_rtcp(buffer, size)
-            if plain:
-                self._heard(plain, now_ns)
-                self._receiver.rtcp(bytes(buffer.view[:plain]), now_ns)
+        is_rtcp = 192 <= buffer.data[1] <= 223  # RFC 5761 section 4
+        plain = srtp.unprotect_rtcp(buffer, size) if is_rtcp else srtp.unprotect(buffer, size)
+        if not plain:
             return
-        plain = srtp.unprotect(buffer, size)
-        if plain:
-            self._heard(plain, now_ns)
-            self._receiver.rtp(buffer.view[:plain], now_ns)
-
-    def _heard(self, plain_bytes: int, now_ns: int) -> None:
         self._heard_ns = now_ns
         counters = self._port.counters
         counters.decrypted += 1
-        counters.decrypted_bytes += plain_bytes
+        counters.decrypted_bytes += plain
+        if is_rtcp:
+            receiver.rtcp(bytes(buffer.view[:plain]), now_ns)
+        else:
+            receiver.rtp(buffer.view[:plain], now_ns)
 
     def _on_fault(self, error: Exception) -> None:
         log.error("a peer ends by a fault of ours", exc_info=error)

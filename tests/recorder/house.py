@@ -244,7 +244,9 @@ class House:
 
     async def disk(self) -> None:
         """Wait until the disk has all that it was given, as it has when time passes."""
-        await self.recorder._writer.submit(lambda: None)  # nothing else says so
+        writer = self.recorder._writer  # nothing else says so
+        await writer.submit(lambda: None)
+        await asyncio.wrap_future(writer.beside(lambda: None))
 
     def files(self, recording_id: str) -> list[str]:
         """Name what lies in a recording's folder."""

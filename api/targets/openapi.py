@@ -70,7 +70,7 @@ STATS: Final[Schema] = {**_object({"version": TEXT}), "additionalProperties": CO
 ANSWERS: Final[Mapping[str, tuple[Schema, tuple[str, ...]]]] = {
     "StartRecording": (
         _object(GIVEN, {**SPLITS, "split_only": FLAG}),
-        ("STARTED-RECORDING", "ARCHIVE-DIR-UNAVAILABLE"),
+        ("STARTED-RECORDING", "ARCHIVE-DIR-UNAVAILABLE", "METADATA-TOO-LARGE"),
     ),
     "StopRecording": (_object({"channel_id": TEXT}), ("NOT-STARTED-RECORDING",)),
     "GetStartedRecording": (RECORDING, ("NOT-STARTED-RECORDING",)),

@@ -14,6 +14,7 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.media import TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState
+from rokuga.recorder.store import TooLargeError
 
 Request = Mapping[str, Any]
 
@@ -66,6 +67,9 @@ async def start(recorder: RecordingService, request: Request) -> Request:
     except ArchiveError as error:
         reason = {"reason": error.reason, "errno": error.errno, "path": error.path}
         raise TargetError("ARCHIVE-DIR-UNAVAILABLE", reason) from error
+    except TooLargeError as error:
+        reason = {"size": error.size_bytes, "max_size": error.max_bytes}
+        raise TargetError("METADATA-TOO-LARGE", reason) from error
     return {**_given(parameters), "recording_id": state.recording_id}
 
 

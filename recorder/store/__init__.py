@@ -37,6 +37,15 @@ class MinorityError(StoreError):
     """This node sees no majority of its cluster: it can neither change what is shared nor say how it stands."""
 
 
+class TooLargeError(StoreError):
+    """A recording is more than all nodes of a cluster can share: `size_bytes`, of at most `max_bytes`."""
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes are more than a cluster shares of a recording ({max_bytes})")
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+
+
 class Whose(StrEnum):
     """Who may tell an event of a whole recording: this node, another, or nobody any more: another one did."""
 
@@ -62,7 +71,7 @@ class RecordingStore(Protocol):
 
     Recordings are shared by all nodes of a cluster; archives and events are each node's own. Events are
     insert-or-ignore by id: saying one again changes nothing. Every call is safe to repeat.
-    All raise StoreError and nothing else.
+    All raise StoreError, or what is one, and nothing else.
     """
 
     async def confirm(self) -> None:
@@ -77,7 +86,10 @@ class RecordingStore(Protocol):
         ...
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
-        """Create an active recording; False (and no event) if its channel has another active one already."""
+        """Create an active recording; False (and no event) if its channel has another active one already.
+
+        Raises TooLargeError where it is more than can be kept.
+        """
         ...
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:

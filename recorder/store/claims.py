@@ -62,9 +62,10 @@ class Claims:
 
         Raises StoreError.
         """
-        held = self._view.claims.get(event_id(EventType.RECORDING_REPORT, recording_id))
-        if held is not None and held.claim.node_name == self._node_name:
-            return True
+        report = event_id(EventType.RECORDING_REPORT, recording_id)
+        if self._view.is_ours(report) or self.is_held_by_the_living(report):
+            return self._view.is_ours(report)
+        held = self._view.claims.get(report)
         return await self._take(Claim(self._node_name, EventType.RECORDING_REPORT, recording_id), held)
 
     async def inherit(self) -> Sequence[str]:

@@ -9,13 +9,13 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import TOLD_ONCE, Event, EventType, event_id
 from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth
+from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth, TooLargeError
 from rokuga.recorder.store.claims import Claims
 from rokuga.recorder.store.conclusion import Conclusion
 from rokuga.recorder.store.etcd_client import BUDGET_S, Etcd
@@ -25,6 +25,9 @@ from rokuga.recorder.store.own_archives import OwnArchives
 from rokuga.recorder.store.presence import Presence
 from rokuga.recorder.store.shared import Keys, Shared, View, decode_node, decode_shared, encode
 from rokuga.recorder.store.sqlite import SqliteStore
+
+MAX_RECORDING_BYTES: Final = 1 << 20
+"""Of one recording as it is shared, its metadata above all. etcd takes 1.5 MiB in a request, unless told less."""
 
 
 class EtcdStore:
@@ -132,13 +135,16 @@ class EtcdStore:
         """Create an active recording if its channel has none on any node; see RecordingStore."""
         for event in events:
             encode(event)
+        shared = encode(Shared(recording))
+        if len(shared) > MAX_RECORDING_BYTES:
+            raise TooLargeError(len(shared), MAX_RECORDING_BYTES)
         keys, recording_id = self._keys, recording.recording_id
         channel = keys.channel(recording.parameters.channel_id)
         answer = await self._transact(
             [absent(channel), absent(keys.recording(recording_id)), absent(keys.finished(recording_id))],
             [
                 put(channel, recording_id.encode()),
-                put(keys.recording(recording_id), encode(Shared(recording))),
+                put(keys.recording(recording_id), shared),
                 put(keys.turn, recording_id.encode()),
                 *(self.claims.first(event.type, recording_id) for event in events if event.type in TOLD_ONCE),
             ],

@@ -103,9 +103,10 @@ def decode_node(found: KeyValue) -> NodeState:
 
 
 def encode_archive(archive: ArchiveState, node_name: str) -> bytes:
-    """Write an archive for others to report: of its documents only what a report tells. Raises StoreError."""
+    """Write an archive for others to report, and nothing that a report does not tell. Raises StoreError."""
     document = archive.document and {key: archive.document[key] for key in REPORTED if key in archive.document}
-    return encode(replace(archive, node_name=node_name, document=document, owed={}))
+    connection = replace(archive.connection, event_metadata_json=None)
+    return encode(replace(archive, connection=connection, node_name=node_name, document=document, owed={}))
 
 
 @dataclass(frozen=True, slots=True)

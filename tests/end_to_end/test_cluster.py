@@ -114,6 +114,9 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
     async with cluster.run(1) as one, cluster.run(2) as two, cluster.run(3) as three:
         async with publishing(two, "sora"), publishing(three, "sora"):
             await cluster.consumer.wait_for("connection.created", 2)
+            large = {"channel_id": "sora", "expire_time": 0, "metadata": "x" * 2_000_000}
+            status, refusal = await answer(one, "StartRecording", large)
+            assert (status, refusal["error_type"]) == (400, "METADATA-TOO-LARGE")
             started = await one.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
             for node in (two, three):
                 (listed,) = await node.api("ListStartedRecording")

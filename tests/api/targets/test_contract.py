@@ -22,6 +22,7 @@ from rokuga.recorder.archive.writer import ArchiveError
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.media import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState
+from rokuga.recorder.store import TooLargeError
 from tests.api.serving import served
 from tests.fakes_recorder import FakeRecorder
 
@@ -439,6 +440,16 @@ async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(
         assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
     [line] = lines
     assert (line["log_level"], line["exc_info"]) == ("error", True)
+
+
+async def test_metadata_that_a_cluster_cannot_share_is_told_with_the_limit(caller: Caller) -> None:
+    caller.recorder.fault = TooLargeError(1_048_600, 1_048_576)
+    status, body, _ = await caller.call(START, GIVEN)
+    assert status == 400
+    assert json.loads(body) == {
+        "error_type": "METADATA-TOO-LARGE",
+        "error_reason": {"size": 1_048_600, "max_size": 1_048_576},
+    }
 
 
 async def test_a_disk_that_takes_no_recording_is_told_at_once(caller: Caller) -> None:

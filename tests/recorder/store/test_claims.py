@@ -62,6 +62,7 @@ async def test_a_report_that_its_node_did_not_live_to_deliver_is_told_by_another
         assert await dying.claims.report("RECORDING")
         assert await dying.finish_recording("RECORDING", [REPORT])
         assert await heir.claims.whose(REPORT.id) is Whose.ANOTHERS
+        assert not await heir.claims.report("RECORDING")
     assert await heir.conclude("RECORDING") == []
     assert await heir.finish_recording("RECORDING", [REPORT])
     async with run("node-2") as back:

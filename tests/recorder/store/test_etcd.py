@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.config import ClusterConfig
-from rokuga.recorder.states import ArchiveStatus, NodeState
-from rokuga.recorder.store import MinorityError, StoreError
-from rokuga.recorder.store.etcd import EtcdStore
+from rokuga.recorder.states import ArchiveStatus, NodeState, RecordingParameters, RecordingState
+from rokuga.recorder.store import MinorityError, StoreError, TooLargeError
+from rokuga.recorder.store.etcd import MAX_RECORDING_BYTES, EtcdStore
 from rokuga.recorder.store.etcd_client import Etcd
 from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.store.shared import Keys
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.etcd import Servers, cluster_store, die, until
-from tests.material import REPORT, STARTED, WALL_NS, archive, event, recording
+from tests.material import REPORT, STARTED, WALL_NS, archive, event, identity, recording
 
 NAMES = ("node-1", "node-2", "node-3")
 
@@ -208,3 +208,34 @@ async def test_a_value_of_ours_that_somebody_damaged_is_a_named_error(nodes: lis
     await node._etcd.transact([], [put(Keys(node._keys.prefix).recording("RECORDING"), b"{")])
     with pytest.raises(StoreError, match="damaged"):
         await node.stop_recording("RECORDING", WALL_NS)
+
+
+@pytest.mark.parametrize("size", [MAX_RECORDING_BYTES - 1000, MAX_RECORDING_BYTES])
+async def test_a_recording_that_etcd_would_not_take_is_refused_by_name(nodes: list[EtcdStore], size: int) -> None:
+    """What is just below the limit is shared, and can be stopped and reported by another node."""
+    parameters = RecordingParameters("sora", 0, metadata_json=f'"{"x" * size}"')
+    large = RecordingState("RECORDING", parameters, WALL_NS)
+    if size == MAX_RECORDING_BYTES:
+        with pytest.raises(TooLargeError, match="bytes are more than"):
+            await nodes[0].start_recording(large, [STARTED])
+        assert await nodes[0].start_recording(recording("SMALL"), [STARTED])
+        return
+    assert await nodes[0].start_recording(large, [STARTED])
+    await nodes[1].confirm()
+    assert nodes[1]._view.recordings["RECORDING"].recording == large
+    assert await nodes[1].stop_recording("RECORDING", WALL_NS + 1)
+    concluding = [asyncio.create_task(node.conclude("RECORDING")) for node in nodes]
+    (first,), others = await asyncio.wait(concluding, return_when=asyncio.FIRST_COMPLETED)
+    assert first.result() == []
+    assert await nodes[concluding.index(first)].finish_recording("RECORDING", [REPORT])
+    assert await asyncio.gather(*others) == [None, None]
+
+
+async def test_what_a_customer_keeps_about_a_client_is_not_shared(nodes: list[EtcdStore]) -> None:
+    """It may be larger than etcd takes; no report tells it."""
+    await nodes[0].start_recording(recording(), [])
+    talkative = replace(identity(), event_metadata_json=f'"{"x" * 2_000_000}"')
+    await nodes[0].confirm()
+    await nodes[0].save_archive(replace(archive(), connection=talkative), [])
+    await until(lambda: _is_told(nodes[0]))
+    assert (await nodes[0].archives("RECORDING"))[0].connection == talkative

@@ -3,6 +3,9 @@
 A socket waits for readiness while it is quiet. As soon as a datagram comes, it is taken off the selector and polled
 every few milliseconds until it is empty again: wake-ups cost more than anything that is done with a packet, and a
 recorder has no need of low latency.
+
+What did not pay (2026-11-25): polls of 20 or 30 ms, at 20 and at 60 publishers; reading a whole batch into slots
+before any of it is looked at (2 of 21 us in a loop, nothing to be seen in the daemon).
 """
 
 import asyncio

@@ -15,6 +15,10 @@ WHOLE: Final = ""
 """The index of the file that is no part."""
 
 
+REPORTED: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
+"""What the report tells of an archive's document."""
+
+
 class RecordingStatus(StrEnum):
     """ACTIVE takes new archives; STOPPING waits for its last archive; FINISHED has its report."""
 

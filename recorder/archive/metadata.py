@@ -4,18 +4,18 @@ Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 
 `*_offset` whole seconds since the recording's `created_at`, `*_timestamp` RFC 3339 with microseconds.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from rokuga.recorder.archive.names import FileNames, report_names, split_index
+from rokuga.recorder.archive.names import FileNames, split_index
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfig
-from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.states import ArchiveState, RecordingState
 
 Json = dict[str, Any]
 
@@ -177,60 +177,8 @@ def archive_event(
     )
 
 
-def report_document(
-    archive_dir: str,
-    label: str,
-    node_name: str,
-    recording: RecordingState,
-    archives: Iterable[ArchiveState],
-) -> Json:
-    """Give the data of recording.report, which is also the report file. `file_written` is set by who writes it.
-
-    `node_name` is ours, for archives that do not say whose they are.
-    """
-    names = report_names(archive_dir, recording.recording_id)
-    listed = list(archives)
-
-    def place(archive: ArchiveState) -> Json:
-        return {"label": label, "node_name": archive.node_name or node_name}
-
-    return {
-        **recording_document(recording),
-        "file_path": names.path,
-        "filename": names.name,
-        "file_written": True,
-        "stop_timestamp": rfc3339(recording.stop_wall_ns or recording.start_wall_ns),
-        "archives": [
-            place(archive) | _reported(recording, archive)
-            for archive in listed
-            if archive.status is ArchiveStatus.AVAILABLE
-        ],
-        "failed_archives": [
-            place(archive) | _clients(archive.connection)
-            for archive in listed
-            if archive.status is not ArchiveStatus.AVAILABLE
-        ],
-    }
-
-
-def _reported(recording: RecordingState, archive: ArchiveState) -> Json:
-    stop_wall_ns = archive.stop_wall_ns or archive.start_wall_ns
-    entry = {
-        **_clients(archive.connection),
-        "start_time_offset": _offset(recording, archive.start_wall_ns),
-        "start_timestamp": rfc3339(archive.start_wall_ns),
-        "stop_time_offset": _offset(recording, stop_wall_ns),
-        "stop_timestamp": rfc3339(stop_wall_ns),
-    }
-    if archive.document is not None:
-        keys = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
-        entry |= {key: archive.document[key] for key in keys if key in archive.document}
-    if archive.split_last_index is not None:
-        entry["split_last_index"] = archive.split_last_index
-    return entry
-
-
-def _clients(connection: ConnectionIdentity) -> Json:
+def client_document(connection: ConnectionIdentity) -> Json:
+    """Name a client and its connection."""
     return {
         "client_id": connection.client_id,
         "bundle_id": connection.bundle_id,
@@ -243,7 +191,7 @@ def _identity(recording: RecordingState, connection: ConnectionIdentity) -> Json
         "recording_id": recording.recording_id,
         "channel_id": connection.channel_id,
         "session_id": connection.session_id,
-        **_clients(connection),
+        **client_document(connection),
     }
 
 
@@ -287,7 +235,7 @@ def _track(kind: Kind, track: TrackConfig | None) -> Json:
 def _start(recording: RecordingState, wall_ns: int) -> Json:
     return {
         "start_time": wall_ns // NS_PER_S,
-        "start_time_offset": _offset(recording, wall_ns),
+        "start_time_offset": offset_s(recording, wall_ns),
         "start_timestamp": rfc3339(wall_ns),
     }
 
@@ -295,10 +243,11 @@ def _start(recording: RecordingState, wall_ns: int) -> Json:
 def _stop(recording: RecordingState, wall_ns: int) -> Json:
     return {
         "stop_time": wall_ns // NS_PER_S,
-        "stop_time_offset": _offset(recording, wall_ns),
+        "stop_time_offset": offset_s(recording, wall_ns),
         "stop_timestamp": rfc3339(wall_ns),
     }
 
 
-def _offset(recording: RecordingState, wall_ns: int) -> int:
+def offset_s(recording: RecordingState, wall_ns: int) -> int:
+    """Give whole seconds from the recording's `created_at`."""
     return max(wall_ns // NS_PER_S - recording.created_at, 0)

@@ -16,17 +16,13 @@ What is under `live` is watched by every node.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import msgspec
 
 from rokuga.recorder.events import EventType, event_id
-from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
+from rokuga.recorder.states import REPORTED, ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.etcd_wire import KeyValue
-
-REPORTED: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
-"""What the report tells of an archive's document."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from aiortc.sdp import MediaDescription, SessionDescription
 
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
+from rokuga.recorder.webrtc.answer_sdp import described, read_sections, split_at_media
 from rokuga.recorder.webrtc.sdp import (
     FEEDBACK,
     HEADER_EXTENSIONS,
@@ -25,11 +26,8 @@ from rokuga.recorder.webrtc.sdp import (
     Setup,
     bit_rate_parameters,
     candidate_lines,
-    described,
     media_line,
-    read_sections,
     rtpmap,
-    split_at_media,
     transport_lines,
 )
 

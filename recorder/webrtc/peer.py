@@ -14,12 +14,13 @@ import structlog
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import AccessUnit, Kind
+from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
 from rokuga.recorder.webrtc.ice_lite import IceLite
 from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import Answer, LocalTransport, MediaOffer, read_answer, write_offer
+from rokuga.recorder.webrtc.sdp import Answer, LocalTransport, MediaOffer, write_offer
 from rokuga.recorder.webrtc.srtp import SrtpReceiver
 
 log = structlog.get_logger()

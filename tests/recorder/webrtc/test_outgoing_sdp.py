@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import Kind, TrackConfig
+from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer, write_answer
-from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, SdpError, read_answer, write_offer
+from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, SdpError, write_offer
 
 FINGERPRINT = ":".join(["AB"] * 32)
 CANDIDATES = [Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 5004), Candidate("192.0.2.1", 5004, "tcp")]

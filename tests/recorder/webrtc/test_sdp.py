@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import TrackConfig
 from rokuga.recorder.webrtc import sdp
-from rokuga.recorder.webrtc.sdp import (
-    MAX_SDP_CHARACTERS,
-    TRANSPORTS,
-    Candidate,
-    LocalTransport,
-    MediaOffer,
-    SdpError,
-    read_answer,
-    write_offer,
-)
+from rokuga.recorder.webrtc.answer_sdp import MAX_SDP_CHARACTERS, read_answer
+from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate, LocalTransport, MediaOffer, SdpError, write_offer
 
 TRANSPORT = LocalTransport(
     "ufrag123", "p" * 32, "AB:" * 31 + "CD", (Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 15004))

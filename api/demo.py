@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +26,8 @@ from rokuga.recorder.webrtc.dtls import Certificate
 
 CHANNEL: Final = "demo"
 REPORT_S: Final = 10.0
+LINE: Final = 64
+"""Columns of the line that is written over."""
 
 
 @dataclass(slots=True)
@@ -39,7 +42,8 @@ class Consumer:
         """Take one event."""
         event = await request.json()
         self.events.append(event)
-        print(f"\r  webhook   {event['type']:<20} {_of_interest(event['data'])}")
+        told = f"  webhook   {event['type']:<20} {_of_interest(event['data'])}"
+        print(f"\r{told:<{LINE}}" if sys.stdout.isatty() else told)  # over the line that shows progress
         if event["type"] == "recording.report":
             self.reported.set()
         return web.Response()
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show it; 0 if a file was recorded and announced."""
     configure_logs("console")
+    logging.getLogger().setLevel(logging.WARNING)  # all else is shown in words of our own
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="rokuga-demo-"))
     clip = read_clip(arguments.clip or Path(str(resources.files("rokuga").joinpath("samples/vp9-opus.webm"))))
     if arguments.nodes > 1:
@@ -86,7 +91,9 @@ async def _demo(clip: Clip, folder: Path) -> int:
 
 
 async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publication, seconds: float) -> None:
-    """Show how far the publisher is, in one line that is written over."""
+    """Show how far the publisher is, in one line that is written over; nothing where that cannot be."""
+    if not sys.stdout.isatty():
+        return
     loop = asyncio.get_running_loop()
     started = loop.time()
     while not publishing.done():
@@ -94,7 +101,7 @@ async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publicati
         counts = publication.counts
         bar = "#" * int(done * 30)
         line = f"  recording [{bar:<30}] {done * seconds:4.1f} s  {counts.units['video']} pictures"
-        print(f"\r{line}", end="", flush=True)
+        print(f"\r{line:<{LINE}}", end="", flush=True)
         await asyncio.wait([publishing], timeout=0.2)
     print()
 

@@ -57,6 +57,8 @@ async function publish(form) {
       stop();
       for (const track of stream.getTracks()) track.stop();
       if (name === "ended") return card.remove();
+      card.className = "card";
+      preview.remove();
       facts.textContent = why ? reason(why) : text("broken");
       button.textContent = text("remove");
       button.onclick = () => card.remove();

@@ -16,7 +16,7 @@ export async function callTarget(operation, body) {
   const headers = { "x-sora-target": `Sora_20161101.${operation}`, "content-type": "application/json" };
   if (token) headers.authorization = `Bearer ${token}`;
   const answer = await fetch("/api", { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {
-    throw new Error(text("offline"));
+    throw new Error(text("unreachable"));
   });
   if (answer.status === 401 && (token = await askToken())) return callTarget(operation, body);
   const said = await answer.json();

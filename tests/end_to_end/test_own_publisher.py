@@ -15,6 +15,9 @@ from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
 
 pytestmark = pytest.mark.end_to_end
 
+LATE_S = 0.5
+"""By so much a busy machine may be late, as a publisher or a timer; tests/recorder/timing has exact times."""
+
 
 async def publish_clip(daemon: Daemon, name: str, channel_id: str = "sora", **options: object) -> Publication:
     """Publish one of the project's clips to its end."""
@@ -49,7 +52,7 @@ async def test_what_is_sent_is_what_is_stored(
         assert [data for data, _, _ in stored[kind]] == [data for data, _, _ in sent[kind]]
         assert [key for _, _, key in stored[kind]] == [key for _, _, key in sent[kind]]
         assert publication.counts.units[kind] == len(sent[kind])
-    assert readers.duration_s(file) == pytest.approx(readers.duration_s(CLIPS / name), abs=0.1)
+    assert readers.duration_s(file) == pytest.approx(readers.duration_s(CLIPS / name), abs=LATE_S)
     assert readers.decode_strictly(file) == {kind: len(sent[kind]) for kind in kinds}
     assert {track["type"] for track in readers.identify(file)["tracks"]} == kinds
     inspected = readers.inspect_with_hisui(file)
@@ -121,5 +124,5 @@ async def test_a_recording_ends_by_itself_when_it_expires(daemon: Daemon, consum
     report = await consumer.wait_for("recording.report")
     (entry,) = report["data"]["archives"]
     assert entry["connection_id"] == publication.connection_id
-    assert readers.duration_s(Path(entry["file_path"])) == pytest.approx(2.0, abs=0.2)
+    assert readers.duration_s(Path(entry["file_path"])) == pytest.approx(2.0, abs=LATE_S)
     assert await daemon.api("ListStartedRecording") == []

@@ -3,11 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,28 +11,12 @@ import aiohttp
 
 from rokuga.api.daemon import Addresses, running
 from rokuga.api.demo import CHANNEL, REPORT_S, consuming, demo_config, show_files
+from rokuga.api.etcd_servers import serving
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.publisher.clip import Clip
 from rokuga.recorder.webrtc.dtls import Certificate
 
-READY_S: Final = 20.0
 NOT_INSTALLED: Final = "there is no etcd on this machine: apt-get install etcd-server"
-
-
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """Running etcd servers, and where each is called."""
-
-    processes: Sequence[asyncio.subprocess.Process]
-    urls: Sequence[str]
-
-    def pause(self, place: int) -> None:
-        """Let one stand still, as if its network were gone."""
-        self.processes[place].send_signal(signal.SIGSTOP)
-
-    def go_on(self, place: int) -> None:
-        """Let it go on."""
-        self.processes[place].send_signal(signal.SIGCONT)
 
 
 async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
@@ -45,11 +25,11 @@ async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
         print(NOT_INSTALLED, file=sys.stderr)
         return 1
     async with contextlib.AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(_etcd(folder, count))
+        servers = stack.enter_context(serving(folder, count))
         consumer = await stack.enter_async_context(consuming())
         nodes: list[Addresses] = []
         for number in range(1, count + 1):
-            settings = {"NODE_NAME": f"node-{number}", "CLUSTER_ENDPOINTS": servers.urls[number - 1]}
+            settings = {"NODE_NAME": f"node-{number}", "CLUSTER_ENDPOINTS": servers.endpoints[number - 1]}
             config = demo_config(folder / f"node-{number}", consumer.url, **settings)
             nodes.append(await stack.enter_async_context(running(config)))
             print(f"  node-{number}    API {nodes[-1].api_url}  signalling {nodes[-1].signaling_url}")
@@ -96,48 +76,3 @@ async def _show(node: Addresses, number: int, operation: str, body: dict[str, An
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     async with aiohttp.ClientSession() as session, session.post(node.api_url, json=body, headers=headers) as answer:
         print(f"  node-{number}    {operation}: {answer.status} {await answer.text()}")
-
-
-@contextlib.asynccontextmanager
-async def _etcd(folder: Path, count: int) -> AsyncIterator[Servers]:
-    """Run etcd servers on free ports; they end with the context."""
-    ports = _free_ports(2 * count)
-    urls = [f"http://127.0.0.1:{port}" for port in ports]
-    clients, peers = urls[:count], urls[count:]
-    cluster = ",".join(f"etcd-{place}={peer}" for place, peer in enumerate(peers))
-    processes = []
-    try:
-        for place, (client, peer) in enumerate(zip(clients, peers, strict=True)):
-            command = [
-                "etcd", "--name", f"etcd-{place}", "--data-dir", str(folder / f"etcd-{place}"),
-                "--listen-client-urls", client, "--advertise-client-urls", client,
-                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                "--initial-cluster", cluster, "--logger", "zap", "--log-level", "fatal",
-            ]  # fmt: skip
-            processes.append(await asyncio.create_subprocess_exec(*command))
-        async with asyncio.timeout(READY_S):
-            for client in clients:
-                await _until_healthy(client)
-        yield Servers(processes, clients)
-    finally:
-        for process in processes:
-            process.kill()
-            await process.wait()
-
-
-async def _until_healthy(url: str) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"{url}/health") as answer:
-                    if "true" in await answer.text():
-                        return
-            await asyncio.sleep(0.1)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]

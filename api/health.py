@@ -4,10 +4,12 @@ A part that has not answered for `STALE_NS` is stuck; its probe waits on, so tha
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
+from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 
@@ -34,21 +36,19 @@ class Health:
         now_ns = clock.monotonic_ns()
         self._answered_ns = dict.fromkeys([*probes, "event_loop"], now_ns)
         self._faults: dict[str, str | None] = dict.fromkeys(self._answered_ns)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
         self.lag_ns = 0
         self.worst_lag_ns = 0
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._time_loop())]
-        self._tasks += [asyncio.create_task(self._watch(part, probe)) for part, probe in self._probes.items()]
+        watching = [self._watch(part, probe) for part, probe in self._probes.items()]
+        await self._stack.enter_async_context(background(self._time_loop(), *watching))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
 
     def faults(self) -> dict[str, str]:
         """Give what is wrong now, by part."""

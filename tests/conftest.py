@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.etcd import Servers, serving
+from rokuga.api.etcd_servers import serving
+from tests.etcd import Servers
 
 settings.register_profile(
     "rokuga",
@@ -19,5 +20,5 @@ settings.load_profile("rokuga")
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Three etcd servers for the whole run; each test has keys of its own."""
-    with serving(tmp_path_factory.mktemp("etcd")) as servers:
-        yield servers
+    with serving(tmp_path_factory.mktemp("etcd"), 3) as running:
+        yield Servers(running)

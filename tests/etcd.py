@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import itertools
-import signal
-import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rokuga.api.etcd_servers import EtcdServers
 from rokuga.recorder.background import background
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.events import EventType
@@ -25,11 +22,15 @@ from tests.material import told_once
 
 @dataclass
 class Servers:
-    """A cluster of etcd. `prefix` gives a corner of the keys that nobody else uses."""
+    """A cluster of three. `prefix` gives a corner of the keys that nobody else uses."""
 
-    endpoints: tuple[str, ...]
-    processes: list["subprocess.Popen[bytes]"]
-    _numbers: Iterator[int]
+    running: EtcdServers
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where each is called."""
+        return tuple(self.running.endpoints)
 
     def prefix(self) -> str:
         """Give a prefix that was not given before."""
@@ -39,74 +40,22 @@ class Servers:
     def paused(self, *places: int) -> Iterator[None]:
         """Let some servers stand still, as if they were cut off."""
         for place in places:
-            self.processes[place].send_signal(signal.SIGSTOP)
+            self.running.pause(place)
         try:
             yield
         finally:
             for place in places:
-                self.processes[place].send_signal(signal.SIGCONT)
-            self.wait_ready()
+                self.running.go_on(place)
+            self.running.wait_ready()
 
     def leader(self) -> int:
         """Say which server leads."""
-        self.wait_ready()
+        self.running.wait_ready()
         for place, endpoint in enumerate(self.endpoints):
             with urllib.request.urlopen(f"{endpoint}/metrics", timeout=2) as answer:
                 if b"\netcd_server_is_leader 1" in answer.read():
                     return place
         raise AssertionError("nobody leads")
-
-    def wait_ready(self) -> None:
-        """Wait until each server has a leader."""
-        end_s = time.monotonic() + 20
-        for endpoint in self.endpoints:
-            while not _is_healthy(endpoint):
-                assert time.monotonic() < end_s, f"{endpoint} is not ready"
-                time.sleep(0.05)
-
-
-def _is_healthy(endpoint: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{endpoint}/health", timeout=1) as answer:
-            return b"true" in answer.read()
-    except OSError:
-        return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
-
-
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Servers]:
-    """Run three servers with their data in `folder`."""
-    ports = free_ports(6)
-    clients = [f"http://127.0.0.1:{port}" for port in ports[:3]]
-    peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
-    cluster = ",".join(f"e{place}={peer}" for place, peer in enumerate(peers))
-    processes = []
-    try:
-        for place, (client, peer) in enumerate(zip(clients, peers, strict=True)):
-            command = [
-                "etcd", "--name", f"e{place}", "--data-dir", str(folder / f"e{place}"),
-                "--listen-client-urls", client, "--advertise-client-urls", client,
-                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                "--initial-cluster", cluster, "--logger", "zap", "--log-level", "error",
-            ]  # fmt: skip
-            with (folder / f"e{place}.log").open("wb") as log:
-                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-        servers = Servers(tuple(clients), processes, itertools.count())
-        servers.wait_ready()
-        yield servers
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 @contextlib.asynccontextmanager

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from rokuga.api.config import DaemonConfig, load_config
+from rokuga.api.etcd_servers import EtcdServers, free_ports
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store.etcd_client import Etcd
 from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.webrtc.addresses import MediaAddress, parse_media_address
 from tests.container.dockerfile import read_dockerfile
 from tests.container.rehearsal import ROOT
-from tests.etcd import Servers, free_ports
 
 NUMBERS = (1, 2, 3)
 
@@ -135,7 +135,7 @@ async def test_the_three_etcd_are_one_cluster(compose: dict[str, Any], tmp_path:
     """Its flags are taken as they are, and what is written to one is read from another."""
     with running_etcds(compose, tmp_path) as places:
         endpoints = tuple(f"http://{place}" for place in places.values())
-        Servers(endpoints, [], iter(())).wait_ready()
+        EtcdServers(endpoints, []).wait_ready()
         async with Etcd(ClusterConfig(endpoints[:1])) as one, Etcd(ClusterConfig(endpoints[2:])) as three:
             await one.transact([], [put("/a", b"b")])
             found = await three.get("/a")

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rokuga.api.etcd_servers import free_ports
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
@@ -20,7 +21,7 @@ from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
 from tests.end_to_end.daemon import CLIPS, ROOT, RUN, Consumer, Daemon, running
-from tests.etcd import Servers, free_ports
+from tests.etcd import Servers
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
 pytestmark = pytest.mark.end_to_end

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from rokuga.api.etcd_servers import server_command
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
@@ -89,17 +90,11 @@ def cut(number: int, command: str = "-A") -> None:
 @pytest.fixture
 def etcds(network: None, tmp_path: Path) -> Iterator[None]:
     """One etcd beside each node."""
-    peers = ",".join(f"e{number}=http://{address(number)}:2380" for number in NUMBERS)
+    peers = {f"e{number}": f"http://{address(number)}:2380" for number in NUMBERS}
     processes = []
     for number in NUMBERS:
-        here = f"http://{address(number)}"
-        command = [
-            "ip", "netns", "exec", namespace(number),
-            "etcd", "--name", f"e{number}", "--data-dir", str(tmp_path / f"etcd-{number}"),
-            "--listen-client-urls", f"{here}:2379", "--advertise-client-urls", f"{here}:2379",
-            "--listen-peer-urls", f"{here}:2380", "--initial-advertise-peer-urls", f"{here}:2380",
-            "--initial-cluster", peers, "--logger", "zap", "--log-level", "fatal",
-        ]  # fmt: skip
+        server = server_command(tmp_path, f"e{number}", f"http://{address(number)}:2379", peers)
+        command = ["ip", "netns", "exec", namespace(number), *server, "--log-level", "fatal"]
         processes.append(subprocess.Popen(command))
     try:
         yield

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from rokuga.api.etcd_servers import free_ports, server_command
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome
 from rokuga.recorder.store.etcd_wire import absent, put
-from tests.etcd import Servers, free_ports
+from tests.etcd import Servers
 from tests.webhooks.certificates import Authority
 
 
@@ -22,14 +23,9 @@ from tests.webhooks.certificates import Authority
 def one_server(folder: Path, *options: str, scheme: str = "http") -> Iterator[str]:
     """Run a single server; gives its URL once its port is open."""
     port, peer = free_ports(2)
-    url, peers = f"{scheme}://localhost:{port}", f"http://127.0.0.1:{peer}"
-    command = [
-        "etcd", "--data-dir", str(folder / "etcd"),
-        "--listen-client-urls", f"{scheme}://127.0.0.1:{port}", "--advertise-client-urls", url,
-        "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers,
-        "--initial-cluster", f"default={peers}", "--logger", "zap", "--log-level", "fatal", *options,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    url = f"{scheme}://localhost:{port}"
+    command = server_command(folder, "etcd", url, {"etcd": f"http://127.0.0.1:{peer}"})
+    process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
     try:
         yield url
     finally:

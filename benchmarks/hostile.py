@@ -2,8 +2,9 @@
 
     python -m benchmarks.hostile 20000
 
-One publisher sends a clip in a loop. Each kind is thrown from a stranger's socket and from the publisher's own
-address; user and system time of the daemon, less what it needs for the publisher alone, is divided by their number.
+One publisher sends a clip in a loop. Each kind is thrown from a stranger's socket, from the publisher's own address,
+and five at a time by connections of TCP; user and system time of the daemon, less what it needs for the publisher
+alone, is divided by their number.
 """
 
 import asyncio
@@ -22,7 +23,15 @@ from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.api.soak.watch import kernel_drops, usage
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
-from tests.end_to_end.hostile import hostile_datagrams, keep_outgoing_peers, socket_of, stranger_to, throw
+from tests.end_to_end.hostile import (
+    hostile_datagrams,
+    keep_outgoing_peers,
+    socket_of,
+    stranger_to,
+    throw,
+    throw_by_tcp,
+    username_of,
+)
 
 CLIP = ROOT / "media-samples" / "vp9-opus.webm"
 QUIET_S = 5.0
@@ -53,13 +62,15 @@ async def measure(count: int) -> None:
             port = ready["media_port"]
             alone_s, alone_for_s = await cpu_s(pid, asyncio.sleep(QUIET_S))
             with stranger_to(port) as stranger, socket_of(peers[0]) as own:
-                for kind, datagrams in hostile_datagrams(peers[0]._offer.ice_ufrag).items():
+                for kind, datagrams in hostile_datagrams(username_of(peers[0])).items():
                     costs = []
                     for thrower in (stranger, own):
                         throwing = throw(thrower, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
                         spent_s, for_s = await cpu_s(pid, throwing)
                         costs.append((spent_s - alone_s / alone_for_s * for_s) / count * 1e6)
-                    print(f"{kind:26}  {costs[0]:12.1f}  {costs[1]:11.1f}", flush=True)
+                    spent_s, for_s = await cpu_s(pid, throw_by_tcp(port, datagrams, count // 100))
+                    costs.append((spent_s - alone_s / alone_for_s * for_s) / (count // 100) * 1e6)
+                    print(f"{kind:26}  {costs[0]:12.1f}  {costs[1]:11.1f}  {costs[2]:10.0f}", flush=True)
             print(f"dropped by the kernel: {kernel_drops(port)}")
             publication.stop.set()
             await publishing
@@ -67,5 +78,5 @@ async def measure(count: int) -> None:
 
 if __name__ == "__main__":
     print(f"{datetime.now(UTC):%Y-%m-%d}  {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}")
-    print(f"{'us per datagram':26}  {'of strangers':>12}  {'its address':>11}")
+    print(f"{'us per datagram':26}  {'of strangers':>12}  {'its address':>11}  {'connection':>10}")
     asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))

@@ -1,5 +1,7 @@
 """Datagrams that mean harm, from a stranger's socket and from the very address of a publisher."""
 
+import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -17,8 +19,8 @@ VARIANTS = 64
 MAX_UDP_BYTES = 65507
 
 
-def hostile_datagrams(ufrag: str) -> Mapping[str, Sequence[bytes]]:
-    """Give datagrams of every kind; `ufrag` is that of the peer that they pretend to speak to."""
+def hostile_datagrams(username: str) -> Mapping[str, Sequence[bytes]]:
+    """Give datagrams of every kind; `username` is that of genuine checks: the recorder's ufrag, the publisher's."""
     noise = random.Random(7)
 
     def drawn(*firsts: bytes, sizes: Sequence[int]) -> Sequence[bytes]:
@@ -26,7 +28,7 @@ def hostile_datagrams(ufrag: str) -> Mapping[str, Sequence[bytes]]:
 
     usual = (0, 1, 10, 40, 100, 1100)
     return {
-        "checks with bad integrity": [_check(ufrag, noise) for _ in range(VARIANTS)],
+        "checks with bad integrity": [_check(username, noise) for _ in range(VARIANTS)],
         "STUN-like": drawn(b"\x00\x01", b"\x01\x01", b"\x00\x01\x00\x30\x21\x12\xa4\x42", sizes=usual),
         "DTLS-like": drawn(b"\x16\xfe\xfd", b"\x17\xfe\xfd\x00\x01", b"\x15\xfe\xfd", b"\x14", sizes=usual),
         "SRTP-like": drawn(b"\x80\x7a", b"\x90\xfa", sizes=usual),
@@ -37,9 +39,9 @@ def hostile_datagrams(ufrag: str) -> Mapping[str, Sequence[bytes]]:
     }
 
 
-def _check(ufrag: str, noise: random.Random) -> bytes:
+def _check(username: str, noise: random.Random) -> bytes:
     """A connectivity check as it should be, signed with another password."""
-    message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": f"{ufrag}:{noise.randbytes(4).hex()}"})
+    message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": username})
     message.attributes["PRIORITY"] = noise.getrandbits(31)
     message.attributes["ICE-CONTROLLING"] = noise.getrandbits(64)
     message.attributes["USE-CANDIDATE"] = None
@@ -57,6 +59,11 @@ def keep_outgoing_peers(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingPeer]:
 
     monkeypatch.setattr(pace, "OutgoingPeer", make)
     return kept
+
+
+def username_of(peer: OutgoingPeer) -> str:
+    """Give what a peer's checks call it: anybody on the way can read it."""
+    return f"{peer._offer.ice_ufrag}:{peer._ufrag}"
 
 
 def socket_of(peer: OutgoingPeer) -> socket.socket:
@@ -89,3 +96,17 @@ async def throw(
                 continue  # an ICMP answer to an earlier one
         if place % 50 == 49:
             await pause()
+
+
+async def throw_by_tcp(port: int, datagrams: Sequence[bytes], count: int) -> None:
+    """Connect so many times, and send five datagrams each until the recorder closes; half the time without frames."""
+    for place in range(count):
+        few = [datagrams[(place + more) % len(datagrams)] for more in range(5)]
+        framed = [len(datagram).to_bytes(2, "big") + datagram for datagram in few]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(OSError):  # it was closed before all was said
+            writer.write(b"".join(few if place % 2 else framed))
+            writer.write_eof()
+            while await reader.read(65536):
+                pass
+        writer.transport.abort()

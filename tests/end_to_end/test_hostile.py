@@ -12,7 +12,15 @@ from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
-from tests.end_to_end.hostile import hostile_datagrams, keep_outgoing_peers, socket_of, stranger_to, throw
+from tests.end_to_end.hostile import (
+    hostile_datagrams,
+    keep_outgoing_peers,
+    socket_of,
+    stranger_to,
+    throw,
+    throw_by_tcp,
+    username_of,
+)
 
 pytestmark = pytest.mark.end_to_end
 
@@ -24,7 +32,7 @@ KINDS: Sequence[Kind] = ("audio", "video")
 async def test_hostile_datagrams_harm_nothing(
     daemon: Daemon, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Half from a stranger, half from the publisher's own address, of every kind."""
+    """Half from a stranger, half from the publisher's own address, of every kind; and some by TCP."""
     peers = keep_outgoing_peers(monkeypatch)
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     publication = Publication()
@@ -34,10 +42,11 @@ async def test_hostile_datagrams_harm_nothing(
     await consumer.wait_for("archive.started")
     logged = len(daemon.log)
     with stranger_to(daemon.media_port) as stranger, socket_of(peers[0]) as own:
-        kinds = hostile_datagrams(peers[0]._offer.ice_ufrag)
+        kinds = hostile_datagrams(username_of(peers[0]))
         for datagrams in kinds.values():
             for thrower in (stranger, own):
                 await throw(thrower, datagrams, count // len(kinds) // 2, lambda: asyncio.sleep(0.005))
+            await throw_by_tcp(daemon.media_port, datagrams, count // 1000)
     said = daemon.log[logged:]
     publication.stop.set()
     await publishing

@@ -22,7 +22,7 @@ PAUSE_S: Final = 0.01
 PROOF_S: Final = 10.0
 """How long a connection may be without a peer: before its first authenticated check, or after its peer has ended."""
 MAX_STRANGERS: Final = 256
-MAX_STRANGERS_OF_ADDRESS: Final = 16
+MAX_STRANGERS_OF_ADDRESS: Final = 64
 """Connections that are no peer's, in all and of one address (of IPv6: of one /64); one more is closed at once."""
 MAX_UNPROVEN: Final = 32
 """Datagrams that a stranger may send: a client repeats its check until it is answered."""
@@ -118,6 +118,9 @@ class _Listener:
             raise ConnectionResetError("the connection is no more")
         connection.send(data)
 
+    def lose(self, address: Address) -> None:
+        self.port.demultiplexer.checks.lose(Path(self.index, address))
+
 
 class _Connection(asyncio.BufferedProtocol):
     """One TCP connection: frames in and out. `_rest` is the beginning of a frame whose end is still to come."""
@@ -141,15 +144,20 @@ class _Connection(asyncio.BufferedProtocol):
         counters.connections += 1
         self._stranger_key = key
         self._port.strangers[key] += 1
+        before = self._listener.connections.pop(self._address, None)
+        if before is not None:  # it has ended, or this one could not be from there; its end was not read yet
+            before.abort()
+            self._listener.lose(self._address)
         self._listener.connections[self._address] = self
         self._expiry = asyncio.get_running_loop().call_later(PROOF_S, self._expire)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._end_as_stranger()
-        if self._expiry is not None and self._address is not None:
+        if self._expiry is not None:
             self._expiry.cancel()
+        if self._address is not None and self._listener.connections.get(self._address) is self:
             del self._listener.connections[self._address]
-            self._port.demultiplexer.checks.lose(Path(self._listener.index, self._address))
+            self._listener.lose(self._address)
 
     def get_buffer(self, _size: int) -> memoryview:
         """Read behind what is left of before. The buffer is everybody's: it is used up before anybody else reads."""

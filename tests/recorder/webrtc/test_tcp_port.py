@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -226,6 +227,32 @@ def test_a_network_of_ipv6_counts_as_one_address() -> None:
     assert tcp_port._key_of("2001:db8::1") == tcp_port._key_of("2001:db8::ffff:1%eth0")
     assert tcp_port._key_of("2001:db8::1") != tcp_port._key_of("2001:db8:0:1::1")
     assert tcp_port._key_of("192.0.2.1") != tcp_port._key_of("192.0.2.2")
+
+
+async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_its_place(
+    port: MediaPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading pauses, so the new one is accepted first; what is then read of the old one must not touch it."""
+    monkeypatch.setattr(tcp_port, "PAUSE_S", 0.1)
+    sink = Sink(port, "peer")
+    from_port = 0
+    for is_last in (False, True):
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+        opened.bind(("127.0.0.1", from_port))
+        opened.connect(("127.0.0.1", port.port))
+        from_port = opened.getsockname()[1]
+        client = TcpClient(*await asyncio.open_connection(sock=opened))
+        await client.validate("peer")
+        if not is_last:
+            client.writer.transport.abort()
+            await client.writer.wait_closed()
+    for count in (1, 2, 3):
+        client.send(SRTP)
+        await until(lambda count=count: len(sink.media) == count)  # type: ignore[misc]  # bound on purpose
+    client.writer.transport.abort()
+    await until(lambda: not port._tcp.connections)
+    assert not sink.flow.paths
 
 
 async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: MediaPort) -> None:

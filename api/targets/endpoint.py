@@ -64,7 +64,8 @@ class ApiEndpoint:
     async def _answer(self, request: Request) -> Answer:
         if request.method != "POST":
             return answer.UNEXPECTED_METHOD
-        name = parse_name(request.headers.get("x-sora-target"))
+        targets = request.headers.getlist("x-sora-target")  # repeated, they are a list (RFC 9110 section 5.2)
+        name = parse_name(", ".join(targets) if targets else None)
         if isinstance(name, Answer):
             return name
         try:

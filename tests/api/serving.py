@@ -1,12 +1,30 @@
-"""An app on a real port of this machine, served as the daemon serves it."""
+"""An app on a real port, served as the daemon serves it; the configuration of a daemon on free ports."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+
+from rokuga.api.config import DaemonConfig, load_config
+
+
+def config_in(folder: Path, **settings: str) -> DaemonConfig:
+    """Configure a daemon on free ports with its files in a folder; `settings` by the names of their keys."""
+    keys = {
+        "archive_dir": str(folder / "archive"),
+        "data_dir": str(folder / "data"),
+        "api_port": "0",
+        "signaling_port": "0",
+        "signaling_host": "127.0.0.1",
+        "media_port": "0",
+        "media_address": "127.0.0.1",
+        **settings,
+    }
+    return load_config(None, {f"ROKUGA_{key.upper()}": value for key, value in keys.items()})[0]
 
 
 class _Server(uvicorn.Server):

@@ -11,13 +11,11 @@ import pytest
 import websockets
 from structlog.testing import capture_logs
 
-from rokuga.api.config import DaemonConfig
 from rokuga.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, Refused
 from rokuga.api.daemon import Addresses, running
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.config import WebhookConfig
+from tests.api.serving import config_in
 
 Port = Callable[[Addresses], int]
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -29,17 +27,6 @@ PORTS = [
 
 def _port(url: str) -> int:
     return int(url.split("/")[2].rpartition(":")[2])
-
-
-def _config(folder: Path) -> DaemonConfig:
-    return DaemonConfig(
-        recorder=RecorderConfig(archive_dir=folder / "archive", media_port=0),
-        webhooks=WebhookConfig(log_dir=folder / "log"),
-        data_dir=folder / "data",
-        api_port=0,
-        signaling_host="127.0.0.1",
-        signaling_port=0,
-    )
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +58,7 @@ async def _status(stream: Stream, head: bytes = b"GET /livez HTTP/1.1\r\nhost: l
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_one_connection_too_many_is_closed_and_its_place_is_free_again(tmp_path: Path, port: Port) -> None:
-    async with running(replace(_config(tmp_path), max_connections=3)) as addresses:
+    async with running(replace(config_in(tmp_path), max_connections=3)) as addresses:
         number = port(addresses)
         async with contextlib.AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(_connected(number)) for _ in range(3)]
@@ -87,7 +74,7 @@ async def test_one_connection_too_many_is_closed_and_its_place_is_free_again(tmp
 @pytest.mark.parametrize("port", PORTS)
 async def test_signalling_counts_and_keeps_its_place(tmp_path: Path, port: Port) -> None:
     """A WebSocket is one connection, and no deadline is left over from its handshake."""
-    async with running(replace(_config(tmp_path), max_connections=1)) as addresses:
+    async with running(replace(config_in(tmp_path), max_connections=1)) as addresses:
         async with websockets.connect(addresses.signaling_url) as client:
             async with _connected(_port(addresses.signaling_url)) as (reader, _):
                 assert await _all_of(reader) == b""
@@ -112,7 +99,7 @@ async def test_an_address_that_connects_too_often_waits_for_the_next_second() ->
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_a_flood_of_connects_is_refused(tmp_path: Path, port: Port) -> None:
-    async with running(replace(_config(tmp_path), max_connects_per_second=1)) as addresses:
+    async with running(replace(config_in(tmp_path), max_connects_per_second=1)) as addresses:
         statuses = []
         while b"" not in statuses:
             async with _connected(port(addresses)) as stream:
@@ -121,7 +108,7 @@ async def test_a_flood_of_connects_is_refused(tmp_path: Path, port: Port) -> Non
 
 async def test_what_was_refused_is_in_the_metrics(tmp_path: Path) -> None:
     """Connections and requests, of both ports together."""
-    async with running(replace(_config(tmp_path), max_connections=2)) as addresses:
+    async with running(replace(config_in(tmp_path), max_connections=2)) as addresses:
         for url in (addresses.api_url, addresses.signaling_url):
             async with _connected(_port(url)) as stream, _connected(_port(url)):
                 assert await _status(stream, b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n") == b"421"
@@ -143,7 +130,7 @@ async def test_what_was_refused_is_in_the_metrics(tmp_path: Path) -> None:
     ],
 )
 async def test_a_head_without_end_is_refused(tmp_path: Path, port: Port, head: bytes) -> None:
-    async with running(_config(tmp_path)) as addresses:
+    async with running(config_in(tmp_path)) as addresses:
         async with _connected(port(addresses)) as stream:
             assert await _status(stream, head) in {b"431", b""}  # what was on its way may reset the answer
         async with _connected(port(addresses)) as stream:
@@ -167,7 +154,7 @@ async def test_a_request_that_is_never_whole_ends(
         return ConnectionLimits(max_connections, max_per_second, clock, refused, request_s=0.2)
 
     monkeypatch.setattr("rokuga.api.daemon.ConnectionLimits", impatient)
-    async with running(_config(tmp_path)) as addresses:
+    async with running(config_in(tmp_path)) as addresses:
         async with _connected(port(addresses)) as (reader, writer):
             writer.write(begun)
             await _all_of(reader)

@@ -6,30 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.api.config import DaemonConfig
 from rokuga.api.daemon import running
 from rokuga.api.healthcheck import check
-from rokuga.recorder.config import RecorderConfig
-from rokuga.webhooks.config import WebhookConfig
+from tests.api.serving import config_in
 from tests.webhooks.certificates import Authority
-
-
-def _config(folder: Path) -> DaemonConfig:
-    return DaemonConfig(
-        recorder=RecorderConfig(archive_dir=folder / "archive", media_port=0),
-        webhooks=WebhookConfig(log_dir=folder / "log"),
-        data_dir=folder / "data",
-        api_port=0,
-        signaling_host="127.0.0.1",
-        signaling_port=0,
-        api_bearer_token="correct-horse-battery-staple",
-    )
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
 async def test_a_daemon_that_can_work_is_healthy(tmp_path: Path, is_secure: bool) -> None:
     """With TLS, too, and without the token."""
-    config, environment = _config(tmp_path), {}
+    config, environment = config_in(tmp_path, api_bearer_token="correct-horse-battery-staple"), {}
     if is_secure:
         certificate, key = Authority(tmp_path).issue("rokuga.example")
         config = replace(config, tls_certificate=certificate, tls_key=key)
@@ -43,7 +29,7 @@ async def test_a_daemon_that_can_work_is_healthy(tmp_path: Path, is_secure: bool
 
 
 async def test_a_daemon_that_cannot_work_is_not(tmp_path: Path) -> None:
-    config = _config(tmp_path)
+    config = config_in(tmp_path, api_bearer_token="correct-horse-battery-staple")
     config = replace(config, recorder=replace(config.recorder, archive_min_free_bytes=1 << 62))
     async with running(config) as addresses:
         environment = {"ROKUGA_API_PORT": addresses.api_url.rstrip("/").rpartition(":")[2]}

@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -19,23 +18,10 @@ from rokuga.api.health import Disk, Health
 from rokuga.api.monitoring import exposition
 from rokuga.recorder.archive.writer import WriterThread, free_bytes
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.config import RecorderConfig
-from rokuga.webhooks.config import WebhookConfig
-from tests.api.serving import served
+from tests.api.serving import config_in, served
 from tests.fakes_recorder import FakeRecorder
 
 TOKEN = "correct-horse-battery-staple"
-
-
-def _config(folder: Path, archive_dir: Path) -> DaemonConfig:
-    return DaemonConfig(
-        recorder=RecorderConfig(archive_dir=archive_dir, media_port=0),
-        webhooks=WebhookConfig(log_dir=folder / "log"),
-        data_dir=folder / "data",
-        api_port=0,
-        signaling_host="127.0.0.1",
-        signaling_port=0,
-    )
 
 
 @pytest.fixture
@@ -60,7 +46,7 @@ async def _until(url: str, is_it: Callable[[int, dict[str, str]], bool]) -> None
 
 
 async def test_a_full_disk_is_told_and_so_is_its_end(tmp_path: Path, small_disk: Path) -> None:
-    async with running(_config(tmp_path, small_disk)) as addresses:
+    async with running(config_in(tmp_path)) as addresses:
         url = f"{addresses.api_url}readyz"
         await _until(url, lambda status, _: status == 200)
         with pytest.raises(OSError, match="No space"):
@@ -101,7 +87,7 @@ async def test_a_probe_that_raises_is_a_fault_with_its_reason() -> None:
 
 
 async def test_metrics_are_those_of_the_table_and_want_the_token(tmp_path: Path) -> None:
-    config = replace(_config(tmp_path, tmp_path / "archive"), api_bearer_token=TOKEN)
+    config = config_in(tmp_path, api_bearer_token=TOKEN)
     async with running(config) as addresses, aiohttp.ClientSession() as session:
         await _until(f"{addresses.api_url}readyz", lambda status, _: status == 200)
         async with session.get(f"{addresses.api_url}livez") as response:

@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 
 from rokuga.api import publish as publishing
-from rokuga.api.config import DaemonConfig, load_config
 from rokuga.api.daemon import running
 from rokuga.api.publish import Publication, PublishOptions, add_arguments, publish, run
 from rokuga.recorder.media import TrackConfig
@@ -26,6 +25,7 @@ from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, write_offer
 from tests import readers
+from tests.api.serving import config_in
 
 ROOT = Path(__file__).parent.parent.parent
 CLIP = ROOT / "media-samples" / "vp9-opus.webm"
@@ -229,19 +229,6 @@ def test_a_useless_file_is_refused_before_anybody_is_called(capsys: pytest.Captu
     assert "missing.webm" in capsys.readouterr().err
 
 
-def config(folder: Path) -> DaemonConfig:
-    settings = {
-        "ARCHIVE_DIR": str(folder / "archive"),
-        "DATA_DIR": str(folder / "data"),
-        "API_PORT": "0",
-        "SIGNALING_PORT": "0",
-        "SIGNALING_HOST": "127.0.0.1",
-        "MEDIA_PORT": "0",
-        "MEDIA_ADDRESS": "127.0.0.1",
-    }
-    return load_config(None, {f"ROKUGA_{key}": value for key, value in settings.items()})[0]
-
-
 async def call(url: str, operation: str) -> None:
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     body = {"channel_id": "sora", "expire_time": 0}
@@ -252,7 +239,7 @@ async def call(url: str, operation: str) -> None:
 @pytest.mark.end_to_end
 async def test_lost_packets_are_repaired_on_the_way(tmp_path: Path, clip: Clip, certificate: Certificate) -> None:
     """A tenth of all datagrams is lost, both ways: what is in the middle is repaired, and all is in its order."""
-    async with running(config(tmp_path)) as addresses:
+    async with running(config_in(tmp_path)) as addresses:
         await call(addresses.api_url, "StartRecording")
         options = replace(PublishOptions(CLIP, addresses.signaling_url), loss=0.1, seconds=3.0)
         publication = await publish(options, clip, certificate)
@@ -275,7 +262,7 @@ async def test_lost_packets_are_repaired_on_the_way(tmp_path: Path, clip: Clip, 
 @pytest.mark.end_to_end
 async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> None:
     """Two publishers; Ctrl-C ends both politely; a line tells what each has sent. A refusal is an exit code."""
-    async with running(config(tmp_path)) as addresses:
+    async with running(config_in(tmp_path)) as addresses:
         command = [sys.executable, "-m", "api", "publish", str(CLIP), "--url", addresses.signaling_url]
         process = await asyncio.create_subprocess_exec(
             *command, "--loop", "--count", "2", "--channel", "room-{i}", cwd=ROOT,

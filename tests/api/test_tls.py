@@ -11,22 +11,12 @@ import websockets
 
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.daemon import running
-from rokuga.recorder.config import RecorderConfig
-from rokuga.webhooks.config import WebhookConfig
+from tests.api.serving import config_in
 from tests.webhooks.certificates import Authority
 
 
 def _config(folder: Path, certificate: Path, key: Path) -> DaemonConfig:
-    return DaemonConfig(
-        recorder=RecorderConfig(archive_dir=folder / "archive", media_port=0),
-        webhooks=WebhookConfig(log_dir=folder / "log"),
-        data_dir=folder / "data",
-        api_port=0,
-        signaling_host="127.0.0.1",
-        signaling_port=0,
-        tls_certificate=certificate,
-        tls_key=key,
-    )
+    return config_in(folder, tls_certificate=str(certificate), tls_key=str(key))
 
 
 async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.webhooks.consumer import Consumer, Post, consuming
 from tests.webhooks.crashing import CHANNELS
 
 ROOT = Path(__file__).parent.parent.parent
-PER_ROUND = 400
+PER_ROUND = 200
 
 
 class Rounds:
@@ -58,7 +58,7 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
     async with consuming(moody) as consumer:
         house = Rounds(folder, consumer)
         for _ in range(rounds):
-            assert await house.run(PER_ROUND, kill_after_posts=random_number.randint(1, 300)) == -9
+            assert await house.run(PER_ROUND, kill_after_posts=random_number.randint(1, 150)) == -9
         assert await house.run(10, kill_after_posts=None) == 0
 
     bodies: dict[str, bytes] = {}

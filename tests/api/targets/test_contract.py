@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import aiohttp
@@ -51,12 +51,14 @@ class Caller:
         *,
         method: str = "POST",
         path: str = "/",
+        more_headers: Iterable[tuple[str, str]] = (),
     ) -> tuple[int, bytes, dict[str, str]]:
         """Give status, body, headers. `body` is bytes or chunks as they are, or a value to be written as JSON."""
         data = body
         if not isinstance(body, AsyncIterator | None):
             data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
-        headers = {"x-sora-target": target} if target is not None else {}
+        headers = [("x-sora-target", target)] if target is not None else []
+        headers += more_headers
         async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
             named = {name.lower(): value for name, value in response.headers.items()}
             return response.status, await response.read(), named
@@ -316,6 +318,12 @@ async def test_errors_of_the_framework(
     assert headers["date"].endswith("GMT")
     assert headers["access-control-allow-origin"] == ORIGIN
     assert (await caller.call(GET, {"channel_id": "sora"}))[0] == 200
+
+
+async def test_two_targets_in_one_request_are_none(caller: Caller) -> None:
+    """Nobody can have one thing checked on the way here and another one done."""
+    status, body, _ = await caller.call(LIST, more_headers=[("x-sora-target", START)])
+    assert (status, body) == (400, b'{"error_type":"MissingService"}')
 
 
 async def test_a_body_of_8_megabytes_is_taken(caller: Caller) -> None:

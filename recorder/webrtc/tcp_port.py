@@ -3,7 +3,7 @@
 A connection carries the same datagrams as UDP, each in a frame (RFC 4571), and the demultiplexer takes them as if
 they had come by UDP. Who has completed TCP's handshake has not forged its address, so more can be asked of it: until
 one of its checks was authenticated it may send nothing but STUN, and has PROOF_S for that. Reading pauses after each
-time, as UDP's does, so that a peer wakes us a hundred times a second at most.
+time, as UDP's does, so that a peer wakes us fifty times a second at most.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from typing import Final, Self, cast
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES, Demultiplexer
 from rokuga.recorder.webrtc.ice_lite import Address, Path
 
-READ_BYTES: Final = 32 * 1024
+READ_BYTES: Final = 64 * 1024
 """Read at a time: with the pause between, 26 Mbit/s of one connection."""
-PAUSE_S: Final = 0.01
+PAUSE_S: Final = 0.02
 PROOF_S: Final = 10.0
 """How long a connection may be without a peer: before its first authenticated check, or after its peer has ended."""
 MAX_STRANGERS: Final = 256
@@ -26,8 +26,8 @@ MAX_STRANGERS_OF_ADDRESS: Final = 64
 """Connections that are no peer's, in all and of one address (of IPv6: of one /64); one more is closed at once."""
 MAX_UNPROVEN: Final = 32
 """Datagrams that a stranger may send: a client repeats its check until it is answered."""
-MAX_FRAMES: Final = 1024
-"""Of one read. No honest peer's are so small; of tiny ones it could hold ten thousand and keep all others waiting."""
+MAX_FRAMES: Final = 2048
+"""Of one read. No honest peer's are so small; of tiny ones it could hold 20,000 and keep all others waiting."""
 MAX_UNSENT_BYTES: Final = 64 * 1024
 """What waits for a peer that reads slowly; what comes on top is lost, as with UDP."""
 

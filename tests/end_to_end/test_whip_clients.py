@@ -11,7 +11,7 @@ from tests import readers
 from tests.end_to_end import marks
 from tests.end_to_end.clients import publish_with_browser, publish_with_ffmpeg, publish_with_gstreamer
 from tests.end_to_end.daemon import Consumer, Daemon, running
-from tests.end_to_end.test_foreign_clients import LIP_SYNC_MS, THREE_MARKS, are_all, encoded, record, stored_file
+from tests.end_to_end.test_foreign_clients import FIVE_MARKS, LIP_SYNC_MS, are_all, encoded, record, stored_file
 
 pytestmark = pytest.mark.end_to_end
 
@@ -44,7 +44,7 @@ async def test_chromium_with_clients_of_whip(daemon: Daemon, consumer: Consumer,
     """
     await record(daemon)
     options = {"whip": client, "url": daemon.whip_url("sora"), "token": TOKEN, "codec": codec}
-    sent = await publish_with_browser(daemon, "sora", [THREE_MARKS], **options)
+    sent = await publish_with_browser(daemon, "sora", [FIVE_MARKS], **options)
     assert "refused" not in sent, sent
     if client == "plain":  # the others hide the answer; a page may read it
         assert sent["http"]["status"] == 201

@@ -1,6 +1,5 @@
 """What a soak has come to: the figures that its table shows and its report keeps. Pure."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -58,7 +57,3 @@ class Figures:
         """Give what 99 of 100 seconds stayed below."""
         values = [getattr(sample, name) for sample in self.samples if sample.publishers]
         return float(quantiles(values, n=100)[-1]) if len(values) > 1 else float(sum(values))
-
-    def fault_kinds(self) -> Counter[str]:
-        """Count faults that differ in numbers only as one kind."""
-        return Counter("".join(c for c in fault.what if not c.isdigit()) for fault in self.faults)

@@ -10,6 +10,8 @@ LEFT: Final = 56
 BOTTOM: Final = 24
 TOP: Final = 10
 MOST_POINTS: Final = 800
+TOPS: Final = (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10)
+"""Where the axis may end: finer steps than those of time, so that little of the plot is empty."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -18,7 +20,7 @@ def plot(
     title: str, unit: str, lines: Sequence[tuple[str, Points]], end_s: float, marks_s: Sequence[float] = ()
 ) -> str:
     """Draw lines of (seconds, value) from 0 to `end_s`, with a vertical mark where the daemon was killed."""
-    top = _round_up(max((value for _, points in lines for _, value in points), default=0.0))
+    top = _round_up(max((value for _, points in lines for _, value in points), default=0.0), TOPS)
     end_s = max(end_s, 1.0)
 
     def x(seconds: float) -> float:
@@ -32,10 +34,10 @@ def plot(
         height = y(top * share)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 10}" y1="{height:.1f}" y2="{height:.1f}"/>')
         parts.append(f'<text class="end" x="{LEFT - 6}" y="{height + 4:.1f}">{top * share:g}</text>')
-    step_s = _round_up(end_s / 8)
-    for tick in range(int(end_s // step_s) + 1):
-        at = tick * step_s
-        label = f"{at / 60:g} min" if end_s >= 120 else f"{at:g} s"
+    unit_s, unit_name = (60, "min") if end_s >= 120 else (1, "s")
+    step = _round_up(end_s / unit_s / 12)
+    for tick in range(int(end_s / unit_s / step) + 1):
+        at, label = tick * step * unit_s, f"{tick * step:g} {unit_name}"
         parts.append(f'<text class="mid" x="{x(at):.1f}" y="{HEIGHT - 6}">{label}</text>')
     parts += [
         f'<line class="kill" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for at in marks_s
@@ -44,6 +46,7 @@ def plot(
         drawn = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in _thinned(points))
         parts.append(f'<polyline class="line{place}" points="{drawn}"/>')
     legend = ", ".join(f'<span class="key{place}">{escape(name)}</span>' for place, (name, _) in enumerate(lines))
+    legend += '; <span class="key-kill">dashed</span>: the daemon was killed' if marks_s else ""
     return (
         f"<figure><figcaption>{escape(title)} ({escape(unit)}): {legend}</figcaption>{''.join(parts)}</svg></figure>"
     )
@@ -55,8 +58,8 @@ def _thinned(points: Points) -> Points:
     return [max(points[at : at + size], key=lambda point: point[1]) for at in range(0, len(points), size)]
 
 
-def _round_up(value: float) -> float:
-    """Give the next 1, 2 or 5 times a power of ten."""
+def _round_up(value: float, steps: Sequence[float] = (1, 2, 5, 10)) -> float:
+    """Give the next of these steps times a power of ten."""
     if value <= 0:
         return 1.0
     power = 1.0
@@ -64,4 +67,4 @@ def _round_up(value: float) -> float:
         power /= 10
     while power * 10 < value:
         power *= 10
-    return next(power * step for step in (1, 2, 5, 10) if power * step >= value)
+    return next(power * step for step in steps if power * step >= value)

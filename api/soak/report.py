@@ -17,12 +17,19 @@ STYLE: Final = """
   --bad: #f2746b; --good: #57c974 } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 900px;
   margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse } td, th { padding: .2em 1.2em .2em 0; text-align: left; vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-.verdict { font-size: 1.4em; font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) }
-figure { margin: 1.2em 0 } svg { width: 100%; height: auto } svg text { fill: var(--fg); font-size: 11px }
+h1 { margin-bottom: 0 } h2 { margin-top: 1.6em; font-size: 1.2em }
+table { border-collapse: collapse; width: 100% } td, th { padding: .25em 1.2em .25em 0; text-align: left;
+  vertical-align: top; border-bottom: 1px solid var(--grid) } th { font-weight: 600 }
+td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+.verdict { font-size: 1.4em; font-weight: 600; margin: .4em 0 }
+.good { color: var(--good) } .bad { color: var(--bad) }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(20em, 1fr)); gap: 0 2.5em; margin: 1.5em 0 }
+.figures div { display: flex; justify-content: space-between; border-bottom: 1px solid var(--grid); padding: .2em 0 }
+.figures dd { margin: 0; font-variant-numeric: tabular-nums }
+figure { margin: 1.4em 0 } svg { width: 100%; height: auto } svg text { fill: var(--fg); font-size: 11px }
 .end { text-anchor: end } .mid { text-anchor: middle } .grid { stroke: var(--grid) }
-.kill { stroke: var(--bad); stroke-dasharray: 3 3 } polyline { fill: none; stroke-width: 1.3 }
+.kill { stroke: var(--bad); stroke-dasharray: 3 3 } .key-kill { color: var(--bad) }
+polyline { fill: none; stroke-width: 1.3; stroke-linejoin: round }
 .line0 { stroke: var(--a) } .line1 { stroke: var(--b) } .key0 { color: var(--a) } .key1 { color: var(--b) }
 code { font-size: .9em }
 """
@@ -85,10 +92,9 @@ def summary(figures: Figures) -> dict[str, Any]:
 
 def _table(figures: Figures) -> str:
     rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{value:,}</td></tr>'
-        for name, value in summary(figures).items()
+        f"<div><dt>{escape(name)}</dt><dd>{value:,}</dd></div>" for name, value in summary(figures).items()
     )
-    return f"<table>{rows}</table>"
+    return f'<dl class="figures">{rows}</dl>'
 
 
 def _plots(figures: Figures) -> Iterator[str]:
@@ -122,7 +128,9 @@ def _memory(figures: Figures) -> str:
         f"{'flat' if life.is_flat else 'not flat'}</td></tr>"
         for life in figures.lives
     )
-    head = "<tr><th>daemon<th>minutes<th>mean MB<th>first<th>last<th>farthest from the mean<th>rise<th></tr>"
+    names = ("minutes", "mean MB", "first", "last", "farthest from the mean", "rise")
+    columns = "".join(f'<th class="number">{name}</th>' for name in names)
+    head = f"<tr><th>daemon</th>{columns}<th></th></tr>"
     return f"<h2>Memory after the first five minutes</h2><table>{head}{rows}</table>" if rows else ""
 
 
@@ -130,7 +138,7 @@ def _faults(figures: Figures) -> str:
     if figures.is_clean:
         return ""
     rows = "".join(
-        f'<tr><td class="number">{fault.at_s:.0f} s</td><td><code>{escape(fault.where)}</code></td>'
+        f'<tr><td class="number">{fault.at_s / 60:.1f} min</td><td><code>{escape(fault.where)}</code></td>'
         f"<td>{escape(fault.what)}</td></tr>"
         for fault in figures.faults[:MOST_FAULTS]
     )

@@ -41,18 +41,24 @@ class _Archive:
 
     def take(self, event_type: str, data: dict[str, Any]) -> str:
         """Take one event of it; give what is wrong with that, "" if nothing is."""
-        if self.status:
+        is_of_parts = event_type.startswith("split-archive.")
+        if self.status and not (is_of_parts and self.status == "archive.failed"):  # those of a slow disk come later
             return f"the archive had its {self.status} already"
         if event_type == "split-archive.available":
             index, last = int(data.get("split_index", 0)), self.last_index
             self.last_index = max(index, last)
-            return f"part {index} comes too late" if index <= last or self.is_split_ended else ""
+            if index <= last or self.is_split_ended:
+                return f"part {index} comes too late"
+            return "" if index == last + 1 else f"part {index} follows part {last}"
         if event_type == "split-archive.end":
+            if self.is_split_ended:
+                return "the parts had their end already"
             self.is_split_ended = True
             is_last = int(data.get("split_last_index", 0)) == self.last_index
             return "" if is_last else "the last part is not the one that split-archive.end names"
         self.status = event_type
-        return ""
+        is_open = event_type == "archive.available" and self.last_index and not self.is_split_ended
+        return "nothing told that the parts end" if is_open else ""
 
 
 @dataclass(slots=True)
@@ -97,22 +103,53 @@ class _Recording:
         return faults
 
 
-class Ledger:
-    """Takes every event in the order of its arrival. `key` is that of the signatures, None where none is expected."""
+class Story:
+    """What events tell of recordings, in the order of their arrival, without repeats: each in place, each once."""
 
-    def __init__(self, key: bytes | None = None) -> None:
-        self.events = 0
-        self.again = 0
+    def __init__(self) -> None:
         self.reports = 0
-        self.faults: list[str] = []
-        self._key = key
-        self._bodies: dict[str, bytes] = {}
         self._recordings: dict[str, _Recording] = {}
 
     @property
     def open_recordings(self) -> list[str]:
         """The ids of recordings that began and have no report yet."""
         return [name for name, recording in self._recordings.items() if not recording.is_reported]
+
+    def take(self, event_type: str, data: dict[str, Any]) -> list[str]:
+        """Enter an event that is new and sound into its recording, if it is of one; give what is wrong with it."""
+        recording_id = data.get("recording_id")
+        if recording_id is None:
+            return []
+        recording = self._recordings.get(recording_id)
+        if event_type == "recording.started":
+            self._recordings.setdefault(recording_id, _Recording(data.get("split_only") is True))
+            return [] if recording is None else ["the recording started before"]
+        if recording is None:
+            return ["nothing told that this recording started"]
+        self.reports += event_type == "recording.report" and not recording.is_reported
+        return recording.take(event_type, data)
+
+
+class Ledger:
+    """Takes every event in the order of its arrival. `key` is that of the signatures, None where none is expected."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self.events = 0
+        self.again = 0
+        self.faults: list[str] = []
+        self._key = key
+        self._bodies: dict[str, bytes] = {}
+        self._story = Story()
+
+    @property
+    def reports(self) -> int:
+        """How many recordings have their report."""
+        return self._story.reports
+
+    @property
+    def open_recordings(self) -> list[str]:
+        """The ids of recordings that began and have no report yet."""
+        return self._story.open_recordings
 
     def enter(self, headers: Mapping[str, str], body: bytes, now_s: int) -> Entered:
         """Enter one POST (header names in lower case); a broken promise is a fault and never an exception."""
@@ -132,7 +169,7 @@ class Ledger:
             faults.append("this id had another body before")
         if not is_again:
             self._bodies[event_id] = body
-            faults += self._order_faults(event_type, event["data"]) if is_sound else []
+            faults += self._story.take(event_type, event["data"]) if is_sound else []
         self.events += not is_again
         self.again += is_again
         self.faults += faults
@@ -147,20 +184,6 @@ class Ledger:
         if not timestamp.isdecimal() or abs(int(timestamp) - now_s) > MAX_SKEW_S:
             return ["the signature's time is not now"]
         return []
-
-    def _order_faults(self, event_type: str, data: dict[str, Any]) -> list[str]:
-        """Enter an event that is new and sound into its recording, if it is of one."""
-        recording_id = data.get("recording_id")
-        if recording_id is None:
-            return []
-        recording = self._recordings.get(recording_id)
-        if event_type == "recording.started":
-            self._recordings.setdefault(recording_id, _Recording(data.get("split_only") is True))
-            return [] if recording is None else ["the recording started before"]
-        if recording is None:
-            return ["nothing told that this recording started"]
-        self.reports += event_type == "recording.report" and not recording.is_reported
-        return recording.take(event_type, data)
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Accounts for each event: none lost, none doubled, each in its place. Pure: deliveries in, faults out."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.ledger import Story
 
 Event = Mapping[str, Any]
 
@@ -14,26 +15,17 @@ MUST_BE_SEEN_NS: Final = 1_500_000_000
 
 
 @dataclass(slots=True)
-class Archive:
-    """The events of one connection in one recording, without repeats, in the order of their arrival."""
-
-    events: list[Event] = field(default_factory=list)
-
-    def of(self, event_type: str) -> list[Event]:
-        """Give those of one type."""
-        return [event for event in self.events if event["type"] == event_type]
-
-
-@dataclass(slots=True)
 class Recording:
-    """One recording as it was told. `begin_wall_ns` and `stop_wall_ns` are the API's, 0 for no answer."""
+    """One recording: the events of each connection in it, in their order.
+
+    `begin_wall_ns` and `stop_wall_ns` are the API's, 0 for no answer.
+    """
 
     channel_id: str = ""
     begin_wall_ns: int = 0
     stop_wall_ns: int = 0
-    types: list[str] = field(default_factory=list)
-    archives: dict[str, Archive] = field(default_factory=lambda: defaultdict(Archive))
-    report: Event | None = None
+    archives: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    is_reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,7 @@ class Ledger:
     _bodies: dict[str, Event] = field(default_factory=dict)
     _accepted_ns: dict[str, int] = field(default_factory=dict)
     _unsettled: dict[str, str] = field(default_factory=dict)
+    _story: Story = field(default_factory=Story)
     _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def deliver(self, event: Event) -> tuple[bool, Sequence[str]]:
@@ -104,7 +97,7 @@ class Ledger:
 
     def owed(self) -> list[str]:
         """Give the recordings that have no report yet."""
-        return [recording_id for recording_id, recording in self.recordings.items() if recording.report is None]
+        return [recording_id for recording_id, recording in self.recordings.items() if not recording.is_reported]
 
     def _enter(self, event: Event) -> Iterator[str]:
         """Put a new event to its recording or connection; say what it contradicts."""
@@ -115,21 +108,13 @@ class Ledger:
             if told not in (["connection.created"], ["connection.created", "connection.destroyed"]):
                 yield f"a connection is told as {told}"
             return
-        recording_id = data["recording_id"]
-        recording = self.recordings[recording_id]
-        if recording.report is not None:
-            yield f"{event_type} comes after the recording's report"
-        if not recording.types and event_type != "recording.started":
-            yield f"{event_type} comes before recording.started"
-        if event_type.startswith("recording.") and event_type in recording.types:
-            yield f"a second {event_type}"
-        recording.types.append(event_type)
+        yield from self._story.take(event_type, data)
+        recording = self.recordings[data["recording_id"]]
         recording.channel_id = event["channel_id"]
         if event_type == "recording.report":
-            recording.report = event
-            yield from report_faults(recording, data)
+            recording.is_reported = True
         elif event_type != "recording.started":
-            recording.archives[event["connection_id"]].events.append(event)
+            recording.archives[event["connection_id"]].append(event)
 
     def settle(self, present: Sequence[Presence]) -> Iterator[str]:
         """Say at the end what never came: reports, archives of those who were there, ends of connections."""
@@ -155,37 +140,10 @@ class Ledger:
             common_ns = end_wall_ns - max(recording.begin_wall_ns, who.begin_wall_ns)
             if common_ns < MUST_BE_SEEN_NS:
                 continue
-            archive = recording.archives.get(who.connection_id)
-            if archive is None:
+            events = recording.archives.get(who.connection_id, [])
+            failures = [event for event in events if event["type"] == "archive.failed"]
+            if not events:
                 yield f"recording {recording_id} lacks connection {who.connection_id}, {common_ns / 1e9:.1f} s of it"
-            elif archive.of("archive.failed"):
-                reason = archive.of("archive.failed")[0]["data"]["reason"]
+            elif failures:
+                reason = failures[0]["data"]["reason"]
                 yield f"the archive of {who.connection_id} failed after {common_ns / 1e9:.1f} s: {reason}"
-
-
-def report_faults(recording: Recording, report: Mapping[str, Any]) -> Iterator[str]:
-    """Say what a report and the events before it do not agree on."""
-    available = [entry["connection_id"] for entry in report["archives"]]
-    failed = [entry["connection_id"] for entry in report["failed_archives"]]
-    if Counter(available + failed) != Counter(recording.archives.keys()):
-        yield f"the report has {len(available)} + {len(failed)} archives, {len(recording.archives)} were told"
-    for connection_id, archive in recording.archives.items():
-        for fault in archive_faults(archive, connection_id in failed, bool(report["split_only"])):
-            yield f"archive of {connection_id}: {fault}"
-
-
-def archive_faults(archive: Archive, is_failed: bool, is_split_only: bool) -> Iterator[str]:
-    """Say where the events of an archive are not: one start first, numbered parts, one end."""
-    counts = Counter(event["type"] for event in archive.events)
-    if archive.events[0]["type"] != "archive.started" or counts["archive.started"] != 1:
-        yield f"begins with {archive.events[0]['type']}, has {counts['archive.started']} archive.started"
-    if counts["archive.failed"] != int(is_failed):
-        yield f"{counts['archive.failed']} archive.failed"
-    if counts["archive.available"] != int(not is_failed and not is_split_only):
-        yield f"{counts['archive.available']} archive.available"
-    parts = [event["data"]["split_index"] for event in archive.of("split-archive.available")]
-    if parts != [f"{place:04}" for place in range(1, len(parts) + 1)]:
-        yield f"its parts are told as {parts}"
-    ends = [event["data"]["split_last_index"] for event in archive.of("split-archive.end")]
-    if not is_failed and ends != parts[-1:]:
-        yield f"its parts end with {ends}, the last one is {parts[-1:]}"

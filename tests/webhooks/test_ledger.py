@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from rokuga.recorder.events import EventType
 from rokuga.webhooks.bodies import make_body
-from rokuga.webhooks.ledger import Ledger
+from rokuga.webhooks.ledger import Ledger, Story
 from rokuga.webhooks.post import sign
 from tests.test_schemas import CONFIG, record
 
@@ -87,6 +87,9 @@ T = EventType
         (doubled(T.RECORDING_STARTED), "the recording started before"),
         (doubled(T.ARCHIVE_STARTED), "the archive started before"),
         (doubled(T.SPLIT_ARCHIVE_AVAILABLE), "comes too late"),
+        (without(T.SPLIT_ARCHIVE_AVAILABLE), "part 2 follows part 0"),
+        (without(T.SPLIT_ARCHIVE_END), "nothing told that the parts end"),
+        (doubled(T.SPLIT_ARCHIVE_END), "the parts had their end already"),
         (doubled(T.ARCHIVE_AVAILABLE), "the archive had its archive.available already"),
         (doubled(T.RECORDING_REPORT), "the recording has its report already"),
         (changed(T.SPLIT_ARCHIVE_END, {"split_last_index": "0009"}), "the last part is not the one"),
@@ -98,6 +101,22 @@ T = EventType
 def test_a_broken_promise_is_named(told: list[Body], breaks: Callable[[list[Body]], list[Body]], fault: str) -> None:
     """Missing, late, doubled and altered events."""
     assert any(fault in found for found in enter_all(breaks(told)).faults)
+
+
+def test_parts_may_come_after_an_archive_that_failed() -> None:
+    """A disk that was too slow is not waited for; the report is."""
+    story = Story()
+    archive = {"recording_id": "recording", "connection_id": "one"}
+    told: list[tuple[str, Body]] = [
+        ("recording.started", {"recording_id": "recording", "split_only": False}),
+        ("archive.started", archive),
+        ("archive.failed", archive),
+        ("split-archive.available", archive | {"split_index": "0001"}),
+        ("split-archive.end", archive | {"split_last_index": "0001"}),
+        ("recording.report", {"recording_id": "recording", "failed_archives": [archive]}),
+    ]
+    assert [fault for event in told for fault in story.take(*event)] == []
+    assert (story.reports, story.open_recordings) == (1, [])
 
 
 def test_an_id_has_one_body(told: list[Body]) -> None:

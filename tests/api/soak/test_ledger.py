@@ -10,9 +10,10 @@ from rokuga.recorder.media import NS_PER_S
 
 def event(event_type: str, number: int = 0, connection_id: str = "one", **data: Any) -> Event:
     made: dict[str, Any] = {"id": f"{event_type}{number}{connection_id}", "type": event_type, "channel_id": "channel"}
+    ids = {"recording_id": "recording"}
     if event_type.startswith("recording."):
-        return made | {"data": {"recording_id": "recording", **data}}
-    return made | {"connection_id": connection_id, "data": {"recording_id": "recording", **data}}
+        return made | {"data": {**ids, **data}}
+    return made | {"connection_id": connection_id, "data": {"connection_id": connection_id, **ids, **data}}
 
 
 def report(*available: str, failed: tuple[str, ...] = (), split_only: bool = False) -> Event:
@@ -24,7 +25,7 @@ def report(*available: str, failed: tuple[str, ...] = (), split_only: bool = Fal
     )
 
 
-STARTED = event("recording.started")
+STARTED = event("recording.started", split_only=False)
 BEGAN = event("archive.started")
 DONE = event("archive.available")
 LIFE = [event("connection.created"), STARTED, BEGAN, DONE, event("connection.destroyed"), report("one")]
@@ -49,25 +50,30 @@ def test_a_life_as_it_should_be_has_no_fault() -> None:
 def test_parts_are_numbered_and_ended() -> None:
     parts = [event("split-archive.available", n, split_index=f"{n:04}") for n in (1, 2)]
     end = event("split-archive.end", split_last_index="0002")
-    life = [LIFE[0], STARTED, BEGAN, *parts, end, LIFE[4]]
-    assert not told(*life, report("one", split_only=True))
-    assert not told(*life[:-1], DONE, LIFE[4], report("one"))
-    assert told(LIFE[0], STARTED, BEGAN, parts[0], end, LIFE[4], report("one", split_only=True))
-    assert told(LIFE[0], STARTED, BEGAN, parts[1], end, LIFE[4], report("one", split_only=True))
+    begin = [LIFE[0], event("recording.started", split_only=True), BEGAN]
+    done = [LIFE[4], report("one", split_only=True)]
+    assert not told(*begin, *parts, end, *done)
+    assert not told(LIFE[0], STARTED, BEGAN, *parts, end, DONE, *done)
+    assert told(*begin, parts[0], end, *done)
+    assert told(*begin, parts[1], end, *done)
+    assert told(*begin, *parts, *done)
 
 
 @pytest.mark.parametrize(
     ("life", "fault"),
     [
-        ([*LIFE[:3], *LIFE[4:]], "0 archive.available"),
-        ([*LIFE[:4], event("archive.available", 2), *LIFE[4:]], "2 archive.available"),
-        ([*LIFE[:2], *LIFE[3:]], "has 0 archive.started"),
-        ([*LIFE[:4], event("archive.failed", reason="none"), *LIFE[4:]], "1 archive.failed"),
+        ([*LIFE[:3], *LIFE[4:]], "archives of the report are ['one'], but archive.available was told of []"),
+        ([*LIFE[:4], event("archive.available", 2), *LIFE[4:]], "the archive had its archive.available already"),
+        ([*LIFE[:2], *LIFE[3:]], "nothing told that this archive started"),
+        (
+            [*LIFE[:4], event("archive.failed", reason="none"), *LIFE[4:]],
+            "the archive had its archive.available already",
+        ),
         (LIFE[:-1], "recording recording has no report"),
-        ([*LIFE, event("archive.available", 3)], "comes after the recording's report"),
-        ([*LIFE[:2], event("recording.started", 2), *LIFE[2:]], "a second recording.started"),
-        ([LIFE[0], *LIFE[2:]], "comes before recording.started"),
-        ([*LIFE[:-1], report("one", "two")], "the report has 2 + 0 archives, 1 were told"),
+        ([*LIFE, event("archive.available", 3)], "the recording has its report already"),
+        ([*LIFE[:2], event("recording.started", 2), *LIFE[2:]], "the recording started before"),
+        ([LIFE[0], *LIFE[2:]], "nothing told that this recording started"),
+        ([*LIFE[:-1], report("one", "two")], "archives of the report are ['one', 'two'], but"),
         (LIFE[1:], "a connection is told as ['connection.destroyed']"),
         ([*LIFE[:4], LIFE[5]], "never ended"),
         ([LIFE[0], STARTED, LIFE[4], report()], "lacks connection one"),

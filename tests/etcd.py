@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import itertools
+import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rokuga.api.etcd_servers import EtcdServers
+from rokuga.api.etcd_servers import EtcdServers, free_ports, server_command
 from rokuga.recorder.background import background
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.events import EventType
@@ -56,6 +57,29 @@ class Servers:
                 if b"\netcd_server_is_leader 1" in answer.read():
                     return place
         raise AssertionError("nobody leads")
+
+
+@contextlib.contextmanager
+def one_server(folder: Path, *options: str, scheme: str = "http", port: int | None = None) -> Iterator[str]:
+    """Run a single server; gives its URL once its port is open."""
+    peer, free = free_ports(2)
+    port = port or free
+    url = f"{scheme}://localhost:{port}"
+    command = server_command(folder, "etcd", url, {"etcd": f"http://127.0.0.1:{peer}"})
+    process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
+    try:
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def ready(client: Etcd) -> None:
+    """Call until the server answers."""
+    while True:
+        with contextlib.suppress(MinorityError):
+            await client.get("x")
+            return
 
 
 @contextlib.asynccontextmanager

@@ -37,16 +37,20 @@ class OwnArchives:
 
     async def tell(self) -> None:
         """Tell the others of our archives, again and again until they know; ends by cancellation."""
+        is_refused = False
         while True:
             await self._told.wait()
             self._told.clear()
             try:
                 await self.tell_now()
             except StoreError as error:
-                if not isinstance(error, MinorityError):
+                if not is_refused and not isinstance(error, MinorityError):
                     log.error("archives cannot be told to the cluster", reason=str(error))
+                    is_refused = True
                 self._told.set()
                 await asyncio.sleep(AGAIN_S)
+            else:
+                is_refused = False
 
     async def tell_now(self, recording_id: str | None = None) -> None:
         """Tell all archives that are untold, of one recording or of all. Raises StoreError."""

@@ -266,8 +266,24 @@ async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
     assert b"1 of them, archives on node-2, node-3" in output
 
 
-async def test_one_node_loads_nothing_of_a_cluster() -> None:
-    code = "import sys, rokuga.api.daemon; print([name for name in sys.modules if 'etcd' in name])"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+RUN_ALONE = """
+import asyncio, sys
+from rokuga.api.config import load_config
+from rokuga.api.daemon import running
+
+async def main():
+    async with running(load_config(None, {"ROKUGA_API_PORT": "0", "ROKUGA_SIGNALING_PORT": "0",
+            "ROKUGA_MEDIA_PORT": "0", "ROKUGA_DATA_DIR": sys.argv[1], "ROKUGA_ARCHIVE_DIR": sys.argv[1]})[0]):
+        print(sorted(name.rpartition(".")[2] for name in sys.modules if "rokuga.recorder.store." in name))
+
+asyncio.run(main())
+"""
+
+
+async def test_one_node_loads_nothing_of_a_cluster(tmp_path: Path) -> None:
+    """A daemon that runs has the modules of its own file, and no others of the store."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN_ALONE, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await process.communicate()
-    assert output.strip() == b"[]"
+    assert output.decode().splitlines()[-1] == "['database', 'sqlite']"

@@ -1,43 +1,20 @@
 """The client of etcd's gateway against real servers: errors by name, failover, who we are."""
 
 import contextlib
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from rokuga.api.etcd_servers import free_ports, server_command
+from rokuga.api.etcd_servers import free_ports
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome
 from rokuga.recorder.store.etcd_wire import absent, put
-from tests.etcd import Servers
+from tests.etcd import Servers, one_server, ready
 from tests.webhooks.certificates import Authority
-
-
-@contextlib.contextmanager
-def one_server(folder: Path, *options: str, scheme: str = "http") -> Iterator[str]:
-    """Run a single server; gives its URL once its port is open."""
-    port, peer = free_ports(2)
-    url = f"{scheme}://localhost:{port}"
-    command = server_command(folder, "etcd", url, {"etcd": f"http://127.0.0.1:{peer}"})
-    process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
-    try:
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def ready(client: Etcd) -> None:
-    """Call until the server answers."""
-    while True:
-        with contextlib.suppress(MinorityError):
-            await client.get("x")
-            return
 
 
 async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Path) -> None:
@@ -53,6 +30,9 @@ async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Pa
         async with Etcd(ClusterConfig((url,), ca_file=authority.ca_file), budget_s=0.5) as stranger:
             with pytest.raises(MinorityError):
                 await stranger.get("a")
+        async with Etcd(ClusterConfig((url,), client_cert=certificate, client_key=key), budget_s=0.5) as doubter:
+            with pytest.raises(MinorityError, match="certificate verify failed"):
+                await doubter.get("a")
     with pytest.raises(StoreError, match="certificates"):
         async with Etcd(ClusterConfig((url,), ca_file=tmp_path / "none")):
             pass

@@ -1,11 +1,14 @@
 """Clients whose UDP is blocked publish over TCP, and what they sent is in the file."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import readers
-from tests.end_to_end.clients import publish_with_browser
-from tests.end_to_end.daemon import Consumer, Daemon
-from tests.end_to_end.test_foreign_clients import are_all, encoded, record, stored_file
+from tests.end_to_end.clients import publish_with_browser, publish_with_sdk
+from tests.end_to_end.daemon import Consumer, Daemon, consuming, running
+from tests.end_to_end.test_foreign_clients import are_all, encoded, record, spoken, stored_file
+from tests.recorder.webrtc.namespaces import networked
 
 pytestmark = pytest.mark.end_to_end
 
@@ -19,3 +22,20 @@ async def test_chromium_without_udp_publishes_over_tcp(daemon: Daemon, consumer:
     frames = readers.decode_strictly(await stored_file(daemon, consumer))
     assert are_all(frames["video"], encoded(sent["statistics"]))
     assert not daemon.faults()
+
+
+async def test_the_python_sdk_publishes_where_a_firewall_drops_all_udp(tmp_path: Path) -> None:
+    """Daemon, consumer and client are on a machine of their own, whose kernel sends no datagram."""
+    with networked("machine", "elsewhere") as network:
+        network.link(("machine", "eth0"), ("elsewhere", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
+        network.run("machine", "ip", "route", "add", "default", "via", "10.9.1.2")  # the SDK asks for the way out
+        network.run("machine", "iptables", "-A", "OUTPUT", "-p", "udp", "-j", "DROP")
+        with network.on("machine"):
+            async with consuming() as consumer, running(tmp_path, consumer.url, media_address="10.9.1.1") as daemon:
+                await record(daemon)
+                sent = await publish_with_sdk(daemon, "sora", 2)
+                assert sent["connected"]
+                frames = readers.decode_strictly(await stored_file(daemon, consumer))
+                assert are_all(frames["video"], encoded(sent["statistics"]))
+                assert are_all(frames["audio"], spoken(sent["statistics"]))
+                assert not daemon.faults()

@@ -50,7 +50,6 @@ class Soak:
         self._inspector = Inspector(self._ledger, options.loss, options.split_s, keep, self._fault)
         self._consumer = Consumer(self._ledger, options.seed, self._take, self._fault)
         self._totals: dict[int, Totals] = {}
-        self._kernel_drops = 0
         self._life = 0
         self._life_begin_s = 0.0
         self._is_up = asyncio.Event()

@@ -33,11 +33,6 @@ def packet_duration_ns(data: bytes) -> int:
     return duration_us * 1000
 
 
-def is_stereo(data: bytes) -> bool:
-    """Tell whether a packet that is not empty was coded in stereo (RFC 6716 section 3.1, bit s)."""
-    return bool(data[0] & 4)
-
-
 def opus_head(channels: int = 2) -> bytes:
     """Make the OpusHead that is Matroska's CodecPrivate (RFC 7845 section 5.1).
 

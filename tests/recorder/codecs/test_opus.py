@@ -57,14 +57,9 @@ def test_an_empty_payload_is_nothing_and_a_broken_one_is_an_error_that_is_counte
     assert depacketizer.flush() is None
 
 
-def test_stereo_is_a_bit_of_the_toc_byte() -> None:
-    assert opus.is_stereo(b"\xfc")
-    assert not opus.is_stereo(b"\xf8")
-
-
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
 @pytest.mark.parametrize("milliseconds", ["2.5", "10", "20", "60"])
-def test_an_encoders_packets_tell_their_duration_and_channels(layout: str, milliseconds: str) -> None:
+def test_an_encoders_packets_tell_their_duration(layout: str, milliseconds: str) -> None:
     codec = av.CodecContext.create("libopus", "w")
     assert isinstance(codec, av.AudioCodecContext)
     codec.sample_rate, codec.layout, codec.format = 48_000, layout, "s16"
@@ -74,7 +69,6 @@ def test_an_encoders_packets_tell_their_duration_and_channels(layout: str, milli
     frame.sample_rate = 48_000
     data = b"".join(bytes(found) for found in [*codec.encode(frame), *codec.encode(None)][:1])
     assert opus.packet_duration_ns(data) == round(float(milliseconds) * 1_000_000)
-    assert opus.is_stereo(data) == (layout == "stereo")
 
 
 def test_opus_head_is_as_in_soras_files() -> None:

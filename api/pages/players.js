@@ -1,5 +1,5 @@
-// Players that hold no connection until they play: a browser has six for a server, the live stream takes one of them,
-// and a player that has loaded only its beginning keeps one. So posters are drawn one file at a time, and one file plays.
+// Players that load nothing until they play: a page of many files asks for what somebody looks at. Posters are drawn one
+// file at a time, as they come into view, and one file plays at a time.
 import { element } from "./element.js";
 
 const POSTER_WIDTH = 416;
@@ -21,7 +21,7 @@ const near = new IntersectionObserver((entries) => {
 export function player(kind, url, label, onLength) {
   const made = element(kind, { src: url, controls: true, preload: "none", playsInline: true, "aria-label": label });
   made.addEventListener("play", () => {
-    if (playing && playing !== made) playing.src = playing.src; // back to its poster, its connection free
+    if (playing && playing !== made) playing.src = playing.src; // back to its poster, with nothing loaded
     playing = made;
   });
   made.addEventListener("loadedmetadata", () => onLength(made.duration));

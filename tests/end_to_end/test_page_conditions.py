@@ -1,19 +1,25 @@
 """The browser page where it is less easy: without a mouse, behind a password, with cameras, in a hidden tab."""
 
 import json
+import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rokuga.recorder.identifiers import new_id
 from tests import readers
 from tests.end_to_end import marks
 from tests.end_to_end.clients import HERE, NPM, place, run_client
-from tests.end_to_end.daemon import Consumer, Daemon, running
+from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
 from tests.end_to_end.test_foreign_clients import record
 
 pytestmark = pytest.mark.end_to_end
+
+LISTED = 10
+"""Recordings that the page shows at first."""
 
 TOKEN = "t0ken-of-the-page"
 ORDER = [
@@ -50,6 +56,21 @@ async def test_all_is_done_by_keyboard_and_legible(tmp_path: Path, secret: str) 
     for looked in (seen["names"], *seen["contrast"].values()):
         assert looked["bad"] == []
         assert looked["looked"] > 20
+
+
+@pytest.mark.soak
+async def test_many_files_are_looked_through_one_by_one(tmp_path: Path) -> None:
+    """Each of ten large files gets its poster as it comes into view, one file plays, and the page gets answers."""
+    for _ in range(LISTED):
+        folder = tmp_path / "archive" / new_id()
+        folder.mkdir(parents=True)
+        file = folder / f"archive-{new_id()}.webm"
+        shutil.copyfile(CLIPS / "vp9-opus.webm", file)
+        os.truncate(file, 64 << 20)  # more than a browser reads of what it only shows
+        file.with_suffix(".json").write_text("{}")
+    async with running(tmp_path) as daemon:
+        assert await drive("many_files.mjs", daemon, str(LISTED)) == {"status": 200, "playing": 1}
+    assert not daemon.faults()
 
 
 @pytest.mark.soak

@@ -87,7 +87,7 @@ def _full(name: str) -> str:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def _nodad(address: str) -> tuple[str, ...]:

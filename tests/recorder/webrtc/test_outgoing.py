@@ -135,8 +135,7 @@ async def test_candidates_that_are_of_no_use_are_passed_over(recording: Recordin
 
 async def test_tcp_that_nobody_answers_is_passed_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither who takes no connections, as behind a firewall that drops them, nor who takes one and keeps silent."""
-    monkeypatch.setattr(outgoing, "CONNECT_S", 0.1)
-    monkeypatch.setattr(outgoing, "CHECKS", 3)
+    monkeypatch.setattr(outgoing, "CONNECT_S", 0.25)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
         with socket.create_connection(full.getsockname()):
             offer = recording.offer()

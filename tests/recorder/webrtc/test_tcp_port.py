@@ -190,11 +190,14 @@ async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
 async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
     port: MediaPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tcp_port, "PROOF_S", 0.05)
     sink = Sink(port, "peer")
-    async with connected(port) as silent, connected(port) as client:
+    async with connected(port) as client:
         await client.validate("peer")
-        assert await silent.is_closed()
+        monkeypatch.setattr(tcp_port, "PROOF_S", 0.01)
+        async with connected(port) as silent:
+            assert await silent.is_closed()
+        (connection,) = port._tcp.connections
+        connection._expire()
         client.send(SRTP)
         await until(lambda: sink.media)
         sink.flow.close()

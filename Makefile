@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+ON_TWO_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run demo test check unit soak fuzz bench clean
 
@@ -14,7 +15,7 @@ demo: $(READY)
 
 test: check
 	tests/tools/install.sh
-	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak and not alone" $(ON_TWO_CORES)
 	$(BIN)/python -m pytest -m "not soak and alone"
 
 check: $(READY)
@@ -25,7 +26,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m "not soak and not end_to_end" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak and not end_to_end" $(ON_TWO_CORES)
 
 soak: $(READY)
 	tests/tools/install.sh

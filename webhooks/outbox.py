@@ -222,10 +222,16 @@ class Outbox:
         return await self._database.read(read)
 
     async def probe(self) -> None:
-        """Write nothing new, as far as the disk. Raises StoreError; waits as long as the database is stuck."""
-        await self._database.transact(
-            lambda connection: connection.execute("UPDATE outbox_cursor SET cursor = cursor")
-        )
+        """Write, as far as the disk. Raises StoreError; waits as long as the database is stuck.
+
+        The number means nothing, but is another one each time: SQLite writes no page that stays as it is.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            (number,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {number ^ 1}")
+
+        await self._database.transact(write)
 
     async def counters(self) -> dict[str, int]:
         """Give what waits and what was given up, by the names of the table of counters. Raises StoreError."""

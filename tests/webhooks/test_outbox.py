@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoredEvent, StoreError
+from rokuga.recorder.store.database import last_written_wall_ns
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
@@ -287,6 +288,16 @@ async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_fact
             return counted
 
     assert await steps(per_channel=4) >= 0.9 * await steps(per_channel=400)
+
+
+async def test_a_probe_writes_to_the_disk_each_time(tmp_path: Path) -> None:
+    """So that a disk that takes nothing is found out, and a start after a crash knows until when there was life."""
+    path = tmp_path / "x.sqlite3"
+    async with outbox(tmp_path, CONFIG, CLOCK) as (_, box):
+        for _ in range(3):
+            before = last_written_wall_ns(path)
+            while last_written_wall_ns(path) == before:
+                await box.probe()
 
 
 # What an operator does

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import signal
 import sys
@@ -67,6 +68,13 @@ async def cluster(etcd: Servers, tmp_path: Path, consumer: Consumer) -> Nodes:
 
 
 @contextlib.asynccontextmanager
+async def together(*nodes: contextlib.AbstractAsyncContextManager[Daemon]) -> AsyncIterator[Sequence[Daemon]]:
+    """Start nodes at the same time, which two cores do faster than one after the other."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
+
+
+@contextlib.asynccontextmanager
 async def publishing(daemon: Daemon, channel_id: str, loses_server: bool = False) -> AsyncIterator[Publication]:
     """Publish to a node until the end of the context."""
     publication = Publication()
@@ -84,7 +92,7 @@ async def publishing(daemon: Daemon, channel_id: str, loses_server: bool = False
 async def answer(daemon: Daemon, operation: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
     """Call a target; give whatever comes."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
-    data = json.dumps(body) if body is not None else None
+    data = io.BytesIO(json.dumps(body).encode()) if body is not None else None
     async with aiohttp.ClientSession() as session, session.post(daemon.api_url, data=data, headers=headers) as got:
         return got.status, await got.json()
 
@@ -112,7 +120,7 @@ async def until_healed(daemon: Daemon) -> None:
 
 async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
     """Start on node 1, publish on 2 and 3, list anywhere, lose the majority, find it again, stop: one report."""
-    async with cluster.run(1) as one, cluster.run(2) as two, cluster.run(3) as three:
+    async with together(*map(cluster.run, (1, 2, 3))) as (one, two, three):
         async with publishing(two, "sora"), publishing(three, "sora"):
             await cluster.consumer.wait_for("connection.created", 2)
             large = {"channel_id": "sora", "expire_time": 0, "metadata": "x" * 2_000_000}
@@ -157,9 +165,9 @@ async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, 
     before, after = channels[:1] + channels[count // 2 :], channels[1 : count // 2]
     publishers = 3 * published
     consumer = cluster.consumer
-    async with cluster.run(1) as one, cluster.run(2) as two:
-        async with cluster.run(3) as three, contextlib.AsyncExitStack() as stack:
-            nodes = (one, two, three)
+    async with together(*map(cluster.run, (1, 2, 3))) as nodes:
+        one, two, three = nodes
+        async with contextlib.AsyncExitStack() as stack:
             for number, channel_id in enumerate(channels):
                 await nodes[number % 3].api("StartRecording", {"channel_id": channel_id, "expire_time": 0})
             for number in range(publishers):
@@ -229,7 +237,7 @@ async def record_nothing(daemon: Daemon, consumer: Consumer) -> None:
 
 async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> None:
     """Two stay where they came; the next, which is sora_sdk, goes where nobody is, and publishes there."""
-    async with cluster.run_redirecting(1) as one, cluster.run_redirecting(2):
+    async with together(cluster.run_redirecting(1), cluster.run_redirecting(2)) as (one, _):
         await until_page_has(one, "metrics", "rokuga_cluster_nodes 2.0")
         async with publishing(one, "sora"), publishing(one, "sora"):
             sent = await publish_with_sdk(one, "sora", 0.5)

@@ -30,6 +30,7 @@ from benchmarks.stages import stages
 from rokuga.api.soak.watch import kernel_drops, usage
 
 ROOT = Path(__file__).parent.parent
+POLL_S = 0.2
 SETTLE_S = 3.0
 WINDOW_S = 8.0
 ANSWERS_S = 4.0
@@ -91,11 +92,12 @@ async def daemon(folder: Path, module: str = "rokuga.api") -> AsyncIterator[tupl
         await draining
 
 
-async def call(url: str, operation: str, body: Mapping[str, Any]) -> None:
-    """Call the API."""
+async def call(url: str, operation: str, body: Mapping[str, Any]) -> Any:
+    """Call the API; give its answer."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
         answer.raise_for_status()
+        return await answer.json()
 
 
 async def longest_answer_ms(url: str, seconds: float) -> float:
@@ -132,7 +134,7 @@ async def load(module: str, clip: Path, publishers: int) -> Load:
         async with daemon(folder, module) as (pid, ready):
             idle = usage(pid)
             await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
-            seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + ANSWERS_S + 2
+            seconds = publishers * 0.05 + SETTLE_S + WINDOW_S + ANSWERS_S + 6
             command = [
                 "-m",
                 "rokuga.api",
@@ -154,7 +156,9 @@ async def load(module: str, clip: Path, publishers: int) -> Load:
                 cwd=ROOT,
                 stdout=asyncio.subprocess.PIPE,
             )
-            await asyncio.sleep(publishers * 0.05 + SETTLE_S)
+            while len(await call(ready["api"], "ListArchiving", {"channel_id": "bench"})) < publishers:  # noqa: ASYNC110  # there is no event for it
+                await asyncio.sleep(POLL_S)
+            await asyncio.sleep(SETTLE_S)
             before = usage(pid)
             await asyncio.sleep(WINDOW_S)
             after = usage(pid)

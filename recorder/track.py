@@ -21,7 +21,7 @@ WINDOW_NS: Final[dict[Kind, int]] = {"video": 1000 * NS_PER_MS, "audio": 200 * N
 
 DOUBT_NS: Final = 600 * NS_PER_MS
 """A video packet that is missing for so long will hardly come: a key frame is asked for while it is still waited for,
-so that the damage ends about when the wait does. It has been asked for ten times by then."""
+so that the damage ends about when the wait does. It has been asked for five times by then."""
 
 
 @dataclass(slots=True)

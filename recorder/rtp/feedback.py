@@ -7,10 +7,13 @@ from rokuga.recorder.rtp.reorder import Missing
 from rokuga.recorder.rtp.rtcp import MAX_NACKED
 
 RETRY_NS: Final = 60 * NS_PER_MS
-"""Pause between two requests for one packet: about a round trip on the public network."""
+"""Pause between the first requests for a packet: about a round trip on the public network.
 
-MAX_TRIES: Final = 12
-"""Requests for one packet at most; the window of the reorder buffer ends them earlier for audio."""
+It doubles with each second request: what is lost because somebody is overloaded must not make more load.
+"""
+
+MAX_TRIES: Final = 6
+"""Requests for one packet at most, within 0.6 s; the window of the reorder buffer ends them earlier for audio."""
 
 KEYFRAME_RETRY_NS: Final = 500 * NS_PER_MS
 """Pause between two requests for a key frame: encoding and sending a large one takes its time."""
@@ -24,7 +27,7 @@ def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
     due: list[int] = []
     for sequence, gap in missing.items():
         if gap.due_ns <= now_ns and gap.tries < MAX_TRIES:
-            gap.due_ns = now_ns + RETRY_NS
+            gap.due_ns = now_ns + (RETRY_NS << gap.tries // 2)
             gap.tries += 1
             due.append(sequence)
             if len(due) == MAX_NACKED:

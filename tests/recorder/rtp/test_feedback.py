@@ -21,9 +21,11 @@ def test_a_missing_packet_is_asked_for_a_limited_number_of_times() -> None:
     assert asked == MAX_TRIES
 
 
-def test_requests_end_well_within_the_window_of_video() -> None:
-    """The last one must have time to be answered before the packet is given up, 1 s after it went missing."""
-    assert MAX_TRIES * RETRY_NS < 800 * NS_PER_MS
+def test_pauses_grow_and_end_well_within_the_window_of_video() -> None:
+    """The last request must have time to be answered before the packet is given up, 1 s after it went missing."""
+    missing = {5: Missing(0, 0)}
+    asked_ms = [time_ms for time_ms in range(2000) if due_nacks(missing, time_ms * NS_PER_MS)]
+    assert asked_ms == [0, 60, 120, 240, 360, 600]
 
 
 def test_many_missing_packets_are_asked_for_in_turn_the_oldest_first() -> None:

@@ -37,7 +37,7 @@ REPORT_JUMP_NS = 40 * NS_PER_MS
 """By how much two reports of one source may disagree, beside drift."""
 PAIR_AGE_NS = 30 * NS_PER_S
 """A pair of reports is used while both kinds flow and report; else the delays stay as they are, whatever drifts."""
-TOLERANCE_NS = NS_PER_MS
+TOLERANCE_NS = NS_PER_MS // 4
 """What a file cannot show is not corrected: it would only cost time, at every unit."""
 SETTLING_NS = 2 * NS_PER_S
 """Video's first picture is large and arrives late by up to its own length; the pictures after it may close up."""

@@ -252,7 +252,7 @@ async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_doe
     with stalled(house):
         await client.play(9900)
         assert not await house.events(FAILED)
-        await client.play(600)
+        await client.play(800)
         failed = await house.event(FAILED)
         assert failed.document["reason"] == TOO_SLOW
         assert not house.recorder.archives()

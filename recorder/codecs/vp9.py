@@ -13,7 +13,15 @@ from itertools import pairwise
 
 from rokuga.recorder.codecs.assembly import FIRST, LAST, LAYERED, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.depacketizer import PayloadError
-from rokuga.recorder.codecs.vp9_frame import FrameHeader, Sizes, hidden, is_keyframe, read_frame_header, superframe
+from rokuga.recorder.codecs.vp9_frame import (
+    FrameHeader,
+    Sizes,
+    hidden,
+    is_as_large_as_its_reference,
+    is_keyframe,
+    read_frame_header,
+    superframe,
+)
 
 _FLAGS_OF_B_E = (0, LAST, FIRST | START, FIRST | START | LAST)
 _MAX_LAYER_FRAMES = 8
@@ -79,16 +87,17 @@ def _after_scalability_structure(payload: bytes, offset: int) -> int:
 class PictureMaker:
     """Makes pictures of layer frames. Knows the sizes of the eight reference slots while layers are sent."""
 
-    __slots__ = ("_lowest", "_sizes")
+    __slots__ = ("_has_one_size", "_lowest", "_sizes")
 
     def __init__(self) -> None:
         self._sizes: Sizes = [(0, 0)] * 8
+        self._has_one_size = True  # all slots: then no frame as large as its reference changes any
         self._lowest = 0  # the spatial layer that had the last key frame
 
     def assemble(self, pieces: list[bytes], flags: list[int]) -> Picture:
         """Join a picture; tell from its frame header whether it is a key frame and how large."""
         starts = [i for i, flag in enumerate(flags) if flag & FIRST] if len(flags) > 1 else [0]
-        if flags[0] & LAYERED or len(starts) > 1:
+        if len(starts) > 1:
             ends = [*starts[1:], len(pieces)]
             frames = [
                 (flags[start] >> _LAYER_SHIFT, b"".join(pieces[start:end]))
@@ -96,6 +105,11 @@ class PictureMaker:
             ]
             return self._layered(frames)
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if flags[0] & LAYERED:
+            layer = flags[0] >> _LAYER_SHIFT
+            if self._has_one_size and layer >= self._lowest and is_as_large_as_its_reference(data):
+                return Picture(data, False, 0, 0)
+            return self._layered([(layer, data)])
         if not is_keyframe(data):
             return Picture(data, False, 0, 0)
         header = read_frame_header(data, self._sizes)
@@ -122,6 +136,7 @@ class PictureMaker:
         if header.refresh:
             size = (header.width, header.height)
             self._sizes = [size if header.refresh >> i & 1 else old for i, old in enumerate(self._sizes)]
+            self._has_one_size = len(set(self._sizes)) == 1
         return header
 
 

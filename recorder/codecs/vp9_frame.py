@@ -45,6 +45,15 @@ def is_keyframe(data: bytes) -> bool:
     return first & 0x06 == 0
 
 
+def is_as_large_as_its_reference(data: bytes) -> bool:
+    """Whether this is an inter frame that is shown and has the size of its first reference, as nearly all are."""
+    first = data[0]
+    if first & 0xCE != 0x86 or first & 0x30 == 0x30:
+        return False
+    found_ref_shift = 3 if first & 0x01 else 1  # after reset_frame_context, which error_resilient_mode leaves out
+    return bool(int.from_bytes(data[:4], "big") >> found_ref_shift & 1) and len(data) >= 4
+
+
 def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
     """Read an uncompressed header to its end. Raises PayloadError."""
     bits = BitReader(data[:_MAX_HEADER_BYTES])

@@ -9,8 +9,13 @@ from typing import Final
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
-REPLAY_WINDOW_PACKETS: Final = 8192
-"""libsrtp allows up to 32767. aiortc's 1024 are one second of an 8 Mbit/s stream: few for a late retransmission."""
+REPLAY_WINDOW_PACKETS: Final = 4096
+"""aiortc's 1024 are one second of an 8 Mbit/s stream: few for a late retransmission.
+
+libsrtp allows up to 32767, and moves the whole window with each packet.
+"""
+
+_unprotect = lib.srtp_unprotect
 
 
 class DatagramBuffer:
@@ -48,7 +53,7 @@ class SrtpReceiver:
     def unprotect(self, buffer: DatagramBuffer, size: int) -> int:
         """Decrypt an RTP packet of `size` bytes in place."""
         buffer.length[0] = size
-        return 0 if lib.srtp_unprotect(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])
+        return 0 if _unprotect(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])
 
     def unprotect_rtcp(self, buffer: DatagramBuffer, size: int) -> int:
         """Decrypt a compound RTCP packet of `size` bytes in place."""

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.codecs import vp9
 from rokuga.recorder.codecs.depacketizer import PayloadError
-from rokuga.recorder.codecs.vp9_frame import Sizes, hidden, is_keyframe, read_frame_header, superframe
+from rokuga.recorder.codecs.vp9_frame import (
+    Sizes,
+    hidden,
+    is_as_large_as_its_reference,
+    is_keyframe,
+    read_frame_header,
+    superframe,
+)
 from rokuga.recorder.media import AccessUnit
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.codecs.bitwriter import BitWriter
@@ -294,3 +301,22 @@ def test_layers_of_one_size_stay_shown_both() -> None:
     inter = clips.encoded("VP9")[1]
     data = recorded([[(0, frame), (1, inter)]])[0].data
     assert data == superframe([frame, inter])
+
+
+def test_four_bytes_tell_that_a_frame_has_the_size_of_its_first_reference() -> None:
+    """As the whole header does, for every frame of a real encoder; never for a key frame."""
+    sizes: Sizes = [(0, 0)] * 8
+    for data in clips.encoded("VP9"):
+        header = read_frame_header(data, sizes)
+        assert is_as_large_as_its_reference(data) == (not header.is_keyframe)
+        sizes = [(header.width, header.height)] * 8
+
+
+SHORT_OR_OTHER = (b"\x86", b"\x86\xff\xff", b"\x8e" + b"\xff" * 3, b"\xb6" + b"\xff" * 3, b"\x84" + b"\xff" * 3)
+"""Cut short, twice; one that shows a frame again; of profile 3; not shown."""
+
+
+@pytest.mark.parametrize("data", SHORT_OR_OTHER)
+def test_a_header_that_is_short_or_other_says_nothing_of_its_size(data: bytes) -> None:
+    """It is read as a whole then, or refused."""
+    assert not is_as_large_as_its_reference(data)

@@ -360,7 +360,8 @@ class Archiver:
         return self._event(EventType.ARCHIVE_FAILED, document)
 
     async def _write_document(self, names: FileNames, document: Document) -> None:
-        await asyncio.shield(self._writer.submit(lambda: write_json(names, document, self._config.archive_file_mode)))
+        mode = self._config.archive_file_mode
+        await asyncio.shield(self._writer.wait_for_disk(lambda: write_json(names, document, mode)))
 
     def _all_stats(self, stop_ns: int | None, stored: Mapping[str, int] = EMPTY) -> Mapping[str, Any]:
         stop_offset_ns = None if stop_ns is None else stop_ns - self._start_ns

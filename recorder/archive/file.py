@@ -1,4 +1,7 @@
-"""One WebM file from its first frame to its final name. All of it runs in the writer's thread."""
+"""One WebM file from its first frame to its final name.
+
+It is opened and written in the writer's thread, finished or abandoned beside it: that waits for the disk.
+"""
 
 import contextlib
 import os

@@ -1,14 +1,16 @@
 """A daemon that kills itself at a step of its way: `python -m tests.end_to_end.dying STEP N FOLDER run`.
 
 It dies as by `kill -9` when it comes to the step for the Nth time, counted from its start; with a step of another
-name it lives on. Under FOLDER it keeps, for each connection, how far its media had come: the time of its last frame
-in ns from the archive's start.
+name it lives on. Under FOLDER it keeps, for each archive, how far its media had come a second ago: the time of a
+frame in ns from the archive's start.
 """
 
 import functools
 import os
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from sqlite3 import Connection
@@ -35,6 +37,10 @@ CLUSTER_STEPS: Final = tuple(
     f"{moment} {step}" for step in ("decide", "claim", "finish") for moment in ("before", "after")
 )
 """Those of a node of a cluster: a start or stop in etcd, the claim of a report, the report in its own file."""
+
+
+MAX_LOST_NS: Final = 1_000_000_000
+"""Media that came so shortly before a crash may be missing from the file."""
 
 
 class Death:
@@ -128,18 +134,22 @@ def arm_node(death: Death) -> None:
 
 
 def note_media(folder: Path, take: Callable[[Archiver, Frame], None]) -> Callable[[Archiver, Frame], None]:
-    """Keep how far the media of each archive has come."""
+    """Keep how far the media of each archive had come a second ago: from there on a crash may cost it."""
 
     @functools.cache
-    def opened(connection_id: str) -> int:
-        return os.open(folder / connection_id, os.O_WRONLY | os.O_CREAT)
+    def opened(recording_id: str, connection_id: str) -> tuple[int, deque[tuple[int, int]]]:
+        return os.open(folder / f"{recording_id}-{connection_id}", os.O_WRONLY | os.O_CREAT), deque()
 
     def write(archiver: Archiver, frame: Frame) -> None:
         is_writing = archiver.is_writing
         take(archiver, frame)
         if is_writing and (frame.kind == "audio" or archiver._video_has_begun):
-            time_ns = frame.time_ns - archiver._start_ns
-            os.pwrite(opened(archiver._state.connection.connection_id), f"{time_ns:020}".encode(), 0)
+            state = archiver._state
+            descriptor, came = opened(state.recording_id, state.connection.connection_id)
+            now_ns = time.monotonic_ns()
+            came.append((now_ns, frame.time_ns - archiver._start_ns))
+            while now_ns - came[0][0] >= MAX_LOST_NS:
+                os.pwrite(descriptor, f"{came.popleft()[1]:020}".encode(), 0)
 
     return write
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import av
 from av.audio.stream import AudioStream
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 SECONDS: Final = 10
@@ -40,6 +41,7 @@ def make_clip(path: Path) -> None:
         assert isinstance(audio, AudioStream)
         audio.bit_rate = 32_000
         for picture in pictures.decode(video=0):
+            picture.pict_type = PictureType.NONE  # a source has key frames alone
             out.mux(video.encode(picture))
         for piece in sound.decode(audio=0):
             out.mux(audio.encode(piece))

@@ -1,0 +1,104 @@
+"""How many events a second are stored and delivered: the real store and dispatcher, a consumer in another process.
+
+    python -m benchmarks.outbox 5000 40
+
+Each event is committed alone, by as many tasks at a time as there are channels, as recordings do it.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.dispatcher import Dispatcher
+from rokuga.webhooks.outbox import Outbox
+from tests.material import event
+
+PATIENCE_S = 300
+
+
+async def consume() -> None:
+    """Answer 200 to every POST on a free port, which is printed, until standard input ends."""
+
+    async def take(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/", take)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def consumer() -> AsyncIterator[str]:
+    """Run a consumer in a process of its own; give its URL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "benchmarks.outbox",
+        "consume",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(await process.stdout.readline())}/"
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def measure(events: int, channels: int) -> None:
+    """Store so many events over so many channels, wait until all are delivered, print both rates."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rokuga.sqlite3")
+        async with consumer() as url:
+            config = WebhookConfig(url=url, log_dir=Path(folder, "log"))
+            async with (
+                SqliteStore(path) as store,
+                Outbox(path, store, config, Clock()) as outbox,
+                Dispatcher(outbox, config, Clock()) as dispatcher,
+            ):
+
+                async def tell(channel: int) -> None:
+                    for number in range(channel, events, channels):
+                        await store.append([event(number, f"channel {channel}", document={"number": number})])
+                        outbox.notify()
+
+                began_s, cpu_s = time.monotonic(), time.process_time()
+                await asyncio.gather(*(tell(channel) for channel in range(channels)))
+                stored_s = time.monotonic() - began_s
+                assert await dispatcher.drain(PATIENCE_S * NS_PER_S)
+                delivered_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+    print(
+        f"{events:7} {channels:8} {events / stored_s:8.0f} {events / delivered_s:11.0f} {cpu_s / events * 1e6:12.0f}"
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["consume"]:
+        asyncio.run(consume())
+    else:
+        print(
+            f"{datetime.now(UTC):%Y-%m-%d}  {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}"
+        )
+        print(f"{'events':>7} {'channels':>8} {'stored/s':>8} {'delivered/s':>11} {'CPU us each':>12}")
+        asyncio.run(measure(int(sys.argv[1]), int(sys.argv[2])))

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import uvloop
 from aiohttp import web
 
 from rokuga.recorder.clock import Clock
@@ -95,10 +96,10 @@ async def measure(events: int, channels: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["consume"]:
-        asyncio.run(consume())
+        uvloop.run(consume())
     else:
         print(
             f"{datetime.now(UTC):%Y-%m-%d}  {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}"
         )
         print(f"{'events':>7} {'channels':>8} {'stored/s':>8} {'delivered/s':>11} {'CPU us each':>12}")
-        asyncio.run(measure(int(sys.argv[1]), int(sys.argv[2])))
+        uvloop.run(measure(int(sys.argv[1]), int(sys.argv[2])))

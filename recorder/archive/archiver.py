@@ -7,30 +7,20 @@ this one, with archive.failed. An archive in which no media came is a failed one
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rokuga.recorder.archive.account import Account, Save, Stats
 from rokuga.recorder.archive.file import ArchiveFile
-from rokuga.recorder.archive.metadata import (
-    FileFacts,
-    archive_event,
-    available_document,
-    failed_document,
-    kinds_of,
-    split_end_document,
-    started_document,
-)
-from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
+from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.output import TOO_SLOW, Output
-from rokuga.recorder.archive.stats import EMPTY, archive_stats
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.events import Document, Event, EventType
+from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity, Frame, Kind, TrackConfig
-from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
-from rokuga.recorder.timing.gaps import GapStats
+from rokuga.recorder.states import ArchiveState, RecordingState
 from rokuga.recorder.timing.interleave import Interleave
 from rokuga.recorder.timing.split_policy import SplitPolicy
 
@@ -38,12 +28,6 @@ BATCH_NS: Final = 200 * NS_PER_MS
 """Frames are handed to the writer at this step."""
 
 NO_MEDIA: Final = "no media was received"
-
-Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
-"""Stores an archive's state with the events that the change causes; False where the store did not take them."""
-
-Stats = Callable[[], Mapping[Kind, Mapping[str, Any]]]
-"""Counters of each kind since the archive's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +64,26 @@ class Archiver:
         save: Save,
     ) -> None:
         """Begin now. `wall_at` gives the wall time of a monotonic one, on the recording's own clock."""
-        self._recording = recording
         self._config = config
         self._writer = writer
         self._clock = clock
         self._wall_at = wall_at
         self._stats = stats
-        self._save = save
         self._start_ns = clock.monotonic_ns()
         self.due_ns = self._start_ns + BATCH_NS
         """When the next tick has something to do."""
-        self._state = ArchiveState(recording.recording_id, identity, audio, video, self._wall_at(self._start_ns))
+        self._account = Account(
+            recording,
+            ArchiveState(recording.recording_id, identity, audio, video, wall_at(self._start_ns)),
+            self._start_ns,
+            config=config,
+            writer=writer,
+            clock=clock,
+            wall_at=wall_at,
+            stats=stats,
+            save=save,
+        )
         self._interleave = Interleave()
-        self._gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
-        self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, self._state))]
         self._video_has_begun = self._lacks_keyframe = False
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
@@ -103,17 +93,16 @@ class Archiver:
         self._last_index = 0
         self._size_bytes = 0
         self._picture = (0, 0)
-        self._is_parts_end_said = False
         parameters = recording.parameters
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, video is not None, audio is not None) if split_ns else None
         has_whole = parameters.has_whole_files(config.recording_dual_output)
-        self._whole = self._output(self._names("webm")) if has_whole else None
+        self._whole = self._output(self._account.names("webm")) if has_whole else None
 
     async def start(self) -> None:
         """Tell the start, then have the whole file created; does not wait for the disk."""
         try:
-            await self._tell()
+            await self._account.tell()
         finally:
             if self._whole is not None:
                 self._whole.begin()
@@ -161,7 +150,7 @@ class Archiver:
 
     def written(self) -> Written:
         """How far it has come."""
-        state = self._state
+        state = self._account.state
         return Written(
             state.recording_id, state.start_wall_ns, self._size_bytes, *self._picture, self._last_index, self._stats()
         )
@@ -194,7 +183,7 @@ class Archiver:
             self._size_bytes += len(unit.data)
             if unit.width:
                 self._picture = unit.width, unit.height
-            self._gaps[kind].add(offset_ns, packet_duration_ns(unit.data) if kind == "audio" else 0)
+            self._account.gaps[kind].add(offset_ns, packet_duration_ns(unit.data) if kind == "audio" else 0)
             if self._whole is not None:
                 self._whole.add(kind, unit, offset_ns)
             if self._splits is not None:
@@ -208,13 +197,15 @@ class Archiver:
         if self._splits is None or (frame.kind == "video" and not frame.unit.is_keyframe):
             return None
         self._last_index += 1
-        output = self._output(self._names("webm", self._last_index), self._splits.begin_ns(part), self._last_index)
+        output = self._output(
+            self._account.names("webm", self._last_index), self._splits.begin_ns(part), self._last_index
+        )
         output.begin()
         self._parts[part] = output
         return output
 
     def _output(self, names: FileNames, begin_ns: int = 0, index: int | None = None) -> Output:
-        state = self._state
+        state = self._account.state
         start_wall_ns = self._wall_at(self._start_ns + begin_ns)
         config, beside = self._config, self._writer.beside
         file = ArchiveFile(
@@ -255,30 +246,19 @@ class Archiver:
         try:
             if self._failure is None:
                 whole = await self._finish(stop_ns)
-                await self._end_splits(stop_ns)
+                await self._account.end_parts(stop_ns)
         except ArchiveError as error:
             self._failure = self._failure or error
-        status = ArchiveStatus.AVAILABLE if self._failure is None else ArchiveStatus.FAILED
         giving_up: list[Awaitable[None]] = []
         if self._failure is not None:
             giving_up = self._give_up()
             if self._failure.reason != TOO_SLOW:  # a disk that does not keep up is not waited for
                 await self._end_late(giving_up, stop_ns)
-            self._untold.append(self._failed_event(self._failure, stop_ns))
-        elif whole is not None:
-            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole))
-        self._state = replace(
-            self._state,
-            status=status,
-            stop_wall_ns=self._wall_at(stop_ns),
-            document=whole if not self._failure else None,
-            owed={},
-        )
-        await self._tell()
+        await self._account.end(stop_ns, whole, self._failure)
         if self._failure is not None:  # the report comes after all parts, however late
             await self._end_late(giving_up, stop_ns)
-            await self._tell()
-        return self._state
+            await self._account.tell()
+        return self._account.state
 
     async def _finish(self, stop_ns: int) -> Document | None:
         """Make all files whole; give the whole one's document. Raises ArchiveError, also if there is no file."""
@@ -289,7 +269,7 @@ class Archiver:
             whole = await self._end_file(self._whole, stop_ns)
         if self._failure is not None:
             raise self._failure
-        if whole is None and self._state.split_last_index is None:
+        if whole is None and self._account.state.split_last_index is None:
             raise ArchiveError(NO_MEDIA, None, "")
         return whole
 
@@ -297,18 +277,7 @@ class Archiver:
         """Wait for what is under way in an archive that failed; say which part was the last. Safe to repeat."""
         await asyncio.gather(*giving_up)
         with contextlib.suppress(ArchiveError):  # it has failed before: that is why
-            await self._end_splits(stop_ns)
-
-    async def _end_splits(self, stop_ns: int) -> None:
-        """Say once which part was the last. It is told also where its document finds no place: ArchiveError."""
-        if self._state.split_last_index is None or self._is_parts_end_said:
-            return
-        self._is_parts_end_said = True
-        names = split_end_names(*self._place())
-        stop_wall_ns = self._wall_at(stop_ns)
-        document = split_end_document(self._recording, self._state, names, stop_wall_ns, self._all_stats(stop_ns))
-        self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
-        await self._write_document(names, document)
+            await self._account.end_parts(stop_ns)
 
     async def _end_part(self, output: Output, stop_ns: int, before: "asyncio.Task[None] | None") -> None:
         """Finish one part and tell it, after the one before it."""
@@ -321,76 +290,16 @@ class Archiver:
             self.fail(error)
             return
         if document is not None:
-            index = document["split_index"]
-            last = max(int(self._state.split_last_index or 0), int(index))
-            owed = {key: other for key, other in self._state.owed.items() if key != index}
-            kinds = self._state.split_kinds | kinds_of(document)
-            self._state = replace(self._state, split_last_index=split_index(last), split_kinds=kinds, owed=owed)
-            self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
-            await self._tell()
+            await self._account.tell_part(document)
 
     async def _end_file(self, output: Output, stop_ns: int) -> Document | None:
         """Make a file whole and write its metadata; None if nothing was in it. Raises ArchiveError."""
         file = await output.finish()
         if file is None:
             return None
-        metadata_names = self._names("json", output.index)
-        facts = FileFacts(output.names, metadata_names, file, self._wall_at(stop_ns))
-        stats = self._all_stats(stop_ns if output is self._whole else None, file.stored)
-        created_wall_ns = self._wall_at(self._clock.monotonic_ns())
-        document = available_document(self._recording, self._state, facts, stats, created_wall_ns, output.index)
-        self._state = replace(self._state, owed={**self._state.owed, document.get("split_index", WHOLE): document})
-        await self._tell()
-        await self._write_document(metadata_names, document)
-        return document
+        return await self._account.document(file, output.names, stop_ns, output.index)
 
     def _give_up(self) -> list[Awaitable[None]]:
         """Keep what can be played of the files; give what is under way, parts that were complete before included."""
         open_files = (self._whole, *self._parts.values())
         return [*self._part_ends, *(output.abandon() for output in open_files if output is not None)]
-
-    def _failed_event(self, failure: ArchiveError, stop_ns: int) -> Event:
-        document = failed_document(
-            self._recording,
-            self._state,
-            self._names("webm"),
-            self._wall_at(stop_ns),
-            self._all_stats(stop_ns),
-            failure.reason,
-            failure.errno,
-            failure.path,
-        )
-        return self._event(EventType.ARCHIVE_FAILED, document)
-
-    async def _write_document(self, names: FileNames, document: Document) -> None:
-        mode = self._config.archive_file_mode
-        await asyncio.shield(self._writer.wait_for_disk(lambda: write_json(names, document, mode)))
-
-    def _all_stats(self, stop_ns: int | None, stored: Mapping[str, int] = EMPTY) -> Mapping[str, Any]:
-        stop_offset_ns = None if stop_ns is None else stop_ns - self._start_ns
-        counters = {
-            kind: {**counters, **self._gaps[kind].summary(stop_offset_ns)} for kind, counters in self._stats().items()
-        }
-        return archive_stats(counters, stored)
-
-    async def _tell(self) -> None:
-        """Store the state and what was not told yet; what the store does not take is told the next time."""
-        told = list(self._untold)
-        if await self._save(self._state, told):
-            self._untold = [event for event in self._untold if event not in told]
-
-    def _place(self) -> tuple[str, str, str]:
-        return (
-            str(self._config.archive_dir),
-            self._recording.recording_id,
-            self._state.connection.connection_id,
-        )
-
-    def _names(self, extension: str, index: int | None = None) -> FileNames:
-        if index is None:
-            return archive_names(*self._place(), extension)
-        return split_names(*self._place(), index, extension)
-
-    def _event(self, event_type: EventType, document: Document, *about: str) -> Event:
-        wall_ns = self._wall_at(self._clock.monotonic_ns())
-        return archive_event(event_type, self._recording, self._state.connection, wall_ns, document, *about)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from rokuga.api.__main__ import main
 from rokuga.recorder import recording
-from rokuga.recorder.archive import archiver, media_file, recovery, repair, writer
+from rokuga.recorder.archive import account, media_file, recovery, repair, writer
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.media import Frame
@@ -120,7 +120,7 @@ def arm(death: Death) -> None:
     replace([os], "fsync", functools.partial(death.around, "fsync"))
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))
     replace([os], "rename", functools.partial(death.around, "rename"))
-    replace([archiver, recovery, recording], "write_json", functools.partial(death.around, "json"))
+    replace([account, recovery, recording], "write_json", functools.partial(death.around, "json"))
     replace([Poster], "post", functools.partial(death.around_async, "post"))
     replace([Database], "_transact", death.transacting)
     arm_node(death)
@@ -144,7 +144,7 @@ def note_media(folder: Path, take: Callable[[Archiver, Frame], None]) -> Callabl
         is_writing = archiver.is_writing
         take(archiver, frame)
         if is_writing and (frame.kind == "audio" or archiver._video_has_begun):
-            state = archiver._state
+            state = archiver._account.state
             descriptor, came = opened(state.recording_id, state.connection.connection_id)
             now_ns = time.monotonic_ns()
             came.append((now_ns, frame.time_ns - archiver._start_ns))

@@ -1,0 +1,161 @@
+"""What is told of one archive: its state in the store, the documents beside its files, the events that they cause.
+
+A document is stored as owed before it is written, and the event is stored with the change that it tells of. What the
+store does not take is told with the next change.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rokuga.recorder.archive.metadata import (
+    FileFacts,
+    WholeFile,
+    archive_event,
+    available_document,
+    failed_document,
+    kinds_of,
+    split_end_document,
+    started_document,
+)
+from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
+from rokuga.recorder.archive.stats import EMPTY, archive_stats
+from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.events import Document, Event, EventType
+from rokuga.recorder.media import Kind
+from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.timing.gaps import GapStats
+
+Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
+"""Stores an archive's state with the events that the change causes; False where the store did not take them."""
+
+Stats = Callable[[], Mapping[Kind, Mapping[str, Any]]]
+"""Counters of each kind since the archive's start."""
+
+
+class Account:
+    """One archive's. `state` is as of now; `gaps` are filled by who writes the frames."""
+
+    def __init__(
+        self,
+        recording: RecordingState,
+        state: ArchiveState,
+        start_ns: int,
+        *,
+        config: RecorderConfig,
+        writer: WriterThread,
+        clock: Clock,
+        wall_at: Callable[[int], int],
+        stats: Stats,
+        save: Save,
+    ) -> None:
+        """Begin with archive.started, which the first `tell` tells. `wall_at` is the recording's own clock."""
+        self._recording = recording
+        self._start_ns = start_ns
+        self._config = config
+        self._writer = writer
+        self._clock = clock
+        self._wall_at = wall_at
+        self._stats = stats
+        self._save = save
+        self.state = state
+        self.gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
+        self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, state))]
+        self._is_parts_end_said = False
+
+    async def tell(self) -> None:
+        """Store the state and what was not told yet; what the store does not take is told the next time."""
+        told = list(self._untold)
+        if await self._save(self.state, told):
+            self._untold = [event for event in self._untold if event not in told]
+
+    def names(self, extension: str, index: int | None = None) -> FileNames:
+        """Give the names of the whole file, or of part `index`, or of the document beside it."""
+        if index is None:
+            return archive_names(*self._place(), extension)
+        return split_names(*self._place(), index, extension)
+
+    async def document(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
+        """Write the document of a file that is whole, as owed first. Raises ArchiveError."""
+        metadata_names = self.names("json", index)
+        facts = FileFacts(names, metadata_names, file, self._wall_at(stop_ns))
+        stats = self._all_stats(stop_ns if index is None else None, file.stored)
+        created_wall_ns = self._wall_at(self._clock.monotonic_ns())
+        document = available_document(self._recording, self.state, facts, stats, created_wall_ns, index)
+        self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE): document})
+        await self.tell()
+        await self._write(metadata_names, document)
+        return document
+
+    async def tell_part(self, document: Document) -> None:
+        """Tell a part whose document is written."""
+        index = document["split_index"]
+        last = max(int(self.state.split_last_index or 0), int(index))
+        owed = {key: other for key, other in self.state.owed.items() if key != index}
+        kinds = self.state.split_kinds | kinds_of(document)
+        self.state = replace(self.state, split_last_index=split_index(last), split_kinds=kinds, owed=owed)
+        self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
+        await self.tell()
+
+    async def end_parts(self, stop_ns: int) -> None:
+        """Say once which part was the last, if there was any; another change tells it.
+
+        It is told also where its document finds no place: ArchiveError.
+        """
+        if self.state.split_last_index is None or self._is_parts_end_said:
+            return
+        self._is_parts_end_said = True
+        names = split_end_names(*self._place())
+        stop_wall_ns = self._wall_at(stop_ns)
+        document = split_end_document(self._recording, self.state, names, stop_wall_ns, self._all_stats(stop_ns))
+        self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
+        await self._write(names, document)
+
+    async def end(self, stop_ns: int, whole: Document | None, failure: ArchiveError | None) -> None:
+        """Tell how the archive ended."""
+        if failure is not None:
+            self._untold.append(self._failed_event(failure, stop_ns))
+        elif whole is not None:
+            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole))
+        self.state = replace(
+            self.state,
+            status=ArchiveStatus.AVAILABLE if failure is None else ArchiveStatus.FAILED,
+            stop_wall_ns=self._wall_at(stop_ns),
+            document=whole if failure is None else None,
+            owed={},
+        )
+        await self.tell()
+
+    def _failed_event(self, failure: ArchiveError, stop_ns: int) -> Event:
+        document = failed_document(
+            self._recording,
+            self.state,
+            self.names("webm"),
+            self._wall_at(stop_ns),
+            self._all_stats(stop_ns),
+            failure.reason,
+            failure.errno,
+            failure.path,
+        )
+        return self._event(EventType.ARCHIVE_FAILED, document)
+
+    async def _write(self, names: FileNames, document: Document) -> None:
+        mode = self._config.archive_file_mode
+        await asyncio.shield(self._writer.wait_for_disk(lambda: write_json(names, document, mode)))
+
+    def _all_stats(self, stop_ns: int | None, stored: Mapping[str, int] = EMPTY) -> Mapping[str, Any]:
+        stop_offset_ns = None if stop_ns is None else stop_ns - self._start_ns
+        counters = {
+            kind: {**counters, **self.gaps[kind].summary(stop_offset_ns)} for kind, counters in self._stats().items()
+        }
+        return archive_stats(counters, stored)
+
+    def _place(self) -> tuple[str, str, str]:
+        return str(self._config.archive_dir), self._recording.recording_id, self.state.connection.connection_id
+
+    def _event(self, event_type: EventType, document: Document, *about: str) -> Event:
+        wall_ns = self._wall_at(self._clock.monotonic_ns())
+        return archive_event(event_type, self._recording, self.state.connection, wall_ns, document, *about)

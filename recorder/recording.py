@@ -119,7 +119,7 @@ class Recording:
             return None
         folder = recording_folder(str(self._config.archive_dir), self.state.recording_id)
         try:
-            await self._writer.wait_for_disk(lambda: make_folder(folder, self._config.archive_folder_mode))
+            await self._writer.submit(lambda: make_folder(folder, self._config.archive_folder_mode))
         except ArchiveError as error:
             return error
         self.has_folder = True
@@ -243,7 +243,7 @@ class Recording:
         try:
             if (refusal := await self._make_folder()) is not None:
                 raise refusal
-            await self._writer.wait_for_disk(lambda: write_json(names, document, self._config.archive_file_mode))
+            await self._writer.submit(lambda: write_json(names, document, self._config.archive_file_mode))
         except ArchiveError as error:
             log.warning("the report cannot be written", path=error.path, reason=error.reason)
             return False

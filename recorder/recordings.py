@@ -81,7 +81,7 @@ class Recordings:
             state = RecordingState(self._draw_id(), parameters, self._clock.wall_ns())
             folder = recording_folder(str(self._config.archive_dir), state.recording_id)
             mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
-            await self._writer.wait_for_disk(lambda: make_folder(folder, mode, min_free_bytes))
+            await self._writer.submit(lambda: make_folder(folder, mode, min_free_bytes))
             recording = self._recording(state)
             recording.has_folder = True
             is_started = False

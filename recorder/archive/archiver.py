@@ -231,8 +231,7 @@ class Archiver:
             output = self._parts.pop(part)
             later = [following.begin_ns for following in self._parts.values() if following.begin_ns > output.begin_ns]
             end_ns = self._start_ns + min(later) if later else stop_ns
-            before = self._part_ends[-1] if self._part_ends else None
-            self._part_ends.append(asyncio.create_task(self._end_part(output, end_ns, before)))
+            self._part_ends.append(asyncio.create_task(self._end_part(output, end_ns)))
         self._part_ends = [end for end in self._part_ends if not end.done() or end.exception() is not None]
 
     async def _end(self, stop_ns: int) -> ArchiveState:
@@ -279,10 +278,8 @@ class Archiver:
         with contextlib.suppress(ArchiveError):  # it has failed before: that is why
             await self._account.end_parts(stop_ns)
 
-    async def _end_part(self, output: Output, stop_ns: int, before: "asyncio.Task[None] | None") -> None:
-        """Finish one part and tell it, after the one before it."""
-        if before is not None:
-            await asyncio.wait([before])
+    async def _end_part(self, output: Output, stop_ns: int) -> None:
+        """Finish one part and tell it."""
         try:
             document = await self._end_file(output, stop_ns)
         except ArchiveError as error:

@@ -1,7 +1,4 @@
-"""One WebM file from its first frame to its final name.
-
-It is opened and written in the writer's thread, finished or abandoned beside it: that waits for the disk.
-"""
+"""One WebM file from its first frame to its final name. All of it runs in the writer's thread."""
 
 import contextlib
 import os

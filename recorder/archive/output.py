@@ -80,11 +80,11 @@ class Output:
 
     async def finish(self) -> WholeFile | None:
         """Wait for the file to be whole under its final name; None if nothing was in it. Raises ArchiveError."""
-        return await asyncio.shield(self._writer.wait_for_disk(self._file.finish))
+        return await asyncio.shield(self._writer.submit(self._file.finish))
 
-    def abandon(self) -> "asyncio.Task[None]":
+    def abandon(self) -> "asyncio.Future[None]":
         """Give the file up; what can be played of it stays, under its final name, once the answer is there."""
-        return asyncio.create_task(self._writer.wait_for_disk(self._file.abandon))
+        return self._writer.submit(self._file.abandon)
 
     def _look_and_leave(self, writing: "asyncio.Future[None]") -> None:
         self._pending.pop(0)

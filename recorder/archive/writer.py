@@ -1,9 +1,7 @@
-"""The one thread that writes media, behind one bounded queue; beside it some that wait for the disk.
+"""The one thread that touches the disk, behind one bounded queue; beside it one that waits for the disk.
 
 Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes, over all archives and for
 each: a disk that stalls for some seconds costs memory, one that stalls for longer fails an archive, not the daemon.
-What ends with an fsync, as every file does, is not done between batches: media would wait for it that long, and a
-crash meanwhile would cost more than a second of it.
 """
 
 import asyncio
@@ -30,9 +28,6 @@ T = TypeVar("T")
 
 MAX_QUEUED_BYTES: Final = 512 * 1024 * 1024
 """Media that waits for the disk, over all archives: 5 s of 400 publishers at 2 Mbit/s."""
-
-DISK_THREADS: Final = 4
-"""Files that are finished at one time."""
 
 
 class ArchiveError(Exception):
@@ -82,7 +77,6 @@ class WriterThread:
         self._done: deque[_Work] = deque()
         self._is_told = False
         self._sync_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync")
-        self._disk_threads = ThreadPoolExecutor(max_workers=DISK_THREADS, thread_name_prefix="disk")
         self.queued_bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -96,8 +90,7 @@ class WriterThread:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._answer()
-        for threads in (self._disk_threads, self._sync_thread):
-            await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self._sync_thread.shutdown)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more media may wait."""
@@ -111,13 +104,8 @@ class WriterThread:
         return answer
 
     def beside(self, work: Callable[[], None]) -> "Future[None]":
-        """Have the disk take what was written, while the writer goes on; one file after the other."""
+        """Have the disk take what was written, while the writer goes on."""
         return self._sync_thread.submit(work)
-
-    async def wait_for_disk(self, work: Callable[[], T]) -> T:
-        """Do work that waits for the disk, apart, once all is written that was queued before. Shield it."""
-        await self.submit(lambda: None)
-        return await asyncio.wrap_future(self._disk_threads.submit(work))
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

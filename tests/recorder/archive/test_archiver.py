@@ -1,8 +1,6 @@
 """One connection's archive: every frame in exactly one part and in the whole, each part a file of its own."""
 
 import json
-import os
-import threading
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -241,27 +239,3 @@ async def test_stats_tell_what_sora_has_a_name_for(house: House) -> None:
     }
     assert stats["video"]["plis"] == 2
     assert stats["video"]["gaps"] == 0
-
-
-async def test_parts_are_told_in_their_order_whichever_the_disk_takes_first(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first one's fsync takes until the second one's is done."""
-    fsync, second_is_done = os.fsync, threading.Event()
-
-    def slow_at_first(descriptor: int) -> None:
-        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if "_0001.webm" in path:
-            second_is_done.wait(1)
-        fsync(descriptor)
-        if "_0002.webm" in path:
-            second_is_done.set()
-
-    monkeypatch.setattr(os, "fsync", slow_at_first)
-    await house.start(split_duration=1)
-    client = await house.enter()
-    await play(house, client, 3)
-    await house.stop()
-    told = [event.document["split_index"] for event in await house.events(PART)]
-    assert told == sorted(told)
-    assert len(told) > 2

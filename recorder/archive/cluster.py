@@ -41,7 +41,6 @@ class ClusterWriter:
         "_audio_cues",
         "_body",
         "_done",
-        "_is_full_at_ms",
         "_offset",
         "_time_ms",
         "_video_cues",
@@ -51,7 +50,7 @@ class ClusterWriter:
         self._offset = offset  # where the cluster under way will begin
         self._done: list[bytes] = []
         self._body: list[bytes] = []
-        self._time_ms = self._is_full_at_ms = 0
+        self._time_ms = 0
         self._audio_cue_due_ms = 0
         self._audio_cues = bytearray()
         self._video_cues = bytearray()
@@ -61,7 +60,7 @@ class ClusterWriter:
         body = self._body
         is_cue = is_keyframe and track == VIDEO_TRACK
         delta_ms = time_ms - self._time_ms
-        if not body or is_cue or time_ms >= self._is_full_at_ms or delta_ms < -0x8000:
+        if not body or is_cue or not -0x8000 <= delta_ms < CLUSTER_MS:
             self._end_cluster()
             self._begin_cluster(track, time_ms, is_cue)
             body, delta_ms = self._body, 0
@@ -87,7 +86,6 @@ class ClusterWriter:
 
     def _begin_cluster(self, track: int, time_ms: int, is_cue: bool) -> None:
         self._time_ms = time_ms
-        self._is_full_at_ms = time_ms + CLUSTER_MS
         if is_cue:
             self._video_cues += cue_point(CuePoint(time_ms, VIDEO_TRACK, self._offset))
         elif track == AUDIO_TRACK and time_ms >= self._audio_cue_due_ms:

@@ -67,7 +67,7 @@ class WriterThread:
     """Runs work in its thread, first in, first out; ends when all of it is done.
 
     The loop is woken once for all that was done since it last looked. An executor's futures wake it, and are locked,
-    for each: that was a twelfth of the daemon's time.
+    for each: some 7 % of the daemon's samples.
     """
 
     def __init__(self, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
-from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
 
 

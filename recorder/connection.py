@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 
 from rokuga.recorder.archive.archiver import Archiver, Written
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import AccessUnit, ConnectionIdentity, Frame, Kind, TrackConfig
+from rokuga.recorder.media import AccessUnit, Frame, Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.timing.timeline import Timeline
 
 Role = Literal["sendonly", "sendrecv", "recvonly"]

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from rokuga.recorder.identifiers import derived_id
-from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.negotiation import ConnectionIdentity
 
 Document = Mapping[str, Any]
 """A JSON object as the documentation of Sora's webhooks shows it."""

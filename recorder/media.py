@@ -4,9 +4,8 @@ Sequence numbers and RTP times are unwrapped: ints that only grow (RFC 3550 sect
 Times are nanoseconds as int. `*_ns` alone is the monotonic clock of this process, `*_wall_ns` is UTC since 1970.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Kind = Literal["audio", "video"]
 
@@ -53,31 +52,3 @@ class Frame:
     kind: Kind
     unit: AccessUnit
     time_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrackConfig:
-    """What was negotiated for one kind of media of one connection, in Sora's words.
-
-    `codec_type` is a name of the codec table (OPUS, VP9, ...); `params` is the client's `vp9_params` and the like.
-    `bit_rate_kbps` is None where the client asked for none.
-    """
-
-    codec_type: str
-    bit_rate_kbps: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionIdentity:
-    """The names of one connection. All but `channel_id`, `client_id` and `bundle_id` are made by us.
-
-    `event_metadata_json` is what its customer wants to read in every event about it: JSON text, None for nothing.
-    """
-
-    channel_id: str
-    session_id: str
-    client_id: str
-    bundle_id: str
-    connection_id: str
-    event_metadata_json: str | None = None

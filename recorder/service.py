@@ -21,7 +21,7 @@ from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRe
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.negotiation import ConnectionIdentity
 from rokuga.recorder.presence import created_event, destroyed_event, lost_events
 from rokuga.recorder.recordings import Recordings, guarded
 from rokuga.recorder.space import Space

@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from rokuga.recorder.events import Document
-from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 WHOLE: Final = ""
 """The index of the file that is no part."""

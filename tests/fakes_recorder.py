@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import NS_PER_S, ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_S, Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.store import MinorityError
 

@@ -16,7 +16,8 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip
 from rokuga.recorder.publisher.sender import Sender
 from rokuga.recorder.publisher.source import Source, SourceNumbers

@@ -22,7 +22,8 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.identifiers import derived_id
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip, ClipTrack, read_clip
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store.sqlite import SqliteStore

@@ -12,7 +12,8 @@ import msgspec
 
 from rokuga.recorder.codecs.table import CODECS, ParametersError
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.media import ConnectionIdentity, Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 MAX_ID_BYTES: Final = 255
 

@@ -20,7 +20,8 @@ from rokuga.api.signaling.messages import (
     check_ids,
     requested_tracks,
 )
-from rokuga.recorder.media import Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import TrackConfig
 
 NO_REASON: Final = "AUTH-WEBHOOK-DENIED"
 """What a client is told that was refused without a reason."""

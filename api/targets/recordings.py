@@ -12,7 +12,7 @@ from rokuga.api.targets.schema import ID, Schema, Violation, violation
 from rokuga.recorder.archive.writer import ArchiveError
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import TooLargeError
 

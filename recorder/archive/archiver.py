@@ -19,7 +19,8 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, ConnectionIdentity, Frame, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import ArchiveState, RecordingState
 from rokuga.recorder.timing.interleave import Interleave
 from rokuga.recorder.timing.split_policy import SplitPolicy

@@ -15,7 +15,8 @@ from rokuga.recorder.archive.sora_layout import SHORTEST_MS, AudioEntry, VideoEn
 from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file, sync_folder
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, Codec
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
+from rokuga.recorder.negotiation import TrackConfig
 
 DEFAULT_CHANNELS = 2
 """Opus decodes to either; Sora writes 2."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rokuga.recorder.codecs.table import CODECS, Codec
-from rokuga.recorder.media import Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import TrackConfig
 
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"

@@ -18,7 +18,7 @@ from aiohttp import web
 from rokuga.api import publish as publishing
 from rokuga.api.daemon import running
 from rokuga.api.publish import Publication, PublishOptions, add_arguments, publish, run
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.recorder.publisher.sender import played
 from rokuga.recorder.webrtc.dtls import Certificate

@@ -20,7 +20,8 @@ from aiortc.sdp import SessionDescription
 from rokuga.recorder.codecs.depacketizer import Depacketizer, PayloadError
 from rokuga.recorder.codecs.h264 import parameter_sets
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.rtp.packet import RtpError, build_rtp, is_rtcp, parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import (
     Nack,

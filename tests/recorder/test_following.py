@@ -10,7 +10,7 @@ import pytest
 
 from rokuga.recorder.errors import RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import ConnectionIdentity
+from rokuga.recorder.negotiation import ConnectionIdentity
 from rokuga.recorder.states import (
     ArchiveState,
     ArchiveStatus,

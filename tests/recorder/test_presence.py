@@ -10,7 +10,8 @@ import pytest
 from rokuga.recorder.connection import Connection, ConnectionRequest
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_S, TrackConfig
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks import schemas

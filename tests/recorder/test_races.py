@@ -13,7 +13,8 @@ import pytest
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_MS, TrackConfig
+from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.negotiation import TrackConfig
 from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
 AT_ONCE = 20

@@ -14,7 +14,8 @@ import pytest
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.states import ArchiveState, RecordingState
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore

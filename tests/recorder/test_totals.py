@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.media import NS_PER_S, TrackConfig
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.negotiation import TrackConfig
 from tests.recorder.house import running
 
 

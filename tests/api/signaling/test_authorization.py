@@ -17,7 +17,8 @@ from rokuga.api.config import DaemonConfig
 from rokuga.api.signaling.conversation import Authorize, Close, Conversation, Open, Phase
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.media import NS_PER_MS, TrackConfig
+from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
 from tests.api.serving import served

@@ -7,7 +7,8 @@ from rokuga.api.signaling.channels import Channels, Member
 from rokuga.api.signaling.messages import Present
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import Role
-from rokuga.recorder.media import NS_PER_S, ConnectionIdentity
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.negotiation import ConnectionIdentity
 
 
 class Time:

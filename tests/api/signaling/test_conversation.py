@@ -22,7 +22,7 @@ from rokuga.api.signaling.conversation import (
     Send,
 )
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "signaling"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rokuga.api.signaling import messages
 from rokuga.api.signaling.messages import Connect, MessageError, Pong, parse_message, requested_tracks
-from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 IDENTITY = ConnectionIdentity("sora", "SESSION", "CLIENT", "BUNDLE", "CONNECTION")
 

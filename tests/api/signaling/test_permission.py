@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rokuga.api.signaling.messages import Connect, MessageError, requested_tracks
 from rokuga.api.signaling.permission import Denied, granted, question
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 
 OPUS, VP9 = TrackConfig("OPUS"), TrackConfig("VP9")
 RATES = {"audio": {"bit_rate": 64}, "video": {"codec_type": "VP8", "bit_rate": 500}}

@@ -8,7 +8,8 @@ from rokuga.api.soak.webm import WebmError, read_webm
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import archive_names
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.media import AccessUnit, TrackConfig
+from rokuga.recorder.media import AccessUnit
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import read_clip
 from tests import readers
 

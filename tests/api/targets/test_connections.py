@@ -12,7 +12,7 @@ from rokuga.api.app import api_app
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Number
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from tests.api.serving import served
 from tests.fakes_recorder import FakeConnection, FakeRecorder
 

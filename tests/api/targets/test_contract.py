@@ -20,7 +20,7 @@ from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import targets
 from rokuga.recorder.archive.writer import ArchiveError
 from rokuga.recorder.connection import ArchiveProgress
-from rokuga.recorder.media import ConnectionIdentity, TrackConfig
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import TooLargeError
 from tests.api.serving import served

@@ -14,7 +14,7 @@ from rokuga.api.targets.openapi import document
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import TargetName, targets
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.states import NodeState
 from tests.fakes_recorder import FakeRecorder
 

@@ -19,7 +19,8 @@ from rokuga.api.signaling.channels import Channels
 from rokuga.api.whip.endpoint import MAX_BODY_BYTES
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.media import NS_PER_MS, TrackConfig
+from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
 from tests.api.serving import served

@@ -6,7 +6,8 @@ import pytest
 
 from rokuga.recorder.archive.file import MAX_CODEC_PRIVATE_BYTES, ArchiveFile
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, AccessUnit
+from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
 from tests.recorder.codecs.clips import encoded
 from tests.recorder.house import OPUS_20_MS

@@ -7,7 +7,8 @@ import pytest
 from rokuga.recorder.archive.file import ArchiveFile, Batch
 from rokuga.recorder.archive.names import archive_names
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, TrackConfig
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
+from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
 from tests.recorder.codecs.clips import encoded
 from tests.recorder.house import OPUS_20_MS

@@ -9,7 +9,7 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc.offered_sdp import ClientOffer, OfferRefused, agree, read_offer, write_answer
 from rokuga.recorder.webrtc.sdp import Answer, Candidate, LocalTransport, MediaOffer, SdpError
 

@@ -14,7 +14,8 @@ from aioice.stun import Class, Message, Method, parse_message
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.media import AccessUnit, Kind, RtpPacket, TrackConfig
+from rokuga.recorder.media import AccessUnit, Kind, RtpPacket
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.webrtc import outgoing

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.media import Kind, TrackConfig
+from rokuga.recorder.media import Kind
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.outgoing_sdp import RemoteOffer, read_offer, write_answer
 from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, MediaOffer, SdpError, write_offer

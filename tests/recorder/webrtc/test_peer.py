@@ -13,7 +13,8 @@ from rokuga.recorder import connection
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind, RtpPacket, TrackConfig
+from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.rtp.sender_report import build_sender_report

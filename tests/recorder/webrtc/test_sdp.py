@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import TrackConfig
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc import sdp
 from rokuga.recorder.webrtc.answer_sdp import MAX_SDP_CHARACTERS, read_answer
 from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate, LocalTransport, MediaOffer, SdpError, write_offer

@@ -112,12 +112,19 @@ async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *option
     return json.loads(await run_client(*command))
 
 
+def place_load_generator() -> Path | None:
+    """Put the independent load generator beside what it imports; None where there is none to be put there."""
+    folder = ROOT / ".tools" / "npm" / "loadgen"
+    if LOADGEN.exists():
+        shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=place)
+    return folder if (folder / "loadgen.mjs").exists() else None
+
+
 async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float, *options: str) -> Any:
     """Publish from the independent load generator; give its result line."""
-    if not LOADGEN.exists():
+    folder = place_load_generator()
+    if folder is None:
         pytest.skip("the independent load generator is not beside this checkout")
-    folder = ROOT / ".tools" / "npm" / "loadgen"
-    shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=place)
     command = [
         "node", "loadgen.mjs", "--signal", "sora", "--url", daemon.signaling_url, "--count", count,
         "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",

@@ -177,7 +177,7 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock, whose=opened.whose))
         media = config.recorder
         port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
-        certificate = Certificate.generateCertificate()
+        certificate = Certificate.make()
 
         def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
             return _peer(port, certificate, config.recorder, clock, request, hooks)

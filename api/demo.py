@@ -20,6 +20,7 @@ from aiohttp import web
 from rokuga.api.config import DaemonConfig, load_config
 from rokuga.api.daemon import running
 from rokuga.api.logs import configure_logs
+from rokuga.api.loopback import loopback_environment
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
@@ -76,7 +77,7 @@ async def _demo(clip: Clip, folder: Path) -> int:
         print(f"  started   recording {started['recording_id']} of channel {CHANNEL}")
         options = PublishOptions(file=folder, url=addresses.signaling_url, channel_id=CHANNEL)
         publication = Publication()
-        publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
+        publishing = asyncio.create_task(publish(options, clip, Certificate.make(), publication))
         await _show_progress(publishing, publication, clip.duration_ns / 1e9)
         await publishing
         await _call(addresses.api_url, "StopRecording", {"channel_id": CHANNEL})
@@ -131,20 +132,9 @@ def _of_interest(data: Mapping[str, Any]) -> str:
     return ""
 
 
-def demo_config(folder: Path, webhook_url: str, **more: str) -> DaemonConfig:
-    """Give the default configuration, but for ports, folders and the consumer."""
-    settings = {
-        "ARCHIVE_DIR": str(folder / "archive"),
-        "DATA_DIR": str(folder / "data"),
-        "EVENT_WEBHOOK_URL": webhook_url,
-        "API_PORT": "0",
-        "SIGNALING_PORT": "0",
-        "SIGNALING_HOST": "127.0.0.1",
-        "MEDIA_PORT": "0",
-        "MEDIA_ADDRESS": "127.0.0.1",
-        **more,
-    }
-    return load_config(None, {f"ROKUGA_{key}": value for key, value in settings.items()})[0]
+def demo_config(folder: Path, webhook_url: str, **settings: str) -> DaemonConfig:
+    """Give the default configuration, but for ports, folders, the consumer, and these keys."""
+    return load_config(None, loopback_environment(folder, event_webhook_url=webhook_url, **settings))[0]
 
 
 @contextlib.asynccontextmanager

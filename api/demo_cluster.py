@@ -29,7 +29,7 @@ async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
         consumer = await stack.enter_async_context(consuming())
         nodes: list[Addresses] = []
         for number in range(1, count + 1):
-            settings = {"NODE_NAME": f"node-{number}", "CLUSTER_ENDPOINTS": servers.endpoints[number - 1]}
+            settings = {"node_name": f"node-{number}", "cluster_endpoints": servers.endpoints[number - 1]}
             config = demo_config(folder / f"node-{number}", consumer.url, **settings)
             nodes.append(await stack.enter_async_context(running(config)))
             print(f"  node-{number}    API {nodes[-1].api_url}  signalling {nodes[-1].signaling_url}")
@@ -39,7 +39,7 @@ async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
                 publish(
                     PublishOptions(folder, node.signaling_url, CHANNEL, loop=True),
                     clip,
-                    Certificate.generateCertificate(),
+                    Certificate.make(),
                     publication,
                 )
             )

@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import pytest
 
+from rokuga.api.loopback import loopback_environment
+
 READY_S: Final = 20.0
 END_S: Final = 20.0
 
@@ -83,18 +85,8 @@ class RokugaRecorder:
         self._log: list[str] = []
         self._ready = threading.Event()
         self._publishers: list[subprocess.Popen[bytes]] = []
-        settings = {
-            "ARCHIVE_DIR": str(self.archive_dir),
-            "DATA_DIR": str(folder / "data"),
-            "EVENT_WEBHOOK_URL": f"http://127.0.0.1:{relay.server_port}/",
-            "API_PORT": "0",
-            "SIGNALING_PORT": "0",
-            "SIGNALING_HOST": "127.0.0.1",
-            "MEDIA_PORT": "0",
-            "MEDIA_ADDRESS": "127.0.0.1",
-            "LOG_FORMAT": "json",
-        }
-        environment = os.environ | {f"ROKUGA_{key}": value for key, value in settings.items()}
+        url = f"http://127.0.0.1:{relay.server_port}/"
+        environment = os.environ | loopback_environment(folder, event_webhook_url=url, log_format="json")
         self._process = subprocess.Popen(_command("run"), env=environment, stderr=subprocess.PIPE)
         self._reading = threading.Thread(target=self._read_log)
         self._reading.start()

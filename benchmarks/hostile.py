@@ -18,11 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.publishers import ROOT, call, daemon
-from rokuga.api.publish import Publication, PublishOptions, publish
+from benchmarks.publishers import call, daemon
 from rokuga.api.soak.watch import kernel_drops, usage
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
 from tests.end_to_end.hostile import (
     hostile_datagrams,
     keep_outgoing_peers,
@@ -32,8 +29,8 @@ from tests.end_to_end.hostile import (
     throw_by_tcp,
     username_of,
 )
+from tests.end_to_end.publishing import publishing
 
-CLIP = ROOT / "media-samples" / "vp9-opus.webm"
 QUIET_S = 5.0
 PAUSE_S = 0.005
 """After fifty datagrams: about 10,000 a second."""
@@ -50,14 +47,8 @@ async def measure(count: int) -> None:
     """Throw `count` of each kind and print what one costs."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         peers = keep_outgoing_peers(patch)
-        async with daemon(Path(folder)) as (pid, ready):
+        async with daemon(Path(folder)) as (pid, ready), publishing(ready["signaling"], "bench"):
             await call(ready["api"], "StartRecording", {"channel_id": "bench", "expire_time": 0})
-            publication = Publication()
-            options = PublishOptions(CLIP, ready["signaling"], "bench", loop=True)
-            publishing = asyncio.create_task(
-                publish(options, read_clip(CLIP), Certificate.generateCertificate(), publication)
-            )
-            await publication.sending.wait()
             await asyncio.sleep(1)
             port = ready["media_port"]
             alone_s, alone_for_s = await cpu_s(pid, asyncio.sleep(QUIET_S))
@@ -72,8 +63,6 @@ async def measure(count: int) -> None:
                     costs.append((spent_s - alone_s / alone_for_s * for_s) / (count // 100) * 1e6)
                     print(f"{kind:26}  {costs[0]:12.1f}  {costs[1]:11.1f}  {costs[2]:10.0f}", flush=True)
             print(f"dropped by the kernel: {kernel_drops(port)}")
-            publication.stop.set()
-            await publishing
 
 
 if __name__ == "__main__":

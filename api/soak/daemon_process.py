@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from rokuga.api.loopback import loopback_environment
 from rokuga.api.soak.consumer import RESPONSE_TIMEOUT_S
 
 START_S: Final = 60.0
@@ -33,22 +34,15 @@ class DaemonProcess:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._settings: dict[str, str] = {
-            "ARCHIVE_DIR": str(folder / "archive"),
-            "DATA_DIR": str(folder / "data"),
-            "EVENT_WEBHOOK_URL": webhook_url,
-            "WEBHOOK_RESPONSE_TIMEOUT": f"{RESPONSE_TIMEOUT_S} s",
-            "API_PORT": "0",
-            "SIGNALING_PORT": "0",
-            "SIGNALING_HOST": "127.0.0.1",
-            "MEDIA_PORT": "0",
-            "MEDIA_ADDRESS": "127.0.0.1",
-            "LOG_FORMAT": "json",
+        self._settings = {
+            "event_webhook_url": webhook_url,
+            "webhook_response_timeout": f"{RESPONSE_TIMEOUT_S} s",
+            "log_format": "json",
         }
 
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises DaemonError."""
-        environment = os.environ | {f"ROKUGA_{key}": value for key, value in self._settings.items()}
+        environment = os.environ | loopback_environment(self.folder, **self._settings)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rokuga.api", "run", env=environment, stderr=asyncio.subprocess.PIPE, limit=1 << 20
         )
@@ -100,9 +94,9 @@ class DaemonProcess:
         if entry.get("event") == "ready":
             self.api_url, self.signaling_url = entry["api"], entry["signaling"]
             self.media_port = entry["media_port"]
-            self._settings["API_PORT"] = self.api_url.rstrip("/").rpartition(":")[2]
-            self._settings["SIGNALING_PORT"] = self.signaling_url.removesuffix("/signaling").rpartition(":")[2]
-            self._settings["MEDIA_PORT"] = str(self.media_port)
+            self._settings["api_port"] = self.api_url.rstrip("/").rpartition(":")[2]
+            self._settings["signaling_port"] = self.signaling_url.removesuffix("/signaling").rpartition(":")[2]
+            self._settings["media_port"] = str(self.media_port)
             ready.set()
         elif entry.get("level") in {"error", "critical"}:
             self.faults.append(line.decode().strip())

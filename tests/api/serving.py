@@ -10,21 +10,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from rokuga.api.config import DaemonConfig, load_config
+from rokuga.api.loopback import loopback_environment
 
 
 def config_in(folder: Path, **settings: str) -> DaemonConfig:
     """Configure a daemon on free ports with its files in a folder; `settings` by the names of their keys."""
-    keys = {
-        "archive_dir": str(folder / "archive"),
-        "data_dir": str(folder / "data"),
-        "api_port": "0",
-        "signaling_port": "0",
-        "signaling_host": "127.0.0.1",
-        "media_port": "0",
-        "media_address": "127.0.0.1",
-        **settings,
-    }
-    return load_config(None, {f"ROKUGA_{key.upper()}": value for key, value in keys.items()})[0]
+    return load_config(None, loopback_environment(folder, **settings))[0]
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +18,15 @@ from rokuga.api.app import api_app, signaling_app
 from rokuga.api.config import DaemonConfig
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import ConnectionRequest, PeerHooks
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.media import Kind
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.api.serving import served
+from tests.recorder.house import HandPeer
 
 CONNECT = json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", "audio": True, "video": True})
 ANSWER = json.dumps({"type": "answer", "sdp": "v=0\r\n"})
 DISCONNECT = json.dumps({"type": "disconnect", "reason": "NO-ERROR"})
-
-
-class SilentPeer:
-    """A peer that connects as soon as it has answered, and never sends."""
-
-    def __init__(self, request: ConnectionRequest) -> None:
-        tracks: dict[Kind, object] = {"audio": request.audio, "video": request.video}
-        self.mids: Mapping[Kind, str] = {kind: f"{kind}_abc123" for kind, track in tracks.items() if track}
-        self.connected = asyncio.Event()
-        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def offer(self) -> str:
-        """Give what nobody reads."""
-        return "v=0\r\n"
-
-    def accept(self, _answer: str) -> Collection[Kind]:
-        """Be connected."""
-        self.connected.set()
-        return self.mids.keys()
-
-    def answer(self, _offer: str) -> str:
-        """Be connected."""
-        self.connected.set()
-        return "v=0\r\n"
-
-    async def run(self) -> str:
-        """Wait for the end."""
-        return await self._ended
-
-    def tick(self, now_ns: int) -> None:
-        """Have nothing to do."""
-
-    def waiting(self) -> Collection[Kind]:
-        """Hold nothing back."""
-        return ()
-
-    def request_keyframe(self) -> None:
-        """Have none."""
-
-    def flush(self) -> None:
-        """Have nothing."""
-
-    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
-        """Count nothing."""
-        return {}
-
-    def close(self, reason: str) -> None:
-        """End."""
-        if not self._ended.done():
-            self._ended.set_result(reason)
 
 
 class House:
@@ -138,13 +87,10 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    def make_peer(request: ConnectionRequest, _hooks: PeerHooks) -> SilentPeer:
-        return SilentPeer(request)
-
     config = RecorderConfig(archive_dir=tmp_path / "archive")
     async with (
         SqliteStore(tmp_path / "store.sqlite3") as store,
-        Recorder(config, store, make_peer, Clock(), lambda: None) as recorder,
+        Recorder(config, store, HandPeer, Clock(), lambda: None) as recorder,
         served(api_app(recorder, DaemonConfig())) as api,
         served(signaling_app(recorder, DaemonConfig())) as signaling,
         aiohttp.ClientSession() as session,

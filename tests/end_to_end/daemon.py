@@ -14,6 +14,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from rokuga.api.loopback import loopback_environment
+
 ROOT = Path(__file__).parent.parent.parent
 CLIPS = ROOT / "media-samples"
 
@@ -150,21 +152,15 @@ async def start(
     folder: Path, webhook_url: str = "", command: Sequence[str] = RUN, **settings: str
 ) -> asyncio.subprocess.Process:
     """Start a daemon on free ports with its files in `folder`; it is not ready yet."""
-    environment = {
-        "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
-        "ROKUGA_DATA_DIR": str(folder / "data"),
-        "ROKUGA_EVENT_WEBHOOK_URL": webhook_url,
-        "ROKUGA_API_PORT": "0",
-        "ROKUGA_SIGNALING_PORT": "0",
-        "ROKUGA_SIGNALING_HOST": "127.0.0.1",
-        "ROKUGA_MEDIA_PORT": "0",
-        "ROKUGA_MEDIA_ADDRESS": "127.0.0.1",
-        "ROKUGA_LOG_FORMAT": "json",
-        "ROKUGA_MAX_CONNECTS_PER_SECOND": "100000",  # tests ask again and again, without a pause
-        **{f"ROKUGA_{key.upper()}": value for key, value in settings.items()},
+    settings = {
+        "event_webhook_url": webhook_url,
+        "log_format": "json",
+        "max_connects_per_second": "100000",  # tests ask again and again, without a pause
+        **settings,
     }
+    environment = os.environ | loopback_environment(folder, **settings)
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *command, cwd=ROOT, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
     )
 
 

@@ -92,7 +92,7 @@ async def test_a_recording_goes_on_under_nonsense_on_all_doors(daemon: Daemon, c
     clip = read_clip(CLIPS / "vp9-opus.webm")
     publication = Publication()
     options = PublishOptions(Path(), daemon.signaling_url, "sora")
-    publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
+    publishing = asyncio.create_task(publish(options, clip, Certificate.make(), publication))
     await publication.sending.wait()
     _, codes, statuses = await asyncio.gather(
         throw_datagrams(daemon.media_port), throw_frames(daemon.signaling_url), throw_requests(daemon.api_url)

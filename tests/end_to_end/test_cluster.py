@@ -15,16 +15,12 @@ import aiohttp
 import pytest
 
 from rokuga.api.etcd_servers import free_ports
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
-from tests.end_to_end.daemon import CLIPS, ROOT, RUN, Consumer, Daemon, running
+from tests.end_to_end.daemon import ROOT, RUN, Consumer, Daemon, running
+from tests.end_to_end.publishing import publishing
 from tests.etcd import Servers
 
-CLIP = read_clip(CLIPS / "vp9-opus.webm")
 pytestmark = pytest.mark.end_to_end
 
 
@@ -74,21 +70,6 @@ async def together(*nodes: contextlib.AbstractAsyncContextManager[Daemon]) -> As
         yield await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
 
 
-@contextlib.asynccontextmanager
-async def publishing(daemon: Daemon, channel_id: str, loses_server: bool = False) -> AsyncIterator[Publication]:
-    """Publish to a node until the end of the context."""
-    publication = Publication()
-    options = PublishOptions(Path(), daemon.signaling_url, channel_id, loop=True)
-    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
-    try:
-        await asyncio.wait([task, asyncio.create_task(publication.sending.wait())], return_when="FIRST_COMPLETED")
-        yield publication
-    finally:
-        publication.stop.set()
-        with contextlib.suppress(*([PublishError] if loses_server else [])):
-            await task
-
-
 async def answer(daemon: Daemon, operation: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
     """Call a target; give whatever comes."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
@@ -121,7 +102,7 @@ async def until_healed(daemon: Daemon) -> None:
 async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
     """Start on node 1, publish on 2 and 3, list anywhere, lose the majority, find it again, stop: one report."""
     async with together(*map(cluster.run, (1, 2, 3))) as (one, two, three):
-        async with publishing(two, "sora"), publishing(three, "sora"):
+        async with publishing(two.signaling_url), publishing(three.signaling_url):
             await cluster.consumer.wait_for("connection.created", 2)
             large = {"channel_id": "sora", "expire_time": 0, "metadata": "x" * 2_000_000}
             status, refusal = await answer(one, "StartRecording", large)
@@ -140,7 +121,7 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
                     assert await answer(two, operation, {"channel_id": "sora"}) == MINORITY
                 assert "rokuga_cluster_majority 0.0" in await page(two, "metrics")
                 await until_page_has(two, "readyz", "this node sees no majority")
-                async with publishing(two, "sora"):  # media needs no majority
+                async with publishing(two.signaling_url):  # media needs no majority
                     await cluster.consumer.wait_for("archive.started", 3)
             for node in (one, two, three):
                 await until_healed(node)
@@ -171,7 +152,7 @@ async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, 
             for number, channel_id in enumerate(channels):
                 await nodes[number % 3].api("StartRecording", {"channel_id": channel_id, "expire_time": 0})
             for number in range(publishers):
-                entering = publishing(nodes[number % 3], channels[number // 3], loses_server=True)
+                entering = publishing(nodes[number % 3].signaling_url, channels[number // 3], may_be_cut_off=True)
                 await stack.enter_async_context(entering)
             await consumer.wait_for("archive.started", publishers)
             for channel_id in before:
@@ -239,7 +220,7 @@ async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> Non
     """Two stay where they came; the next, which is sora_sdk, goes where nobody is, and publishes there."""
     async with together(cluster.run_redirecting(1), cluster.run_redirecting(2)) as (one, _):
         await until_page_has(one, "metrics", "rokuga_cluster_nodes 2.0")
-        async with publishing(one, "sora"), publishing(one, "sora"):
+        async with publishing(one.signaling_url), publishing(one.signaling_url):
             sent = await publish_with_sdk(one, "sora", 0.5)
         created = await cluster.consumer.wait_for("connection.created", 3)
     assert created

@@ -10,14 +10,12 @@ import msgspec
 import pytest
 
 from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
+from tests.end_to_end.daemon import Consumer, Daemon
+from tests.end_to_end.publishing import CLIP, publishing
 
 pytestmark = pytest.mark.end_to_end
-
-CLIP = read_clip(CLIPS / "vp9-opus.webm")
 
 
 class StatsReport(msgspec.Struct):
@@ -83,18 +81,15 @@ async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Co
     before = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
     assert before.version
     assert (before.total_connection_created, before.total_ongoing_connections) == (0, 0)
-    publication = Publication()
-    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
-    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
-    await consumer.wait_for("connection.created")
-    assert before.total_session_created == before.total_received_srtp == 0
-    during = before
-    while during.total_received_srtp < 50:  # media has to flow for a while before there is something to compare
-        during = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
-    assert (during.total_connection_created, during.total_connection_destroyed) == (1, 0)
-    assert during.total_ongoing_connections == during.total_successful_connections == 1
-    publication.stop.set()
-    await task
+    async with publishing(daemon.signaling_url):
+        await consumer.wait_for("connection.created")
+        assert before.total_session_created == before.total_received_srtp == 0
+        during = before
+        while during.total_received_srtp < 50:  # media has to flow for a while before there is something to compare
+            report = await ask(daemon.api_url, "Sora_20171010.GetStatsReport")
+            during = msgspec.json.decode(report, type=StatsReport)
+        assert (during.total_connection_created, during.total_connection_destroyed) == (1, 0)
+        assert during.total_ongoing_connections == during.total_successful_connections == 1
     await consumer.wait_for("connection.destroyed")
     after = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
     assert (after.total_connection_created, after.total_connection_destroyed) == (1, 1)
@@ -201,7 +196,7 @@ async def test_the_uploader_takes_everything_once_and_the_report_last(
     recording_id = started["recording_id"]
     publication = Publication()
     options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True, seconds=3.5)
-    publishing = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+    publishing = asyncio.create_task(publish(options, CLIP, Certificate.make(), publication))
     scans = 0
     while not publishing.done():
         uploader.scan()

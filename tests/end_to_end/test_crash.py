@@ -1,33 +1,25 @@
 """kill -9 of the real daemon in the middle of a file, with a real publisher."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.publisher.sender import played
-from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, running
+from tests.end_to_end.daemon import Consumer, running
+from tests.end_to_end.publishing import CLIP, CLIP_FILE, publishing
 
 pytestmark = pytest.mark.end_to_end
 
 
 async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path: Path, consumer: Consumer) -> None:
     """File and parts are whole, their payloads are those of the clip; the recording goes on, and has one report."""
-    clip = read_clip(CLIPS / "vp9-opus.webm")
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 2})
-        publication = Publication()
-        options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
-        publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
-        await consumer.wait_for("split-archive.available")
-        daemon.kill()
-        await daemon.process.wait()
-        publication.stop.set()
-        await asyncio.gather(publishing, return_exceptions=True)
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
+            await consumer.wait_for("split-archive.available")
+            daemon.kill()
+            await daemon.process.wait()
     async with running(tmp_path, consumer.url) as daemon:
         available = await consumer.wait_for("archive.available")
         assert [each["channel_id"] for each in await daemon.api("ListStartedRecording")] == ["sora"]
@@ -42,12 +34,10 @@ async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path
     assert [entry["connection_id"] for entry in report["data"]["archives"]] == [publication.connection_id]
     counts = readers.decode_strictly(file)
     assert readers.inspect_with_hisui(file)["video_sample_count"] == counts["video"]
-    pictures = readers.payloads(CLIPS / "vp9-opus.webm", "video")
+    pictures = readers.payloads(CLIP_FILE, "video")
     stored = readers.payloads(file, "video")
-    runs = publication.runs[
-        "video"
-    ]  # asked for the key frame of a part, the publisher goes on at the clip's next one
-    places = [place for place, _ in played(clip.tracks["video"], clip.duration_ns, runs, 0, len(stored))]
+    runs = publication.runs["video"]  # asked for the key frame of a part, it goes on at the clip's next one
+    places = [place for place, _ in played(CLIP.tracks["video"], CLIP.duration_ns, runs, 0, len(stored))]
     assert stored == [pictures[place] for place in places]
     once = {event["id"]: event for event in consumer.events}.values()  # one that was on its way may come again
     types = [event["type"] for event in once]

@@ -3,36 +3,17 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
+from tests.end_to_end.daemon import Consumer, Daemon, running
+from tests.end_to_end.publishing import publishing
 
 pytestmark = pytest.mark.end_to_end
-
-CLIP = read_clip(CLIPS / "vp9-opus.webm")
-
-
-@contextlib.asynccontextmanager
-async def publishing(daemon: Daemon) -> AsyncIterator[Publication]:
-    """Have a client send until the daemon or the context ends."""
-    publication = Publication()
-    options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
-    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
-    try:
-        await publication.sending.wait()
-        yield publication
-    finally:
-        publication.stop.set()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def unfinished(daemon: Daemon) -> list[Path]:
@@ -50,7 +31,7 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
     """Files are closed, announced and told before the exit with 0; the recording goes on at the next start."""
     async with running(tmp_path, consumer.url) as daemon:
         started = await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
-        async with publishing(daemon) as first:
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as first:
             await consumer.wait_for("split-archive.available")
             assert unfinished(daemon)
             consumer.answer = answer_slowly
@@ -72,7 +53,7 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
     async with running(tmp_path, consumer.url) as daemon:
         (active,) = await daemon.api("ListStartedRecording")
         assert active["recording_id"] == started["recording_id"]
-        async with publishing(daemon) as second:
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as second:
             await consumer.wait_for("archive.started", count=2)
             await daemon.api("StopRecording", {"channel_id": "sora"})
             report = await consumer.wait_for("recording.report")
@@ -91,7 +72,7 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
     holding = hold(consumer, "recording.started")
     async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
-        async with publishing(daemon):
+        async with publishing(daemon.signaling_url, may_be_cut_off=True):
             await holding.wait()
             await recorded(daemon)
             assert await daemon.stop() == 0
@@ -114,7 +95,7 @@ async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, c
     holding = hold(consumer, "archive.available")
     async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
-        async with publishing(daemon) as publication:
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
             await consumer.wait_for("archive.started")
             await recorded(daemon)
             daemon.process.send_signal(signal.SIGTERM)
@@ -132,7 +113,7 @@ async def test_two_sigterms_in_a_row_are_a_crash_at_worst(tmp_path: Path, consum
     """Sent while the files are closed: they are finished and told at the next start, if they were not before."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
-        async with publishing(daemon) as publication:
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
             await consumer.wait_for("split-archive.available")
             daemon.process.send_signal(signal.SIGTERM)
             await daemon.logged("ending")

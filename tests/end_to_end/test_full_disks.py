@@ -8,22 +8,19 @@ import json
 import resource
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
-from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running, start
+from tests.end_to_end.daemon import Consumer, Daemon, running, start
+from tests.end_to_end.publishing import publishing
 
 pytestmark = pytest.mark.end_to_end
 
-CLIP = read_clip(CLIPS / "vp9-opus.webm")
 RECORDING = {"expire_time": 0, "split_duration": 1}
 
 
@@ -51,20 +48,6 @@ def full(folder: Path) -> Iterator[None]:
     ballast.unlink()
 
 
-@contextlib.asynccontextmanager
-async def publishing(daemon: Daemon, channel_id: str) -> AsyncIterator[Publication]:
-    """Have a client send until the end of the context."""
-    publication = Publication()
-    options = PublishOptions(Path(), daemon.signaling_url, channel_id, loop=True)
-    task = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
-    try:
-        await publication.sending.wait()
-        yield publication
-    finally:
-        publication.stop.set()
-        await task
-
-
 async def start_recordings(daemon: Daemon) -> None:
     """Start one recording after the other until that is refused."""
     for number in itertools.count():
@@ -74,7 +57,7 @@ async def start_recordings(daemon: Daemon) -> None:
 async def works_again(daemon: Daemon, consumer: Consumer) -> None:
     """Record another channel, and stop all."""
     await daemon.api("StartRecording", {"channel_id": "again", **RECORDING})
-    async with publishing(daemon, "again") as publication:
+    async with publishing(daemon.signaling_url, "again") as publication:
         await consumer.wait_for("split-archive.available", channel_id="again")
     found = await consumer.wait_for("archive.available", connection_id=publication.connection_id)
     assert readers.decode_strictly(Path(found["data"]["file_path"]))["video"]
@@ -90,7 +73,7 @@ async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
     with small_disk(tmp_path / "archive"):
         async with running(tmp_path, consumer.url) as daemon:
             await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
-            async with publishing(daemon, "sora"):
+            async with publishing(daemon.signaling_url):
                 await consumer.wait_for("split-archive.available")
                 with full(daemon.archive_dir):
                     failed = await consumer.wait_for("archive.failed")
@@ -110,7 +93,7 @@ async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, co
             with full(tmp_path / "data"):
                 with pytest.raises(aiohttp.ClientResponseError) as caught:
                     await start_recordings(daemon)
-                async with publishing(daemon, "sora") as publication:
+                async with publishing(daemon.signaling_url) as publication:
                     while not any(each["seconds"] for each in await daemon.api("ListArchiving")):
                         pass
             assert caught.value.status == 500
@@ -132,7 +115,7 @@ async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: 
         async with running(tmp_path, consumer.url) as daemon:
             with full(tmp_path / "data" / "log"):
                 await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
-                async with publishing(daemon, "sora"):
+                async with publishing(daemon.signaling_url):
                     await consumer.wait_for("split-archive.available", count=2)
             before = len(consumer.events)
             await daemon.api("StopRecording", {"channel_id": "sora"})
@@ -152,7 +135,7 @@ async def test_d26_a_daemon_without_descriptors_fails_what_needs_one(tmp_path: P
     """The next part cannot be opened; that archive ends, and with descriptors again the same daemon records."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
-        async with publishing(daemon, "sora"):
+        async with publishing(daemon.signaling_url):
             await consumer.wait_for("split-archive.available")
             process_id = daemon.process.pid
             limits = resource.prlimit(process_id, resource.RLIMIT_NOFILE)
@@ -179,7 +162,7 @@ async def test_d33_sigterm_while_it_starts_is_an_end_in_order(tmp_path: Path, co
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
         with contextlib.suppress(PublishError):
-            async with publishing(daemon, "sora"):
+            async with publishing(daemon.signaling_url):
                 await consumer.wait_for("split-archive.available")
                 daemon.kill()
                 await daemon.process.wait()

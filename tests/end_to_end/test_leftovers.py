@@ -17,7 +17,6 @@ import aiohttp
 import pytest
 from websockets.server import ServerProtocol
 
-from rokuga.api.config import load_config
 from rokuga.api.connection_limits import _LimitedHttp
 from rokuga.api.daemon import running
 from rokuga.api.publish import Publication, PublishOptions, publish
@@ -30,6 +29,7 @@ from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.peer import Peer
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.srtp import SrtpReceiver
+from tests.api.serving import config_in
 from tests.end_to_end.daemon import CLIPS
 
 pytestmark = pytest.mark.end_to_end
@@ -56,11 +56,7 @@ def alive() -> Counter[str]:
 @contextlib.asynccontextmanager
 async def recording(folder: Path) -> AsyncIterator[str]:
     """Run the daemon with a channel that is recorded; gives the signalling's URL."""
-    ports = {f"ROKUGA_{name}_PORT": "0" for name in ("API", "SIGNALING", "MEDIA")}
-    folders = {"ROKUGA_ARCHIVE_DIR": str(folder / "archive"), "ROKUGA_DATA_DIR": str(folder / "data")}
-    hosts = {"ROKUGA_SIGNALING_HOST": "127.0.0.1", "ROKUGA_MEDIA_ADDRESS": "127.0.0.1"}
-    config, _ = load_config(None, {**ports, **folders, **hosts})
-    async with running(config) as addresses:
+    async with running(config_in(folder)) as addresses:
         async with (
             aiohttp.ClientSession() as session,
             session.post(

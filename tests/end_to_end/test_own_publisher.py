@@ -23,7 +23,7 @@ async def publish_clip(daemon: Daemon, name: str, channel_id: str = "sora", **op
     """Publish one of the project's clips to its end."""
     clip = read_clip(CLIPS / name)
     given = PublishOptions(CLIPS / name, daemon.signaling_url, channel_id, **options)  # type: ignore[arg-type]  # passed on
-    return await publish(given, clip, Certificate.generateCertificate())
+    return await publish(given, clip, Certificate.make())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_what_is_sent_is_what_is_stored(
 async def test_everyone_in_the_channel_is_recorded_until_stop(daemon: Daemon, consumer: Consumer) -> None:
     """Those who are there at the start, and those who come later; nobody of another channel."""
     clip = read_clip(CLIPS / "vp9-opus.webm")
-    certificate = Certificate.generateCertificate()
+    certificate = Certificate.make()
     publications = [Publication() for _ in range(3)]
     channels = ["sora", "sora", "elsewhere"]
 
@@ -106,7 +106,7 @@ async def test_who_is_disconnected_by_the_api_hears_so_and_the_reason_is_told(
     publication = Publication()
     options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
     clip = read_clip(CLIPS / "vp9-opus.webm")
-    publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
+    publishing = asyncio.create_task(publish(options, clip, Certificate.make(), publication))
     await publication.sending.wait()
     request = {"channel_id": "sora", "connection_id": publication.connection_id, "reason": "授業は終わり"}
     await daemon.api("Sora_20151104.DisconnectConnection", request)

@@ -178,7 +178,7 @@ async def test_a_node_that_is_cut_off_says_so_records_on_and_catches_up(
         lost, kept = nodes.pop(number), next(iter(nodes.values()))
         publication = Publication()
         options = PublishOptions(Path(), lost.signaling_url, "sora", loop=True)
-        publishing = asyncio.create_task(publish(options, CLIP, Certificate.generateCertificate(), publication))
+        publishing = asyncio.create_task(publish(options, CLIP, Certificate.make(), publication))
         await publication.sending.wait()
         await kept.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         await until_events(tmp_path, "archive.started", 1)

@@ -127,7 +127,7 @@ async def live_and_die(place: Place, consumer: Consumer, step: str, chance: rand
 
 async def use_until_death(daemon: Daemon, place: Place, seconds: float | None, chance: random.Random) -> None:
     """Publish and record until the daemon dies, or so many seconds."""
-    certificate = Certificate.generateCertificate()
+    certificate = Certificate.make()
     work = [publish_now_and_then(daemon, chance, certificate) for _ in range(2)]
     tasks = [asyncio.create_task(each) for each in (*work, record_now_and_then(daemon, chance, place.answered))]
     end = asyncio.create_task(daemon.process.wait())

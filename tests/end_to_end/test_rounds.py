@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.api.config import load_config
 from rokuga.api.daemon import running as running_here
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
+from tests.api.serving import config_in
 from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
@@ -56,17 +56,9 @@ async def wave(url: str, consumer: Consumer, certificate: Certificate, seconds: 
 
 async def play(folder: Path, consumer: Consumer, rounds: int, seconds: float) -> tuple[int, int, int]:
     """Play so many rounds; give what they left behind in bytes, files and tasks, beside the first wave's."""
-    settings = {
-        "ROKUGA_ARCHIVE_DIR": str(folder / "archive"),
-        "ROKUGA_DATA_DIR": str(folder / "data"),
-        "ROKUGA_EVENT_WEBHOOK_URL": consumer.url,
-        "ROKUGA_API_PORT": "0",
-        "ROKUGA_SIGNALING_PORT": "0",
-        "ROKUGA_MEDIA_PORT": "0",
-        "ROKUGA_MEDIA_ADDRESS": "127.0.0.1",
-    }
-    certificate = Certificate.generateCertificate()
-    async with running_here(load_config(None, settings)[0]) as addresses:
+    config = config_in(folder, event_webhook_url=consumer.url)
+    certificate = Certificate.make()
+    async with running_here(config) as addresses:
         daemon = Daemon(None, folder, addresses.api_url)  # type: ignore[arg-type]  # there is no process of its own
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         await wave(addresses.signaling_url, consumer, certificate, seconds)
@@ -93,7 +85,7 @@ async def test_d28_twenty_rounds_leave_nothing_behind(tmp_path: Path, consumer: 
 async def test_d28_two_hundred_rounds_leave_nothing_behind(daemon: Daemon, consumer: Consumer) -> None:
     """The long form, on a daemon in its own process: round 200 against round 20."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
-    certificate = Certificate.generateCertificate()
+    certificate = Certificate.make()
     seen = []
     for _ in range(200 // WAVE):
         await wave(daemon.signaling_url, consumer, certificate, 3)
@@ -117,7 +109,7 @@ async def test_d40_a_client_that_vanishes_ends_its_file_with_its_media(tmp_path:
             closed_lid.send_signal(signal.SIGSTOP)
             first = await consumer.wait_for("archive.available")
             options = PublishOptions(Path(), daemon.signaling_url, "sora", client_id="laptop", seconds=1)
-            await publish(options, CLIP, Certificate.generateCertificate())
+            await publish(options, CLIP, Certificate.make())
             second = await consumer.wait_for("archive.available", count=2)
             await daemon.api("StopRecording", {"channel_id": "sora"})
             report = await consumer.wait_for("recording.report")

@@ -40,7 +40,7 @@ async def record_and_kill(daemon: Daemon, consumer: Consumer, seconds: int) -> t
     publication = Publication()
     options = PublishOptions(Path(), daemon.signaling_url, "sora")
     clip = clip_with_silent_video(seconds + 60)
-    publishing = asyncio.create_task(publish(options, clip, Certificate.generateCertificate(), publication))
+    publishing = asyncio.create_task(publish(options, clip, Certificate.make(), publication))
     await consumer.wait_for("archive.started")
     await asyncio.wait([publishing], timeout=seconds / 2)
     before = resident_bytes(daemon.process.pid)

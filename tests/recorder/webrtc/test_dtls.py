@@ -24,7 +24,7 @@ def test_another_series_of_aiortc_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_certificate_tells_its_sha_256() -> None:
-    assert len(Certificate.generateCertificate().fingerprint.split(":")) == 32
+    assert len(Certificate.make().fingerprint.split(":")) == 32
 
 
 async def test_the_pipe_keeps_a_bounded_number_of_datagrams() -> None:

@@ -80,27 +80,26 @@ def test_rtx_of_two_sources_without_an_fid_group_repairs_the_one_that_misses_it(
     assert desk.words == "Kdd"
 
 
-def test_the_fid_group_tells_which_of_two_sources_is_repaired() -> None:
-    desk = Desk()
+def lose_one_packet_of_each(desk: Desk) -> RtpPacket:
+    """Have two sources miss the packet of the same number; give that of the present one."""
     desk.video(VIDEO, KEYFRAME)
     desk.video(NEXT, KEYFRAME)
     lost = desk.packet(VIDEO, DELTA)
     desk.packet(NEXT, DELTA)
     desk.video(NEXT, DELTA)
     desk.video(VIDEO, DELTA)
-    desk.repair(lost, RTX)
+    return lost
+
+
+def test_the_fid_group_tells_which_of_two_sources_is_repaired() -> None:
+    desk = Desk()
+    desk.repair(lose_one_packet_of_each(desk), RTX)
     assert desk.words == "Kdd"
 
 
 def test_rtx_that_two_sources_might_have_asked_for_repairs_none() -> None:
     desk = Desk({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
-    desk.video(VIDEO, KEYFRAME)
-    desk.video(NEXT, KEYFRAME)
-    lost = desk.packet(VIDEO, DELTA)
-    desk.packet(NEXT, DELTA)
-    desk.video(NEXT, DELTA)
-    desk.video(VIDEO, DELTA)
-    desk.repair(lost)
+    desk.repair(lose_one_packet_of_each(desk))
     assert desk.words == "K"
 
 

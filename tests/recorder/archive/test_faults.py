@@ -1,13 +1,11 @@
 """Every fault of a disk: the archive that it hits ends with archive.failed, all else goes on."""
 
-import contextlib
 import errno
 import os
 import resource
 import shutil
 import stat
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 import pytest
 
 from rokuga.recorder.archive import writer
-from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.archive.writer import ArchiveError
 from tests import readers
 from tests.recorder.house import Client, House, running
@@ -228,62 +225,6 @@ async def test_too_many_open_files(house: House) -> None:
     available = await house.event(AVAILABLE)
     assert available.connection == first.connection.identity
     assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 100
-
-
-async def test_a_disk_that_stalls_for_5_s_loses_nothing(house: House) -> None:
-    """What waits is in memory, and is written when the disk goes on."""
-    await house.start()
-    client = await house.enter()
-    await play(house, client, 1)
-    with stalled(house):
-        await client.play(5000)
-    await play(house, client, 1)
-    await house.stop()
-    available = await house.event(AVAILABLE)
-    packets = readers.packets(Path(available.document["file_path"]))
-    assert (len(packets["audio"]), len(packets["video"])) == (350, 175)
-
-
-async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_does(house: House) -> None:
-    """After 10 s archive.failed is told without waiting for the disk; what came before it is a whole file later."""
-    await house.start()
-    client = await house.enter()
-    await play(house, client, 2)
-    with stalled(house):
-        await client.play(9900)
-        assert not await house.events(FAILED)
-        await client.play(800)
-        failed = await house.event(FAILED)
-        assert failed.document["reason"] == TOO_SLOW
-        assert not house.recorder.archives()
-        await client.play(1000)
-    await house.stop()
-    path = Path(failed.document["file_path"])
-    assert len(readers.packets(path)["audio"]) >= 590
-    assert readers.duration_s(path) > 11.7
-    await client.leave()
-    await works_again(house)
-
-
-async def test_what_waits_for_the_disk_is_bounded_in_bytes(house: House) -> None:
-    """Over all archives; the archive that finds no room fails."""
-    house.recorder._writer._max_queued_bytes = 100_000
-    await house.start()
-    client = await house.enter()
-    with stalled(house):
-        await client.play(1000, size_bytes=5000)
-        assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
-
-
-@contextlib.contextmanager
-def stalled(house: House) -> Iterator[None]:
-    """Let the disk hang meanwhile."""
-    event = threading.Event()
-    house.recorder._writer.submit(event.wait)
-    try:
-        yield
-    finally:
-        event.set()
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])

@@ -10,7 +10,7 @@ from typing import Final
 COMMANDS: Final = (
     ("run", "start the daemon", "rokuga.api.daemon"),
     ("demo", "record a clip over real WebRTC, from start to webhook", "rokuga.api.demo"),
-    ("publish", "publish a WebM clip to a channel", "rokuga.api.publish"),
+    ("publish", "publish a WebM clip to a channel", "rokuga.api.publish_command"),
     ("soak", "record many publishers for long, and check every file and event", "rokuga.api.soak.command"),
     ("check-config", "read the configuration and say what it means", "rokuga.api.check_config"),
     ("webhooks", "look at and act on undelivered events", "rokuga.api.webhooks_command"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rokuga.api.signaling.messages import Present, notify
+from rokuga.api.signaling.server_messages import Present, notify
 from rokuga.recorder.clock import Clock, rfc3339
 from rokuga.recorder.media import NS_PER_S
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from rokuga.api.signaling import messages, permission
+from rokuga.api.signaling import client_messages, permission, server_messages
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import NS_PER_S
 
@@ -39,7 +39,7 @@ _CODES: Final[Mapping[str, int]] = {
 class Authorize:
     """Ask whether this client may come in; then say `authorized` or `unauthorized`."""
 
-    connect: messages.Connect
+    connect: client_messages.Connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,34 +120,34 @@ class Conversation:
         if self.phase is Phase.OVER:
             return []
         try:
-            return self._act_on(messages.parse_message(text))
-        except messages.MessageError as error:
+            return self._act_on(client_messages.parse_message(text))
+        except client_messages.MessageError as error:
             return self.refused(str(error))
 
-    def _act_on(self, message: messages.Message) -> list[Action]:
+    def _act_on(self, message: client_messages.Message) -> list[Action]:
         match message:
-            case messages.Disconnect():
+            case client_messages.Disconnect():
                 return self._close(NORMAL, "TYPE-DISCONNECT", message.reason)
-            case messages.Connect() if self.phase is Phase.CONNECT:
+            case client_messages.Connect() if self.phase is Phase.CONNECT:
                 return self._come(message)
             case _ if self.phase is Phase.CONNECT:
-                raise messages.MessageError("the first message has to be a connect")
-            case messages.Connect():
-                raise messages.MessageError("there was a connect before")
-            case messages.Answer() if self.phase is Phase.ANSWER:
+                raise client_messages.MessageError("the first message has to be a connect")
+            case client_messages.Connect():
+                raise client_messages.MessageError("there was a connect before")
+            case client_messages.Answer() if self.phase is Phase.ANSWER:
                 self.phase, self.deadline_ns = Phase.MEDIA, None
                 return [Accept(message.sdp)]
-            case messages.Answer():
-                raise messages.MessageError("an answer is not expected now")
+            case client_messages.Answer():
+                raise client_messages.MessageError("an answer is not expected now")
             case _:
                 return []
 
-    def _come(self, connect: messages.Connect) -> list[Action]:
-        messages.check_ids(connect)
-        messages.requested_tracks(connect)
+    def _come(self, connect: client_messages.Connect) -> list[Action]:
+        client_messages.check_ids(connect)
+        client_messages.requested_tracks(connect)
         location = None if connect.redirect is True else self._elsewhere()
         if location is not None:
-            return [Send(messages.redirect(location)), *self._close(NORMAL, "REDIRECT")]
+            return [Send(server_messages.redirect(location)), *self._close(NORMAL, "REDIRECT")]
         if not self._asks:
             return self._open(permission.Granted(connect))
         self.phase, self.deadline_ns = Phase.PERMISSION, None
@@ -161,7 +161,7 @@ class Conversation:
             return self._open(permission.granted(asked.connect, answer))
         except permission.Denied as denied:
             return self.refused(str(denied))
-        except messages.MessageError as error:
+        except client_messages.MessageError as error:
             return self.unauthorized(str(error))
 
     def unauthorized(self, fault: str) -> list[Action]:
@@ -169,7 +169,7 @@ class Conversation:
         return self.refused(f"AUTH-WEBHOOK-FAILED: {fault}")
 
     def _open(self, granted: permission.Granted) -> list[Action]:
-        request = messages.connection_request(granted.connect, granted.event_metadata_json)
+        request = client_messages.connection_request(granted.connect, granted.event_metadata_json)
         self.phase, self.deadline_ns = Phase.OPENED, None
         return [Open(request, granted.connect.signaling_notify_metadata, granted.metadata)]
 
@@ -206,11 +206,11 @@ class Conversation:
         if self.phase is not Phase.END:
             return self._close(SORA_ERROR, "TIMEOUT")
         self.deadline_ns = now_ns + PING_INTERVAL_NS
-        return [Send(messages.ping())]
+        return [Send(server_messages.ping())]
 
     def _close(self, code: int, reason: str, remark: Any = None) -> list[Action]:
         if self.phase is Phase.OVER:
             return []
         self.phase, self.deadline_ns = Phase.OVER, None
-        said = messages.close_reason(remark) if isinstance(remark, str) else None
-        return [Close(code, messages.close_reason(reason), said)]
+        said = server_messages.close_reason(remark) if isinstance(remark, str) else None
+        return [Close(code, server_messages.close_reason(reason), said)]

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
-from rokuga.api.signaling import messages, permission
+from rokuga.api.signaling import permission, server_messages
 from rokuga.api.signaling.channels import Channels, Member
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.errors import ConnectionRefused
@@ -178,7 +178,7 @@ class Session:
         self._notify_metadata = action.notify_metadata
         self._spawn(self._await_connected(connection))
         self._spawn(self._await_closed(connection))
-        offer = messages.offer(
+        offer = server_messages.offer(
             identity=connection.identity,
             sdp=connection.offer_sdp,
             mids=connection.mids,
@@ -199,7 +199,7 @@ class Session:
     def _enter(self) -> None:
         connection = self._connection
         if connection is not None:
-            present = messages.Present(
+            present = server_messages.Present(
                 identity=connection.identity,
                 role=connection.role,
                 audio=connection.audio is not None,

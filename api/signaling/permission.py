@@ -11,15 +11,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rokuga.api.signaling.messages import (
+from rokuga.api.signaling.client_messages import (
     Connect,
     MessageError,
     Name,
     TrackRequest,
-    channel_counts,
     check_ids,
     requested_tracks,
 )
+from rokuga.api.signaling.server_messages import channel_counts
 from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import TrackConfig
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
-from rokuga.api.signaling import messages, permission
+from rokuga.api.signaling import client_messages, permission
 from rokuga.api.whip.problem import Problem
 from rokuga.api.whip.sessions import Session, Sessions
 from rokuga.api.whip.translation import (
@@ -82,14 +82,14 @@ class Whip:
         return Response(answer, 201, headers, media_type=SDP)
 
     async def _permission(
-        self, connection_id: str, asked: messages.Connect, offer: ClientOffer
+        self, connection_id: str, asked: client_messages.Connect, offer: ClientOffer
     ) -> permission.Granted:
         """Ask as signalling does; the same answers mean the same."""
         if not asked.channel_id:
             raise Problem(HTTPStatus.NOT_FOUND, "the URL names no channel")
         try:
-            messages.check_ids(asked)
-        except messages.MessageError as error:
+            client_messages.check_ids(asked)
+        except client_messages.MessageError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
         if self._gatekeeper is None:
             return permission.Granted(asked)
@@ -100,12 +100,12 @@ class Whip:
             return granted._replace(connect=within(granted.connect, offer.codec_types))
         except permission.Denied as denied:
             raise Problem(HTTPStatus.FORBIDDEN, str(denied)) from denied
-        except (NoAnswer, messages.MessageError) as error:
+        except (NoAnswer, client_messages.MessageError) as error:
             fault = f"AUTH-WEBHOOK-FAILED: {error}"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, fault, {"Retry-After": "5"}) from error
 
     async def _connect(self, connection_id: str, granted: permission.Granted) -> PublisherConnection:
-        request = messages.connection_request(granted.connect, granted.event_metadata_json)
+        request = client_messages.connection_request(granted.connect, granted.event_metadata_json)
         try:
             return await self._recorder.connect(replace(request, connection_id=connection_id))
         except ConnectionRefused as error:

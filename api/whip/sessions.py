@@ -11,7 +11,7 @@ import structlog
 
 from rokuga.api.ports import PublisherConnection
 from rokuga.api.signaling.channels import Channels, Member
-from rokuga.api.signaling.messages import Present
+from rokuga.api.signaling.server_messages import Present
 from rokuga.api.whip.translation import Fragment
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from rokuga.api.signaling.messages import Connect, MessageError, TrackRequest, requested_tracks
+from rokuga.api.signaling.client_messages import Connect, MessageError, TrackRequest, requested_tracks
 from rokuga.api.whip.problem import Problem
 from rokuga.recorder.media import Kind
 

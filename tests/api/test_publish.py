@@ -1,11 +1,7 @@
-"""`rokuga publish`: every way in which a recorder can refuse, and what the command says of it."""
+"""A publisher says why a recorder refused it, follows where it is sent, and repairs what the network loses."""
 
-import argparse
-import asyncio
 import contextlib
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +13,7 @@ from aiohttp import web
 
 from rokuga.api import publish as publishing
 from rokuga.api.daemon import running
-from rokuga.api.publish import Publication, PublishOptions, add_arguments, publish, run
+from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.recorder.publisher.sender import played
@@ -202,33 +198,6 @@ async def test_a_wish_to_stop_is_granted_while_it_connects(clip: Clip, certifica
     assert publication.connection_id == "ID"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["--count", "0"],
-        ["--loss", "1.5"],
-        ["--seconds", "0"],
-        ["--seconds", "nan"],
-        ["--seconds", "x"],
-        ["--count", "x"],
-    ],
-)
-def test_useless_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser(prog="publish")
-    add_arguments(parser)
-    with pytest.raises(SystemExit) as raised:
-        parser.parse_args(["clip.webm", *wrong])
-    assert raised.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
-
-
-def test_a_useless_file_is_refused_before_anybody_is_called(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args(["missing.webm"])) == 2
-    assert "missing.webm" in capsys.readouterr().err
-
-
 async def call(url: str, operation: str) -> None:
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     body = {"channel_id": "sora", "expire_time": 0}
@@ -257,39 +226,3 @@ async def test_lost_packets_are_repaired_on_the_way(tmp_path: Path, clip: Clip, 
         assert len(found) > len(wanted) - 45
         remaining = iter(wanted)
         assert all(data in remaining for data in found), "not what was sent, in its order"
-
-
-@pytest.mark.end_to_end
-async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> None:
-    """Two publishers; Ctrl-C ends both politely; a line tells what each has sent. A refusal is an exit code."""
-    async with running(config_in(tmp_path)) as addresses:
-        command = [sys.executable, "-m", "api", "publish", str(CLIP), "--url", addresses.signaling_url]
-        process = await asyncio.create_subprocess_exec(
-            *command, "--loop", "--count", "2", "--channel", "room-{i}", cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        async with aiohttp.ClientSession() as session:
-            await until_connected(session, addresses.api_url, 2)
-        process.send_signal(signal.SIGINT)
-        out, err = await process.communicate()
-        assert (process.returncode, err) == (0, b"")
-        lines = out.decode().splitlines()
-        assert len(lines) == 2
-        assert all("pictures" in line and "Opus packets" in line for line in lines)
-
-        refused = await asyncio.create_subprocess_exec(
-            *command, "--channel", "x" * 300, cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await refused.communicate()
-        assert (refused.returncode, out) == (1, b"")
-        assert b"4490" in err
-
-
-async def until_connected(session: aiohttp.ClientSession, api_url: str, count: int) -> None:
-    """Ask the daemon until so many clients are there."""
-    while True:
-        async with session.post(api_url, headers={"x-sora-target": "Sora_20201013.ListConnections"}) as answer:
-            answer.raise_for_status()
-            if len(await answer.json()) == count:
-                return

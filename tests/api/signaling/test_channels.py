@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from rokuga.api.signaling.channels import Channels, Member
-from rokuga.api.signaling.messages import Present
+from rokuga.api.signaling.server_messages import Present
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import Role
 from rokuga.recorder.media import NS_PER_S

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.signaling.messages import Connect, MessageError, requested_tracks
+from rokuga.api.signaling.client_messages import Connect, MessageError, requested_tracks
 from rokuga.api.signaling.permission import Denied, granted, question
 from rokuga.recorder.negotiation import TrackConfig
 

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import pytest
 
-from rokuga.api.signaling.messages import Connect, MessageError, TrackRequest
+from rokuga.api.signaling.client_messages import Connect, MessageError, TrackRequest
 from rokuga.api.whip.problem import Problem
 from rokuga.api.whip.translation import (
     FRAGMENT,

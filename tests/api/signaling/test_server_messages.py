@@ -1,0 +1,63 @@
+"""Our words hold what every SDK needs, and say what we have not."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rokuga.api.signaling import server_messages
+from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
+
+IDENTITY = ConnectionIdentity("sora", "SESSION", "CLIENT", "BUNDLE", "CONNECTION")
+
+
+def test_the_offer_has_what_any_sdk_needs_and_refuses_what_we_have_not() -> None:
+    offer = json.loads(
+        server_messages.offer(
+            identity=IDENTITY,
+            sdp="v=0\r\n",
+            mids={"audio": "audio_x", "video": "video_x"},
+            audio=TrackConfig("OPUS"),
+            video=TrackConfig("VP9", 500),
+            version="1.2.3",
+        )
+    )
+    assert offer == {
+        "type": "offer",
+        "sdp": "v=0\r\n",
+        "version": "1.2.3",
+        "config": {"iceServers": [], "iceTransportPolicy": "all"},
+        "channel_id": "sora",
+        "session_id": "SESSION",
+        "client_id": "CLIENT",
+        "bundle_id": "BUNDLE",
+        "connection_id": "CONNECTION",
+        "mid": {"audio": "audio_x", "video": "video_x"},
+        "multistream": True,
+        "simulcast": False,
+        "simulcast_multicodec": False,
+        "spotlight": False,
+        "data_channel_signaling": False,
+        "ignore_disconnect_websocket": False,
+        "audio": True,
+        "audio_codec_type": "OPUS",
+        "video": True,
+        "video_codec_type": "VP9",
+        "video_bit_rate": 500,
+    }
+
+
+def test_the_offer_leaves_out_a_kind_that_is_not_there() -> None:
+    offer = json.loads(
+        server_messages.offer(
+            identity=IDENTITY, sdp="", mids={"audio": "a"}, audio=TrackConfig("OPUS"), video=None, version=""
+        )
+    )
+    assert (offer["video"], offer["mid"], "video_codec_type" in offer) == (False, {"audio": "a"}, False)
+
+
+@given(st.text())
+def test_a_close_reason_is_the_beginning_of_its_text_in_123_bytes(text: str) -> None:
+    reason = server_messages.close_reason(text)
+    assert len(reason.encode()) <= 123
+    assert text.encode("utf-8", "replace").decode().startswith(reason)

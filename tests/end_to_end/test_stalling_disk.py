@@ -1,0 +1,113 @@
+"""The whole daemon on a file system that is frozen for a while: whatever writes to it hangs, as if a disk stalled."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests import readers
+from tests.end_to_end.daemon import Consumer, Daemon, running
+from tests.end_to_end.publishing import assert_all_is_stored, publishing
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
+
+PUBLISHERS = 4
+DISK_BYTES = 256 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Have a disk of its own at tmp_path/archive: ext4 in a file."""
+    image, folder = tmp_path / "image", tmp_path / "archive"
+    with image.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    folder.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, folder], check=False, capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        image.unlink()
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, consumer: Consumer, disk: Path) -> AsyncIterator[Daemon]:
+    """A daemon whose archives, and nothing else, are on that disk."""
+    async with running(tmp_path, consumer.url) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def frozen(disk: Path) -> Iterator[None]:
+    """Let everything that writes to a disk hang meanwhile (fsfreeze(8))."""
+    subprocess.run(["fsfreeze", "--freeze", disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", disk], check=True)
+
+
+async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(
+    daemon: Daemon, consumer: Consumer, disk: Path
+) -> None:
+    """30 s of four publishers: every unit that they sent is in their files, byte for byte, and none was asked for."""
+    await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+    async with contextlib.AsyncExitStack() as stack:
+        publications = [await stack.enter_async_context(publishing(daemon.signaling_url)) for _ in range(PUBLISHERS)]
+        await consumer.wait_for("archive.started", count=PUBLISHERS)
+        for _ in range(3):
+            await asyncio.sleep(5)
+            with frozen(disk):
+                await asyncio.sleep(5)
+    await daemon.api("StopRecording", {"channel_id": "sora"})
+    await consumer.wait_for("recording.report")
+    for publication in publications:
+        available = await consumer.wait_for("archive.available", connection_id=publication.connection_id)
+        assert_all_is_stored(publication, Path(available["data"]["file_path"]))
+        assert publication.counts.retransmissions == 0
+        assert publication.counts.media_ns > 30_000_000_000
+    assert not daemon.faults()
+
+
+async def test_a_disk_that_stalls_for_longer_ends_archives_and_not_the_daemon(
+    daemon: Daemon, consumer: Consumer, disk: Path
+) -> None:
+    """archive.failed is told while it still stalls, the API answers; afterwards the file is whole and all works."""
+    await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+    async with publishing(daemon.signaling_url) as publication:
+        await consumer.wait_for("archive.started")
+        await asyncio.sleep(3)
+        with frozen(disk):
+            failed = await consumer.wait_for("archive.failed")
+            assert failed["data"]["connection_id"] == publication.connection_id
+            assert failed["data"]["reason"] == "the disk is too slow"
+            assert not await daemon.api("ListArchiving")
+            (connection,) = await daemon.api("Sora_20201013.ListConnections")
+            assert connection["connection_id"] == publication.connection_id
+            assert await ready(daemon) == 503
+        assert [line["event"] for line in daemon.log if line["level"] == "warning"] == ["an archive failed"]
+        await daemon.api("StopRecording", {"channel_id": "sora"})
+        report = await consumer.wait_for("recording.report")
+        assert [a["connection_id"] for a in report["data"]["failed_archives"]] == [publication.connection_id]
+        stored = Path(failed["data"]["file_path"])
+        readers.identify(stored)
+        assert readers.duration_s(stored) > 10
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
+        await consumer.wait_for("archive.started", count=2)
+        await asyncio.sleep(1)
+        await daemon.api("StopRecording", {"channel_id": "sora"})
+        again = await consumer.wait_for("archive.available")
+        assert readers.decode_strictly(Path(again["data"]["file_path"]))["video"]
+    assert not daemon.faults()
+
+
+async def ready(daemon: Daemon) -> int:
+    """Ask /readyz; give its status."""
+    async with aiohttp.ClientSession() as session, session.get(f"{daemon.api_url.rstrip('/')}/readyz") as answer:
+        return answer.status

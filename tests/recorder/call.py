@@ -11,6 +11,7 @@ from rokuga.recorder.track import Track
 from tests.recorder.codecs import packetize
 
 TICK_NS = 20 * NS_PER_MS
+FRAME_NS = NS_PER_S // 30
 KEYFRAME = bytes.fromhex("100000 9d012a 4001 b400")
 DELTA = bytes.fromhex("110000")
 
@@ -20,6 +21,16 @@ def vp8(number: int, *, is_keyframe: bool, packets: int = 3) -> list[bytes]:
     head = KEYFRAME if is_keyframe else DELTA
     body = number.to_bytes(4, "big") * (20 * packets)
     return packetize.vp8(head + body[: 20 * packets - len(head)], size=20)
+
+
+def frames(count: int, *, keyframes: tuple[int, ...] = (0,), packets: int = 3) -> list[list[bytes]]:
+    """The payloads of so many VP8 frames."""
+    return [vp8(number, is_keyframe=number in keyframes, packets=packets) for number in range(count)]
+
+
+def joined(units: list[list[bytes]]) -> list[bytes]:
+    """The frames of VP8 payloads."""
+    return [b"".join(payload[1:] for payload in unit) for unit in units]
 
 
 def opus(number: int) -> bytes:
@@ -50,6 +61,11 @@ def played(track: Track, packets: Sequence[RtpPacket], *, flush: bool = True) ->
             tick_ns += TICK_NS
         units += track.receive(packet)
     return [*units, *track.flush(now_ns)] if flush else units
+
+
+def data_of(track: Track, packets: Sequence[RtpPacket]) -> list[bytes]:
+    """The same, but only what is in the units."""
+    return [unit.data for unit in played(track, packets)]
 
 
 @dataclass

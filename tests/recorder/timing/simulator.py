@@ -19,6 +19,8 @@ S = NS_PER_S
 OUR_START_NS = 5_000 * S
 NTP_START_NS = 3_900_000_000 * S
 RATES: dict[Kind, int] = {"audio": 48000, "video": 90000}
+LIP_SYNC_NS = 40 * MS
+"""What nobody sees."""
 
 
 def steps(start_ns: int, stop_ns: int, interval_ns: int) -> list[int]:

@@ -1,10 +1,6 @@
 """Public complaints about other recorders, each played through the whole pipeline (see tests/pipeline.py)."""
 
-import functools
-import math
 import random
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,85 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
-from rokuga.recorder.publisher.clip import Clip, ClipTrack, ClipUnit, read_clip
+from rokuga.recorder.publisher.clip import Clip
 from rokuga.recorder.rtp.rtcp import build_pli
 from tests import readers
-from tests.pipeline import Deliver, Publisher, Simulation, after, simulating
+from tests.clips_at_times import OPUS_NS, clip, opus, pictures, speech, times_ms, whole_file
+from tests.pipeline import Deliver, Publisher, Simulation, simulating
 
-CLIP = read_clip(Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm")
-FRAME_NS = NS_PER_S // 30
-OPUS_NS = 20 * NS_PER_MS
 LIP_SYNC_MS = 40
-
-
-def opus(times_ns: Sequence[int]) -> ClipTrack:
-    """Opus packets of the clip at these times, each with its number in its padding (RFC 6716 section 3.2.5)."""
-    spoken = [unit.data for unit in CLIP.tracks["audio"].units]
-    units = []
-    for place, time_ns in enumerate(times_ns):
-        frame = spoken[place % len(spoken)]
-        assert frame[0] & 3 == 0, "one frame a packet"
-        data = bytes((frame[0] | 3, 0x41, 4)) + frame[1:] + place.to_bytes(4, "big")
-        units.append(ClipUnit(data, time_ns, True))
-    return ClipTrack("OPUS", units)
-
-
-def speech(seconds: float, begin_ns: int = 0) -> ClipTrack:
-    """Opus each 20 ms."""
-    return opus([begin_ns + place * OPUS_NS for place in range(int(seconds * 50))])
-
-
-def pictures(seconds: float, keyframes_s: Sequence[float] = (0,), begin_ns: int = 0) -> ClipTrack:
-    """VP9 at 30 frames a second, with key frames at these times and nowhere else."""
-    track = _encoded(math.ceil(seconds), tuple(keyframes_s))
-    units = track.units[: int(seconds * 30)]
-    return replace(
-        track, units=[replace(unit, time_ns=begin_ns + place * FRAME_NS) for place, unit in enumerate(units)]
-    )
-
-
-@functools.cache
-def _encoded(seconds: int, keyframes_s: tuple[float, ...]) -> ClipTrack:
-    """Encode FFmpeg's moving pattern, small enough for an hour of tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pictures.webm"
-        keyframes = ",".join(map(str, keyframes_s))
-        source = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=30", "-t", str(seconds)]
-        encoder = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "150k"]
-        order = ["-lag-in-frames", "0", "-auto-alt-ref", "0", "-g", "100000", "-force_key_frames", keyframes]
-        subprocess.run(["ffmpeg", "-v", "error", *source, *encoder, *order, str(path)], check=True)
-        track = read_clip(path).tracks["video"]
-    shown = [place for place, unit in enumerate(track.units) if unit.is_keyframe]
-    assert shown == [round(second * 30) for second in keyframes_s], shown
-    return track
-
-
-def clip(audio: ClipTrack | None = None, video: ClipTrack | None = None) -> Clip:
-    """Put tracks together."""
-    tracks: dict[Kind, ClipTrack] = {}
-    if audio is not None:
-        tracks["audio"] = audio
-    if video is not None:
-        tracks["video"] = video
-    return Clip(tracks, max(track.units[-1].time_ns for track in tracks.values()) + FRAME_NS)
-
-
-def of_type(events: Sequence[Event], event_type: EventType) -> list[Event]:
-    """Give the events of a type."""
-    return [event for event in events if event.type is event_type]
-
-
-def whole_file(events: Sequence[Event]) -> tuple[Path, Event]:
-    """Give the only whole file and its event."""
-    (event,) = of_type(events, EventType.ARCHIVE_AVAILABLE)
-    return Path(event.document["file_path"]), event
-
-
-def times_ms(path: Path, kind: Kind) -> list[int]:
-    """Give the times of a kind's packets."""
-    return [time for _, time, _ in readers.packets(path)[kind]]
 
 
 async def record(
@@ -292,73 +217,6 @@ async def test_d23_video_without_a_key_frame_costs_no_sound(tmp_path: Path) -> N
     assert event.document["video"] is False
 
 
-def parts(events: Sequence[Event]) -> list[tuple[Path, Event]]:
-    """Give the parts in their order."""
-    return [
-        (Path(event.document["file_path"]), event) for event in of_type(events, EventType.SPLIT_ARCHIVE_AVAILABLE)
-    ]
-
-
-async def split(
-    simulation: Simulation, sent: Clip, seconds: float, *, every: int = 10, hears_feedback: bool = True
-) -> list[Event]:
-    """Record in parts alone."""
-    await simulation.start(split_duration=every, split_only=True)
-    await simulation.publish(sent, hears_feedback=hears_feedback, feedback_delay_ns=150 * NS_PER_MS)
-    await simulation.run(simulation.now_ns + int(seconds * NS_PER_S))
-    return await simulation.stop()
-
-
-async def test_d34_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_path: Path) -> None:
-    """Key frames only at 0 and on request: parts of 10 s +-0.5 s, each of which decodes alone."""
-    async with simulating(tmp_path) as simulation:
-        events = await split(simulation, clip(speech(60), pictures(60)), 60)
-    found = parts(events)
-    assert [event.document["split_index"] for _, event in found] == [f"{n:04d}" for n in range(1, len(found) + 1)]
-    assert len(found) in {6, 7}
-    for path, _ in found[:5]:
-        assert readers.duration_s(path) == pytest.approx(10, abs=0.5)
-    for path, _ in found:
-        stored = readers.packets(path)
-        assert not stored["video"] or stored["video"][0][2]
-        assert min(stored["audio"][0][1], *(time for _, time, _ in stored["video"][:1])) <= 40
-        readers.decode_strictly(path)
-    (end,) = of_type(events, EventType.SPLIT_ARCHIVE_END)
-    assert end.document["split_last_index"] == f"{len(found):04d}"
-
-
-async def test_d34_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> None:
-    """Key frames each 7 s whatever is asked: parts go on to the next one, and all frames are in one of them."""
-    sent = clip(speech(40), pictures(40, range(0, 40, 7)))
-    async with simulating(tmp_path) as simulation:
-        events = await split(simulation, sent, 40.2, hears_feedback=False)
-    stored = [readers.packets(path) for path, _ in parts(events)]
-    assert sum(len(part["video"]) for part in stored) == 1200
-    assert [data for part in stored for data, _, _ in part["audio"]] == [
-        unit.data for unit in sent.tracks["audio"].units
-    ]
-    assert all(part["video"][0][2] for part in stored if part["video"])
-
-
-async def test_d32_each_packet_of_sound_is_in_exactly_one_part(tmp_path: Path) -> None:
-    """At a cut by a key frame, sound that comes later but is older belongs to the part before."""
-    sent = clip(speech(25), pictures(25))
-    async with simulating(tmp_path) as simulation:
-        events = await split(simulation, sent, 25.2, every=5)
-    stored = [readers.payloads(path, "audio") for path, _ in parts(events)]
-    assert len(stored) >= 5
-    assert [data for part in stored for data in part] == [unit.data for unit in sent.tracks["audio"].units]
-
-
-async def test_d34_sound_alone_is_cut_exactly(tmp_path: Path) -> None:
-    """Parts of 10.00 s."""
-    async with simulating(tmp_path) as simulation:
-        events = await split(simulation, clip(speech(35)), 35)
-    lengths = [len(readers.packets(path)["audio"]) for path, _ in parts(events)]
-    assert all(abs(length - 500) <= 1 for length in lengths[:3])
-    assert sum(lengths) == pytest.approx(1750, abs=2)
-
-
 async def test_d02_a_long_group_of_pictures_and_a_long_silence(tmp_path: Path) -> None:
     """One key frame, 20 s of media, 40 s of nothing, 30 s more: times hold, nothing is 32 s from its cluster."""
     halves = [n * OPUS_NS for n in range(1000)] + [60 * NS_PER_S + n * OPUS_NS for n in range(1500)]
@@ -374,20 +232,3 @@ async def test_d02_a_long_group_of_pictures_and_a_long_silence(tmp_path: Path) -
     assert event.document["stats"]["audio"]["gaps"] >= 1
     assert event.document["stats"]["audio"]["gaps_longest"][0]["duration_ms"] == pytest.approx(40_000, abs=60)
     readers.decode_strictly(path)
-
-
-async def test_d35_a_wall_clock_that_is_set_changes_nothing(tmp_path: Path) -> None:
-    """The wall clock steps by an hour and back; parts, times and expiry go on."""
-    async with simulating(tmp_path) as simulation:
-        await simulation.start(split_duration=5, split_only=True)
-        await simulation.publish(clip(speech(20)))
-        await simulation.run(7 * NS_PER_S)
-        simulation.clock.wall_step_ns = 3600 * NS_PER_S
-        await simulation.run(12 * NS_PER_S)
-        simulation.clock.wall_step_ns = 0
-        await simulation.run(19 * NS_PER_S)
-        events = await simulation.stop()
-    found = parts(events)
-    assert [event.document["start_time_offset"] for _, event in found] == [0, 5, 10, 15]
-    assert all(readers.duration_s(path) == pytest.approx(5, abs=0.1) for path, _ in found[:3])
-    assert after(0)(b"", 0) == (0,)

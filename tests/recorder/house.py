@@ -24,6 +24,9 @@ VIDEO_MS = 40
 OPUS_20_MS = b"\xfc"
 """CELT, full band, 20 ms, one frame (RFC 6716 section 3.1)."""
 
+STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
+PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recording.report"
+
 T = TypeVar("T")
 
 VP8_FRAME = {True: b"\0\0\0", False: b"\1\0\0"}
@@ -231,6 +234,10 @@ class House:
         """Give all events so far, or those of these types."""
         stored = await self.store.events_after(0, 100_000)
         return [each.event for each in stored if not types or each.event.type in types]
+
+    async def types(self) -> list[str]:
+        """Name all events so far but those of connections."""
+        return [str(event.type) for event in await self.events() if not event.type.startswith("connection.")]
 
     async def event(self, event_type: str, about: ConnectionIdentity | None = None, **data: Any) -> Event:
         """Wait for the first event of a type, about a connection or any, whose document has these values."""

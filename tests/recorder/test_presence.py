@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,6 @@ from rokuga.webhooks.config import WebhookConfig
 from tests.recorder.house import HandClock, House, running
 
 DESTROYED = "connection.destroyed"
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder."""
-    async with running(tmp_path) as started:
-        yield started
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
-"""Recordings by channel: who is archived from when to when, whatever happens at the same time."""
+"""Recordings by channel: who is archived from when to when, and what its files say."""
 
-import asyncio
 import json
-import random
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,33 +8,13 @@ from typing import Any
 import pytest
 
 from rokuga.recorder.connection import ConnectionRequest
-from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
-from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.recorder.errors import ConnectionRefused
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.negotiation import TrackConfig
-from rokuga.recorder.states import ArchiveState, RecordingState
-from rokuga.recorder.store import MinorityError, StoreError
-from rokuga.recorder.store.sqlite import SqliteStore
 from tests import readers
-from tests.recorder.house import HandClock, House, running
+from tests.recorder.house import AVAILABLE, FAILED, PART, PARTS_END, REPORT, STARTED, House, running
 
-STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
-PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recording.report"
-
-ROUNDS = 60
 EVIL_IDS = ["../../tmp/pwn", "/etc/x", "..", "a/b", "%2e%2e%2f", "nul\0byte", "new\nline", "x" * 300, "-rf", "CON"]
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder."""
-    async with running(tmp_path) as started:
-        yield started
-
-
-async def types(house: House) -> list[str]:
-    """Name all events so far but those of connections."""
-    return [str(event.type) for event in await house.events() if not event.type.startswith("connection.")]
 
 
 async def test_publishers_who_are_there_and_who_come_are_archived_until_the_stop(house: House) -> None:
@@ -61,7 +37,7 @@ async def test_publishers_who_are_there_and_who_come_are_archived_until_the_stop
     ]
     assert [(entry["start_time_offset"], entry["stop_time_offset"]) for entry in entries] == [(0, 2), (1, 2)]
     assert report.document["metadata"] == {"k": 1}
-    assert await types(house) == ["recording.started", STARTED, STARTED, AVAILABLE, AVAILABLE, REPORT]
+    assert await house.types() == ["recording.started", STARTED, STARTED, AVAILABLE, AVAILABLE, REPORT]
     folder = house.folder / "archive" / state.recording_id
     assert json.loads((folder / f"report-{state.recording_id}.json").read_text()) == report.document
 
@@ -125,66 +101,6 @@ async def test_d29_nothing_is_recorded_after_the_stop(house: House) -> None:
         client.connection.identity.connection_id for client in (first, late)
     }
     assert not house.recorder.archives()
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_d30_stop_close_and_split_in_any_order_end_each_file_once(house: House, seed: int) -> None:
-    """All three at once: one end for each archive, one report, no part twice."""
-    dice = random.Random(seed)
-    for _ in range(ROUNDS):
-        await house.start(split_duration=1)
-        client = await house.enter(video=None)
-        house.hand.now_ns += dice.randrange(990, 1010) * NS_PER_MS
-        client.send("audio", 0, b"\xfc.")
-        house.hand.now_ns += 1_700 * NS_PER_MS
-        client.send("audio", 1700, b"\xfc.")
-
-        async def split(client: Any = client) -> None:
-            client.connection.tick(house.hand.now_ns)
-
-        works = [house.recorder.stop_recording("sora"), client.leave(), split()]
-        dice.shuffle(works)
-        await asyncio.gather(*works)
-    for event in await house.events("recording.started"):
-        await house.reported(event.document["recording_id"])
-    events = await house.events()
-    counts = Counter(str(event.type) for event in events)
-    assert counts[AVAILABLE] + counts[FAILED] == counts[STARTED] == ROUNDS
-    assert counts[FAILED] == 0
-    assert counts[PARTS_END] == ROUNDS
-    assert len({event.id for event in events}) == len(events)
-    assert not house.recorder.recordings()
-    assert not list(house.folder.glob("archive/*/.*"))
-
-
-async def test_d31_start_and_stop_in_quick_succession_leave_no_orphan(house: House) -> None:
-    """Start, Stop, Start, Stop while files take long to close; twice the same answers defined."""
-    client = await house.enter()
-    ids = []
-    for _ in range(2):
-        ids.append((await house.start()).recording_id)
-        with pytest.raises(RecordingAlreadyStarted):
-            await house.start()
-        await client.play(60)
-        house.recorder._writer.submit(lambda: None)
-        await house.recorder.stop_recording("sora")
-        with pytest.raises(RecordingNotStarted):
-            await house.recorder.stop_recording("sora")
-    for recording_id in ids:
-        await house.reported(recording_id)
-    assert len(set(ids)) == 2
-    assert not house.recorder.recordings()
-    assert not house.recorder.archives()
-    with pytest.raises(RecordingNotStarted):
-        house.recorder.recording("sora")
-
-
-async def test_two_starts_at_once_give_one_recording(house: House) -> None:
-    """The other one is told, and leaves no folder."""
-    results = await asyncio.gather(*(house.start() for _ in range(5)), return_exceptions=True)
-    assert sum(isinstance(result, RecordingState) for result in results) == 1
-    assert sum(isinstance(result, RecordingAlreadyStarted) for result in results) == 4
-    assert len(list((house.folder / "archive").iterdir())) == 1
 
 
 @pytest.mark.parametrize("ending", ["a clean close", "a timeout", "the end of the daemon"])
@@ -278,120 +194,3 @@ async def test_nobody_comes_in_while_the_daemon_ends(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConnectionRefused):
         await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
-
-
-class FailingStore(SqliteStore):
-    """A store that can be told to fail the next calls."""
-
-    failures = 0
-
-    async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
-        """Fail, if told so."""
-        self._fail()
-        await super().save_archive(archive, events)
-
-    async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
-        """Fail, if told so."""
-        self._fail()
-        return await super().finish_recording(recording_id, events)
-
-    def _fail(self) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise StoreError("the disk of the store is full")
-
-
-async def test_what_the_store_did_not_take_is_told_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A start and a part that could not be stored come with the next change; ends are insisted on."""
-    monkeypatch.setattr("rokuga.recorder.recording.STORE_AGAIN_S", 0.001)
-    async with FailingStore(tmp_path / "store.sqlite3") as store:
-        async with running(tmp_path, store=store) as house:
-            await house.start(split_duration=1)
-            store.failures = 1
-            client = await house.enter()
-            assert not await house.events(STARTED)
-            await client.play(3000)
-            await house.event(PART)
-            assert len(await house.events(STARTED)) == 1
-            store.failures = 5
-            await house.stop()
-        assert await types(house) == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
-
-
-async def test_a_store_that_fails_at_the_very_end_leaves_it_to_the_next_start(tmp_path: Path) -> None:
-    """The daemon does not wait for it; the archive is announced once, by the next one."""
-    async with FailingStore(tmp_path / "store.sqlite3") as store:
-        async with running(tmp_path, store=store) as house:
-            await house.start()
-            client = await house.enter()
-            await client.play(500)
-            store.failures = 10
-        store.failures = 0
-        assert not await house.events(AVAILABLE)
-        async with running(tmp_path, store=store) as house:
-            await house.event(AVAILABLE)
-            await house.stop()
-            assert len(await house.events(AVAILABLE)) == 1
-            assert len(await house.events(REPORT)) == 1
-
-
-async def test_an_expiry_does_not_end_the_recording_that_came_after(house: House) -> None:
-    """A recording that was stopped at its last moment and started anew goes on."""
-    hand: HandClock = house.hand
-    await house.start(expire_time=1)
-    old = house.recorder._channels.recordings()[0]
-    await house.stop()
-    state = await house.start(expire_time=100)
-    hand.now_ns += NS_PER_S
-    await house.recorder._recordings._expire(old)
-    assert house.recorder.recording("sora").recording_id == state.recording_id
-
-
-class MinorityStore(SqliteStore):
-    """A store that ends no recording until it sees a majority."""
-
-    has_majority = False
-    tries = 0
-
-    async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
-        """Refuse, if alone."""
-        self.tries += 1
-        if not self.has_majority:
-            raise MinorityError("no leader")
-        return await super().stop_recording(recording_id, stop_wall_ns)
-
-
-async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
-    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 0.001)
-    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
-        state = await house.start(expire_time=2)
-        client = await house.enter()
-        await client.play(2000)
-        await house.event(AVAILABLE)
-        late = await house.enter(client_id="late")
-        await late.play(500)
-        assert house.recorder.archives() == []
-        assert not await house.events(REPORT)
-        store.has_majority = True
-        report = await house.reported(state.recording_id)
-        assert len(report.document["archives"]) == len(await house.events(STARTED)) == 1
-
-
-async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
-    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 3600)
-    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
-        await house.start(expire_time=1)
-        client = await house.enter()
-        await client.play(1000)
-        await house.event(AVAILABLE)
-        late = await house.enter(client_id="late")
-        await late.play(500)
-        assert store.tries == 1

@@ -11,11 +11,17 @@ from rokuga.recorder.store import Whose
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
+from rokuga.webhooks.entry import Entry
 from rokuga.webhooks.outbox import Outbox
 from tests.material import ManualClock
 
 MIDDLE = 0.5
 """The random number that gives the pauses as they are in the table."""
+
+
+CONFIG = WebhookConfig(url="http://127.0.0.1:1/", version="1")
+CLOCK = ManualClock()
+"""One that nobody turns."""
 
 
 def no_log(_: object) -> bool:
@@ -31,6 +37,18 @@ async def outbox(
     path = folder / "x.sqlite3"
     async with SqliteStore(path) as store, Outbox(path, store, config, clock.clock()) as opened:
         yield store, opened
+
+
+async def due(box: Outbox, *busy: str, limit: int = 100) -> list[Entry]:
+    """What is to be sent now."""
+    return list((await box.due(set(busy), limit)).entries)
+
+
+async def take(store: SqliteStore, box: Outbox, *events: Event) -> None:
+    """Store events and take them over."""
+    await store.append(events)
+    while await box.take_over(no_log):
+        pass
 
 
 @dataclass

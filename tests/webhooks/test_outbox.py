@@ -1,4 +1,4 @@
-"""The delivery table: taking over, order, the clock, and what an operator does."""
+"""The delivery table: taking over, order within a channel, and the clock."""
 
 import asyncio
 import sqlite3
@@ -15,28 +15,11 @@ from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoredEvent, StoreError
 from rokuga.recorder.store.database import last_written_wall_ns
-from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.bodies import make_body
-from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.entry import Entry, EntryState, Settled
-from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Outbox
+from rokuga.webhooks.outbox import Outbox
 from tests.material import WALL_NS, ManualClock, event
-from tests.webhooks.house import no_log, outbox
-
-CONFIG = WebhookConfig(url="http://127.0.0.1:1/", version="1")
-CLOCK = ManualClock()
-
-
-async def due(box: Outbox, *busy: str, limit: int = 100) -> list[Entry]:
-    """What is to be sent now."""
-    return list((await box.due(set(busy), limit)).entries)
-
-
-async def take(store: SqliteStore, box: Outbox, *events: Event) -> None:
-    """Store events and take them over."""
-    await store.append(events)
-    while await box.take_over(no_log):
-        pass
+from tests.webhooks.house import CLOCK, CONFIG, due, no_log, outbox, take
 
 
 async def test_an_event_becomes_an_entry_with_its_body(tmp_path: Path) -> None:
@@ -204,59 +187,6 @@ async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_pat
     assert len(lines) == 1
 
 
-async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        count = FORGET_AFTER + TAKE_OVER
-        await store.append([event(n) for n in range(count)])
-        assert await box.take_over(no_log) == TAKE_OVER
-        while await box.take_over(no_log):
-            pass
-        assert await box.counts() == {"pending": count}
-        assert len(await store.events_after(0, count)) == count - FORGET_AFTER
-
-
-async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED", 50)
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
-        settled = [Settled(1, EntryState.DEAD), *(Settled(seq, EntryState.DELIVERED) for seq in range(3, 13))]
-        await box.settle(settled)
-        await take(store, box, *(event(n, "other") for n in range(50 - 5)))
-        counts = await box.counts()
-        assert (counts["dead"], counts["delivered"]) == (1, 5)
-        assert await box.entry(event("waits").id) is not None
-
-
-async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
-    """Those of one transaction, too; what waits and what is delivered is no part of it."""
-    config = replace(CONFIG, dead_max_number=3)
-    async with outbox(tmp_path, config, CLOCK) as (store, box):
-        await take(store, box, event("waits"), *(event(n) for n in range(5)))
-        await box.settle([Settled(seq, EntryState.DEAD) for seq in (2, 3, 4)])
-        assert (await box.counters())["outbox_forgotten"] == 0
-        await box.settle([Settled(seq, EntryState.DEAD) for seq in (5, 6)])
-        assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
-        assert await box.counts() == {"dead": 3, "pending": 1}
-    async with outbox(tmp_path, config, CLOCK) as (_, box):
-        assert (await box.counters())["outbox_forgotten"] == 2
-
-
-async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) -> None:
-    clock = ManualClock()
-    async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
-        await take(store, box, event("waits"), event("dead"))
-        await box.settle([Settled(2, EntryState.DEAD)])
-        clock.now_ns += NS_PER_S
-        await take(store, box, event("later"))
-        assert (await box.counts())["dead"] == 1
-        clock.now_ns += 1
-        await take(store, box, event("later still"))
-        assert await box.counts() == {"pending": 3}
-        assert (await box.counters())["outbox_forgotten"] == 1
-
-
 async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, *(event(1, channel) for channel in "abcd"))
@@ -270,26 +200,6 @@ async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_pa
         assert [entry.seq for entry in await due(box)] == [1, 2]
 
 
-async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """SQLite counts its own steps: a hundred times the entries, the same steps for the heads."""
-
-    async def steps(per_channel: int) -> int:
-        async with outbox(tmp_path_factory.mktemp("outbox"), CONFIG, CLOCK) as (store, box):
-            await take(store, box, *(event(n, f"channel {n % 5}") for n in range(5 * per_channel)))
-            counted = 0
-
-            def count() -> int:
-                nonlocal counted
-                counted += 1
-                return 0
-
-            await box._database.read(lambda connection: connection.set_progress_handler(count, 1))
-            await box.due(set(), 5)
-            return counted
-
-    assert await steps(per_channel=4) >= 0.9 * await steps(per_channel=400)
-
-
 async def test_a_probe_writes_to_the_disk_each_time(tmp_path: Path) -> None:
     """So that a disk that takes nothing is found out, and a start after a crash knows until when there was life."""
     path = tmp_path / "x.sqlite3"
@@ -298,54 +208,6 @@ async def test_a_probe_writes_to_the_disk_each_time(tmp_path: Path) -> None:
             before = last_written_wall_ns(path)
             while last_written_wall_ns(path) == before:
                 await box.probe()
-
-
-# What an operator does
-
-
-async def test_a_dead_entry_can_be_tried_again_before_what_came_after_it(tmp_path: Path) -> None:
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        await take(store, box, event(1), event(2))
-        await box.settle([Settled(1, EntryState.DEAD, error="no")])
-        box.news.clear()
-        assert await box.retry(event(1).id) == 1
-        assert box.news.is_set()
-        assert [(entry.seq, entry.attempts) for entry in await due(box)] == [(1, 1)]
-
-
-async def test_retry_makes_waiting_and_dead_entries_due_now_and_leaves_delivered_ones(tmp_path: Path) -> None:
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        await take(store, box, event(1, "a"), event(1, "b"), event(1, "c"))
-        await box.settle(
-            [
-                Settled(1, EntryState.DEAD),
-                Settled(2, EntryState.PENDING, WALL_NS + NS_PER_S),
-                Settled(3, EntryState.DELIVERED),
-            ]
-        )
-        assert await box.retry() == 2
-        assert [entry.seq for entry in await due(box)] == [1, 2]
-        assert await box.retry(event(1, "c").id) == 0
-        assert await box.retry("nobody") == 0
-
-
-async def test_a_dropped_entry_is_gone_and_its_channel_goes_on(tmp_path: Path) -> None:
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        await take(store, box, event(1), event(2))
-        assert await box.drop(event(1).id) == 1
-        assert await box.drop(event(1).id) == 0
-        assert [entry.event_id for entry in await due(box)] == [event(2).id]
-        await box.settle([Settled(1, EntryState.DELIVERED)])
-        assert await box.counts() == {"pending": 1}
-
-
-async def test_another_process_sees_and_changes_the_same_entries(tmp_path: Path) -> None:
-    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        await take(store, box, event())
-        await box.settle([Settled(1, EntryState.DEAD, error="no")])
-        async with outbox(tmp_path, CONFIG, CLOCK) as (_, other):
-            assert await other.retry() == 1
-        assert len(await due(box)) == 1
 
 
 async def test_a_file_that_cannot_be_opened_is_told_and_leaves_no_thread(tmp_path: Path) -> None:

@@ -1,88 +1,18 @@
-"""The API as its callers see it, over real HTTP: every request of its page and every error of its framework."""
+"""The legacy recording API as its callers see it: every request of its page, and every rule that one can break."""
 
-import asyncio
-import io
 import json
-from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import aiohttp
 import pytest
-import pytest_asyncio
-import structlog
-from starlette.applications import Starlette
-from starlette.routing import Route
 
-from rokuga.api.app import api_app
-from rokuga.api.config import DaemonConfig
-from rokuga.api.targets.endpoint import ApiEndpoint
-from rokuga.api.targets.recordings import RecordingLimits
-from rokuga.api.targets.table import targets
 from rokuga.recorder.archive.writer import ArchiveError
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import TooLargeError
-from tests.api.serving import served
-from tests.fakes_recorder import FakeRecorder
+from tests.api.targets.caller import ARCHIVING, GET, GIVEN, LIST, START, STOP, Caller, started
 
-START = "Sora_20161101.StartRecording"
-STOP = "Sora_20161101.StopRecording"
-GET = "Sora_20161101.GetStartedRecording"
-LIST = "Sora_20161101.ListStartedRecording"
-ARCHIVING = "Sora_20161101.ListArchiving"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ORIGIN = "http://127.0.0.1:5000"
-
-
-class Caller:
-    """Somebody who calls the API."""
-
-    def __init__(self, recorder: FakeRecorder, session: aiohttp.ClientSession, url: str) -> None:
-        self.recorder = recorder
-        self._session = session
-        self._url = url
-
-    async def call(
-        self,
-        target: str | None,
-        body: Any = None,
-        *,
-        method: str = "POST",
-        path: str = "/",
-        more_headers: Iterable[tuple[str, str]] = (),
-    ) -> tuple[int, bytes, dict[str, str]]:
-        """Give status, body, headers. `body` is bytes or chunks as they are, or a value to be written as JSON."""
-        data = body
-        if not isinstance(body, AsyncIterator | None):
-            data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
-        headers = [("x-sora-target", target)] if target is not None else []
-        headers += more_headers
-        async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
-            named = {name.lower(): value for name, value in response.headers.items()}
-            return response.status, await response.read(), named
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house() -> AsyncIterator[Caller]:
-    recorder = FakeRecorder()
-    app = api_app(recorder, DaemonConfig(api_cors_origin=ORIGIN))
-    async with served(app) as address, aiohttp.ClientSession() as session:
-        yield Caller(recorder, session, f"http://{address}")
-
-
-@pytest.fixture
-def caller(house: Caller) -> Caller:
-    """One server for all tests, its recorder as new for each."""
-    house.recorder.__init__()  # type: ignore[misc]  # the app holds this very object
-    return house
-
-
-async def started(caller: Caller, **request: Any) -> str:
-    status, body, _ = await caller.call(START, request)
-    assert status == 200
-    return str(json.loads(body)["recording_id"])
 
 
 @pytest.mark.parametrize(
@@ -120,32 +50,6 @@ async def test_metadata_is_any_json_and_comes_back(caller: Caller, metadata: Any
     assert json.loads(body)["metadata"] == metadata
     _, body, _ = await caller.call(GET, {"channel_id": "sora"})
     assert json.loads(body)["metadata"] == metadata
-
-
-async def test_every_answer_has_the_four_cors_headers_where_an_origin_is_configured(caller: Caller) -> None:
-    answers = [
-        await caller.call(START, {"channel_id": "sora", "expire_time": 0}),
-        await caller.call(START, {"channel_id": "sora", "expire_time": 0}),
-        await caller.call(None),
-        await caller.call(None, method="OPTIONS"),
-    ]
-    assert [status for status, _, _ in answers] == [200, 400, 400, 200]
-    assert answers[3][1] == b""
-    for _, _, headers in answers:
-        assert {name: value for name, value in headers.items() if name.startswith("access-control")} == {
-            "access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, x-sora-target",
-            "access-control-allow-methods": "POST, OPTIONS",
-            "access-control-allow-origin": ORIGIN,
-            "access-control-max-age": "1000",
-        }
-
-
-async def test_without_an_origin_there_are_no_cors_headers_and_no_options() -> None:
-    async with served(api_app(FakeRecorder(), DaemonConfig())) as address, aiohttp.ClientSession() as session:
-        caller = Caller(FakeRecorder(), session, f"http://{address}")
-        status, body, headers = await caller.call(None, method="OPTIONS")
-    assert (status, body) == (400, b'{"type":"UnexpectedMethod"}')
-    assert not [name for name in headers if name.startswith("access-control")]
 
 
 async def test_a_channel_is_recorded_once_at_a_time(caller: Caller) -> None:
@@ -252,115 +156,6 @@ async def test_nothing_recorded_is_an_empty_list(caller: Caller) -> None:
         assert (await caller.call(target, {}))[:2] == (200, b"[]")
 
 
-def of(operation: str, service: str = "Sora", version: str = "20161101") -> bytes:
-    return f'{{"service":"{service}","version":"{version}","operation":"{operation}"}}'.encode()
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "body", "status", "answer"),
-    [
-        ("GET", START, None, 400, b'{"type":"UnexpectedMethod"}'),
-        ("PUT", None, {}, 400, b'{"type":"UnexpectedMethod"}'),
-        ("DELETE", LIST, None, 400, b'{"type":"UnexpectedMethod"}'),
-        ("PATCH", LIST, None, 400, b'{"type":"UnexpectedMethod"}'),
-        ("POST", None, {}, 400, b'{"type":"MissingHeaderName"}'),
-        ("POST", "", {}, 400, b'{"error_type":"MissingService"}'),
-        ("POST", "StartRecording", {}, 400, b'{"error_type":"MissingService"}'),
-        ("POST", "Sora_2016110.StartRecording", {}, 400, b'{"error_type":"MissingService"}'),
-        ("POST", "Sora_20161101xStartRecording", {}, 400, b'{"error_type":"MissingService"}'),
-        ("POST", "Sora_20161101.StartRecording2", {}, 400, b'{"error_type":"MissingService"}'),
-        ("POST", "Sora_20161101.Nope", None, 400, b'{"error_type":"MissingTarget"}'),
-        ("POST", "Sora_20161102.StartRecording", None, 400, b'{"error_type":"MissingTarget"}'),
-        ("POST", "sora_20161101.StartRecording", None, 400, b'{"error_type":"MissingTarget"}'),
-        (
-            "POST",
-            "Sora_20161101.Nope",
-            {},
-            400,
-            b'{"error_type":"SchemaNotFound","error_reason":' + of("Nope") + b"}",
-        ),
-        (
-            "POST",
-            "Other_20231220.StartRecording",
-            {},
-            400,
-            b'{"error_type":"SchemaNotFound","error_reason":' + of("StartRecording", "Other", "20231220") + b"}",
-        ),
-        ("POST", START, b"{", 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b"NaN", 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b"\xff", 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b'{"channel_id":"\xed\xa0\x80","expire_time":0}', 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b"[" * 100_000, 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b"[" * 129 + b"]" * 129, 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", START, b"1" * 5000, 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", "Sora_20161101.Nope", b"{", 400, b'{"error_type":"MalformedJSON"}'),
-        ("POST", LIST, b"{", 400, b'{"error_type":"MalformedJSON"}'),
-        (
-            "POST",
-            START,
-            None,
-            400,
-            b'{"error_type":"MissingTargetFunction","error_reason":' + of("StartRecording") + b"}",
-        ),
-        ("POST", START, b" " * 8_000_001, 413, b'{"error_type":"PayloadTooLarge"}'),
-    ],
-)
-async def test_errors_of_the_framework(
-    caller: Caller, method: str, target: str | None, body: Any, status: int, answer: bytes
-) -> None:
-    """Status and body to the byte; and what is recorded goes on."""
-    await started(caller, channel_id="sora", expire_time=0)
-    got_status, got_body, headers = await caller.call(target, body, method=method)
-    assert (got_status, got_body) == (status, answer)
-    assert headers["content-type"] == "application/json"
-    assert headers["content-length"] == str(len(answer))
-    assert headers["server"] == "Rokuga"
-    assert headers["date"].endswith("GMT")
-    assert headers["access-control-allow-origin"] == ORIGIN
-    assert (await caller.call(GET, {"channel_id": "sora"}))[0] == 200
-
-
-async def test_two_targets_in_one_request_are_none(caller: Caller) -> None:
-    """Nobody can have one thing checked on the way here and another one done."""
-    status, body, _ = await caller.call(LIST, more_headers=[("x-sora-target", START)])
-    assert (status, body) == (400, b'{"error_type":"MissingService"}')
-
-
-async def test_a_body_of_8_megabytes_is_taken(caller: Caller) -> None:
-    request = {"channel_id": "sora", "expire_time": 0, "metadata": ""}
-    request["metadata"] = "x" * (8_000_000 - len(json.dumps(request)))
-    assert (await caller.call(START, request))[0] == 200
-
-
-async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(caller: Caller) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(9):
-            yield b" " * 1_000_000
-
-    assert (await caller.call(START, chunks()))[:2] == (413, b'{"error_type":"PayloadTooLarge"}')
-
-
-async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
-    endpoint = ApiEndpoint(FakeRecorder(), targets(RecordingLimits()), None, "Rokuga", body_timeout_s=0.01)
-    async with served(Starlette(routes=[Route("/", endpoint)])) as address:
-        reader, writer = await asyncio.open_connection(*address.split(":"))
-        writer.write(f"POST / HTTP/1.1\r\nHost: x\r\nx-sora-target: {START}\r\ncontent-length: 9\r\n\r\n{{".encode())
-        answer = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert answer.endswith(b'\r\n\r\n{"error_type":"RequestTimeout"}')
-
-
-@pytest.mark.parametrize("path", ["/x", "/index.html", "//", "/signaling"])
-async def test_other_paths_are_404_and_empty(caller: Caller, path: str) -> None:
-    status, body, headers = await caller.call(START, {}, path=path)
-    assert (status, body, headers["content-length"], headers["server"]) == (404, b"", "0", "Rokuga")
-
-
-GIVEN = {"channel_id": "sora", "expire_time": 0}
-
-
 @pytest.mark.parametrize(
     ("target", "request_body", "error", "path", "schema"),
     [
@@ -440,14 +235,6 @@ async def test_d39_a_channel_id_is_data_and_comes_back_as_it_is(caller: Caller, 
     await started(caller, channel_id=channel_id, expire_time=0)
     assert json.loads((await caller.call(GET, {"channel_id": channel_id}))[1])["channel_id"] == channel_id
     assert json.loads((await caller.call(STOP, {"channel_id": channel_id}))[1]) == {"channel_id": channel_id}
-
-
-async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(caller: Caller) -> None:
-    caller.recorder.fault = RuntimeError("secret")
-    with structlog.testing.capture_logs() as lines:
-        assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
-    [line] = lines
-    assert (line["log_level"], line["exc_info"]) == ("error", True)
 
 
 async def test_metadata_that_a_cluster_cannot_share_is_told_with_the_limit(caller: Caller) -> None:

@@ -1,0 +1,92 @@
+"""WHIP over real HTTP, in front of a recorder without media; and what captured clients said to theirs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from rokuga.api.app import signaling_app
+from rokuga.api.config import DaemonConfig
+from rokuga.api.signaling.channels import Channels
+from rokuga.api.whip.sessions import Sessions
+from rokuga.recorder.clock import Clock
+from rokuga.webhooks.auth import AuthWebhook
+from tests.api.serving import served
+from tests.fakes_recorder import FakeConnection, FakeRecorder
+
+VECTORS = Path(__file__).parent.parent.parent / "vectors" / "whip"
+PLAYBOOKS = {
+    path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+    for path in sorted(VECTORS.glob("*.jsonl"))
+}
+OFFER = str(PLAYBOOKS["chromium"][0]["body"])
+SDP = {"content-type": "application/sdp"}
+TRICKLE = {"content_type": "application/trickle-ice-sdpfrag"}
+FRAGMENT = str(PLAYBOOKS["medooze"][1]["body"])
+
+
+@dataclass
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> Any:
+        """The body of a refusal, which is a whole one."""
+        assert self.headers["content-type"] == "application/problem+json"
+        problem = json.loads(self.body)
+        assert set(problem) == {"type", "title", "status", "detail"}
+        assert problem["status"] == self.status
+        return problem
+
+
+@dataclass
+class House:
+    """A front, its recorder, and a client of HTTP."""
+
+    recorder: FakeRecorder
+    channels: Channels
+    base: str
+    http: aiohttp.ClientSession
+
+    async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """Send a request; every answer may be read by pages of all origins."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.request(method, self.base + path, data=body, headers=names) as answer:
+            reply = Reply(answer.status, answer.headers, await answer.read())
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert reply.headers["server"] == "Rokuga"
+        return reply
+
+    async def publish(self, offer: Any = OFFER, channel: str = "lab", **headers: str) -> Reply:
+        """Post an offer."""
+        return await self.send("POST", f"/whip/{channel}", offer, content_type="application/sdp", **headers)
+
+    @property
+    def person(self) -> FakeConnection:
+        """The only connection that there ever was."""
+        [person] = self.recorder.people
+        return person
+
+
+@asynccontextmanager
+async def house(config: DaemonConfig | None = None, gatekeeper: AuthWebhook | None = None) -> AsyncIterator[House]:
+    recorder, channels = FakeRecorder(), Channels(Clock())
+    async with Sessions(channels) as sessions:
+        app = signaling_app(recorder, config or DaemonConfig(), channels, gatekeeper, whip_sessions=sessions)
+        async with served(app) as address, aiohttp.ClientSession(skip_auto_headers=["content-type"]) as http:
+            yield House(recorder, channels, f"http://{address}", http)
+
+
+async def until(holds: Any) -> None:
+    """Wait for what the front's own tasks do."""
+    while not holds():  # noqa: ASYNC110  # nothing tells of it but what it changes
+        await asyncio.sleep(0)

@@ -1,0 +1,130 @@
+"""What is wrong in a request is told as a problem (RFC 9457), and changes nothing."""
+
+import asyncio
+
+import pytest
+
+from rokuga.api.config import DaemonConfig
+from rokuga.api.whip.endpoint import MAX_BODY_BYTES
+from tests.api.whip.front import FRAGMENT, OFFER, TRICKLE, house
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (FRAGMENT, {"if_match": '"stale"', **TRICKLE}, 412),
+        (FRAGMENT, {"content_type": "application/sdp"}, 415),
+        (FRAGMENT, {}, 415),
+        ("", TRICKLE, 400),
+        ("a=candidate:1 1 udp 1 192.0.2.1 1 typ host", TRICKLE, 400),
+        (b"\xff\xfe", TRICKLE, 400),
+        ("x" * (MAX_BODY_BYTES + 1), TRICKLE, 413),
+    ],
+)
+async def test_a_patch_that_is_not_right_changes_nothing(
+    body: str | bytes, headers: dict[str, str], status: int
+) -> None:
+    async with house() as front:
+        location = (await front.publish()).headers["location"]
+        refused = await front.send("PATCH", location, body, **headers)
+        assert refused.problem["status"] == status
+        assert not front.person.closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("offer", "status"),
+    [
+        ("", 400),
+        ("hello", 400),
+        (b"\xff\xfe\xfd", 400),
+        (OFFER[:200], 422),
+        (OFFER.replace("a=fingerprint", "a=x"), 400),
+        (OFFER.replace("a=mid:1", "a=mid:0"), 400),
+        (OFFER.replace("a=sendonly", "a=recvonly"), 422),
+        (OFFER.replace("VP9/90000", "VP7/90000"), 422),
+        (OFFER.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"), 422),
+        (OFFER + "m=video" + OFFER.split("m=video")[1].replace("a=mid:1", "a=mid:2"), 422),
+        (OFFER + "a=x\r\n" * MAX_BODY_BYTES, 413),
+        ("v=0\r\n" + "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n" * 1800, 422),
+        ("\0" * 1000, 400),
+    ],
+)
+async def test_an_offer_of_no_use_is_a_problem_of_the_client(offer: str | bytes, status: int) -> None:
+    async with house() as front:
+        refused = await front.publish(offer)
+        assert refused.problem["status"] == status
+        assert refused.problem["detail"]
+        assert not front.recorder.requests
+
+
+async def test_a_client_cut_off_in_its_offer_does_no_harm() -> None:
+    async with house() as front:
+        address, port = front.base.removeprefix("http://").split(":")
+        _reader, writer = await asyncio.open_connection(address, int(port))
+        writer.write(
+            b"POST /whip/lab HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\ncontent-length: 900\r\n\r\nv=0"
+        )
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert (await front.publish()).status == 201
+
+
+@pytest.mark.parametrize("headers", [{}, {"content_type": "application/json"}, {"content_type": "text/plain"}])
+async def test_another_type_is_refused_with_the_right_one(headers: dict[str, str]) -> None:
+    async with house() as front:
+        refused = await front.send("POST", "/whip/lab", OFFER, **headers)
+        assert refused.problem["status"] == 415
+        assert refused.headers["accept-post"] == "application/sdp"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/whip/", 404), ("/whip/" + "x" * 256, 400)])
+async def test_a_channel_has_a_name_that_is_not_too_long(path: str, status: int) -> None:
+    async with house() as front:
+        refused = await front.send("POST", path, OFFER, content_type="application/sdp")
+        assert refused.problem["status"] == status
+
+
+async def test_what_the_recorder_finds_wrong_ends_the_connection() -> None:
+    async with house() as front:
+        front.recorder.answer_fault = "the bundle is odd"
+        refused = await front.publish()
+        assert (refused.status, refused.problem["detail"]) == (422, "the bundle is odd")
+        assert front.person.closed.is_set()
+
+
+async def test_a_recorder_that_ends_takes_nobody() -> None:
+    async with house() as front:
+        front.recorder.refusal = "SHUTDOWN"
+        refused = await front.publish()
+        assert (refused.problem["status"], refused.problem["detail"]) == (503, "SHUTDOWN")
+        assert refused.headers["retry-after"]
+
+
+async def test_a_fault_of_ours_is_told_as_ours() -> None:
+    async with house() as front:
+        front.recorder.connect_fault = KeyError("secret")
+        refused = await front.publish()
+        assert (refused.status, refused.problem["detail"]) == (500, "INTERNAL-ERROR")
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "accepts"), [("/whip/lab", "POST", "accept-post"), ("/whip-session/x", "PATCH", "accept-patch")]
+)
+async def test_preflights_and_questions_are_answered_without_a_token(path: str, own: str, accepts: str) -> None:
+    """OPTIONS says what may be done, GET and HEAD are empty, the rest is not allowed (RFC 9725 sections 4.2, 4.6)."""
+    async with house(DaemonConfig(whip_bearer_token="s3cret")) as front:
+        preflight = await front.send(
+            "OPTIONS", path, origin="https://page.example", access_control_request_method=own
+        )
+        assert preflight.status == 204
+        assert own in preflight.headers["access-control-allow-methods"].split(", ")
+        allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+        assert {"authorization", "content-type", "if-match"} <= set(allowed)
+        assert preflight.headers[accepts]
+        for method in ("GET", "HEAD"):
+            reply = await front.send(method, path)
+            assert (reply.status, reply.body) == (204, b"")
+        refused = await front.send("PUT", path)
+        assert refused.problem["status"] == 405
+        assert own in refused.headers["allow"]

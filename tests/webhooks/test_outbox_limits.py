@@ -1,0 +1,85 @@
+"""What the outbox keeps has limits: of delivered and dead entries, and of what the heads of channels cost."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER
+from tests.material import ManualClock, event
+from tests.webhooks.house import CLOCK, CONFIG, no_log, outbox, take
+
+
+async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        count = FORGET_AFTER + TAKE_OVER
+        await store.append([event(n) for n in range(count)])
+        assert await box.take_over(no_log) == TAKE_OVER
+        while await box.take_over(no_log):
+            pass
+        assert await box.counts() == {"pending": count}
+        assert len(await store.events_after(0, count)) == count - FORGET_AFTER
+
+
+async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED", 50)
+    async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
+        await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
+        settled = [Settled(1, EntryState.DEAD), *(Settled(seq, EntryState.DELIVERED) for seq in range(3, 13))]
+        await box.settle(settled)
+        await take(store, box, *(event(n, "other") for n in range(50 - 5)))
+        counts = await box.counts()
+        assert (counts["dead"], counts["delivered"]) == (1, 5)
+        assert await box.entry(event("waits").id) is not None
+
+
+async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    """Those of one transaction, too; what waits and what is delivered is no part of it."""
+    config = replace(CONFIG, dead_max_number=3)
+    async with outbox(tmp_path, config, CLOCK) as (store, box):
+        await take(store, box, event("waits"), *(event(n) for n in range(5)))
+        await box.settle([Settled(seq, EntryState.DEAD) for seq in (2, 3, 4)])
+        assert (await box.counters())["outbox_forgotten"] == 0
+        await box.settle([Settled(seq, EntryState.DEAD) for seq in (5, 6)])
+        assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
+        assert await box.counts() == {"dead": 3, "pending": 1}
+    async with outbox(tmp_path, config, CLOCK) as (_, box):
+        assert (await box.counters())["outbox_forgotten"] == 2
+
+
+async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
+        await take(store, box, event("waits"), event("dead"))
+        await box.settle([Settled(2, EntryState.DEAD)])
+        clock.now_ns += NS_PER_S
+        await take(store, box, event("later"))
+        assert (await box.counts())["dead"] == 1
+        clock.now_ns += 1
+        await take(store, box, event("later still"))
+        assert await box.counts() == {"pending": 3}
+        assert (await box.counters())["outbox_forgotten"] == 1
+
+
+async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SQLite counts its own steps: a hundred times the entries, the same steps for the heads."""
+
+    async def steps(per_channel: int) -> int:
+        async with outbox(tmp_path_factory.mktemp("outbox"), CONFIG, CLOCK) as (store, box):
+            await take(store, box, *(event(n, f"channel {n % 5}") for n in range(5 * per_channel)))
+            counted = 0
+
+            def count() -> int:
+                nonlocal counted
+                counted += 1
+                return 0
+
+            await box._database.read(lambda connection: connection.set_progress_handler(count, 1))
+            await box.due(set(), 5)
+            return counted
+
+    assert await steps(per_channel=4) >= 0.9 * await steps(per_channel=400)

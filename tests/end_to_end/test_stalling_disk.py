@@ -21,8 +21,8 @@ DISK_BYTES = 256 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Have a disk of its own at tmp_path/archive: ext4 in a file."""
-    image, folder = tmp_path / "image", tmp_path / "archive"
+    """Have a disk of its own at tmp_path/disk: ext4 in a file."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
     with image.open("wb") as file:
         file.truncate(DISK_BYTES)
     folder.mkdir()
@@ -36,13 +36,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         image.unlink()
 
 
-@pytest.fixture
-async def daemon(tmp_path: Path, consumer: Consumer, disk: Path) -> AsyncIterator[Daemon]:
-    """A daemon whose archives, and nothing else, are on that disk."""
-    async with running(tmp_path, consumer.url) as started:
-        yield started
-
-
 @contextlib.contextmanager
 def frozen(disk: Path) -> Iterator[None]:
     """Let everything that writes to a disk hang meanwhile (fsfreeze(8))."""
@@ -53,10 +46,26 @@ def frozen(disk: Path) -> Iterator[None]:
         subprocess.run(["fsfreeze", "--unfreeze", disk], check=True)
 
 
+@contextlib.asynccontextmanager
+async def recording_on(disk: Path, consumer: Consumer, **settings: str) -> AsyncIterator[Daemon]:
+    """Run a daemon that has all of its files on that disk, unless `data_dir` is elsewhere."""
+    async with running(disk, consumer.url, **settings) as daemon:
+        yield daemon
+    assert not daemon.faults()
+
+
+@pytest.mark.parametrize("store", ["on another disk", "on the same disk"])
 async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(
-    daemon: Daemon, consumer: Consumer, disk: Path
+    consumer: Consumer, disk: Path, tmp_path: Path, store: str
 ) -> None:
     """30 s of four publishers: every unit that they sent is in their files, byte for byte, and none was asked for."""
+    settings = {"data_dir": str(tmp_path / "data")} if store == "on another disk" else {}
+    async with recording_on(disk, consumer, **settings) as daemon:
+        await stall_again_and_again(daemon, consumer, disk)
+
+
+async def stall_again_and_again(daemon: Daemon, consumer: Consumer, disk: Path) -> None:
+    """Record four publishers for 30 s, of which the disk works 15; see that all is stored."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with contextlib.AsyncExitStack() as stack:
         publications = [await stack.enter_async_context(publishing(daemon.signaling_url)) for _ in range(PUBLISHERS)]
@@ -72,13 +81,18 @@ async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(
         assert_all_is_stored(publication, Path(available["data"]["file_path"]))
         assert publication.counts.retransmissions == 0
         assert publication.counts.media_ns > 30_000_000_000
-    assert not daemon.faults()
 
 
 async def test_a_disk_that_stalls_for_longer_ends_archives_and_not_the_daemon(
-    daemon: Daemon, consumer: Consumer, disk: Path
+    consumer: Consumer, disk: Path, tmp_path: Path
 ) -> None:
     """archive.failed is told while it still stalls, the API answers; afterwards the file is whole and all works."""
+    async with recording_on(disk, consumer, data_dir=str(tmp_path / "data")) as daemon:
+        await stall_for_too_long(daemon, consumer, disk)
+
+
+async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> None:
+    """Record one publisher until its archive fails, and once more."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with publishing(daemon.signaling_url) as publication:
         await consumer.wait_for("archive.started")
@@ -104,7 +118,6 @@ async def test_a_disk_that_stalls_for_longer_ends_archives_and_not_the_daemon(
         await daemon.api("StopRecording", {"channel_id": "sora"})
         again = await consumer.wait_for("archive.available")
         assert readers.decode_strictly(Path(again["data"]["file_path"]))["video"]
-    assert not daemon.faults()
 
 
 async def ready(daemon: Daemon) -> int:

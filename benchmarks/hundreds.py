@@ -163,7 +163,7 @@ async def _run(watch: Watch, url: str, folder: Path, publishers: int, seconds: f
     cpu_s = after.cpu_s - arrived.cpu_s
     return Result(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        machine=_machine(),
+        machine=machine(),
         publishers=publishers,
         seconds=seconds,
         ramp_s=round(ramp_s, 1),
@@ -215,7 +215,8 @@ def _ms(found: Sequence[Answer], place: int) -> float:
     return round(found[place].ms, 1)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Say what this is measured on, and whether the code is compiled."""
     import rokuga.recorder.track as hot
 
     form = "pure" if str(hot.__file__).endswith(".py") else "compiled"

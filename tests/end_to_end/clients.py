@@ -124,7 +124,7 @@ async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float
     """Publish from the independent load generator; give its result line."""
     folder = place_load_generator()
     if folder is None:
-        pytest.skip("the independent load generator is not beside this checkout")
+        pytest.skip("the independent load generator, which is no part of the project, is not beside this checkout")
     command = [
         "node", "loadgen.mjs", "--signal", "sora", "--url", daemon.signaling_url, "--count", count,
         "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",

@@ -7,7 +7,6 @@ import itertools
 import json
 import resource
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,23 +17,12 @@ from rokuga.recorder.webrtc.outgoing import PublishError
 from tests import readers
 from tests.end_to_end.daemon import Consumer, Daemon, running, start
 from tests.end_to_end.publishing import publishing
+from tests.machine import small_disk
 
 pytestmark = pytest.mark.end_to_end
 
+DISK_BYTES = 8 << 20
 RECORDING = {"expire_time": 0, "split_duration": 1}
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Have a disk of 8 MB at a folder."""
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a disk of its own takes the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 @contextlib.contextmanager
@@ -70,7 +58,7 @@ async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
     tmp_path: Path, consumer: Consumer
 ) -> None:
     """What was complete before is told; with space again the same daemon records."""
-    with small_disk(tmp_path / "archive"):
+    with small_disk(tmp_path / "archive", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
             async with publishing(daemon.signaling_url):
@@ -86,7 +74,7 @@ async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
 
 async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, consumer: Consumer) -> None:
     """A client comes, is recorded and goes while nothing can be stored: all of it is told when there is space."""
-    with small_disk(tmp_path / "data"):
+    with small_disk(tmp_path / "data", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
             await consumer.wait_for("recording.started")
@@ -111,7 +99,7 @@ async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, co
 
 async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: Path, consumer: Consumer) -> None:
     """The log alone is on a full disk: events say that they are not in it, the fault is told once, and its end."""
-    with small_disk(tmp_path / "data" / "log"):
+    with small_disk(tmp_path / "data" / "log", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             with full(tmp_path / "data" / "log"):
                 await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})

@@ -21,13 +21,10 @@ from rokuga.recorder.webrtc.dtls import Certificate
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, ROOT, Daemon
 from tests.end_to_end.test_cluster import MINORITY, answer
+from tests.machine import lacks
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.soak,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 BRIDGE = f"rk{os.getpid() % 100000}"
 NUMBERS = (1, 2, 3)
 
@@ -50,6 +47,8 @@ def namespace(number: int) -> str:
 @pytest.fixture
 def network() -> Iterator[None]:
     """Three namespaces on a bridge; the test itself sits on the bridge and reaches all of them, cut off or not."""
+    if os.geteuid():
+        lacks("network namespaces need root")
     ip("link", "add", BRIDGE, "type", "bridge")
     try:
         ip("address", "add", f"{address(254)}/24", "dev", BRIDGE)

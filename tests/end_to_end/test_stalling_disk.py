@@ -12,6 +12,7 @@ import pytest
 from tests import readers
 from tests.end_to_end.daemon import Consumer, Daemon, running
 from tests.end_to_end.publishing import assert_all_is_stored, publishing
+from tests.machine import mounted
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.soak]
 
@@ -22,18 +23,13 @@ DISK_BYTES = 256 << 20
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Have a disk of its own at tmp_path/disk: ext4 in a file."""
-    image, folder = tmp_path / "image", tmp_path / "disk"
+    image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(DISK_BYTES)
-    folder.mkdir()
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    if subprocess.run(["mount", "-o", "loop", image, folder], check=False, capture_output=True).returncode:
-        pytest.skip("a disk of its own takes the right to mount")
-    try:
+    with mounted(tmp_path / "disk", "-o", "loop", image) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-        image.unlink()
+    image.unlink()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import json
 import os
 import resource
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,10 @@ from rokuga.recorder.archive import writer
 from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.events import Event
 from tests import readers
-from tests.recorder.house import House, running
+from tests.recorder.house import House
 
 FAILED, PART, REPORT = "archive.failed", "split-archive.available", "recording.report"
 PARTS_END = "split-archive.end"
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with running(tmp_path) as house:
-        yield house
 
 
 async def test_the_report_comes_after_parts_that_a_slow_disk_finished_late(house: House) -> None:

@@ -1,7 +1,6 @@
 """One connection's archive: every frame in exactly one part and in the whole, each part a file of its own."""
 
 import json
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,6 @@ from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
 AVAILABLE, PART, PARTS_END = "archive.available", "split-archive.available", "split-archive.end"
 KINDS: tuple[Kind, ...] = ("audio", "video")
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder."""
-    async with running(tmp_path) as started:
-        yield started
 
 
 async def play(house: House, client: Client, seconds: int, **options: Any) -> None:

@@ -5,8 +5,7 @@ import os
 import resource
 import shutil
 import stat
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,19 @@ import pytest
 
 from rokuga.recorder.archive import writer
 from rokuga.recorder.archive.writer import ArchiveError
-from tests import readers
+from tests import machine, readers
 from tests.recorder.house import Client, House, running
 
 NOBODY = 65534
-TMPFS_BYTES = 1 << 20
+DISK_BYTES = 1 << 20
 FAILED, AVAILABLE = "archive.failed", "archive.available"
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder whose archives are in tmp_path/archive."""
-    async with running(tmp_path) as started:
-        yield started
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB at tmp_path/archive."""
-    folder = tmp_path / "archive"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a disk of its own takes the right to mount; the limit of file size below needs none")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with machine.small_disk(tmp_path / "archive", DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture

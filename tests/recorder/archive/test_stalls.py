@@ -2,27 +2,18 @@
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.media import NS_PER_MS, Kind
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from tests import readers
 from tests.recorder.archive.test_faults import AVAILABLE, FAILED, play, works_again
-from tests.recorder.house import Client, House, running
+from tests.recorder.house import Client, House
 
 TICK_MS = 20
 KINDS: tuple[Kind, ...] = ("audio", "video")
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder whose archives are in tmp_path/archive."""
-    async with running(tmp_path) as started:
-        yield started
 
 
 @contextlib.contextmanager

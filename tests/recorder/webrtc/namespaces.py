@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.machine import lacks
 
 CLONE_NEWNET = 0x40000000
 
@@ -69,14 +69,14 @@ class Network:
 def networked(*machines: str) -> Iterator[Network]:
     """Give a network of machines; skips the test where namespaces cannot be made."""
     if os.geteuid() or not shutil.which("ip") or not shutil.which("iptables"):
-        pytest.skip("network namespaces need root, iproute2 and iptables")
+        lacks("network namespaces need root, iproute2 and iptables")
     network = Network()
     try:
         try:
             for machine in machines:
                 network.machine(machine)
         except subprocess.CalledProcessError as error:
-            pytest.skip(f"network namespaces cannot be made here: {error.stderr.strip()}")
+            lacks(f"network namespaces cannot be made here: {error.stderr.strip()}")
         yield network
     finally:
         network.close()

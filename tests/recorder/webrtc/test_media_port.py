@@ -20,6 +20,7 @@ from rokuga.recorder.webrtc.checks import (
 from rokuga.recorder.webrtc.dtls_queue import DTLS_PER_S
 from rokuga.recorder.webrtc.ice_lite import IceLite
 from rokuga.recorder.webrtc.media_port import MediaPort
+from tests.machine import lacks
 from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
 
 
@@ -254,8 +255,9 @@ async def test_each_local_address_answers_from_itself_on_the_same_number() -> No
                 assert await client.validate("peer") == host
 
 
-@pytest.mark.skipif(not is_local("::1"), reason="this host has no IPv6")
 async def test_ipv6_works_beside_ipv4() -> None:
+    if not is_local("::1"):
+        lacks("this host has no IPv6")
     async with MediaPort(0, ("127.0.0.1", "::1")) as port:
         sink = Sink(port, "peer")
         with client_of(port, "::1") as client:

@@ -16,6 +16,7 @@ from rokuga.recorder.webrtc import tcp_port
 from rokuga.recorder.webrtc.addresses import is_local
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.media_port import MediaPort
+from tests.machine import lacks
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, check, until
 
 
@@ -138,8 +139,9 @@ async def test_a_peer_goes_from_udp_to_tcp_and_back(port: MediaPort) -> None:
     assert len(sink.flow.paths) == 1
 
 
-@pytest.mark.skipif(not is_local("::1"), reason="this host has no IPv6")
 async def test_ipv6_works_beside_ipv4() -> None:
+    if not is_local("::1"):
+        lacks("this host has no IPv6")
     async with MediaPort(0, ("127.0.0.1", "::1"), with_tcp=True) as port:
         sink = Sink(port, "peer")
         for host in ("::1", "127.0.0.1"):

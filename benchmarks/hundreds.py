@@ -36,6 +36,8 @@ WITNESS: Final = "witness"
 GRACE_S: Final = 60.0
 """How much longer than planned the ramp may take."""
 LOOK_S: Final = 0.02
+SHOWN: Final = 5
+"""How many of the faults are printed; all are kept."""
 AFTER_S: Final = 2.0
 """How long the other channel is recorded on after the end of the crowd's files."""
 
@@ -233,8 +235,9 @@ def show(result: Result) -> None:
             for phase, target, ms in value:
                 print(f"{'slow':>16}  {target} in {phase}: {ms:.1f} ms")
         elif name == "faults":
-            for fault in value:
-                print(f"{'FAULT':>16}  {fault}")
+            print(f"{'faults':>16}  {len(value)}")
+            for fault in value[:SHOWN]:
+                print(f"{'':>16}  {fault}")
         else:
             print(f"{name:>16}  {value}")
 

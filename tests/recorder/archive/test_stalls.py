@@ -5,7 +5,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from rokuga.recorder.archive.output import TOO_SLOW
+from rokuga.recorder.errors import RecordingAlreadyStarted
 from rokuga.recorder.media import NS_PER_MS, Kind
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from tests import readers
@@ -120,3 +123,15 @@ async def test_what_waits_for_the_disk_is_bounded_in_bytes(house: House) -> None
     with stalled(house):
         await client.play(1000, size_bytes=5000)
         assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
+
+
+async def test_a_start_does_not_wait_for_what_is_being_written(house: House) -> None:
+    """A recording is started, and one that cannot be is refused, while the writer is at something else."""
+    await house.start()
+    with stalled(house):
+        state = await house.start("other")
+        assert (house.folder / "archive" / state.recording_id).is_dir()
+        with pytest.raises(RecordingAlreadyStarted):
+            await house.start("other")
+        await house.recorder.stop_recording("other")
+        await house.start("other")

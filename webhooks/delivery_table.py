@@ -9,6 +9,9 @@ from rokuga.webhooks.entry import Entry, EntryState, Settled
 KEEP_DELIVERED: Final = 10_000
 """Delivered entries are kept to look at while they are among so many newest ones."""
 
+KEEP_DELIVERED_BYTES: Final = 64 << 20
+"""And while their bodies and those of newer ones are no larger: 10,000 of usual events have a tenth of it."""
+
 HEADS: Final = """
 WITH RECURSIVE channels (channel_id) AS (
   SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending'
@@ -28,6 +31,14 @@ Left alone, SQLite would choose the index of states and read everything that wai
 """
 
 
+FORGET_LARGE: Final = """
+DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (
+  SELECT max(seq) FROM (
+    SELECT seq, sum(length(body)) OVER (ORDER BY seq DESC) AS bytes
+    FROM outbox WHERE state IN ('delivered', 'unsent')
+  ) WHERE bytes > ?
+)
+"""
 FORGET_OLD: Final = "DELETE FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' AND created_wall_ns < ?"
 FORGET_SURPLUS: Final = """
 DELETE FROM outbox WHERE state = 'dead' AND seq <= (
@@ -39,8 +50,11 @@ Row = tuple[str, str, str, str, str, bytes, int, str]
 """The columns of a new entry: ids, type and names, body, time, state."""
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> None:
-    """Keep new entries with the cursor behind them, and drop what was delivered long ago."""
+def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> int:
+    """Keep new entries with the cursor behind them, and drop what was delivered long ago.
+
+    Gives the bytes of the new ones that are not to be sent.
+    """
     connection.executemany(
         "INSERT OR IGNORE INTO outbox (event_id, type, channel_id, session_id, connection_id, body, created_wall_ns,"
         " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -51,15 +65,24 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> 
         "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT max(seq) FROM outbox) - ?",
         (KEEP_DELIVERED,),
     )
+    return sum(len(body) for *_, body, _, state in rows if state == EntryState.UNSENT)
 
 
-def settle(connection: sqlite3.Connection, outcomes: Sequence[Settled]) -> None:
-    """Note what became of attempts."""
+def settle(connection: sqlite3.Connection, outcomes: Sequence[Settled]) -> int:
+    """Note what became of attempts; give the bytes of what is delivered."""
     connection.executemany(
         "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, is_away = ?, attempts = attempts + ?"
         " WHERE seq = ?",
         [(each.state, each.due_wall_ns, each.error, each.is_away, each.attempts, each.seq) for each in outcomes],
     )
+    delivered = [each.seq for each in outcomes if each.state is EntryState.DELIVERED]
+    sizes = f"SELECT coalesce(sum(length(body)), 0) FROM outbox WHERE seq IN ({','.join('?' * len(delivered))})"
+    return int(connection.execute(sizes, delivered).fetchone()[0])
+
+
+def forget_large(connection: sqlite3.Connection) -> None:
+    """Drop the oldest of what is delivered or not to be sent until the rest is small enough; reads all sizes."""
+    connection.execute(FORGET_LARGE, (KEEP_DELIVERED_BYTES,))
 
 
 def hasten(connection: sqlite3.Connection, now_wall_ns: int, limit: int) -> int:

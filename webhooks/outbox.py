@@ -29,6 +29,7 @@ from rokuga.webhooks.delivery_table import (
     HEADS,
     Row,
     forget,
+    forget_large,
     hasten,
     insert,
     read_cursor,
@@ -45,6 +46,10 @@ TAKE_OVER: Final = 500
 
 FORGET_AFTER: Final = 1000
 """So many events are left in the store's log before it is told that they were taken over."""
+
+
+WEIGH_AFTER_BYTES: Final = 4 << 20
+"""So much more is kept to look at before all of it is weighed again."""
 
 
 class EventLog(Protocol):
@@ -82,6 +87,7 @@ class Outbox:
         self._clock = clock
         self._cursor = 0
         self._forgotten = 0
+        self._unweighed_bytes = WEIGH_AFTER_BYTES  # what is there from before is weighed with the first
         self._prepared: _TakeOver | None = None
         self.news = asyncio.Event()
         self.settled = asyncio.Event()
@@ -122,7 +128,7 @@ class Outbox:
         oldest_wall_ns = self._clock.wall_ns() - self._config.dead_max_age_ns
 
         def keep(connection: sqlite3.Connection) -> int:
-            insert(connection, prepared.rows, prepared.cursor)
+            self._weigh(connection, insert(connection, prepared.rows, prepared.cursor))
             return forget(connection, FORGET_OLD, oldest_wall_ns)
 
         self._tell_forgotten(await self._database.transact(keep))
@@ -163,7 +169,7 @@ class Outbox:
         is_any_dead = any(each.state is EntryState.DEAD for each in outcomes)
 
         def write(connection: sqlite3.Connection) -> int:
-            settle(connection, outcomes)
+            self._weigh(connection, settle(connection, outcomes))
             return forget(connection, FORGET_SURPLUS, self._config.dead_max_number) if is_any_dead else 0
 
         self._tell_forgotten(await self._database.transact(write))
@@ -250,6 +256,13 @@ class Outbox:
             }
 
         return await self._database.read(read)
+
+    def _weigh(self, connection: sqlite3.Connection, more_bytes: int) -> None:
+        """Note that so much more is kept only to be looked at; in the database's thread."""
+        self._unweighed_bytes += more_bytes
+        if self._unweighed_bytes >= WEIGH_AFTER_BYTES:
+            forget_large(connection)
+            self._unweighed_bytes = 0
 
     @staticmethod
     def _tell_forgotten(count: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.entry import EntryState, Settled
-from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER
+from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Outbox
 from tests.material import ManualClock, event
 from tests.webhooks.house import CLOCK, CONFIG, no_log, outbox, take
 
@@ -35,6 +35,39 @@ async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
         counts = await box.counts()
         assert (counts["dead"], counts["delivered"]) == (1, 5)
         assert await box.entry(event("waits").id) is not None
+
+
+async def kept_bytes(box: Outbox) -> int:
+    """How large the bodies are that are kept only to be looked at."""
+    return sum(len(entry.body) for entry in await box.entries(limit=1000) if entry.state is not EntryState.PENDING)
+
+
+@pytest.mark.parametrize("url", [CONFIG.url, None], ids=["delivered", "not to be sent"])
+async def test_of_too_large_delivered_entries_the_oldest_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    """While entries come, while a backlog is delivered, and at the next start; what waits is no part of it."""
+    config, large = replace(CONFIG, url=url), {"metadata": "x" * 10_000}
+    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED_BYTES", 100_000)
+    monkeypatch.setattr("rokuga.webhooks.outbox.WEIGH_AFTER_BYTES", 20_000)
+    async with outbox(tmp_path, config, CLOCK) as (store, box):
+        for number in range(30):
+            await take(store, box, event(number, document=large))
+        pending = (await box.counts()).get("pending", 0)
+        assert pending == (30 if url else 0)
+        for seq in range(1, pending - 1):
+            await box.settle([Settled(seq, EntryState.DELIVERED)])
+            assert await kept_bytes(box) <= 100_000 + 20_000 + 11_000
+        assert 80_000 < await kept_bytes(box) <= 100_000 + 20_000 + 11_000
+        assert (await box.counts()).get("pending", 0) == (2 if url else 0)
+        last = await box.entry(event(27).id)
+        assert last is not None
+        assert len(last.body) > 10_000
+    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED_BYTES", 30_000)
+    async with outbox(tmp_path, config, CLOCK) as (store, box):
+        await take(store, box, event("small"))
+        assert await kept_bytes(box) <= 30_000
+        assert await box.entry(event(29).id) is not None
 
 
 async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:

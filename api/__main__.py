@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
+from rokuga.api.compiled import is_compiled
+
 COMMANDS: Final = (
     ("run", "start the daemon", "rokuga.api.daemon"),
     ("demo", "record a clip over real WebRTC, from start to webhook", "rokuga.api.demo"),
@@ -25,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="rokuga", description="Records WebRTC to WebM, as WebRTC SFU Sora did.")
-    parser.add_argument("--version", action="version", version=f"rokuga {version('rokuga')}")
+    form = " (compiled)" if is_compiled() else ""
+    parser.add_argument("--version", action="version", version=f"rokuga {version('rokuga')}{form}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, path in COMMANDS:
         command = commands.add_parser(name, help=summary)

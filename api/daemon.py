@@ -25,6 +25,7 @@ from starlette.applications import Starlette
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
+from rokuga.api.compiled import is_compiled
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.connection_limits import ConnectionLimits, Refused
 from rokuga.api.counters import Source
@@ -259,7 +260,8 @@ async def run_until_signal(config: DaemonConfig) -> None:
         loop.add_signal_handler(number, end)
     async with Systemd(os.environ) as systemd, running(config) as addresses, trimming(find_trim()):
         spare_collector()
-        log.info("ready", api=addresses.api_url, signaling=addresses.signaling_url, media_port=addresses.media_port)
+        where = {"api": addresses.api_url, "signaling": addresses.signaling_url, "media_port": addresses.media_port}
+        log.info("ready", **where, compiled=is_compiled())
         systemd.tell("READY=1")
         await ending.wait()
         log.info("ending")

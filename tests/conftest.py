@@ -17,6 +17,11 @@ settings.register_profile(
 settings.load_profile("rokuga")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller say which form of the package is on the path (the Makefile does)."""
+    parser.addoption("--compiled", action="store_true", help="the package under test is the compiled one")
+
+
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Three etcd servers for the whole run; each test has keys of its own."""

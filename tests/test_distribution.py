@@ -1,5 +1,6 @@
 """The wheel beside a customer's project that has its own `api`, `webhooks` and `tests`."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -28,6 +29,23 @@ def test_the_wheel_has_one_top_level_name_only(wheel: Path) -> None:
     assert {name for name in names if not name.endswith(".dist-info")} == {"rokuga"}
 
 
+def test_a_source_install_has_nothing_to_compile(wheel: Path) -> None:
+    """Who did not ask for compiled modules needs no compiler, and gets a wheel for every machine."""
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".c"))]
+
+
+@pytest.mark.parametrize("command", [["build_ext", "--inplace"], ["editable_wheel"]])
+def test_nothing_is_compiled_beside_its_source(command: list[str]) -> None:
+    """It would hide what is edited there."""
+    asked = {"ROKUGA_COMPILED": "1"} | os.environ
+    made = subprocess.run(
+        [sys.executable, "setup.py", *command], cwd=ROOT, env=asked, check=False, capture_output=True, text=True
+    )
+    assert made.returncode != 0
+    assert "would hide the sources" in made.stderr
+
+
 def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
     """The store's schema, the outbox's schema, the clips of the demo and the type marker are shipped."""
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -45,7 +63,8 @@ def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
 
 def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`import api` is the customer's, `rokuga` works, and the command is there."""
-    monkeypatch.delenv("PYTHONPATH", raising=False)
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        monkeypatch.delenv(name, raising=False)
     project = tmp_path / "project"
     for package in CUSTOMER_PACKAGES:
         (project / package).mkdir(parents=True)

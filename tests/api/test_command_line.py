@@ -7,6 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from rokuga.api.__main__ import COMMANDS, main
+from rokuga.api.compiled import is_compiled
 
 LOADED = "import sys; from rokuga.api.__main__ import main\ntry: main({words})\nfinally: print(*sys.modules)"
 
@@ -31,6 +32,8 @@ def test_every_command_says_what_it_does(name: str, path: str, capsys: pytest.Ca
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a word where its hot rooms are compiled."""
     with pytest.raises(SystemExit):
         main(["--version"])
-    assert capsys.readouterr().out == f"rokuga {version('rokuga')}\n"
+    form = " (compiled)" if is_compiled() else ""
+    assert capsys.readouterr().out == f"rokuga {version('rokuga')}{form}\n"

@@ -27,7 +27,7 @@ async def run_tests(folder: Path, *options: str) -> tuple[int | None, str]:
         ".",
         ".",
     ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = {"PYTHONPATH": str(ROOT)} | os.environ
     process = await asyncio.create_subprocess_exec(
         *command, *options, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE
     )

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from rokuga.api.compiled import is_compiled
 from rokuga.api.loopback import loopback_environment
 
 ROOT = Path(__file__).parent.parent.parent
@@ -197,6 +198,7 @@ async def _read_log(daemon: Daemon, ready: asyncio.Event) -> None:
         daemon.log.append(entry)
         daemon.news.set()
         if entry.get("event") == "ready":
+            assert entry["compiled"] == is_compiled(), "the daemon is not what this process would run"
             daemon.api_url = entry["api"]
             daemon.signaling_url = entry["signaling"]
             daemon.media_port = entry["media_port"]

@@ -1,0 +1,41 @@
+"""The hot rooms run in the form that the tests were asked to run on."""
+
+import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from rokuga.api.compiled import is_compiled
+
+ROOT = Path(__file__).parent.parent
+
+
+def listed() -> list[str]:
+    """Give the names of the modules that pyproject.toml says are compiled."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["rokuga"]["compiled"]
+    paths = [sorted((ROOT / "rokuga").glob(pattern)) for pattern in patterns]
+    assert all(paths), "a pattern that names no module"
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for found in paths for path in found]
+
+
+def test_all_listed_modules_are_compiled_or_none_is(request: pytest.FixtureRequest) -> None:
+    """A wheel that came out pure, or a compiled module that was left beside a source, would go unnoticed."""
+    origins = {name: str(spec.origin) for name in listed() if (spec := find_spec(name))}
+    compiled = {name for name, origin in origins.items() if origin.endswith(tuple(EXTENSION_SUFFIXES))}
+    assert compiled == (set(listed()) if request.config.getoption("--compiled") else set())
+
+
+def test_the_daemon_can_tell(request: pytest.FixtureRequest) -> None:
+    """What the log and `rokuga --version` say is what runs."""
+    assert is_compiled() is request.config.getoption("--compiled")
+
+
+def test_the_sources_are_installed_beside_what_was_compiled() -> None:
+    """Tracebacks show lines, and what is pure finds its neighbours."""
+    for name in listed():
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        assert Path(spec.origin).with_name(f"{name.rpartition('.')[2]}.py").is_file()

@@ -16,6 +16,8 @@ from rokuga.api.soak.webm import WebmError, read_webm
 IVF_HEADER_PLACE: Final = slice(6, 8)
 END_MS: Final = 250
 """How much of the end may still have been under way: packets of Opus last 20 ms, pictures 33."""
+PLACED_MS: Final = 20
+"""How much later than it came a unit may be placed, since its time is that of its sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _look_at(document: dict[str, Any], clip: Clip) -> tuple[int, str]:
         return units, f"it has only {counts}"
     lasts_ms = _lasts_ms(document)
     ends_ms = max(blocks[-1].time_ms for blocks in file.blocks.values())
-    if not lasts_ms - END_MS < ends_ms <= lasts_ms + 1:
+    if not lasts_ms - END_MS < ends_ms < lasts_ms + PLACED_MS:
         return units, f"its last unit is of {ends_ms} ms, and the archive lasts {lasts_ms} ms"
     if abs(file.duration_ms - ends_ms) > END_MS:
         return units, f"its duration is told as {file.duration_ms} ms"

@@ -1,6 +1,7 @@
 """A disk that stalls: what waits for it is in memory, and in the file later; after too long it is given up."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,30 @@ async def test_a_start_does_not_wait_for_what_is_being_written(house: House) -> 
             await house.start("other")
         await house.recorder.stop_recording("other")
         await house.start("other")
+
+
+async def test_others_are_written_while_many_files_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their media waits for some files of a recording that is stopped, not for all: each has four syncs."""
+    await house.start()
+    other = await house.start("other")
+    clients = [await house.enter() for _ in range(40)]
+    stays = await house.enter("other")
+    for client in [*clients, stays]:
+        await client.play(1000)
+    await house.disk()
+    may_sync, sizes = threading.Event(), []
+    sync = os.fsync
+    (file,) = (house.folder / "archive" / other.recording_id).glob(".*")
+
+    def watched(descriptor: int) -> None:
+        may_sync.wait()
+        sizes.append(file.stat().st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    state = await house.recorder.stop_recording("sora")
+    await stays.play(1000)
+    may_sync.set()
+    await house.reported(state.recording_id)
+    assert len(sizes) > 4 * len(clients)
+    assert sum(size == sizes[0] for size in sizes) < len(clients)

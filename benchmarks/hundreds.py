@@ -28,6 +28,7 @@ from benchmarks.answers import Answer, Answers, asking
 from benchmarks.crowd import AUDIO, VIDEO, publishing
 from benchmarks.publishers import call, daemon
 from benchmarks.whole_files import look, read_clip
+from rokuga.api.compiled import is_compiled
 from rokuga.api.soak.watch import kernel_drops, usage
 
 RESULTS: Final = Path(__file__).parent / "hundreds.json"
@@ -219,9 +220,7 @@ def _ms(found: Sequence[Answer], place: int) -> float:
 
 def machine() -> str:
     """Say what this is measured on, and whether the code is compiled."""
-    import rokuga.recorder.track as hot
-
-    form = "pure" if str(hot.__file__).endswith(".py") else "compiled"
+    form = "compiled" if is_compiled() else "pure"
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {form}"
 
 

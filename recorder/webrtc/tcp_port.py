@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
 
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES, Demultiplexer
 from rokuga.recorder.webrtc.ice_lite import Address, Path
 
@@ -24,6 +25,11 @@ PROOF_S: Final = 10.0
 MAX_STRANGERS: Final = 256
 MAX_STRANGERS_OF_ADDRESS: Final = 64
 """Connections that are no peer's, in all and of one address (of IPv6: of one /64); one more is closed at once."""
+MAX_FAILED_PER_S: Final = 64
+"""Connections of an address that ended without a proof; in the rest of the second it is let in no more.
+
+Who proves itself does not count: of the clients behind one NAT any number may come at the same time.
+"""
 MAX_UNPROVEN: Final = 32
 """Datagrams that a stranger may send: a client repeats its check until it is answered."""
 MAX_FRAMES: Final = 2048
@@ -49,6 +55,8 @@ class TcpPort:
         self.demultiplexer = demultiplexer
         self.monotonic_ns = monotonic_ns
         self.strangers: Counter[str | bytes] = Counter()
+        self.failed: Counter[str | bytes] = Counter()
+        self._second = 0
         self._listeners = [_Listener(self, listener, index) for index, listener in enumerate(listeners, first_index)]
         self._paused: list[_Connection] = []
 
@@ -75,8 +83,16 @@ class TcpPort:
 
     def admits(self, key: str | bytes) -> bool:
         """Whether one more stranger may connect from there."""
+        second = self.monotonic_ns() // NS_PER_S
+        if second != self._second:
+            self._second = second
+            self.failed.clear()
         self.strangers += Counter()  # drops those that are zero
-        return self.strangers[key] < MAX_STRANGERS_OF_ADDRESS and self.strangers.total() < MAX_STRANGERS
+        return (
+            self.failed[key] < MAX_FAILED_PER_S
+            and self.strangers[key] < MAX_STRANGERS_OF_ADDRESS
+            and self.strangers.total() < MAX_STRANGERS
+        )
 
     def pause(self, connection: "_Connection") -> None:
         """Read no more of a connection for a while; one timer serves all of them."""
@@ -152,6 +168,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._expiry = asyncio.get_running_loop().call_later(PROOF_S, self._expire)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        if self._stranger_key is not None:
+            self._port.failed[self._stranger_key] += 1
         self._end_as_stranger()
         if self._expiry is not None:
             self._expiry.cancel()

@@ -1,7 +1,6 @@
 """The port over real sockets on loopback: who gets which datagram, and what strangers can do."""
 
 import errno
-from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
@@ -22,12 +21,6 @@ from rokuga.recorder.webrtc.ice_lite import IceLite
 from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.machine import lacks
 from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
-
-
-@pytest.fixture
-async def port() -> AsyncIterator[MediaPort]:
-    async with MediaPort(0, ("127.0.0.1",)) as opened:
-        yield opened
 
 
 def client_of(port: MediaPort, host: str = "127.0.0.1") -> Client:

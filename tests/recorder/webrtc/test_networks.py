@@ -12,7 +12,7 @@ from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.recorder.webrtc.clients import SRTP, Client, Sink, check, until
 from tests.recorder.webrtc.namespaces import Network, networked
-from tests.recorder.webrtc.test_tcp_port import TcpClient
+from tests.recorder.webrtc.tcp_client import TcpClient
 
 
 @contextlib.asynccontextmanager

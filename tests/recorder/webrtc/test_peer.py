@@ -100,12 +100,6 @@ class Session:
         return await self.running
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[MediaPort]:
-    async with MediaPort(0, ("127.0.0.1",)) as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def certificate() -> Certificate:
     return Certificate.make()

@@ -1,14 +1,10 @@
-"""ICE-TCP over real sockets on loopback: framing, paths that come and go, and what strangers can do."""
+"""ICE-TCP over real sockets on loopback: framing, and paths that come and go."""
 
 import asyncio
-import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
-from random import Random
 
 import pytest
-from aioice.stun import Class, parse_message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,53 +13,10 @@ from rokuga.recorder.webrtc.addresses import is_local
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.machine import lacks
-from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, check, until
+from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, until
+from tests.recorder.webrtc.tcp_client import TcpClient, connected, frame
 
-
-@pytest.fixture
-async def port() -> AsyncIterator[MediaPort]:
-    async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as opened:
-        yield opened
-
-
-def frame(data: bytes) -> bytes:
-    return len(data).to_bytes(2, "big") + data
-
-
-class TcpClient:
-    """An active end: connects, and frames what it sends."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    def send(self, *datagrams: bytes) -> None:
-        """Send datagrams, each in a frame, in one write."""
-        self.writer.write(b"".join(frame(datagram) for datagram in datagrams))
-
-    async def receive(self) -> bytes:
-        """Give the next datagram."""
-        return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(2), "big"))
-
-    async def validate(self, ufrag: str) -> None:
-        """Prove this connection to be that of the peer with this ufrag."""
-        self.send(check(ufrag))
-        assert parse_message(await self.receive()).message_class == Class.RESPONSE
-
-    async def is_closed(self) -> bool:
-        """Wait for the end of the connection; what still comes is dropped."""
-        with contextlib.suppress(ConnectionResetError):
-            while await self.reader.read(65536):
-                pass
-        return True
-
-
-@contextlib.asynccontextmanager
-async def connected(port: MediaPort, host: str = "127.0.0.1") -> AsyncIterator[TcpClient]:
-    reader, writer = await asyncio.open_connection(host, port.port)
-    try:
-        yield TcpClient(reader, writer)
-    finally:
-        writer.transport.abort()
+WITH_TCP = True
 
 
 async def test_a_passive_candidate_of_each_address_is_offered_on_the_same_port() -> None:
@@ -170,70 +123,6 @@ async def test_too_many_tiny_frames_end_the_connection(port: MediaPort) -> None:
         assert await client.is_closed()
 
 
-@pytest.mark.parametrize("data", [SRTP, DTLS, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff"])
-async def test_a_stranger_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
-    sink = Sink(port, "peer")
-    async with connected(port) as stranger:
-        stranger.send(data)
-        assert await stranger.is_closed()
-    assert not sink.media
-    assert port.counters.from_strangers == 1
-
-
-async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
-    async with connected(port) as stranger:
-        stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNPROVEN - 1))
-        stranger.send(check("peer", password="wrong"), check("peer"))
-        assert await stranger.is_closed()
-    assert sink.flow.ice.path is None
-
-
-async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
-    port: MediaPort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = Sink(port, "peer")
-    async with connected(port) as client:
-        await client.validate("peer")
-        monkeypatch.setattr(tcp_port, "PROOF_S", 0.01)
-        async with connected(port) as silent:
-            assert await silent.is_closed()
-        (connection,) = port._tcp.connections
-        connection._expire()
-        client.send(SRTP)
-        await until(lambda: sink.media)
-        sink.flow.close()
-        assert await client.is_closed()
-
-
-async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        for number in range(tcp_port.MAX_STRANGERS_OF_ADDRESS + 4):
-            Sink(port, f"peer{number}")
-            await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
-        strangers = [
-            await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_STRANGERS_OF_ADDRESS)
-        ]
-        refused = await stack.enter_async_context(connected(port))
-        assert await refused.is_closed()
-        strangers[0].writer.transport.abort()
-        await until(lambda: port._tcp.strangers.total() == tcp_port.MAX_STRANGERS_OF_ADDRESS - 1)
-        Sink(port, "late")
-        await (await stack.enter_async_context(connected(port))).validate("late")
-
-
-async def test_strangers_in_all_are_limited(port: MediaPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port, "MAX_STRANGERS", 1)
-    async with connected(port), connected(port) as refused:
-        assert await refused.is_closed()
-
-
-def test_a_network_of_ipv6_counts_as_one_address() -> None:
-    assert tcp_port._key_of("2001:db8::1") == tcp_port._key_of("2001:db8::ffff:1%eth0")
-    assert tcp_port._key_of("2001:db8::1") != tcp_port._key_of("2001:db8:0:1::1")
-    assert tcp_port._key_of("192.0.2.1") != tcp_port._key_of("192.0.2.2")
-
-
 async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_its_place(
     port: MediaPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,20 +163,6 @@ async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: Media
         assert connection.unsent_bytes <= tcp_port.MAX_UNSENT_BYTES
         client.send(SRTP)
         await until(lambda: sink.media)
-
-
-async def test_noise_ends_that_connection_only(port: MediaPort) -> None:
-    sink, random = Sink(port, "peer"), Random(1)
-    async with connected(port) as client:
-        await client.validate("peer")
-        for _ in range(40):
-            async with connected(port) as stranger:
-                stranger.writer.write(random.randbytes(random.randrange(1, 3000)))
-                stranger.writer.write_eof()
-                assert await stranger.is_closed()
-        client.send(SRTP)
-        await until(lambda: sink.media)
-    assert not sink.faults
 
 
 async def test_sending_after_the_end_is_no_fault() -> None:

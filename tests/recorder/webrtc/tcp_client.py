@@ -1,0 +1,52 @@
+"""The active end of ICE-TCP in tests: connects, frames what it sends, and says when it was closed."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aioice.stun import Class, parse_message
+
+from rokuga.recorder.webrtc.media_port import MediaPort
+from tests.recorder.webrtc.clients import check
+
+
+def frame(data: bytes) -> bytes:
+    """Put a datagram in a frame (RFC 4571)."""
+    return len(data).to_bytes(2, "big") + data
+
+
+class TcpClient:
+    """An active end: connects, and frames what it sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, *datagrams: bytes) -> None:
+        """Send datagrams, each in a frame, in one write."""
+        self.writer.write(b"".join(frame(datagram) for datagram in datagrams))
+
+    async def receive(self) -> bytes:
+        """Give the next datagram."""
+        return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(2), "big"))
+
+    async def validate(self, ufrag: str) -> None:
+        """Prove this connection to be that of the peer with this ufrag."""
+        self.send(check(ufrag))
+        assert parse_message(await self.receive()).message_class == Class.RESPONSE
+
+    async def is_closed(self) -> bool:
+        """Wait for the end of the connection; what still comes is dropped."""
+        with contextlib.suppress(ConnectionResetError):
+            while await self.reader.read(65536):
+                pass
+        return True
+
+
+@contextlib.asynccontextmanager
+async def connected(port: MediaPort, host: str = "127.0.0.1") -> AsyncIterator[TcpClient]:
+    """Connect, and be gone at the end."""
+    reader, writer = await asyncio.open_connection(host, port.port)
+    try:
+        yield TcpClient(reader, writer)
+    finally:
+        writer.transport.abort()

@@ -43,7 +43,7 @@ class Consumer:
         """Take one event."""
         event = await request.json()
         self.events.append(event)
-        told = f"  webhook   {event['type']:<20} {_of_interest(event['data'])}"
+        told = f"  webhook   {event['type']:<20} {_of_interest(event | event['data'])}"
         print(f"\r{told:<{LINE}}" if sys.stdout.isatty() else told)  # over the line that shows progress
         if event["type"] == "recording.report":
             self.reported.set()

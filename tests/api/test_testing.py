@@ -14,19 +14,7 @@ EXAMPLE = ROOT / "tests" / "example_consumer"
 
 async def run_tests(folder: Path, *options: str) -> tuple[int | None, str]:
     """Run the tests in a folder as its author does: its own root, its own configuration, this product installed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        os.devnull,
-        "--rootdir",
-        ".",
-        ".",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     environment = {"PYTHONPATH": str(ROOT)} | os.environ
     process = await asyncio.create_subprocess_exec(
         *command, *options, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE

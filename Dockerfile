@@ -1,8 +1,12 @@
-# Rokuga in an environment of its own. Only wheels are installed, so that nothing has to be compiled.
-FROM python:3.11-slim-bookworm AS build
+# Rokuga in an environment of its own. Its hot rooms are compiled here (setup.py), by an image that has gcc; all else
+# comes as wheels, and the image that is shipped has neither compiler nor installer.
+FROM python:3.11-bookworm AS build
 COPY . /src
+RUN python -m venv --without-pip /opt/build \
+ && python -m pip --python /opt/build install --only-binary=:all: --constraint /src/constraints.txt '/src[compile]' \
+ && ROKUGA_COMPILED=1 python -m pip --python /opt/build wheel --no-deps --no-build-isolation --wheel-dir /wheel /src
 RUN python -m venv --without-pip /opt/rokuga \
- && python -m pip --python /opt/rokuga install --no-cache-dir --only-binary=:all: --constraint /src/constraints.txt /src
+ && python -m pip --python /opt/rokuga install --only-binary=:all: --constraint /src/constraints.txt /wheel/*.whl
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/rokuga --shell /usr/sbin/nologin rokuga \

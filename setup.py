@@ -23,7 +23,7 @@ def extensions() -> list[Any]:
     paths = sorted({str(path.relative_to(HERE)) for each in patterns for path in (HERE / "rokuga").glob(each)})
     options = ["--cache-dir", "build/mypy_cache"]  # that of `mypy` holds the same modules, seen with other options
     # In loops of packets -O1 is as fast as -O3, and gcc takes two thirds of the time.
-    return mypycify(options + paths, opt_level="1", debug_level="0", group_name="rokuga.recorder")
+    return mypycify(options + paths, opt_level="1", debug_level="0", group_name="rokuga")
 
 
 setup(ext_modules=extensions())

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -28,6 +29,12 @@ from tests.container.image import Builder, Image
 ROOT = Path(__file__).parent.parent.parent
 CLONE_NEWNET, SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x40000000, 0x8914, 0x8916, 1
 READY_S = 60
+PYTHON = ("ca-certificates", "python3", "python3-pip")
+PACKAGES = {
+    "python:3.11-slim-bookworm": PYTHON,
+    "python:3.11-bookworm": (*PYTHON, "gcc", "libc6-dev", "python3-dev"),
+}
+"""What official images have, as Debian 12 has it, whose Python is 3.11."""
 OTHER = "192.0.2.1"
 """What comes over it comes as from an engine's host: to an address that is not loopback, and from one."""
 PAGE = "localhost:5000"
@@ -35,7 +42,7 @@ PAGE = "localhost:5000"
 
 
 def overlay_of_this_machine(_reference: str, root: Path) -> None:
-    """Lay this machine's files as they are, changes apart, with Python where the official images have it."""
+    """Lay this machine's files as they are, changes apart, with Python and its headers where the official images are."""
     layers = root.with_name(f"{root.name}.layers")
     layers.mkdir()
     root.mkdir()
@@ -47,7 +54,10 @@ def overlay_of_this_machine(_reference: str, root: Path) -> None:
     shutil.copy(python, root / "usr/local/bin/python")
     (root / "usr/local/lib" / library.name).mkdir(exist_ok=True)
     _mount("--bind", library, root / "usr/local/lib" / library.name)
-    for path in (python, library, ROOT, Path(sys.prefix).resolve()):
+    headers = Path(sysconfig.get_path("include"))
+    (root / "usr/local/include" / headers.name).mkdir(exist_ok=True)
+    _mount("--bind", headers, root / "usr/local/include" / headers.name)
+    for path in (python, library, headers, ROOT, Path(sys.prefix).resolve()):
         for folder in path.parents:  # root's own folders are closed to others
             (root / str(folder).lstrip("/")).chmod(0o755)
     _mount_system(root)
@@ -55,10 +65,9 @@ def overlay_of_this_machine(_reference: str, root: Path) -> None:
 
 def fresh_debian(reference: str, root: Path) -> None:
     """Lay what debootstrap makes, with Python where the official images have it."""
-    assert reference == "python:3.11-slim-bookworm"  # Debian 12, whose Python is 3.11
-    base = root.with_name("base")
+    base = root.with_name(f"base-{reference}")
     if not base.exists():
-        packages = "--include=ca-certificates,python3,python3-pip"
+        packages = f"--include={','.join(PACKAGES[reference])}"
         subprocess.run(["debootstrap", "--variant=minbase", packages, "bookworm", base], check=True)
         (base / "usr/local/bin/python").symlink_to("/usr/bin/python3")
         for file in ("etc/resolv.conf", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt"):
@@ -96,7 +105,7 @@ async def run_services(image: Image) -> dict[str, Any]:
     (image.root / "etc/nsswitch.conf").write_text("hosts: files\n")
     environment = services["rokuga"]["environment"]
     health = image.process(image.healthcheck, environment)
-    facts: dict[str, Any] = {"unhealthy": await _run(health)}
+    facts: dict[str, Any] = {"unhealthy": await _run(health), "version": await _said(image, "--version")}
     sink = await asyncio.create_subprocess_exec(*image.process([*image.entrypoint, *services["sink"]["command"]]))
     daemon = await asyncio.create_subprocess_exec(*image.process([*image.entrypoint, *image.command], environment))
     try:
@@ -136,6 +145,13 @@ async def _run(words: list[str]) -> int:
     return await asyncio.wait_for(process.wait(), READY_S)
 
 
+async def _said(image: Image, *words: str) -> str:
+    """Give what the image prints where it is started with these words."""
+    words_of_it = image.process([*image.entrypoint, *words])
+    process = await asyncio.create_subprocess_exec(*words_of_it, stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0].decode().strip()
+
+
 def _ids(pid: int) -> list[int]:
     """Give the user, the group and the further groups of a process."""
     lines = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
@@ -172,13 +188,13 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="in a fresh Debian; else over this machine's files")
     options = parser.parse_args()
     machine = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    machine |= {} if options.fresh else {"PIP_NO_DEPS": "1"}
+    libraries = next(path for path in sys.path if path.endswith("site-packages"))
+    machine |= {} if options.fresh else {"PIP_NO_DEPS": "1", "PYTHONPATH": libraries}
     base = fresh_debian if options.fresh else overlay_of_this_machine
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)  # what the steps print goes to stderr
         image = Builder(ROOT, options.folder, base, machine).build()
         if not options.fresh:  # the dependencies are those of this environment
-            libraries = next(path for path in sys.path if path.endswith("site-packages"))
             (_site_packages(image) / "dependencies.pth").write_text(libraries)
         facts = {"has_compiler": has_compiler(image), "ports": image.ports, "volumes": image.volumes}
         facts["site_packages"] = sorted(path.name.partition("-")[0] for path in _site_packages(image).glob("*-info"))

@@ -30,6 +30,7 @@ def hold(facts: dict[str, Any]) -> None:
     assert facts["ports"] == ["3000/tcp", "5000/tcp", "5004/udp", "5004/tcp"]
     assert facts["volumes"] == ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
     assert facts["unhealthy"] == 1
+    assert facts["version"].endswith("(compiled)")
     assert (facts["by_name"], facts["page"]) == (200, 200)
     assert (facts["own_page"], facts["foreign_page"]) == (200, 403)
     assert facts["publish"] == 0

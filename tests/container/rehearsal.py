@@ -42,7 +42,7 @@ PAGE = "localhost:5000"
 
 
 def overlay_of_this_machine(_reference: str, root: Path) -> None:
-    """Lay this machine's files as they are, changes apart, with Python and its headers where the official images are."""
+    """Lay this machine's files as they are, changes apart, with Python where the official images have it."""
     layers = root.with_name(f"{root.name}.layers")
     layers.mkdir()
     root.mkdir()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.outbox 5000 40
 
-Each event is committed alone, by as many tasks at a time as there are channels, as recordings do it.
+Each event is stored by itself, by as many tasks at a time as there are channels, as recordings do it.
 """
 
 import asyncio

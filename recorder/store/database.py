@@ -2,16 +2,21 @@
 
 WAL, so that the outbox reads and writes beside the store; `synchronous=FULL`, so that what was committed survives a
 loss of power (https://www.sqlite.org/pragma.html#pragma_synchronous).
+
+A commit waits for the disk. What is asked for meanwhile is committed together after it, in the order in which it was
+asked for, and nobody is told of success before that commit is on the disk.
 """
 
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
@@ -24,6 +29,20 @@ BUSY_S: Final = 10.0
 
 FAULTS: Final = (sqlite3.Error, msgspec.MsgspecError, UnicodeError, OverflowError)
 """What SQLite, a damaged row, or a value that neither JSON nor SQLite can hold may raise."""
+
+
+MAX_TOGETHER: Final = 100
+"""Works in one transaction: other writers of the file wait for its end."""
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """What somebody wants to do in a transaction, and what became of it."""
+
+    do: Callable[[sqlite3.Connection], Any]
+    is_over: bool = False
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Database:
@@ -40,6 +59,7 @@ class Database:
         self._busy_s = busy_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{owner}-database")
         self._connection: sqlite3.Connection | None = None
+        self._waiting: deque[_Work] = deque()
 
     async def __aenter__(self) -> Self:
         """Open or make the file, and bring its schema up to date. Raises StoreError."""
@@ -56,8 +76,14 @@ class Database:
         await self._end()
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in one transaction: all of it is kept, or nothing. A cancelled caller does not stop it."""
-        return await self._call(lambda: self._transact("BEGIN IMMEDIATE", work))
+        """Run `work` in a transaction: all of it is kept, or nothing. A cancelled caller does not stop it.
+
+        Returns when it is on the disk. It may share the transaction with others, whose faults are not its own.
+        """
+        mine = _Work(work)
+        self._waiting.append(mine)
+        result: T = await self._call(lambda: self._outcome(mine))
+        return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which only reads, on one state of the file; it waits for no writer."""
@@ -72,12 +98,32 @@ class Database:
             return await asyncio.shield(future)
         except FAULTS as error:
             raise StoreError(f"{self._path}: {error}") from error
+        finally:
+            del future  # it holds the error, whose traceback holds this frame
 
     async def _end(self) -> None:
         try:
             await self._call(self._close)
         finally:
             await asyncio.to_thread(self._thread.shutdown)
+
+    def _outcome(self, mine: _Work) -> Any:
+        """Give what became of a work, or raise it: the first of those that wait does as many as may be together."""
+        if not mine.is_over:
+            works = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
+            try:
+                self._transact("BEGIN IMMEDIATE", lambda connection: _do_each(connection, works))
+            except BaseException as error:
+                for work in works:  # nothing is kept, of none
+                    work.error = error
+            for work in works:
+                work.is_over = True
+        try:
+            if mine.error is not None:
+                raise mine.error
+            return mine.result
+        finally:
+            mine.error = None  # its traceback holds this frame, and this frame the work
 
     def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
@@ -120,6 +166,20 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _do_each(connection: sqlite3.Connection, works: Sequence[_Work]) -> None:
+    """Do works one after the other; where one fails, what it did is undone, and nothing else."""
+    for work in works:
+        connection.execute("SAVEPOINT work")
+        try:
+            work.result = work.do(connection)
+        except Exception as error:
+            if not connection.in_transaction:  # a full disk may have ended it, for all
+                raise
+            work.error = error
+            connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
 
 
 def last_written_wall_ns(path: Path) -> int:

@@ -1,6 +1,8 @@
 """The file and its thread: transactions, migrations and every fault of the world."""
 
 import asyncio
+import contextlib
+import gc
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.store import StoreError
-from rokuga.recorder.store.database import Database
+from rokuga.recorder.store.database import MAX_TOGETHER, Database
 
 SCHEMA = ["CREATE TABLE notes (text TEXT NOT NULL) STRICT;\n"]
 
@@ -91,6 +93,107 @@ async def test_a_commit_that_fails_does_not_block_the_next(database: Database) -
         await database.transact(break_a_promise)
     await note(database, "after")
     assert await notes(database) == ["after"]
+
+
+@contextlib.asynccontextmanager
+async def busy(database: Database) -> AsyncIterator[list[str]]:
+    """Keep the thread busy until the end of the context; gives the statements that it runs from then on."""
+    go_on, statements = threading.Event(), list[str]()
+    working = asyncio.create_task(database.read(lambda _: go_on.wait()))
+    await asyncio.sleep(0)
+    assert database._connection is not None
+    database._connection.set_trace_callback(statements.append)
+    try:
+        yield statements
+    finally:
+        go_on.set()
+        await working
+
+
+async def test_what_is_asked_for_while_the_thread_is_busy_is_committed_together_in_its_order(
+    database: Database,
+) -> None:
+    async with busy(database) as statements:
+        noting = [asyncio.create_task(note(database, str(number))) for number in range(5)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*noting)
+    assert await notes(database) == ["0", "1", "2", "3", "4"]
+    assert statements.count("BEGIN IMMEDIATE") == 1
+
+
+async def test_what_is_committed_together_is_bounded(database: Database) -> None:
+    async with busy(database) as statements:
+        noting = [asyncio.create_task(note(database, str(number))) for number in range(MAX_TOGETHER + 1)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*noting)
+    assert statements.count("BEGIN IMMEDIATE") == 2
+    assert await notes(database) == [str(number) for number in range(MAX_TOGETHER + 1)]
+
+
+async def test_of_works_committed_together_one_that_fails_is_undone_alone(database: Database) -> None:
+    """Its caller is told, of a fault of the world as of one of ours."""
+
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('half')")
+        connection.execute("INSERT INTO notes VALUES (NULL)")
+
+    def ours(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('ours')")
+        raise KeyError("ours")
+
+    async with busy(database):
+        works = [note(database, "first"), database.transact(half), database.transact(ours), note(database, "last")]
+        tasks = [asyncio.create_task(work) for work in works]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results[1:3]] == [StoreError, KeyError]
+    assert await notes(database) == ["first", "last"]
+
+
+async def test_where_the_transaction_ends_for_all_each_is_told_and_nothing_is_kept(database: Database) -> None:
+    """As on a full disk, which takes those along that had gone well."""
+
+    def end(connection: sqlite3.Connection) -> None:
+        connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with busy(database):
+        works = [note(database, "first"), database.transact(end), note(database, "last")]
+        tasks = [asyncio.create_task(work) for work in works]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError] * 3
+    assert await notes(database) == []
+    await note(database, "after")
+    assert await notes(database) == ["after"]
+
+
+async def test_what_failed_is_not_left_to_the_cyclic_collector(database: Database) -> None:
+    """A disk that is full for hours fails often, and the collector comes round rarely."""
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES (NULL)")
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            with contextlib.suppress(StoreError):
+                await database.transact(fail)
+        await notes(database)
+        assert not [each for each in gc.get_objects() if isinstance(each, sqlite3.IntegrityError)]
+    finally:
+        gc.enable()
+
+
+async def test_a_cancelled_caller_stops_nothing(database: Database) -> None:
+    async with busy(database):
+        tasks = [asyncio.create_task(note(database, text)) for text in ("cancelled", "other")]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[0].cancelled()
+    assert await notes(database) == ["cancelled", "other"]
 
 
 async def test_a_file_that_another_process_holds_is_a_fault_but_can_be_read(database: Database, path: Path) -> None:

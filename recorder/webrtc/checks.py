@@ -1,8 +1,8 @@
 """Who is where: connectivity checks are answered, and an authenticated one makes its source the peer's own.
 
-Checks that prove nothing have budgets, since an answer costs us more than they cost their sender. A stranger beyond
-its budget is not heard. A peer's own address is, because anyone may forge its source and could end its consent
-otherwise: beyond the budget the integrity comes first, and nothing else is done for what is not signed.
+What proves nothing has budgets, since an answer costs us more than it costs its sender, and a look at it as much. A
+stranger beyond its budget is not heard. A peer's own address is, because anyone may forge its source and could end
+its consent otherwise: beyond the budget the integrity comes first, and nothing else is done for what is not signed.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ PATH_HELD_NS: Final = 10 * NS_PER_S
 ERROR_REPLIES_PER_S: Final = 100
 """STUN errors told to strangers; more of them would only be work that an attacker gives us."""
 FAILED_CHECKS_PER_S: Final = 20
-"""Checks without the right credentials that one address is heard for; of MAX_WATCHED ones that are nobody's."""
+"""What is no check, for nobody or without the right credentials, that one address is heard for; of MAX_WATCHED ones
+that are nobody's."""
 MAX_WATCHED: Final = 4096
 
 
@@ -78,6 +79,7 @@ class Checks:
             flow = self._flows.get(request.local_ufrag)
             if flow is None:
                 self._counters.from_strangers += 1
+                self._fail(path, holder)
                 return
             if holder is not None and holder is not flow:  # credentials must not take a living peer's address
                 self._counters.contested += 1
@@ -86,18 +88,20 @@ class Checks:
             reply = flow.ice.answer(data, request, path, now_ns, tells_errors=tells_errors)
         except StunError:
             self._counters.bad_stun += 1
+            self._fail(path, holder)
             return
         if reply.authenticated:
             self._claim(flow, path)
         else:
-            self._fail(path, is_watched=holder is not None or len(self._failed) < MAX_WATCHED)
+            self._counters.bad_stun += 1
+            self._error_replies += 1
+            self._fail(path, holder)
         if reply.data:
             self._send(reply.data, path)
 
-    def _fail(self, path: Path, *, is_watched: bool) -> None:
-        self._counters.bad_stun += 1
-        self._error_replies += 1
-        if is_watched:
+    def _fail(self, path: Path, holder: Flow | None) -> None:
+        """Count against an address that what came from it was of no use."""
+        if holder is not None or len(self._failed) < MAX_WATCHED:
             self._failed[path] = self._failed.get(path, 0) + 1
 
     def _claim(self, flow: Flow, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The port over real sockets on loopback: who gets which datagram, and what strangers can do."""
 
 import errno
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -17,7 +18,7 @@ from rokuga.recorder.webrtc.checks import (
     PATH_HELD_NS,
 )
 from rokuga.recorder.webrtc.dtls_queue import DTLS_PER_S
-from rokuga.recorder.webrtc.ice_lite import IceLite
+from rokuga.recorder.webrtc.ice_lite import MAGIC_COOKIE, IceLite
 from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.machine import lacks
 from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
@@ -173,18 +174,28 @@ async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
     assert 0 < replies <= 2 * ERROR_REPLIES_PER_S, "at most two seconds' worth"
 
 
-async def test_a_strangers_failed_checks_are_heard_for_a_while_and_again_in_the_next_second() -> None:
+@pytest.mark.parametrize(
+    "useless",
+    [check("peer", password="wrong"), check("nobody"), check("peer")[:-4], check("peer")[:4] + MAGIC_COOKIE],
+    ids=["wrong password", "for nobody", "cut off", "no check"],
+)
+async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_the_next_second(
+    useless: bytes,
+) -> None:
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         Sink(port, "peer")
         with client_of(port) as stranger, client_of(port) as other:
             for _ in range(FAILED_CHECKS_PER_S):
-                stranger.send(check("peer", password="wrong"))
-                await stranger.receive()
+                stranger.send(useless)
             stranger.send(check("peer"))
-            await until(lambda: port.counters.bad_stun == FAILED_CHECKS_PER_S + 1)
+            await until(lambda: port.counters.received == FAILED_CHECKS_PER_S + 1)
+            assert port.counters.bad_stun + port.counters.from_strangers == FAILED_CHECKS_PER_S + 1
             await other.validate("peer")
             now_ns[0] += NS_PER_S
+            with suppress(BlockingIOError):
+                while stranger.socket.recv(2048):  # errors
+                    pass
             await stranger.validate("peer")
 
 

@@ -4,6 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
+
+TICK_MS: Final = 20
+"""What is due is done at this step: retransmissions are asked for, late packets given up, batches written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +16,11 @@ class Clock:
 
     monotonic_ns: Callable[[], int] = time.monotonic_ns
     wall_ns: Callable[[], int] = time.time_ns
+
+
+def until_tick_s(now_s: float) -> float:
+    """Give how long it is to the next tick, by a loop's time: all ticks of a loop share its wake-ups."""
+    return (TICK_MS - round(now_s * 1000) % TICK_MS) / 1000
 
 
 def rfc3339(wall_ns: int) -> str:

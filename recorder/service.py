@@ -15,7 +15,7 @@ from rokuga.recorder.archive.writer import (
     WriterThread,
 )
 from rokuga.recorder.channel import Channels
-from rokuga.recorder.clock import Clock
+from rokuga.recorder.clock import Clock, until_tick_s
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
 from rokuga.recorder.errors import ConnectionRefused
@@ -35,8 +35,6 @@ log = structlog.get_logger()
 MEDIA_TIMEOUT = "MEDIA-TIMEOUT"
 """The reason of a peer that fell silent; see recorder/webrtc/peer.py."""
 
-TICK_S = 0.02
-"""Retransmissions are asked for, and late packets given up, at this step."""
 WATCH_SPACE_S = 1.0
 """Free space is looked at this often."""
 
@@ -251,9 +249,10 @@ class Recorder:
         self._tasks.create_task(guarded(work))
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._tick_all(self._clock.monotonic_ns())
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(until_tick_s(loop.time()))
 
     def _tick_all(self, now_ns: int) -> None:
         for connection in self.connections():

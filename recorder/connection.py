@@ -1,7 +1,4 @@
-"""One publisher's pipeline, wired: peer > tracks > timeline > archiver.
-
-Units come in synchronously from the socket's read; nothing here awaits a packet.
-"""
+"""One publisher's pipeline, wired: peer > feed > archiver. Nothing here is done for each packet."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -10,9 +7,9 @@ from typing import Any, Literal, Protocol
 
 from rokuga.recorder.archive.archiver import Archiver, Written
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.media import AccessUnit, Frame, Kind
+from rokuga.recorder.feed import Feed
+from rokuga.recorder.media import AccessUnit, Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.timing.timeline import Timeline
 
 Role = Literal["sendonly", "sendrecv", "recvonly"]
 
@@ -106,28 +103,23 @@ class Connection:
     video: TrackConfig | None
     created_wall_ns: int
     offer_sdp: str = ""
-    archiver: Archiver | None = None
     beginning: Coroutine[Any, Any, None] | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
     close_reason: str = ""
     close_remark: str | None = None
-    last_media_ns: int = 0
     connected: asyncio.Event = field(init=False)
     """Set once, when media can flow."""
     _peer: Peer = field(init=False)
-    _timeline: Timeline = field(init=False)
-    _sender_reports: dict[Kind, int] = field(default_factory=lambda: {"audio": 0, "video": 0})
+    _feed: Feed = field(init=False)
 
     def attach(self, make_peer: Callable[[PeerHooks], Peer], on_connected: Callable[[], None]) -> None:
         """Give the connection its peer; the offer is ready afterwards. `on_connected` comes before any media."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
-        self._timeline = Timeline(rates)
-        self._peer = make_peer(
-            PeerHooks(on_connected, self._on_unit, self._on_sender_report, self._timeline.source_changed)
-        )
+        self._feed = feed = Feed(rates)
+        self._peer = make_peer(PeerHooks(on_connected, feed.unit, feed.sender_report, feed.source_changed))
         self.connected = self._peer.connected
         self.offer_sdp = self._peer.offer()
 
@@ -135,6 +127,16 @@ class Connection:
     def mids(self) -> Mapping[Kind, str]:
         """The mid of each kind in the offer."""
         return self._peer.mids
+
+    @property
+    def archiver(self) -> Archiver | None:
+        """The archive that is under way."""
+        return self._feed.archiver
+
+    @property
+    def last_media_ns(self) -> int:
+        """When the newest unit arrived; 0 before the first one."""
+        return self._feed.last_media_ns
 
     @property
     def publishes(self) -> bool:
@@ -197,27 +199,27 @@ class Connection:
 
     def begin_archive(self, archiver: Archiver) -> None:
         """Write what arrives from now on into `archiver`; its first picture is asked for at once."""
-        self.archiver = archiver
+        self._feed.archiver = archiver
         if self.video is not None:
             self._peer.request_keyframe()
 
     def end_archive(self) -> Archiver | None:
         """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
         self._peer.flush()
-        archiver, self.archiver = self.archiver, None
+        archiver, self._feed.archiver = self._feed.archiver, None
         return archiver
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
         """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
-        peer = self._peer  # an archive may be closed later than its connection
-        before, reports_before = peer.stats(), dict(self._sender_reports)
+        peer, feed = self._peer, self._feed  # an archive may be closed later than its connection
+        before, reports_before = peer.stats(), dict(feed.sender_reports)
 
         def since() -> Mapping[Kind, Mapping[str, Any]]:
             return {
                 kind: {
                     **{name: value - before.get(kind, {}).get(name, 0) for name, value in counters.items()},
-                    "sender_reports": self._sender_reports[kind] - reports_before[kind],
-                    "sync_source": self._timeline.sync_source(kind),
+                    "sender_reports": feed.sender_reports[kind] - reports_before[kind],
+                    "sync_source": feed.timeline.sync_source(kind),
                 }
                 for kind, counters in peer.stats().items()
             }
@@ -235,19 +237,9 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        archiver = self.archiver
+        archiver = self._feed.archiver
         if archiver is not None and now_ns >= archiver.due_ns and archiver.tick(now_ns, self._peer.waiting()):
             self._peer.request_keyframe()
-
-    def _on_sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
-        self._sender_reports[kind] += 1
-        self._timeline.sender_report(kind, ntp_ns, rtp_time, arrival_ns)
-
-    def _on_unit(self, kind: Kind, unit: AccessUnit) -> None:
-        self.last_media_ns = unit.arrival_ns
-        time_ns = self._timeline.place(kind, unit.rtp_time, unit.arrival_ns)
-        if self.archiver is not None:
-            self.archiver.write(Frame(kind, unit, time_ns))
 
 
 @dataclass(frozen=True, slots=True)

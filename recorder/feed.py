@@ -1,0 +1,38 @@
+"""One peer's units on their way to the file: placed on the timeline, taken by the archive that is under way."""
+
+from collections.abc import Mapping
+
+from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.media import AccessUnit, Frame, Kind
+from rokuga.recorder.timing.timeline import Timeline
+
+
+class Feed:
+    """Hears what a peer gives, synchronously from the read of the socket. Without an archive, units only pass by.
+
+    `last_media_ns` is when the newest unit arrived; `sender_reports` counts them since the connection's start.
+    """
+
+    __slots__ = ("archiver", "last_media_ns", "sender_reports", "timeline")
+
+    def __init__(self, clock_rates_hz: Mapping[Kind, int]) -> None:
+        self.timeline = Timeline(clock_rates_hz)
+        self.archiver: Archiver | None = None
+        self.last_media_ns = 0
+        self.sender_reports: dict[Kind, int] = {"audio": 0, "video": 0}
+
+    def unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Take a unit, in the order of its kind."""
+        self.last_media_ns = unit.arrival_ns
+        time_ns = self.timeline.place(kind, unit.rtp_time, unit.arrival_ns)
+        if self.archiver is not None:
+            self.archiver.write(Frame(kind, unit, time_ns))
+
+    def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        """Take a sender report; see `Timeline`."""
+        self.sender_reports[kind] += 1
+        self.timeline.sender_report(kind, ntp_ns, rtp_time, arrival_ns)
+
+    def source_changed(self, kind: Kind) -> None:
+        """Learn that the next unit of this kind is of a new source."""
+        self.timeline.source_changed(kind)

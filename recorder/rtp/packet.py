@@ -1,40 +1,45 @@
 """RTP packets from and to the wire (RFC 3550 section 5.1), and retransmissions unwrapped (RFC 4588 section 4)."""
 
 import struct
+from typing import Final
 
 from rokuga.recorder.media import RtpPacket
 
-HEADER_BYTES = 12
-_HEADER = struct.Struct("!BBHII")
-_EXTENSION = struct.Struct("!HH")
+HEADER_BYTES: Final = 12
+_HEADER: Final = struct.Struct("!BBHII")
+_EXTENSION: Final = struct.Struct("!HH")
 _unpack_header = _HEADER.unpack_from
-
-Bytes = bytes | bytearray | memoryview
-"""What a socket or a cipher gives. Packets keep a copy of their payload, so that the buffer may be used again."""
 
 
 class RtpError(ValueError):
     """The bytes are no RTP packet."""
 
 
-def is_rtcp(data: Bytes) -> bool:
+def is_rtcp(data: bytes) -> bool:
     """Tell RTCP from RTP on one port by the second byte (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223
 
 
-def parse_rtp(data: Bytes, arrival_ns: int) -> RtpPacket:
+def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
     """Read one decrypted packet; CSRCs, header extension and padding are left out. Raises RtpError."""
     size = len(data)
     if size < HEADER_BYTES:
         raise RtpError(f"{size} bytes are no RTP header")
-    first, second, sequence, timestamp, ssrc = _unpack_header(data)
-    begin = HEADER_BYTES
+    begin, first, second = HEADER_BYTES, data[0], data[1]
     if first != 0x80:
         begin, size = _payload_bounds(data, first, size)
-    return RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, bytes(data[begin:size]), arrival_ns)
+    return RtpPacket(
+        second & 0x7F,
+        second > 0x7F,
+        data[2] << 8 | data[3],
+        data[4] << 24 | data[5] << 16 | data[6] << 8 | data[7],
+        data[8] << 24 | data[9] << 16 | data[10] << 8 | data[11],
+        data[begin:size],
+        arrival_ns,
+    )
 
 
-def _payload_bounds(data: Bytes, first: int, size: int) -> tuple[int, int]:
+def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
     """Where the payload begins and ends in a packet with CSRCs, a header extension or padding."""
     if first >> 6 != 2:
         raise RtpError(f"RTP version {first >> 6}")

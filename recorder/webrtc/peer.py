@@ -54,7 +54,7 @@ class Peer:
         config: RecorderConfig,
     ) -> None:
         self.connected = asyncio.Event()
-        self._port = port
+        self._buffer, self._counters = port.buffer, port.counters
         self._offer = offer
         self._clock = clock
         self._config = config
@@ -187,7 +187,7 @@ class Peer:
         self._on_connected()
         early, self._early = self._early, []
         for datagram in early:
-            self._port.buffer.data[: len(datagram)] = datagram
+            self._buffer.data[: len(datagram)] = datagram
             self._on_srtp(len(datagram), self._clock.monotonic_ns())
 
     def _on_dtls(self, data: bytes) -> None:
@@ -198,7 +198,7 @@ class Peer:
             self.close(CLOSED_BY_PEER)
 
     def _on_srtp(self, size: int, now_ns: int) -> None:
-        srtp, receiver, buffer = self._srtp, self._receiver, self._port.buffer
+        srtp, receiver, buffer = self._srtp, self._receiver, self._buffer
         if srtp is None or receiver is None:
             if len(self._early) < MAX_EARLY_DATAGRAMS and not self._ended.done():
                 self._early.append(bytes(buffer.view[:size]))
@@ -208,13 +208,13 @@ class Peer:
         if not plain:
             return
         self._heard_ns = now_ns
-        counters = self._port.counters
+        counters = self._counters
         counters.decrypted += 1
-        counters.decrypted_bytes += plain
+        counters.decrypted_bytes += len(plain)
         if is_rtcp:
-            receiver.rtcp(bytes(buffer.view[:plain]), now_ns)
+            receiver.rtcp(plain, now_ns)
         else:
-            receiver.rtp(buffer.view[:plain], now_ns)
+            receiver.rtp(plain, now_ns)
 
     def _on_fault(self, error: Exception) -> None:
         log.error("a peer ends by a fault of ours", exc_info=error)

@@ -9,13 +9,15 @@ from typing import Final
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
-REPLAY_WINDOW_PACKETS: Final = 4096
-"""aiortc's 1024 are one second of an 8 Mbit/s stream: few for a late retransmission.
+REPLAY_WINDOW_PACKETS: Final = 2048
+"""aiortc's 1024 are one second of an 8 Mbit/s stream, and for so long a packet is asked for.
 
-libsrtp allows up to 32767, and moves the whole window with each packet.
+libsrtp allows up to 32767, and shifts the whole window with each packet: 4096 took 0.7 us of a packet's 25.
 """
 
-_unprotect = lib.srtp_unprotect
+_unprotect: Final = lib.srtp_unprotect
+_unprotect_rtcp: Final = lib.srtp_unprotect_rtcp
+_unpack: Final = ffi.unpack
 
 
 class DatagramBuffer:
@@ -29,6 +31,11 @@ class DatagramBuffer:
         self.pointer = ffi.from_buffer("char[]", self.data)
         self.length = ffi.new("int *")
 
+    def plain(self) -> bytes:
+        """Give what libsrtp has left at the buffer's start."""
+        plain: bytes = _unpack(self.pointer, self.length[0])
+        return plain
+
 
 def srtp_session(key_and_salt: bytes, ssrc_type: int, srtp_profile: int) -> Session:
     """Give a session for every SSRC of one direction. `ssrc_type` and `srtp_profile` are constants of `Policy`."""
@@ -39,9 +46,9 @@ def srtp_session(key_and_salt: bytes, ssrc_type: int, srtp_profile: int) -> Sess
 
 
 class SrtpReceiver:
-    """Decrypts what a peer sends. Both methods give the number of bytes that are left at the buffer's start.
+    """Decrypts what a peer sends, in place, and gives a copy: the buffer is used again at once.
 
-    That is 0 for whatever is no packet of this session: forged, damaged, replayed, too short. Never raises.
+    Nothing is given of whatever is no packet of this session: forged, damaged, replayed, too short. Never raises.
     """
 
     __slots__ = ("_context", "_session")
@@ -50,12 +57,12 @@ class SrtpReceiver:
         self._session = session  # frees the context when it goes
         self._context = session._srtp[0]
 
-    def unprotect(self, buffer: DatagramBuffer, size: int) -> int:
-        """Decrypt an RTP packet of `size` bytes in place."""
+    def unprotect(self, buffer: DatagramBuffer, size: int) -> bytes:
+        """Decrypt an RTP packet of `size` bytes."""
         buffer.length[0] = size
-        return 0 if _unprotect(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])
+        return b"" if _unprotect(self._context, buffer.pointer, buffer.length) else buffer.plain()
 
-    def unprotect_rtcp(self, buffer: DatagramBuffer, size: int) -> int:
-        """Decrypt a compound RTCP packet of `size` bytes in place."""
+    def unprotect_rtcp(self, buffer: DatagramBuffer, size: int) -> bytes:
+        """Decrypt a compound RTCP packet of `size` bytes."""
         buffer.length[0] = size
-        return 0 if lib.srtp_unprotect_rtcp(self._context, buffer.pointer, buffer.length) else int(buffer.length[0])
+        return b"" if _unprotect_rtcp(self._context, buffer.pointer, buffer.length) else buffer.plain()

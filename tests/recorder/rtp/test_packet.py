@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import RtpPacket
-from rokuga.recorder.rtp.packet import Bytes, RtpError, build_rtp, is_rtcp, parse_rtp, unwrap_rtx
+from rokuga.recorder.rtp.packet import RtpError, build_rtp, is_rtcp, parse_rtp, unwrap_rtx
 
 HEADER = bytes.fromhex("80 e0 1234 89abcdef 01020304")
 PACKET = RtpPacket(96, True, 0x1234, 0x89ABCDEF, 0x01020304, b"media", 7)
@@ -84,16 +84,6 @@ def test_a_packet_without_payload_is_a_packet() -> None:
 def test_what_is_no_packet_is_refused(data: bytes) -> None:
     with pytest.raises(RtpError):
         parse_rtp(data, 0)
-
-
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_buffer_is_read_and_may_be_used_again(kind: type[bytes] | type[bytearray] | type[memoryview]) -> None:
-    buffer = bytearray(with_first(0x90, bytes.fromhex("bede0001") + bytes(4) + b"media"))
-    data: Bytes = kind(buffer)
-    packet = parse_rtp(data, 7)
-    buffer[:] = bytes(len(buffer))
-    assert packet == PACKET
-    assert type(packet.payload) is bytes
 
 
 @given(PACKETS, st.none() | st.binary(max_size=40))

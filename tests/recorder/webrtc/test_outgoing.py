@@ -37,6 +37,7 @@ class Recording:
     """The recorder's end, with what it got."""
 
     peer: Peer
+    port: MediaPort
     units: list[tuple[Kind, AccessUnit]] = field(default_factory=list)
 
     def offer(self) -> RemoteOffer:
@@ -60,7 +61,7 @@ async def recording() -> AsyncIterator[Recording]:
             clock=Clock(),
             config=RecorderConfig(),
         )
-        yield Recording(peer, units)
+        yield Recording(peer, port, units)
         peer.close("END-OF-TEST")
 
 
@@ -224,7 +225,7 @@ async def test_a_connection_that_breaks_ends_it_without_waiting_for_answers(
     monkeypatch.setattr(outgoing, "MAX_UNANSWERED", 1_000_000)
     async with publishing(recording, only("tcp", recording.offer())) as ours:
         await ours.connect()
-        (connection,) = recording.peer._port._tcp.connections
+        (connection,) = recording.port._tcp.connections
         connection.abort()
         assert await ours.ended == "the recorder does not answer any more"
 

@@ -5,15 +5,18 @@ Times are nanoseconds as int. `*_ns` alone is the monotonic clock of this proces
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Kind = Literal["audio", "video"]
 
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
+NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
 
 
-@dataclass(slots=True)
+# What flows is made by an `__init__` of its own: that of a dataclass is interpreted also where all else is compiled.
+
+
+@dataclass(slots=True, init=False)
 class RtpPacket:
     """One RTP packet (RFC 3550 section 5.1), decrypted, its padding removed.
 
@@ -29,8 +32,26 @@ class RtpPacket:
     payload: bytes
     arrival_ns: int
 
+    def __init__(
+        self,
+        payload_type: int,
+        marker: bool,
+        sequence: int,
+        timestamp: int,
+        ssrc: int,
+        payload: bytes,
+        arrival_ns: int,
+    ) -> None:
+        self.payload_type = payload_type
+        self.marker = marker
+        self.sequence = sequence
+        self.timestamp = timestamp
+        self.ssrc = ssrc
+        self.payload = payload
+        self.arrival_ns = arrival_ns
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class AccessUnit:
     """One decodable piece of one track: a video picture (all its layers) or an Opus packet.
 
@@ -41,14 +62,29 @@ class AccessUnit:
     data: bytes
     is_keyframe: bool
     arrival_ns: int
-    width: int = 0
-    height: int = 0
+    width: int
+    height: int
+
+    def __init__(
+        self, rtp_time: int, data: bytes, is_keyframe: bool, arrival_ns: int, width: int = 0, height: int = 0
+    ) -> None:
+        self.rtp_time = rtp_time
+        self.data = data
+        self.is_keyframe = is_keyframe
+        self.arrival_ns = arrival_ns
+        self.width = width
+        self.height = height
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Frame:
     """An access unit with its track and its place in time, on the monotonic clock of this process."""
 
     kind: Kind
     unit: AccessUnit
     time_ns: int
+
+    def __init__(self, kind: Kind, unit: AccessUnit, time_ns: int) -> None:
+        self.kind = kind
+        self.unit = unit
+        self.time_ns = time_ns

@@ -220,7 +220,7 @@ class Track:
 
         By the first packet of each RTP time, as libwebrtc does: those of one picture are paced, not delayed.
         """
-        transit = packet.arrival_ns * self._clock_rate_hz // NS_PER_S - packet.timestamp
+        transit = packet.arrival_ns // 1000 * self._clock_rate_hz // 1_000_000 - packet.timestamp
         if self._transit is not None:
             distance = abs(transit - self._transit)
             if distance < self._clock_rate_hz:  # a larger one is a wrapped timestamp or a new base

@@ -29,8 +29,8 @@ AUDIO_CUE_MS: Final = 2000
 _BLOCK_HEAD_BYTES: Final = 4
 """Track, time and flags."""
 
-_SMALL_HEAD = struct.Struct("!BHBhB")
-_LARGE_HEAD = struct.Struct("!BIBhB")
+_SMALL_HEAD: Final = struct.Struct("!BHBhB")
+_LARGE_HEAD: Final = struct.Struct("!BIBhB")
 
 
 class ClusterWriter:

@@ -1,8 +1,8 @@
 """Just enough of EBML (RFC 8794) to write a header and to find one's way over the top of a file."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-UNKNOWN_SIZE = bytes.fromhex("01ffffffffffffff")
+UNKNOWN_SIZE: Final = bytes.fromhex("01ffffffffffffff")
 
 
 class LayoutError(ValueError):

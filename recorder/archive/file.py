@@ -18,7 +18,7 @@ from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
 
-DEFAULT_CHANNELS = 2
+DEFAULT_CHANNELS: Final = 2
 """Opus decodes to either; Sora writes 2."""
 
 MAX_CODEC_PRIVATE_BYTES: Final = 512

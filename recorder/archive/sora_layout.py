@@ -8,51 +8,51 @@ right after the last cluster. The header is written anew, in place, whenever mor
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rokuga.recorder.archive.ebml import UNKNOWN_SIZE, LayoutError, element, unsigned, void
 from rokuga.recorder.media import NS_PER_S
 
-APPLICATION = b"WebRTC SFU Sora"
-VIDEO_TRACK = 1
-AUDIO_TRACK = 2
+APPLICATION: Final = b"WebRTC SFU Sora"
+VIDEO_TRACK: Final = 1
+AUDIO_TRACK: Final = 2
 
-SEGMENT = 0x18538067
-SEEK_HEAD = 0x114D9B74
-SEEK = 0x4DBB
-SEEK_ID = 0x53AB
-SEEK_POSITION = 0x53AC
-INFO = 0x1549A966
-TRACKS = 0x1654AE6B
-CLUSTER = 0x1F43B675
-CUES = 0x1C53BB6B
-CLUSTER_TIMESTAMP = 0xE7
-SIMPLE_BLOCK = 0xA3
-KEYFRAME_FLAG = 0x80
+SEGMENT: Final = 0x18538067
+SEEK_HEAD: Final = 0x114D9B74
+SEEK: Final = 0x4DBB
+SEEK_ID: Final = 0x53AB
+SEEK_POSITION: Final = 0x53AC
+INFO: Final = 0x1549A966
+TRACKS: Final = 0x1654AE6B
+CLUSTER: Final = 0x1F43B675
+CUES: Final = 0x1C53BB6B
+CLUSTER_TIMESTAMP: Final = 0xE7
+SIMPLE_BLOCK: Final = 0xA3
+KEYFRAME_FLAG: Final = 0x80
 
-TIMESTAMP_SCALE = 0x2AD7B1
-SEGMENT_UID = 0x73A4
-DATE = 0x4461
-DURATION = 0x4489
-TRACK_ENTRY = 0xAE
-TRACK_NUMBER = 0xD7
-CODEC_ID = 0x86
-CODEC_PRIVATE = 0x63A2
-VIDEO = 0xE0
-PIXEL_WIDTH = 0xB0
-PIXEL_HEIGHT = 0xBA
-AUDIO = 0xE1
-CHANNELS = 0x9F
+TIMESTAMP_SCALE: Final = 0x2AD7B1
+SEGMENT_UID: Final = 0x73A4
+DATE: Final = 0x4461
+DURATION: Final = 0x4489
+TRACK_ENTRY: Final = 0xAE
+TRACK_NUMBER: Final = 0xD7
+CODEC_ID: Final = 0x86
+CODEC_PRIVATE: Final = 0x63A2
+VIDEO: Final = 0xE0
+PIXEL_WIDTH: Final = 0xB0
+PIXEL_HEIGHT: Final = 0xBA
+AUDIO: Final = 0xE1
+CHANNELS: Final = 0x9F
 
-EBML_HEADER_BYTES = 40
-SEGMENT_DATA_OFFSET = EBML_HEADER_BYTES + 12
-RESERVED_FOR_SEEKING = 178
+EBML_HEADER_BYTES: Final = 40
+SEGMENT_DATA_OFFSET: Final = EBML_HEADER_BYTES + 12
+RESERVED_FOR_SEEKING: Final = 178
 """SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
 
-SHORTEST_MS = 1
+SHORTEST_MS: Final = 1
 """A Duration is the time of the last block, as in Sora's files, and not 0, which readers take for none."""
 
-DATE_ORIGIN_WALL_NS = 978_307_200 * NS_PER_S
+DATE_ORIGIN_WALL_NS: Final = 978_307_200 * NS_PER_S
 """Matroska counts its dates from 2001-01-01T00:00:00 UTC."""
 
 

@@ -9,35 +9,43 @@ a marker bit. Otherwise it is passed over.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.media import AccessUnit, RtpPacket
 
-FIRST = 1
+FIRST: Final = 1
 """The payload begins a piece (an OBU, a NAL unit, a layer frame) and does not go on with one."""
-LAST = 2
+LAST: Final = 2
 """The payload ends a piece; the next one must be FIRST."""
-START = 4
+START: Final = 4
 """A unit can begin here if nothing was lost before."""
-SURE_START = 8
+SURE_START: Final = 8
 """A unit begins here, whatever was lost before."""
-LAYERED = 16
+LAYERED: Final = 16
 """The payload names its layer (VP9 only)."""
-AFTER_LOSS = 32
+AFTER_LOSS: Final = 32
 """Set on a unit's first payload: packets before it are missing, and only SURE_START speaks for its wholeness."""
 
-MAX_UNIT_BYTES = 8 * 1024 * 1024
+MAX_UNIT_BYTES: Final = 8 * 1024 * 1024
 """A larger unit is dropped. A key frame of 4096x2160 at the finest quantizer has about 4 MB."""
 
 
-class Picture(NamedTuple):
+@dataclass(slots=True, init=False)
+class Picture:
     """What one unit holds: the bytes for a file, and what its bitstream says of itself."""
 
     data: bytes
     is_keyframe: bool
     width: int
     height: int
+
+    def __init__(self, data: bytes, is_keyframe: bool, width: int, height: int) -> None:
+        self.data = data
+        self.is_keyframe = is_keyframe
+        self.width = width
+        self.height = height
 
 
 Parse = Callable[[bytes], tuple[int, bytes]]
@@ -46,7 +54,9 @@ Parse = Callable[[bytes], tuple[int, bytes]]
 Assemble = Callable[[list[bytes], list[int]], Picture | None]
 """A unit's pieces and their flags to the picture, None where nothing is to be stored. Raises PayloadError."""
 
-_NO_GAP, _KNOWN_GAP, _GAP = range(3)
+_NO_GAP: Final = 0
+_KNOWN_GAP: Final = 1
+_GAP: Final = 2
 
 
 class UnitAssembler:
@@ -211,5 +221,4 @@ class UnitAssembler:
             raise
         if picture is None:
             return None
-        data, is_keyframe, width, height = picture
-        return AccessUnit(time, data, is_keyframe, arrival_ns, width, height)
+        return AccessUnit(time, picture.data, picture.is_keyframe, arrival_ns, picture.width, picture.height)

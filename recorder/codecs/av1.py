@@ -5,6 +5,8 @@ OBU has its size, temporal delimiters and tile lists are left out (AV1 in Matros
 came with a size are kept byte for byte.
 """
 
+from typing import Final
+
 from rokuga.recorder.codecs.assembly import AFTER_LOSS, FIRST, LAST, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.av1_obu import (
     FRAME,
@@ -21,8 +23,8 @@ from rokuga.recorder.codecs.av1_obu import (
 )
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
-_BEGINNERS = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
-_NEW_SEQUENCE = 0x08
+_BEGINNERS: Final = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
+_NEW_SEQUENCE: Final = 0x08
 
 
 def depacketizer() -> UnitAssembler:

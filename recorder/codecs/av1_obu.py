@@ -1,18 +1,19 @@
 """OBUs of AV1 (AV1 bitstream specification, sections 5.3 to 5.9): what a file must know of them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
-SEQUENCE_HEADER = 1
-TEMPORAL_DELIMITER = 2
-FRAME_HEADER = 3
-FRAME = 6
-TILE_LIST = 8
+SEQUENCE_HEADER: Final = 1
+TEMPORAL_DELIMITER: Final = 2
+FRAME_HEADER: Final = 3
+FRAME: Final = 6
+TILE_LIST: Final = 8
 
-_SELECT = 2
-_MAX_SEQUENCE_HEADER_BYTES = 512
+_SELECT: Final = 2
+_MAX_SEQUENCE_HEADER_BYTES: Final = 512
 _BT709, _SRGB, _IDENTITY = 1, 13, 0
 
 

@@ -7,19 +7,20 @@ that it refers to: those that did not come with it (earlier in the stream, or in
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from rokuga.recorder.codecs.assembly import AFTER_LOSS, FIRST, LAST, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.h264_sps import read_size, read_sps_id, without_emulation_prevention
 
-_START_CODE = b"\x00\x00\x00\x01"
+_START_CODE: Final = b"\x00\x00\x00\x01"
 _SLICE, _IDR, _SEI, _SPS, _PPS, _AUD = 1, 5, 6, 7, 8, 9
-_BARE = frozenset((10, 11))  # end of sequence, end of stream: nothing but their type
+_BARE: Final = frozenset((10, 11))  # end of sequence, end of stream: nothing but their type
 _STAP_A, _FU_A = 24, 28
-_WHOLE = FIRST | LAST | START
-_MAX_PARAMETER_SET_BYTES = 4096
-_MAX_IDS = 256
+_WHOLE: Final = FIRST | LAST | START
+_MAX_PARAMETER_SET_BYTES: Final = 4096
+_MAX_IDS: Final = 256
 
 
 def depacketizer(fmtp: Mapping[str, str] | None = None) -> UnitAssembler:

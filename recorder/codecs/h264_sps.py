@@ -1,11 +1,13 @@
 """The sequence parameter set of H.264 (ITU-T H.264 section 7.3.2.1.1), read for the size of its pictures."""
 
+from typing import Final
+
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
-_PROFILES_WITH_CHROMA_FORMAT = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
-_CROP_UNITS = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # by ChromaArrayType (table 6-1)
-_MAX_MACROBLOCKS = 1024  # a side of 16384 pixels, the most that WebM players take
+_PROFILES_WITH_CHROMA_FORMAT: Final = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
+_CROP_UNITS: Final = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}  # by ChromaArrayType (table 6-1)
+_MAX_MACROBLOCKS: Final = 1024  # a side of 16384 pixels, the most that WebM players take
 
 
 def without_emulation_prevention(data: bytes) -> bytes:

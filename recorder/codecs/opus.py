@@ -1,16 +1,18 @@
 """Opus over RTP (RFC 7587): one packet is one unit, stored as it is."""
 
+from typing import Final
+
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.media import AccessUnit, RtpPacket
 
-CLOCK_RATE_HZ = 48_000
+CLOCK_RATE_HZ: Final = 48_000
 
-_US_PER_FRAME = (
+_US_PER_FRAME: Final = (
     *(10_000, 20_000, 40_000, 60_000) * 3,  # SILK: narrow, medium, wide band
     *(10_000, 20_000) * 2,  # hybrid: super-wide band, full band
     *(2_500, 5_000, 10_000, 20_000) * 4,  # CELT: narrow, wide, super-wide, full band
 )
-_MAX_US = 120_000
+_MAX_US: Final = 120_000
 
 
 def packet_duration_ns(data: bytes) -> int:

@@ -6,13 +6,13 @@ To add a codec: a module with its depacketizer, and a row here.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rokuga.recorder.codecs import av1, h264, opus, vp8, vp9
 from rokuga.recorder.codecs.depacketizer import Depacketizer
 from rokuga.recorder.media import Kind
 
-_PROFILE_LEVEL_ID = re.compile("[0-9A-Fa-f]{6}")
+_PROFILE_LEVEL_ID: Final = re.compile("[0-9A-Fa-f]{6}")
 
 
 class ParametersError(ValueError):
@@ -71,8 +71,8 @@ def _flag(params: Mapping[str, Any], key: str) -> str:
     return "1" if value else "0"
 
 
-_OPUS_NUMBERS = {"maxplaybackrate": 48_000, "minptime": 120, "ptime": 120}
-_OPUS_FLAGS = {
+_OPUS_NUMBERS: Final = {"maxplaybackrate": 48_000, "minptime": 120, "ptime": 120}
+_OPUS_FLAGS: Final = {
     "stereo": "stereo",
     "sprop_stereo": "sprop-stereo",
     "useinbandfec": "useinbandfec",

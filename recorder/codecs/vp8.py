@@ -1,11 +1,13 @@
 """VP8 over RTP (RFC 7741)."""
 
+from typing import Final
+
 from rokuga.recorder.codecs.assembly import FIRST, LAST, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
-_CONTINUES = FIRST | LAST  # VP8 does not say where a frame ends: any payload may be the last one
-_BEGINS = _CONTINUES | START | SURE_START
-_START_CODE = b"\x9d\x01\x2a"
+_CONTINUES: Final = FIRST | LAST  # VP8 does not say where a frame ends: any payload may be the last one
+_BEGINS: Final = _CONTINUES | START | SURE_START
+_START_CODE: Final = b"\x9d\x01\x2a"
 
 
 def depacketizer() -> UnitAssembler:

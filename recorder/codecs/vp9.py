@@ -10,6 +10,7 @@ frame takes all references: there only the highest is kept.
 """
 
 from itertools import pairwise
+from typing import Final
 
 from rokuga.recorder.codecs.assembly import FIRST, LAST, LAYERED, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.depacketizer import PayloadError
@@ -23,9 +24,9 @@ from rokuga.recorder.codecs.vp9_frame import (
     superframe,
 )
 
-_FLAGS_OF_B_E = (0, LAST, FIRST | START, FIRST | START | LAST)
-_MAX_LAYER_FRAMES = 8
-_LAYER_SHIFT = 8  # the spatial layer stands in the flags above those of all formats
+_FLAGS_OF_B_E: Final = (0, LAST, FIRST | START, FIRST | START | LAST)
+_MAX_LAYER_FRAMES: Final = 8
+_LAYER_SHIFT: Final = 8  # the spatial layer stands in the flags above those of all formats
 
 
 def depacketizer() -> UnitAssembler:

@@ -1,6 +1,7 @@
 """The frame of VP9: its uncompressed header (VP9 bitstream specification, section 6.2), and superframes (annex B)."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
@@ -8,10 +9,10 @@ from rokuga.recorder.codecs.depacketizer import PayloadError
 Sizes = list[tuple[int, int]]
 """Width and height of what the eight reference slots hold; (0, 0) where that was never seen."""
 
-_SYNC_CODE = 0x498342
-_SRGB = 7
-_FEATURE_BITS = (9, 7, 2, 0)  # of a segment's quantizer, loop filter, reference and skip; signs included
-_MAX_HEADER_BYTES = 256  # the longest possible one is shorter than 150
+_SYNC_CODE: Final = 0x498342
+_SRGB: Final = 7
+_FEATURE_BITS: Final = (9, 7, 2, 0)  # of a segment's quantizer, loop filter, reference and skip; signs included
+_MAX_HEADER_BYTES: Final = 256  # the longest possible one is shorter than 150
 
 
 @dataclass(slots=True)

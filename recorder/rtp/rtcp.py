@@ -3,28 +3,29 @@
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rokuga.recorder.rtp.sender_report import PACKET_TYPE as SENDER_REPORT
 from rokuga.recorder.rtp.sender_report import SenderReport, parse_sender_report
 
-RECEIVER_REPORT = 201
-SOURCE_DESCRIPTION = 202
-GOODBYE = 203
-TRANSPORT_FEEDBACK = 205
-PAYLOAD_FEEDBACK = 206
+RECEIVER_REPORT: Final = 201
+SOURCE_DESCRIPTION: Final = 202
+GOODBYE: Final = 203
+TRANSPORT_FEEDBACK: Final = 205
+PAYLOAD_FEEDBACK: Final = 206
 
-NACK_FORMAT = 1
-PLI_FORMAT = 1
-FIR_FORMAT = 4
-APPLICATION_FORMAT = 15
+NACK_FORMAT: Final = 1
+PLI_FORMAT: Final = 1
+FIR_FORMAT: Final = 4
+APPLICATION_FORMAT: Final = 15
 
-MAX_NACKED = 256
+MAX_NACKED: Final = 256
 """Sequence numbers in one NACK. However far apart they are, it has no more than 1,036 bytes."""
 
-MAX_BLOCKS = 31
+MAX_BLOCKS: Final = 31
 """Report blocks or sources in one packet: their count has 5 bits (RFC 3550 section 6.4.1)."""
 
-MAX_TEXT_BYTES = 255
+MAX_TEXT_BYTES: Final = 255
 """An SDES item's length has 8 bits (RFC 3550 section 6.5)."""
 
 

@@ -2,11 +2,12 @@
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from rokuga.recorder.media import NS_PER_S
 
-PACKET_TYPE = 200
-_BODY = struct.Struct("!IIIIII")
+PACKET_TYPE: Final = 200
+_BODY: Final = struct.Struct("!IIIIII")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ smallest one of a sliding window is the base that places the run on our clock.
 """
 
 from collections import deque
+from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 
-WINDOW_NS = 10 * NS_PER_S
+WINDOW_NS: Final = 10 * NS_PER_S
 """Long enough to hold a packet that met no queue, short enough that 100 ppm are 1 ms."""
 
-STEP_NS = 250 * NS_PER_MS
+STEP_NS: Final = 250 * NS_PER_MS
 """The window moves in such steps: a minimum of minimums, and nothing to keep per packet."""
 
 

@@ -1,12 +1,13 @@
 """Gap statistics of one track: which stretches of an archive it does not cover."""
 
 from heapq import heappush, heappushpop
+from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS
 
-MIN_GAP_NS = 100 * NS_PER_MS
+MIN_GAP_NS: Final = 100 * NS_PER_MS
 """Shorter gaps are not counted."""
-LONGEST = 5
+LONGEST: Final = 5
 """So many of the longest gaps are told with their place."""
 
 

@@ -6,16 +6,17 @@ flows (or whose packets are being repaired), and never longer than `MAX_HOLD_NS`
 
 from collections import deque
 from collections.abc import Collection
+from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, Frame, Kind
 
-ACTIVE_NS = 200 * NS_PER_MS
+ACTIVE_NS: Final = 200 * NS_PER_MS
 """A kind that had no frame for this long is silent: nobody waits for it."""
-MAX_HOLD_NS = 1500 * NS_PER_MS
+MAX_HOLD_NS: Final = 1500 * NS_PER_MS
 """No frame is held longer after its arrival; repair of a lost packet takes up to 1.2 s."""
-MAX_FRAMES = 1000
+MAX_FRAMES: Final = 1000
 """No more frames of one kind are held, whatever the other kind does."""
-NEVER_NS = -(1 << 62)
+NEVER_NS: Final = -(1 << 62)
 
 
 class _Lane:

@@ -11,18 +11,20 @@ do not drift. A part begins
 Boundaries that nobody crossed with a frame, or that a long group of pictures has swallowed, make no part.
 """
 
+from typing import Final
+
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame
 
-LEAD_NS = 300 * NS_PER_MS
+LEAD_NS: Final = 300 * NS_PER_MS
 """How far ahead of a boundary the key frame is asked for: a round trip and an encoder's turn."""
-EARLY_NS = 350 * NS_PER_MS
+EARLY_NS: Final = 350 * NS_PER_MS
 """How far ahead of a boundary a key frame may begin the part."""
-REPEAT_NS = 300 * NS_PER_MS
+REPEAT_NS: Final = 300 * NS_PER_MS
 """The request is repeated after this, then ever more seldom."""
-MAX_REPEAT_NS = 5 * NS_PER_S
-SILENT_NS = NS_PER_S
+MAX_REPEAT_NS: Final = 5 * NS_PER_S
+SILENT_NS: Final = NS_PER_S
 """Video without a frame for this long does not decide where to cut."""
-CLOSE_AFTER_NS = 1500 * NS_PER_MS
+CLOSE_AFTER_NS: Final = 1500 * NS_PER_MS
 """A part is closed this long after the next one began, even if nothing has shown that it is complete."""
 
 

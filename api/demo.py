@@ -22,6 +22,7 @@ from rokuga.api.daemon import running
 from rokuga.api.logs import configure_logs
 from rokuga.api.loopback import loopback_environment
 from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.api.serving import serving
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 
@@ -143,14 +144,9 @@ async def consuming() -> AsyncIterator[Consumer]:
     consumer = Consumer()
     app = web.Application()
     app.router.add_post("/webhook", consumer.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        consumer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+    async with serving(app) as address:
+        consumer.url = f"http://{address}/webhook"
         yield consumer
-    finally:
-        await runner.cleanup()
 
 
 async def _call(url: str, operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from rokuga.api.arguments import pause_s, share
+from rokuga.api.serving import serving
 from rokuga.webhooks.ledger import Entered, Ledger
 from rokuga.webhooks.post import signing_key
 
@@ -107,14 +108,8 @@ async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
         asyncio.get_running_loop().add_signal_handler(number, sink.ended.set)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/{path:.*}", sink.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, arguments.host, arguments.port).start()
-        host, port = runner.addresses[0][:2]
-        print(f"listening on http://{host}:{port}/", flush=True)
+    async with serving(app, arguments.host, arguments.port, grace_s=1.0) as address:
+        print(f"listening on http://{address}/", flush=True)
         await sink.ended.wait()
         await asyncio.sleep(LINGER_S)
-    finally:
-        await runner.cleanup()
     return sink.verdict()

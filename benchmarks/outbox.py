@@ -19,6 +19,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from rokuga.api.serving import serving
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -39,12 +40,9 @@ async def consume() -> None:
 
     application = web.Application()
     application.router.add_post("/", take)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+    async with serving(application) as address:
+        print(address, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
 
 
 @asynccontextmanager
@@ -61,7 +59,7 @@ async def consumer() -> AsyncIterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{int(await process.stdout.readline())}/"
+        yield f"http://{(await process.stdout.readline()).decode().strip()}/"
     finally:
         process.stdin.close()
         await process.wait()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from rokuga.api.serving import serving
 from rokuga.api.soak.ledger import Event, Ledger
 
 FAILS: Final = 0.1
@@ -67,11 +68,6 @@ async def consuming(consumer: Consumer) -> AsyncIterator[None]:
     """Serve on a free port of the loopback."""
     app = web.Application()
     app.router.add_post("/webhook", consumer.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        consumer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+    async with serving(app) as address:
+        consumer.url = f"http://{address}/webhook"
         yield
-    finally:
-        await runner.cleanup()

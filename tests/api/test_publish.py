@@ -14,6 +14,7 @@ from aiohttp import web
 from rokuga.api import publish as publishing
 from rokuga.api.daemon import running
 from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.api.serving import serving
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.recorder.publisher.sender import played
@@ -52,13 +53,8 @@ async def playing(play: Play) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/signaling", talk)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/signaling"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as address:
+        yield f"ws://{address}/signaling"
 
 
 def offer(video: str = "VP9", port: int = 9) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from rokuga.api.serving import serving
 from tests.conformance.archives import VIDEO_CODECS, audio_units, record, video_units
 from tests.end_to_end.clients import place
 
@@ -30,21 +31,21 @@ async def play(files: list[Path]) -> list[dict[str, object]]:
 
     app.router.add_get("/", page)
     app.router.add_get("/files/{place}", file)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    async with serving(app) as address:
+        base = f"http://{address}/"
         wanted = json.dumps([[f"/files/{place}", SEEKS_S] for place in range(len(files))])
         process = await asyncio.create_subprocess_exec(
-            "node", driver, base, wanted, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            "node",
+            driver,
+            base,
+            wanted,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate()
         assert process.returncode == 0, err.decode(errors="replace")
         seen: list[dict[str, object]] = json.loads(out)
         return seen
-    finally:
-        await runner.cleanup()
 
 
 @pytest.mark.end_to_end

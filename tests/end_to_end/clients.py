@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
+from rokuga.api.serving import serving
 from tests.end_to_end.daemon import ROOT, Daemon
 
 HERE = Path(__file__).parent
@@ -56,13 +57,8 @@ async def _serving() -> AsyncIterator[str]:
     app.router.add_get("/medooze.js", medooze)
     app.router.add_get("/eyevinn.js", eyevinn)
     app.router.add_get("/page.html", page)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as address:
+        yield f"http://{address}"
 
 
 async def run_client(*command: object, cwd: Path = ROOT, **environment: str) -> str:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from rokuga.api.compiled import is_compiled
 from rokuga.api.loopback import loopback_environment
+from rokuga.api.serving import serving
 
 ROOT = Path(__file__).parent.parent.parent
 CLIPS = ROOT / "media-samples"
@@ -78,14 +79,9 @@ async def consuming() -> AsyncIterator[Consumer]:
     consumer = Consumer()
     app = web.Application()
     app.router.add_post("/webhook", consumer.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        consumer.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+    async with serving(app) as address:
+        consumer.url = f"http://{address}/webhook"
         yield consumer
-    finally:
-        await runner.cleanup()
 
 
 @dataclass

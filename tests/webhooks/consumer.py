@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from rokuga.api.serving import serving
+
 
 @dataclass(frozen=True)
 class Post:
@@ -72,15 +74,10 @@ async def consuming(answer: Answer = ok, tls: ssl.SSLContext | None = None) -> A
     consumer = Consumer(answer)
     app = web.Application()
     app.router.add_post("/hook", consumer.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-        scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
-        consumer.url = f"{scheme}://{host}:{runner.addresses[0][1]}/hook"
+    async with serving(app, tls=tls, grace_s=0.01) as address:
+        port = address.rpartition(":")[2]
+        consumer.url = f"https://localhost:{port}/hook" if tls else f"http://{address}/hook"
         yield consumer
-    finally:
-        await runner.cleanup()
 
 
 def scripted(*statuses: int) -> Answer:

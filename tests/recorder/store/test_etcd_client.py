@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from rokuga.api.etcd_servers import free_ports
+from rokuga.api.serving import serving
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome
@@ -139,15 +140,8 @@ async def test_what_no_etcd_says_is_a_named_error(answer: Callable[[], Any]) -> 
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with Etcd(ClusterConfig((url,)), budget_s=0.2) as client:
-            with pytest.raises(StoreError):
-                await client.list("a")
-            with pytest.raises(StoreError):
-                await client.grant(1)
-    finally:
-        await runner.cleanup()
+    async with serving(app) as address, Etcd(ClusterConfig((f"http://{address}",)), budget_s=0.2) as client:
+        with pytest.raises(StoreError):
+            await client.list("a")
+        with pytest.raises(StoreError):
+            await client.grant(1)

@@ -164,7 +164,7 @@ class Recorder:
             **self._totals.counters(connection.stats() for connection in connections),
             "connections": sum(connection.connected.is_set() for connection in connections),
             "recordings": len(self.recordings()),
-            "archives": len(self.archives()),
+            "archives": sum(c.archiver is not None and c.archiver.is_writing for c in connections),
         }
 
     async def connect(self, request: ConnectionRequest) -> Connection:

@@ -24,9 +24,9 @@ run: $(READY)
 demo: $(READY)
 	$(BIN)/rokuga demo
 
-test:
-	$(MAKE) --no-print-directory --jobs 2 check compiled
+test: $(READY)
 	tests/tools/install.sh
+	$(MAKE) --no-print-directory --jobs 2 check compiled
 	$(BIN)/python -m pytest -m "not soak and not alone" $(ON_TWO_CORES) $(HOT_TESTS)
 	$(COMPILED_PYTEST) -m "not soak and not alone" $(ON_TWO_CORES)
 	$(COMPILED_PYTEST) -m "not soak and alone"

@@ -12,11 +12,12 @@ HERE = Path(__file__).parent
 
 
 def extensions() -> list[Any]:
-    """Give what mypyc makes of the modules that pyproject.toml lists, or nothing where nobody asked for it."""
-    if os.environ.get("ROKUGA_COMPILED") != "1":
+    """Give what mypyc makes of the modules that pyproject.toml lists; nothing where nobody asked for it.
+
+    Nor for anything but a wheel: in the checkout itself, compiled modules would hide the sources beside them.
+    """
+    if os.environ.get("ROKUGA_COMPILED") != "1" or "bdist_wheel" not in sys.argv:
         return []
-    if "editable_wheel" in sys.argv or "--inplace" in sys.argv or "-i" in sys.argv:
-        raise SystemExit("compiled modules would hide the sources beside them: make a wheel")
     from mypyc.build import mypycify
 
     patterns = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["rokuga"]["compiled"]

@@ -35,15 +35,12 @@ def test_a_source_install_has_nothing_to_compile(wheel: Path) -> None:
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".c"))]
 
 
-@pytest.mark.parametrize("command", [["build_ext", "--inplace"], ["editable_wheel"]])
-def test_nothing_is_compiled_beside_its_source(command: list[str]) -> None:
+def test_nothing_is_compiled_beside_its_source() -> None:
     """It would hide what is edited there."""
-    asked = {"ROKUGA_COMPILED": "1"} | os.environ
-    made = subprocess.run(
-        [sys.executable, "setup.py", *command], cwd=ROOT, env=asked, check=False, capture_output=True, text=True
-    )
-    assert made.returncode != 0
-    assert "would hide the sources" in made.stderr
+    asked = os.environ | {"ROKUGA_COMPILED": "1"}
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    subprocess.run(command, cwd=ROOT, env=asked, check=True, capture_output=True)
+    assert not [*(ROOT / "recorder").rglob("*.so")]
 
 
 def test_the_wheel_carries_its_data_files(wheel: Path) -> None:

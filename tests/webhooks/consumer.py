@@ -80,6 +80,16 @@ async def consuming(answer: Answer = ok, tls: ssl.SSLContext | None = None) -> A
         yield consumer
 
 
+def hanging(until: asyncio.Event) -> Answer:
+    """Answer 200, but not before this."""
+
+    async def answer(_: Post, __: web.Request) -> web.StreamResponse:
+        await until.wait()
+        return web.Response()
+
+    return answer
+
+
 def scripted(*statuses: int) -> Answer:
     """Answer with these statuses in turn, then with the last one for ever."""
     left = list(statuses)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.recorder.store import Whose
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
@@ -22,6 +22,10 @@ MIDDLE = 0.5
 CONFIG = WebhookConfig(url="http://127.0.0.1:1/", version="1")
 CLOCK = ManualClock()
 """One that nobody turns."""
+
+
+SHORT_NS = 100 * NS_PER_MS
+"""A grace time that ends before anything else does."""
 
 
 def no_log(_: object) -> bool:

@@ -10,6 +10,8 @@ ON_TWO_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 COMPILED := build/compiled
 IN_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 COMPILED_PYTEST := $(IN_COMPILED) $(BIN)/python -m pytest --compiled -o pythonpath=
+# The image's test compiles the same once more.
+CACHED := $(if $(shell command -v ccache 2>/dev/null),CC="ccache gcc" CCACHE_DIR=$(CURDIR)/build/ccache)
 SOURCES := setup.py pyproject.toml $(shell find -L rokuga -type f -not -path '*/__pycache__/*')
 # What else runs on the plain sources, which is what a source install runs: the tests of what is compiled, and one daemon.
 HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs timing webrtc) \
@@ -61,7 +63,7 @@ compiled: $(COMPILED)/ready
 
 $(COMPILED)/ready: $(READY) $(SOURCES)
 	rm -rf build/lib* build/wheel $(COMPILED)
-	ROKUGA_COMPILED=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(CACHED) ROKUGA_COMPILED=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/python -m pip install --quiet --no-deps --target $(COMPILED) build/wheel/rokuga-*.whl
 	touch $@
 

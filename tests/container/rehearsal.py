@@ -54,10 +54,7 @@ def overlay_of_this_machine(_reference: str, root: Path) -> None:
     shutil.copy(python, root / "usr/local/bin/python")
     (root / "usr/local/lib" / library.name).mkdir(exist_ok=True)
     _mount("--bind", library, root / "usr/local/lib" / library.name)
-    headers = Path(sysconfig.get_path("include"))
-    (root / "usr/local/include" / headers.name).mkdir(exist_ok=True)
-    _mount("--bind", headers, root / "usr/local/include" / headers.name)
-    for path in (python, library, headers, ROOT, Path(sys.prefix).resolve()):
+    for path in (python, library, ROOT, Path(sys.prefix).resolve()):
         for folder in path.parents:  # root's own folders are closed to others
             (root / str(folder).lstrip("/")).chmod(0o755)
     _mount_system(root)
@@ -176,6 +173,12 @@ def _fetch(request: urllib.request.Request) -> int:
         return refusal.code
 
 
+def compiler() -> dict[str, str]:
+    """Give what makes RUN compile as `make compiled` did: its headers, and its cache of what came out."""
+    cache = {"CC": "ccache gcc", "CCACHE_DIR": str(ROOT / "build/ccache")} if shutil.which("ccache") else {}
+    return {"CPATH": sysconfig.get_path("include"), **cache}
+
+
 def has_compiler(image: Image) -> bool:
     """Say whether somebody in the image could compile."""
     return not subprocess.run(image.process(["/bin/sh", "-c", "command -v cc gcc c++ clang"]), check=False).returncode
@@ -189,7 +192,8 @@ def main() -> None:
     options = parser.parse_args()
     machine = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     libraries = next(path for path in sys.path if path.endswith("site-packages"))
-    machine |= {} if options.fresh else {"PIP_NO_DEPS": "1", "PYTHONPATH": libraries}
+    if not options.fresh:  # mypy takes what it finds first, without PYTHONSAFEPATH, for the folder of the script
+        machine |= {"PIP_NO_DEPS": "1", "PYTHONPATH": libraries, "PYTHONSAFEPATH": "1", **compiler()}
     base = fresh_debian if options.fresh else overlay_of_this_machine
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)  # what the steps print goes to stderr

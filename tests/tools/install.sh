@@ -8,6 +8,7 @@ mkdir -p "$tools"
 missing=()
 # What compiles the wheel under test, for the interpreter of .venv.
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+command -v ccache >/dev/null || missing+=(ccache)
 [ -f "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || missing+=(python3-dev)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v ffmpeg >/dev/null || missing+=(ffmpeg)

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 PAUSE_S: Final = 0.05
+OK: Final = 200
 QUESTIONS: Final[Sequence[tuple[str, Mapping[str, Any]]]] = (
     ("Sora_20161101.ListArchiving", {}),
     ("Sora_20201013.ListConnections", {}),
@@ -19,6 +20,10 @@ QUESTIONS: Final[Sequence[tuple[str, Mapping[str, Any]]]] = (
     ("Sora_20161101.StopRecording", {"channel_id": "nobody"}),
 )
 """The last two begin and end a recording of a channel in which nobody is: store and disk are asked, too."""
+
+
+class AnswerError(RuntimeError):
+    """The API did not do what it was asked to."""
 
 
 class Answer(NamedTuple):
@@ -44,7 +49,7 @@ class Answers:
 
 @contextlib.asynccontextmanager
 async def asking(url: str) -> AsyncIterator[Answers]:
-    """Ask while the context is open. Raises aiohttp.ClientError at its end for an answer that is no success."""
+    """Ask while the context is open. Raises AnswerError at its end where an answer was no success."""
     answers = Answers()
     ending = asyncio.Event()
     task = asyncio.create_task(_ask(url, answers, ending))
@@ -62,8 +67,9 @@ async def _ask(url: str, answers: Answers, ending: asyncio.Event) -> None:
             target, body = QUESTIONS[place % len(QUESTIONS)]
             phase, begin_s = answers.phase, time.monotonic()
             async with session.post(url, json=body, headers={"x-sora-target": target}) as answer:
-                answer.raise_for_status()
-                await answer.read()
+                said = await answer.read()
+                if answer.status != OK:
+                    raise AnswerError(f"{target} in {phase}: {answer.status} {said.decode(errors='replace')}")
             answers.all.append(Answer(phase, target.partition(".")[2], (time.monotonic() - begin_s) * 1000))
             place += 1
             await asyncio.sleep(PAUSE_S)

@@ -23,12 +23,14 @@ MAX_UNTOLD: Final = 10_000
 
 
 class Teller:
-    """Stores events one after the other; `committed` hears of those that the store took."""
+    """Stores events, all that wait at a time; `committed` hears of those that the store took."""
 
     def __init__(self, store: RecordingStore, committed: Callable[[Sequence[Event]], None]) -> None:
         self._store = store
         self._committed = committed
-        self._untold: list[Event] = []
+        self._untold: dict[str, Event] = {}
+        self._telling = asyncio.Lock()
+        self._begun = self._ended = 0
 
     async def tell(self, event: Event) -> None:
         """Store an event that nothing else depends on; what the store does not take is told later, in this order."""
@@ -40,7 +42,7 @@ class Teller:
         if len(self._untold) >= MAX_UNTOLD:
             log.error("an event is lost: too many cannot be stored", type=event.type)
             return
-        self._untold.append(event)
+        self._untold[event.id] = event
         await self._tell_untold()
 
     async def run(self) -> None:
@@ -51,12 +53,19 @@ class Teller:
                 await self._tell_untold()
 
     async def _tell_untold(self) -> None:
-        told = list(self._untold)
-        try:
-            await self._store.append(told)
-        except StoreError as error:
-            log.error("events cannot be stored yet", count=len(told), reason=str(error))
-        else:
-            new = [event for event in told if event in self._untold]
-            self._untold = [event for event in self._untold if event not in told]
-            self._committed(new)
+        """Return after the next try, whoever makes it: hundreds who leave at once are told in one or two."""
+        wanted = self._begun + 1
+        async with self._telling:
+            if self._ended >= wanted:
+                return
+            self._begun += 1
+            told = list(self._untold.values())
+            try:
+                await self._store.append(told)
+            except StoreError as error:
+                log.error("events cannot be stored yet", count=len(told), reason=str(error))
+            else:
+                for event in told:
+                    del self._untold[event.id]
+                self._committed(told)
+            self._ended = self._begun

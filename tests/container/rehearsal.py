@@ -175,8 +175,8 @@ def _fetch(request: urllib.request.Request) -> int:
 
 def compiler() -> dict[str, str]:
     """Give what makes RUN compile as `make compiled` did: its headers, and its cache of what came out."""
-    cache = {"CC": "ccache gcc", "CCACHE_DIR": str(ROOT / "build/ccache")} if shutil.which("ccache") else {}
-    return {"CPATH": sysconfig.get_path("include"), **cache}
+    cache = {"CC": "ccache gcc", "CCACHE_SLOPPINESS": "locale", "CCACHE_DIR": str(ROOT / "build/ccache")}
+    return {"CPATH": sysconfig.get_path("include"), **(cache if shutil.which("ccache") else {})}
 
 
 def has_compiler(image: Image) -> bool:

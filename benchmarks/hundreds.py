@@ -37,8 +37,8 @@ WITNESS: Final = "witness"
 GRACE_S: Final = 60.0
 """How much longer than planned the ramp may take."""
 LOOK_S: Final = 0.02
-SHOWN: Final = 5
-"""How many of the faults are printed; all are kept."""
+KEPT_FAULTS: Final = 5
+"""How many of the faults are told in words."""
 AFTER_S: Final = 2.0
 """How long the other channel is recorded on after the end of the crowd's files."""
 
@@ -73,7 +73,8 @@ class Result:
     lost_packets: int
     archives: int
     units: int
-    faults: Sequence[str]
+    faults: int
+    first_faults: Sequence[str]
 
 
 class Watch:
@@ -127,7 +128,8 @@ async def measure(publishers: int, seconds: float) -> Result:
             lost_packets=found.lost_packets,
             archives=found.archives,
             units=found.units,
-            faults=found.faults,
+            faults=len(found.faults),
+            first_faults=found.faults[:KEPT_FAULTS],
         )
 
 
@@ -187,7 +189,8 @@ async def _run(watch: Watch, url: str, folder: Path, publishers: int, seconds: f
         lost_packets=0,
         archives=0,
         units=0,
-        faults=(),
+        faults=0,
+        first_faults=(),
     )
 
 
@@ -233,17 +236,23 @@ def show(result: Result) -> None:
         elif name == "slowest":
             for phase, target, ms in value:
                 print(f"{'slow':>16}  {target} in {phase}: {ms:.1f} ms")
-        elif name == "faults":
-            print(f"{'faults':>16}  {len(value)}")
-            for fault in value[:SHOWN]:
+        elif name == "first_faults":
+            for fault in value:
                 print(f"{'':>16}  {fault}")
         else:
             print(f"{name:>16}  {value}")
 
 
+def keep(result: Result) -> None:
+    """Put a run into the file of results, in the place of the last with so many publishers."""
+    runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    runs = [run for run in runs if run["publishers"] != result.publishers] + [asdict(result)]
+    RESULTS.write_text(json.dumps(sorted(runs, key=lambda run: run["publishers"]), indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    counts = [float(text) for text in sys.argv[1:]] or [200, 60]
-    run = asyncio.run(measure(int(counts[0]), counts[1]))
-    show(run)
-    RESULTS.write_text(json.dumps(asdict(run), indent=1) + "\n")
-    sys.exit(bool(run.faults or run.archives != run.publishers + 1))
+    numbers = dict(enumerate(map(int, sys.argv[1:])))
+    measured = asyncio.run(measure(numbers.get(0, 200), numbers.get(1, 60)))
+    show(measured)
+    keep(measured)
+    sys.exit(bool(measured.faults or measured.archives != measured.publishers + 1))

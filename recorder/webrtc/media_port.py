@@ -85,6 +85,10 @@ class MediaPort:
         self._checks.add(flow)
         return flow
 
+    def read(self) -> None:
+        """Take in what has come and was not read yet."""
+        self._udp.read()
+
     async def totals(self) -> Mapping[str, int | Mapping[str, int]]:
         """Give what is counted, by the names of the daemon's table of counters."""
         counters = self.counters

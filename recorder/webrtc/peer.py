@@ -13,7 +13,7 @@ import structlog
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.media import AccessUnit, Kind
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
 from rokuga.recorder.webrtc.ice_lite import IceLite
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 MAX_EARLY_DATAGRAMS: Final = 256
 """Media that overtakes the end of the handshake is kept: a peer may send with its last flight."""
+
+EASE_NS: Final = 100 * NS_PER_MS
+"""A peer that lacks nothing is looked at this often: its reports and its timeout have time."""
 
 CLOSED_BY_PEER: Final = "CLOSED-BY-PEER"
 HANDSHAKE_FAILED: Final = "DTLS-HANDSHAKE-FAILED"
@@ -55,6 +58,7 @@ class Peer:
     ) -> None:
         self.connected = asyncio.Event()
         self._buffer, self._counters = port.buffer, port.counters
+        self._read_port = port.read
         self._offer = offer
         self._clock = clock
         self._config = config
@@ -67,6 +71,7 @@ class Peer:
         self._early: list[bytes] = []
         self._accepted_ns = 0
         self._heard_ns = 0
+        self._due_ns = 0
         self._runs = False
         ufrag, password = secrets.token_hex(4), secrets.token_hex(16)
         self._transport = LocalTransport(ufrag, password, certificate.fingerprint, port.candidates)
@@ -129,8 +134,10 @@ class Peer:
 
     def tick(self, now_ns: int) -> None:
         """Do what is due: give up on late packets, send RTCP, end a peer that is silent."""
-        if self._receiver is None or self._ended.done():
+        receiver = self._receiver
+        if receiver is None or (now_ns < self._due_ns and receiver.is_at_ease()) or self._ended.done():
             return
+        self._due_ns = now_ns + EASE_NS
         timeout_ns = self._config.media_timeout_ns
         if now_ns - max(self._heard_ns, self._ice.last_check_ns) > timeout_ns:
             self.close(MEDIA_TIMEOUT)
@@ -139,7 +146,7 @@ class Peer:
                 self.close(HANDSHAKE_FAILED)
         else:
             try:
-                feedback = self._receiver.tick(now_ns)
+                feedback = receiver.tick(now_ns)
                 if feedback:
                     self._flow.send(self._dtls.sending.protect_rtcp(feedback))
             except Exception as error:  # our fault ends this peer, not the tick of all others
@@ -155,7 +162,8 @@ class Peer:
             self._receiver.request_keyframe(self._clock.monotonic_ns())
 
     def flush(self) -> None:
-        """Give out every unit that is whole, as at the end of the stream."""
+        """Give out every unit that is whole, as at the end of the stream, with what still waits to be read."""
+        self._read_port()
         if self._receiver is not None:
             self._receiver.flush(self._clock.monotonic_ns())
 

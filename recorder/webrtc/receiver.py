@@ -136,7 +136,7 @@ class Receiver:
         if report_is_due:
             self._report_due_ns = now_ns + REPORT_NS
             self._forget_silent(now_ns)
-        elif self._is_at_ease():
+        elif self.is_at_ease():
             return b""
         requests = [
             request
@@ -148,6 +148,13 @@ class Receiver:
             return _compound(self._report(now_ns), requests)
         # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
         return _compound(build_receiver_report(self._own_ssrc, ()), requests) if requests else b""
+
+    def is_at_ease(self) -> bool:
+        """Whether no packet is missing and no key frame wanted, so that a tick has nothing to do but to report."""
+        for source in self._sources.values():  # noqa: SIM110  # a generator costs more than all that it looks at
+            if not source.track.is_at_ease:
+                return False
+        return True
 
     def flush(self, now_ns: int) -> None:
         """Give out every unit that is whole, as at the end of the stream; packets may follow all the same."""
@@ -170,12 +177,6 @@ class Receiver:
         for source in self._present.values():
             _add(totals[source.kind], source)
         return totals
-
-    def _is_at_ease(self) -> bool:
-        for source in self._sources.values():  # noqa: SIM110  # a generator costs more than all that it looks at
-            if not source.track.is_at_ease:
-                return False
-        return True
 
     def _requests(self, source: _Source, now_ns: int) -> Iterator[bytes]:
         """Give up on what is late of a source; ask for what is missing."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from rokuga.recorder.clock import TICK_MS, until_tick_s
+from rokuga.recorder.clock import until_tick_s
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES, Demultiplexer
 from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.ice_lite import Address
@@ -59,6 +59,7 @@ class UdpPort:
     ) -> None:
         self._demultiplexer = demultiplexer
         self._monotonic_ns = monotonic_ns
+        self._reads = False
         self._sockets = [
             _LocalSocket(index, bound, demultiplexer.checks.at(index), _batch(bound))
             for index, bound in enumerate(sockets, first_index)
@@ -68,6 +69,12 @@ class UdpPort:
     def overflows(self) -> int:
         """How many datagrams the kernel has dropped since the start, for want of room in the receive buffers."""
         return sum(_drops(local.socket) for local in self._sockets)
+
+    def read(self) -> None:
+        """Read what has come since the last poll, a full batch at most. Nothing where a read is under way."""
+        if not self._reads:
+            for local in self._sockets:
+                self._read(local)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -90,22 +97,24 @@ class UdpPort:
         self._poll(local)
 
     def _poll(self, local: _LocalSocket) -> None:
-        count = self._read_batch(local)
-        if count:
-            local.poll = self._loop.call_later(self._pause_s(local, count), self._poll, local)
+        count = self._read(local)
+        if count == BATCH_DATAGRAMS:
+            local.poll = self._loop.call_later(0, self._poll, local)
+        elif count:
+            now_s = self._loop.time()
+            pause = min(pause_s(local.batch, count, now_s - local.read_s), until_tick_s(now_s))
+            local.read_s = now_s
+            local.poll = self._loop.call_later(pause, self._poll, local)
         else:
             local.poll = None
             self._loop.add_reader(local.socket, self._wake, local)
 
-    def _pause_s(self, local: _LocalSocket, count: int) -> float:
-        """Give how long may pass until the next read, from how much came since the last one."""
-        if count >= BATCH_DATAGRAMS:
-            return 0
-        now_s = self._loop.time()
-        rate = count / max(now_s - local.read_s, LEAST_POLL_S)
-        local.read_s = now_s
-        pause_s = local.batch / rate
-        return max(pause_s, LEAST_POLL_S) if pause_s * 1000 < TICK_MS else until_tick_s(now_s)
+    def _read(self, local: _LocalSocket) -> int:
+        self._reads = True
+        try:
+            return self._read_batch(local)
+        finally:
+            self._reads = False
 
     def _read_batch(self, local: _LocalSocket) -> int:
         """Read what has come; give the number of datagrams. Media takes the short way past the demultiplexer."""
@@ -140,6 +149,11 @@ class UdpPort:
         counters.srtp += srtp
         counters.srtp_bytes += srtp_bytes
         return count
+
+
+def pause_s(batch: int, count: int, elapsed_s: float) -> float:
+    """Give how long it takes until `batch` datagrams wait, where `count` came in the time that has passed."""
+    return max(batch * max(elapsed_s, LEAST_POLL_S) / count, LEAST_POLL_S)
 
 
 def _batch(bound: socket.socket) -> int:

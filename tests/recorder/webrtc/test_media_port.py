@@ -301,6 +301,25 @@ async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> Non
     assert [int.from_bytes(datagram[-2:], "big") for datagram in sink.media] == list(range(1000))
 
 
+async def test_what_waits_is_read_when_it_is_asked_for(port: MediaPort) -> None:
+    """Also by a peer that is just being given something: then what follows comes after it, not within."""
+    sink = Sink(port, "peer")
+    with client_of(port) as client:
+        await client.validate("peer")
+        sent = [SRTP + bytes((number,)) for number in range(3)]
+        for datagram in sent:
+            client.send(datagram)
+        take = sink.flow.on_srtp
+
+        def take_and_ask(size: int, now_ns: int) -> None:
+            port.read()
+            take(size, now_ns)
+
+        sink.flow.on_srtp = take_and_ask
+        port.read()
+        assert sink.media == sent
+
+
 async def test_sending_after_the_end_is_no_fault() -> None:
     async with MediaPort(0, ("127.0.0.1",)) as port:
         sink = Sink(port, "peer")

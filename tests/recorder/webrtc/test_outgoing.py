@@ -86,6 +86,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outgoing, "CHECKS", 5)
 
 
+def picture(sequence: int) -> RtpPacket:
+    return RtpPacket(CODECS["VP8"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0)
+
+
 def candidate_of(bound: socket.socket, transport: Transport = "udp") -> Candidate:
     host, port = bound.getsockname()
     return Candidate(host, port, transport)
@@ -105,10 +109,7 @@ async def test_media_flows_and_feedback_comes_back(recording: Recording, transpo
     await ours.connect()
     await recording.peer.connected.wait()
     for sequence in range(5):
-        packet = RtpPacket(
-            CODECS["VP8"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0
-        )
-        ours.send_rtp(build_rtp(packet))
+        ours.send_rtp(build_rtp(picture(sequence)))
     while len(recording.units) < 5 or not heard:
         recording.peer.tick(time.monotonic_ns())
         await asyncio.sleep(0.005)
@@ -117,6 +118,17 @@ async def test_media_flows_and_feedback_comes_back(recording: Recording, transpo
     await ours.close()
     assert await running == CLOSED_BY_PEER
     await ours.close()
+
+
+async def test_what_has_come_and_was_not_read_yet_is_given_out_at_the_end(recording: Recording) -> None:
+    """A client may say goodbye on another connection right after its last picture."""
+    async with publishing(recording, only("udp", recording.offer())) as ours:
+        await ours.connect()
+        await recording.peer.connected.wait()
+        for sequence in range(3):
+            ours.send_rtp(build_rtp(picture(sequence)))
+        recording.peer.flush()
+        assert len(recording.units) == 3
 
 
 async def test_candidates_that_are_of_no_use_are_passed_over(recording: Recording) -> None:

@@ -28,6 +28,9 @@ from rokuga.recorder.timing.split_policy import SplitPolicy
 BATCH_NS: Final = 200 * NS_PER_MS
 """Frames are handed to the writer at this step."""
 
+BEAT_NS: Final = 50 * NS_PER_MS
+"""Archives hand over at common beats: the writer's thread is woken once for several of them, not for each."""
+
 NO_MEDIA: Final = "no media was received"
 
 
@@ -135,7 +138,7 @@ class Archiver:
         """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleave."""
         if now_ns < self.due_ns or self._ending is not None or not self._started.is_set():
             return False
-        self.due_ns = now_ns + BATCH_NS
+        self.due_ns = (now_ns + BATCH_NS) // BEAT_NS * BEAT_NS
         self._distribute(self._interleave.pop(now_ns, waiting))
         self._hand_over(now_ns)
         lacks_keyframe, self._lacks_keyframe = self._lacks_keyframe, False

@@ -43,7 +43,7 @@ class _LocalSocket:
 
 
 SO_MEMINFO: Final = 55
-DROPS_PLACE: Final = slice(32, 36)
+DROPS_AT: Final = 32
 """Nine numbers of a socket's memory; the last counts its drops (SK_MEMINFO_DROPS of linux/sock_diag.h)."""
 
 
@@ -163,7 +163,7 @@ def _batch(bound: socket.socket) -> int:
 
 def _drops(bound: socket.socket) -> int:
     try:
-        told = bound.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, DROPS_PLACE.stop)
+        told = bound.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, DROPS_AT + 4)
     except OSError:  # no Linux, or closed
         return 0
-    return int.from_bytes(told[DROPS_PLACE], sys.byteorder)
+    return int.from_bytes(told[DROPS_AT : DROPS_AT + 4], sys.byteorder)

@@ -1,5 +1,6 @@
 """The sockets of the one port: the same number on every address, not blocking; those of UDP with a large buffer."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Sequence
@@ -12,7 +13,12 @@ from rokuga.recorder.webrtc.addresses import family_of
 
 log = structlog.get_logger()
 
-RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
+RECEIVE_BUFFER_BYTES: Final = 16 * 1024 * 1024
+"""What is asked for: 0.6 s of 200 publishers, who may come while the loop is busy with others who do."""
+ENOUGH_BYTES: Final = 4 * 1024 * 1024
+"""What does for a hundred; with less there is a warning."""
+SO_RCVBUFFORCE: Final = 33
+"""Beyond `net.core.rmem_max`, for those who may (socket(7)); Linux's number, which Python does not name."""
 TCP_BACKLOG: Final = 128
 MAX_TRIES: Final = 20
 
@@ -46,7 +52,9 @@ def bind_all(hosts: Sequence[str], port: int, *, with_tcp: bool = False) -> Loca
 
 def _udp(host: str, port: int) -> socket.socket:
     bound = socket.socket(family_of(host), socket.SOCK_DGRAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
+        with contextlib.suppress(OSError):  # not everybody may force it
+            bound.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
     return _bound(bound, host, port, "UDP")
 
 
@@ -74,10 +82,10 @@ def _bound(opened: socket.socket, host: str, port: int, protocol: str) -> socket
 def _tell_small_buffer(bound: socket.socket) -> None:
     """Linux reports twice what it gives (socket(7))."""
     given = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-    if given < RECEIVE_BUFFER_BYTES:
+    if given < ENOUGH_BYTES:
         log.warning(
             "the kernel gives a small receive buffer; bursts of many publishers may lose packets",
             given_bytes=given,
-            asked_bytes=RECEIVE_BUFFER_BYTES,
-            remedy=f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}",
+            enough_bytes=ENOUGH_BYTES,
+            remedy=f"sysctl -w net.core.rmem_max={ENOUGH_BYTES}",
         )

@@ -8,7 +8,7 @@ one that misses what they carry.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import dropwhile
 from typing import Final
 
@@ -23,7 +23,7 @@ from rokuga.recorder.rtp.rtcp import (
     parse_rtcp,
 )
 from rokuga.recorder.rtp.sender_report import SenderReport
-from rokuga.recorder.track import Track
+from rokuga.recorder.track import Track, TrackStats
 from rokuga.recorder.webrtc.sdp import AnsweredMedia
 
 REPORT_NS: Final = 500 * NS_PER_MS
@@ -46,6 +46,8 @@ FORGOTTEN_NS: Final = 2000 * NS_PER_MS
 
 MAX_COMPOUND_BYTES: Final = 1200
 """What is sent at once; requests that do not fit are made again by later ticks."""
+
+_COUNTERS: Final = tuple(field.name for field in fields(TrackStats))
 
 
 class _Source:
@@ -300,8 +302,9 @@ class Receiver:
 
 
 def _add(totals: dict[str, int], source: _Source) -> None:
-    for name, value in asdict(source.track.stats).items():
-        totals[name] = totals.get(name, 0) + value
+    stats = source.track.stats
+    for name in _COUNTERS:
+        totals[name] = totals.get(name, 0) + getattr(stats, name)
 
 
 def _compound(report: bytes, requests: Sequence[bytes]) -> bytes:

@@ -49,12 +49,8 @@ class Recording:
         clock: Clock,
         committed: Callable[[Sequence[Event]], None],
         ending: asyncio.Event,
-        closing: asyncio.Semaphore,
     ) -> None:
-        """`ending` is set once the daemon ends: the store is not insisted on any more then.
-
-        `closing` lets some of all recordings' archives be made whole at a time.
-        """
+        """`ending` is set once the daemon ends: the store is not insisted on any more then."""
         self.state = state
         self._config = config
         self._store = store
@@ -62,7 +58,6 @@ class Recording:
         self._clock = clock
         self._committed = committed
         self._ending = ending
-        self._closing = closing
         self.has_folder = False
         self.is_start_told = False
         self._open = 0
@@ -138,8 +133,7 @@ class Recording:
         if archiver is None:
             return
         try:
-            async with self._closing:
-                await archiver.close(stop_ns)
+            await archiver.close(stop_ns)
         finally:
             self._open -= 1
             if not self._open:

@@ -29,8 +29,6 @@ log = structlog.get_logger()
 
 EXPIRE_AGAIN_S = 1.0
 """Pause after which the store is asked again to end an expired recording."""
-MAX_CLOSING = 8
-"""Archives that are made whole at a time: each has the disk sync four times, and others' media waits behind them."""
 
 
 async def guarded(work: Coroutine[Any, Any, None]) -> None:
@@ -70,7 +68,6 @@ class Recordings:
         self._spawn = spawn
         self._draw_id = draw_id
         self._folder_lock = asyncio.Lock()
-        self._closing = asyncio.Semaphore(MAX_CLOSING)
         self._finishing: dict[str, Recording] = {}
         self._expiring: set[str] = set()
 
@@ -261,13 +258,4 @@ class Recordings:
                 self._begin_to_expire(recording)
 
     def _recording(self, state: RecordingState) -> Recording:
-        return Recording(
-            state,
-            self._config,
-            self._store,
-            self._writer,
-            self._clock,
-            self._committed,
-            self._ending,
-            self._closing,
-        )
+        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed, self._ending)

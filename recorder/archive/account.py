@@ -144,7 +144,7 @@ class Account:
 
     async def _write(self, names: FileNames, document: Document) -> None:
         mode = self._config.archive_file_mode
-        await asyncio.shield(self._writer.submit(lambda: write_json(names, document, mode)))
+        await asyncio.shield(self._writer.submit(lambda: write_json(names, document, mode), behind=True))
 
     def _all_stats(self, stop_ns: int | None, stored: Mapping[str, int] = EMPTY) -> Mapping[str, Any]:
         stop_offset_ns = None if stop_ns is None else stop_ns - self._start_ns

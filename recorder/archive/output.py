@@ -80,7 +80,7 @@ class Output:
 
     async def finish(self) -> WholeFile | None:
         """Wait for the file to be whole under its final name; None if nothing was in it. Raises ArchiveError."""
-        return await asyncio.shield(self._writer.submit(self._file.finish))
+        return await asyncio.shield(self._writer.submit(self._file.finish, behind=True))
 
     def abandon(self) -> "asyncio.Future[None]":
         """Give the file up; what can be played of it stays, under its final name, once the answer is there."""

@@ -1,4 +1,4 @@
-"""The one thread that touches the disk, behind one bounded queue; beside it one that waits for the disk.
+"""The thread that writes what is recorded, behind one bounded queue; beside it one that waits for the disk.
 
 Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes, over all archives and for
 each: a disk that stalls for some seconds costs memory, one that stalls for longer fails an archive, not the daemon.
@@ -59,12 +59,16 @@ class _Work:
     work: Callable[[], Any]
     size_bytes: int
     answer: "asyncio.Future[Any]"
+    is_behind: bool = False
     result: Any = None
     error: Exception | None = None
 
 
 class WriterThread:
     """Runs work in its thread, first in, first out; ends when all of it is done.
+
+    What is `behind` comes after all that was queued before it, and lets what was queued since go first, one piece of
+    it at a time: the media of others does not wait until a hundred files are finished, each with four syncs.
 
     The loop is woken once for all that was done since it last looked. An executor's futures wake it, and are locked,
     for each: some 7 % of the daemon's samples.
@@ -96,11 +100,11 @@ class WriterThread:
         """Whether so much more media may wait."""
         return self.queued_bytes + size_bytes <= self._max_queued_bytes
 
-    def submit(self, work: Callable[[], T], size_bytes: int = 0) -> "asyncio.Future[T]":
+    def submit(self, work: Callable[[], T], size_bytes: int = 0, *, behind: bool = False) -> "asyncio.Future[T]":
         """Queue work that carries so many bytes of media. It is done also if the answer is cancelled: shield it."""
         self.queued_bytes += size_bytes
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Work(work, size_bytes, answer))
+        self._queue.put(_Work(work, size_bytes, answer, behind))
         return answer
 
     def beside(self, work: Callable[[], None]) -> "Future[None]":
@@ -108,15 +112,29 @@ class WriterThread:
         return self._sync_thread.submit(work)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            try:
-                item.result = item.work()
-            except Exception as error:  # whoever awaits the answer has a policy
-                item.error = error
-            self._done.append(item)
-            if not self._is_told:
-                self._is_told = True
-                self._loop.call_soon_threadsafe(self._answer)
+        behind: deque[_Work] = deque()
+        goes_on = True
+        while goes_on or behind:
+            for _ in range(self._queue.qsize() or not behind):  # waits where there is nothing to do
+                item = self._queue.get()
+                if item is None:
+                    goes_on = False
+                elif item.is_behind:
+                    behind.append(item)
+                else:
+                    self._do(item)
+            if behind:
+                self._do(behind.popleft())
+
+    def _do(self, item: _Work) -> None:
+        try:
+            item.result = item.work()
+        except Exception as error:  # whoever awaits the answer has a policy
+            item.error = error
+        self._done.append(item)
+        if not self._is_told:
+            self._is_told = True
+            self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         """Answer all that was done. What is added while this runs is either seen here or told anew."""

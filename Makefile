@@ -55,7 +55,7 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.targets $(FUZZ_S)
 
 bench: compiled
-	$(IN_COMPILED) $(BIN)/python -m benchmarks.publishers 1 20 100
+	$(IN_COMPILED) $(BIN)/python -m benchmarks.publishers awake 1 20 100
 
 clean:
 	rm -rf $(VENV) .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

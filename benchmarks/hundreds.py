@@ -10,7 +10,6 @@ compared with what was sent.
 import asyncio
 import json
 import os
-import platform
 import re
 import sys
 import tempfile
@@ -26,9 +25,8 @@ import aiohttp
 
 from benchmarks.answers import Answer, Answers, asking
 from benchmarks.crowd import AUDIO, VIDEO, publishing
-from benchmarks.publishers import call, daemon
+from benchmarks.publishers import call, daemon, machine
 from benchmarks.whole_files import look, read_clip
-from rokuga.api.compiled import is_compiled
 from rokuga.api.soak.watch import kernel_drops, usage
 
 RESULTS: Final = Path(__file__).parent / "hundreds.json"
@@ -219,12 +217,6 @@ def _percentiles(answers: Answers) -> dict[str, tuple[float, float, float]]:
 
 def _ms(found: Sequence[Answer], place: int) -> float:
     return round(found[place].ms, 1)
-
-
-def machine() -> str:
-    """Say what this is measured on, and whether the code is compiled."""
-    form = "compiled" if is_compiled() else "pure"
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {form}"
 
 
 def show(result: Result) -> None:

@@ -1,10 +1,11 @@
 """What a recorded publisher costs: the daemon in one process, N publishers in another, real ICE, DTLS and SRTP.
 
-    python -m benchmarks.publishers 1 20 60
+    python -m benchmarks.publishers [awake] 1 20 60
 
 CPU is user and system time of the daemon, in ms per publisher and second, over a window in which all publish. The
 machine's speed is in it: the floor is what a daemon costs that reads and decrypts the same load and lets it fall
-(`floor.py`), and the ratio to it is what can be compared between machines and days.
+(`floor.py`), and the ratio to it is what can be compared between machines and days. `awake` keeps the cores from
+sleeping between the packets (`awake.py`).
 """
 
 import asyncio
@@ -25,8 +26,11 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.awake import awake
 from benchmarks.clip import make_clip
 from benchmarks.stages import stages
+from rokuga.api.compiled import is_compiled
+from rokuga.api.loopback import loopback_environment
 from rokuga.api.soak.watch import kernel_drops, usage
 
 ROOT = Path(__file__).parent.parent
@@ -65,17 +69,7 @@ class Result:
 @contextlib.asynccontextmanager
 async def daemon(folder: Path, module: str = "rokuga.api") -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
     """Start a daemon on free ports; give its process id and addresses."""
-    settings = {
-        "ARCHIVE_DIR": str(folder / "archive"),
-        "DATA_DIR": str(folder / "data"),
-        "API_PORT": "0",
-        "SIGNALING_PORT": "0",
-        "SIGNALING_HOST": "127.0.0.1",
-        "MEDIA_PORT": "0",
-        "MEDIA_ADDRESS": "127.0.0.1",
-        "LOG_FORMAT": "json",
-    }
-    environment = os.environ | {f"ROKUGA_{key}": value for key, value in settings.items()}
+    environment = os.environ | loopback_environment(folder, log_format="json")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, "run", cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
     )
@@ -199,17 +193,23 @@ async def measure(clip: Path, publishers: int) -> Result:
     )
 
 
-async def main(counts: list[int]) -> None:
+def machine() -> str:
+    """Say what this is measured on, and whether the code is compiled."""
+    form = "compiled" if is_compiled() else "pure"
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {form}"
+
+
+async def main(counts: list[int], is_awake: bool) -> None:
     """Measure each count, print a table, keep the figures."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    about = f"{machine()}, {'cores kept awake' if is_awake else 'cores that sleep'}"
     date = f"{datetime.now(UTC):%Y-%m-%d}"
-    print(f"{date}  {machine}")
-    table = await stages()
-    for stage, us in table.items():
-        print(f"{stage:12} {us:6.2f} us a packet")
-    print("  ".join(TITLES))
+    print(f"{date}  {about}")
     results = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, awake() if is_awake else contextlib.nullcontext():
+        table = await stages()
+        for stage, us in table.items():
+            print(f"{stage:12} {us:6.2f} us a packet")
+        print("  ".join(TITLES))
         clip = Path(folder, "clip.webm")
         make_clip(clip)
         for count in counts:
@@ -218,9 +218,9 @@ async def main(counts: list[int]) -> None:
             cells = zip(TITLES, astuple(result), strict=True)
             print("  ".join(f"{value!s:>{len(title)}}" for title, value in cells), flush=True)
     RESULTS.write_text(
-        json.dumps({"date": date, "machine": machine, "us_per_packet": table, "runs": results}, indent=1) + "\n"
+        json.dumps({"date": date, "machine": about, "us_per_packet": table, "runs": results}, indent=1) + "\n"
     )
 
 
 if __name__ == "__main__":
-    asyncio.run(main([int(count) for count in sys.argv[1:]] or [1, 20, 60]))
+    asyncio.run(main([int(word) for word in sys.argv[1:] if word != "awake"] or [1, 20, 60], "awake" in sys.argv))

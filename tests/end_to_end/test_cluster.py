@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from rokuga.api.etcd_servers import free_ports
+from rokuga.api.publish import Publication
 from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
 from tests.end_to_end.daemon import ROOT, RUN, Consumer, Daemon, running
@@ -99,6 +100,12 @@ async def until_healed(daemon: Daemon) -> None:
         await asyncio.sleep(0.05)
 
 
+async def until_sent(publication: Publication, packets: int) -> None:
+    """Have so much be sent: an archive of one who leaves before its first frame has failed."""
+    while publication.counts.packets < packets:  # noqa: ASYNC110  # nothing else says so
+        await asyncio.sleep(0.01)
+
+
 async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
     """Start on node 1, publish on 2 and 3, list anywhere, lose the majority, find it again, stop: one report."""
     async with together(*map(cluster.run, (1, 2, 3))) as (one, two, three):
@@ -121,8 +128,9 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
                     assert await answer(two, operation, {"channel_id": "sora"}) == MINORITY
                 assert "rokuga_cluster_majority 0.0" in await page(two, "metrics")
                 await until_page_has(two, "readyz", "this node sees no majority")
-                async with publishing(two.signaling_url):  # media needs no majority
+                async with publishing(two.signaling_url) as third:  # media needs no majority
                     await cluster.consumer.wait_for("archive.started", 3)
+                    await until_sent(third, 20)
             for node in (one, two, three):
                 await until_healed(node)
             assert await two.api("StopRecording", {"channel_id": "sora"}) == {"channel_id": "sora"}

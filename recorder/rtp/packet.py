@@ -8,7 +8,6 @@ from rokuga.recorder.media import RtpPacket
 HEADER_BYTES: Final = 12
 _HEADER: Final = struct.Struct("!BBHII")
 _EXTENSION: Final = struct.Struct("!HH")
-_unpack_header = _HEADER.unpack_from
 
 
 class RtpError(ValueError):

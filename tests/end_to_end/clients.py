@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
 from aiohttp import web
 
 from rokuga.api.serving import serving
 from tests.end_to_end.daemon import ROOT, Daemon
+from tests.machine import lacks
 
 HERE = Path(__file__).parent
 NPM = ROOT / ".tools" / "npm" / "node_modules"
@@ -120,7 +120,7 @@ async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float
     """Publish from the independent load generator; give its result line."""
     folder = place_load_generator()
     if folder is None:
-        pytest.skip("the independent load generator, which is no part of the project, is not beside this checkout")
+        lacks("the independent load generator, which is no part of the project, is not beside this checkout")
     command = [
         "node", "loadgen.mjs", "--signal", "sora", "--url", daemon.signaling_url, "--count", count,
         "--seconds", seconds, "--opt", f"channel={channel}", "--bind", "127.0.0.1",

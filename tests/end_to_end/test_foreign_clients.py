@@ -30,8 +30,9 @@ async def record(daemon: Daemon, channel: str = "sora") -> str:
 async def stored_file(daemon: Daemon, consumer: Consumer, channel: str = "sora") -> Path:
     """Stop the recording; give its only file."""
     await daemon.api("StopRecording", {"channel_id": channel})
-    await consumer.wait_for("recording.report")
-    return Path((await consumer.wait_for("archive.available"))["data"]["file_path"])
+    await consumer.wait_for("recording.report")  # comes last
+    assert "archive.available" in consumer.types, consumer.events
+    return Path(consumer.of_type("archive.available")[0]["data"]["file_path"])
 
 
 def encoded(statistics: list[dict[str, Any]]) -> int:

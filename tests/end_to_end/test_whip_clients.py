@@ -106,11 +106,12 @@ async def test_ffmpeg_and_gstreamer_otherwise(daemon: Daemon, consumer: Consumer
 
 async def test_a_publisher_by_whip_is_a_connection_like_any_other(daemon: Daemon, consumer: Consumer) -> None:
     """It is told of, listed and counted; DisconnectConnection ends it, its file and its session."""
-    await record(daemon)
+    await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
     client = asyncio.create_task(publish_with_gstreamer(daemon, "sora", 4, "--token", TOKEN, "--codec", "VP8"))
     created = await consumer.wait_for("connection.created")
     [listed] = await daemon.api("Sora_20201013.ListConnections")
     assert listed["connection_id"] == created["connection_id"]
+    await consumer.wait_for("split-archive.available")  # who is sent away before media came leaves no file
     named = {"channel_id": "sora", "connection_id": created["connection_id"]}
     await daemon.api("Sora_20151104.DisconnectConnection", named)
     destroyed = (await consumer.wait_for("connection.destroyed"))["data"]

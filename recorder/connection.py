@@ -109,6 +109,8 @@ class Connection:
     _is_accepted: bool = False
     close_reason: str = ""
     close_remark: str | None = None
+    archiver: Archiver | None = None
+    """The archive that is under way."""
     connected: asyncio.Event = field(init=False)
     """Set once, when media can flow."""
     _peer: Peer = field(init=False)
@@ -127,11 +129,6 @@ class Connection:
     def mids(self) -> Mapping[Kind, str]:
         """The mid of each kind in the offer."""
         return self._peer.mids
-
-    @property
-    def archiver(self) -> Archiver | None:
-        """The archive that is under way."""
-        return self._feed.archiver
 
     @property
     def last_media_ns(self) -> int:
@@ -199,14 +196,14 @@ class Connection:
 
     def begin_archive(self, archiver: Archiver) -> None:
         """Write what arrives from now on into `archiver`; its first picture is asked for at once."""
-        self._feed.archiver = archiver
+        self.archiver, self._feed.take = archiver, archiver.write
         if self.video is not None:
             self._peer.request_keyframe()
 
     def end_archive(self) -> Archiver | None:
         """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
         self._peer.flush()
-        archiver, self._feed.archiver = self._feed.archiver, None
+        archiver, self.archiver, self._feed.take = self.archiver, None, None
         return archiver
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
@@ -237,7 +234,7 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        archiver = self._feed.archiver
+        archiver = self.archiver
         if archiver is not None and now_ns >= archiver.due_ns and archiver.tick(now_ns, self._peer.waiting()):
             self._peer.request_keyframe()
 

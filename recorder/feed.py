@@ -1,23 +1,23 @@
 """One peer's units on their way to the file: placed on the timeline, taken by the archive that is under way."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.media import AccessUnit, Frame, Kind
 from rokuga.recorder.timing.timeline import Timeline
 
 
 class Feed:
-    """Hears what a peer gives, synchronously from the read of the socket. Without an archive, units only pass by.
+    """Hears what a peer gives, synchronously from the read of the socket. Units that nobody takes only pass by.
 
-    `last_media_ns` is when the newest unit arrived; `sender_reports` counts them since the connection's start.
+    `take` is who takes frames, `last_media_ns` when the newest unit arrived; `sender_reports` counts them since the
+    connection's start.
     """
 
-    __slots__ = ("archiver", "last_media_ns", "sender_reports", "timeline")
+    __slots__ = ("last_media_ns", "sender_reports", "take", "timeline")
 
     def __init__(self, clock_rates_hz: Mapping[Kind, int]) -> None:
         self.timeline = Timeline(clock_rates_hz)
-        self.archiver: Archiver | None = None
+        self.take: Callable[[Frame], None] | None = None
         self.last_media_ns = 0
         self.sender_reports: dict[Kind, int] = {"audio": 0, "video": 0}
 
@@ -25,8 +25,8 @@ class Feed:
         """Take a unit, in the order of its kind."""
         self.last_media_ns = unit.arrival_ns
         time_ns = self.timeline.place(kind, unit.rtp_time, unit.arrival_ns)
-        if self.archiver is not None:
-            self.archiver.write(Frame(kind, unit, time_ns))
+        if self.take is not None:
+            self.take(Frame(kind, unit, time_ns))
 
     def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
         """Take a sender report; see `Timeline`."""

@@ -20,7 +20,7 @@ from rokuga.api.__main__ import main
 from rokuga.recorder import recording
 from rokuga.recorder.archive import account, media_file, recovery, repair, writer
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.muxer import Muxer
+from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.media import Frame
 from rokuga.recorder.store.claims import Claims
 from rokuga.recorder.store.database import Database
@@ -29,7 +29,7 @@ from rokuga.webhooks.post import Poster
 
 STEPS: Final = tuple(
     f"{moment} {step}"
-    for step in ("cluster", "put", "close", "fsync", "fdatasync", "rename", "json", "commit", "post")
+    for step in ("put", "close", "fsync", "fdatasync", "rename", "json", "commit", "post")
     for moment in ("before", "after", *(("within",) if step in {"put", "commit"} else ()))
 )
 
@@ -114,9 +114,8 @@ def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> Non
 
 def arm(death: Death) -> None:
     """Put the steps into the daemon."""
-    replace([Muxer], "end_batch", functools.partial(death.around, "cluster"))
     replace([media_file, writer, repair], "put_all", lambda _: death.around("put", death.put_all))
-    replace([Muxer], "close", functools.partial(death.around, "close"))
+    replace([MediaFile], "close", functools.partial(death.around, "close"))
     replace([os], "fsync", functools.partial(death.around, "fsync"))
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))
     replace([os], "rename", functools.partial(death.around, "rename"))
@@ -133,28 +132,35 @@ def arm_node(death: Death) -> None:
     replace([EtcdStore], "finish_recording", functools.partial(death.around_async, "finish"))
 
 
-def note_media(folder: Path, take: Callable[[Archiver, Frame], None]) -> Callable[[Archiver, Frame], None]:
-    """Keep how far the media of each archive had come a second ago: from there on a crash may cost it."""
+class Watched:
+    """An archive whose media is noted, as of a second ago: from there on a crash may cost it."""
 
-    @functools.cache
-    def opened(recording_id: str, connection_id: str) -> tuple[int, deque[tuple[int, int]]]:
-        return os.open(folder / f"{recording_id}-{connection_id}", os.O_WRONLY | os.O_CREAT), deque()
+    def __init__(self, folder: Path, archiver: Archiver) -> None:
+        state = archiver._account.state
+        path = folder / f"{state.recording_id}-{state.connection.connection_id}"
+        self._archiver = archiver
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        self._came: deque[tuple[int, int]] = deque()
+        self._video_has_begun = False
 
-    def write(archiver: Archiver, frame: Frame) -> None:
-        is_writing = archiver.is_writing
-        take(archiver, frame)
-        if is_writing and (frame.kind == "audio" or archiver._video_has_begun):
-            state = archiver._account.state
-            descriptor, came = opened(state.recording_id, state.connection.connection_id)
-            now_ns = time.monotonic_ns()
-            came.append((now_ns, frame.time_ns - archiver._start_ns))
-            while now_ns - came[0][0] >= MAX_LOST_NS:
-                os.pwrite(descriptor, f"{came.popleft()[1]:020}".encode(), 0)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._archiver, name)
 
-    return write
+    def write(self, frame: Frame) -> None:
+        """Pass a frame on; note it if it is one that the archive keeps."""
+        is_writing = self._archiver.is_writing
+        self._archiver.write(frame)
+        self._video_has_begun = self._video_has_begun or (frame.kind == "video" and frame.unit.is_keyframe)
+        if is_writing and (frame.kind == "audio" or self._video_has_begun):
+            self._note(time.monotonic_ns(), frame.time_ns - self._archiver._start_ns)
+
+    def _note(self, now_ns: int, offset_ns: int) -> None:
+        self._came.append((now_ns, offset_ns))
+        while now_ns - self._came[0][0] >= MAX_LOST_NS:
+            os.pwrite(self._descriptor, f"{self._came.popleft()[1]:020}".encode(), 0)
 
 
 if __name__ == "__main__":
     arm(Death(sys.argv[1], int(sys.argv[2])))
-    replace([Archiver], "write", functools.partial(note_media, Path(sys.argv[3])))
+    replace([recording], "Archiver", lambda make: lambda **parts: Watched(Path(sys.argv[3]), make(**parts)))
     sys.exit(main(sys.argv[4:]))

@@ -5,10 +5,9 @@ whole clusters and a torn one. Each video key frame begins a cluster, so that a 
 looks for key frames reads the first block of each cluster.
 """
 
-import struct
 from typing import Final
 
-from rokuga.recorder.archive.ebml import element, unsigned
+from rokuga.recorder.archive.ebml import element_head, unsigned
 from rokuga.recorder.archive.sora_layout import (
     AUDIO_TRACK,
     CLUSTER,
@@ -29,9 +28,6 @@ AUDIO_CUE_MS: Final = 2000
 _BLOCK_HEAD_BYTES: Final = 4
 """Track, time and flags."""
 
-_SMALL_HEAD: Final = struct.Struct("!BHBhB")
-_LARGE_HEAD: Final = struct.Struct("!BIBhB")
-
 
 class ClusterWriter:
     """Gathers blocks, times in ms, behind `offset` bytes of the file; keeps the cues of what was taken out."""
@@ -39,17 +35,19 @@ class ClusterWriter:
     __slots__ = (
         "_audio_cue_due_ms",
         "_audio_cues",
-        "_body",
-        "_done",
+        "_body_bytes",
+        "_head_at",
         "_offset",
+        "_pieces",
         "_time_ms",
         "_video_cues",
     )
 
     def __init__(self, offset: int) -> None:
         self._offset = offset  # where the cluster under way will begin
-        self._done: list[bytes] = []
-        self._body: list[bytes] = []
+        self._pieces: list[bytes] = []  # of all clusters, joined once: the media is not copied before
+        self._head_at = 0
+        self._body_bytes = 0  # 0 where no cluster is under way
         self._time_ms = 0
         self._audio_cue_due_ms = 0
         self._audio_cues = bytearray()
@@ -57,27 +55,28 @@ class ClusterWriter:
 
     def add(self, track: int, data: bytes, time_ms: int, is_keyframe: bool) -> None:
         """Add a block; up to 32 s before those around it, where it came late."""
-        body = self._body
         is_cue = is_keyframe and track == VIDEO_TRACK
         delta_ms = time_ms - self._time_ms
-        if not body or is_cue or not -0x8000 <= delta_ms < CLUSTER_MS:
+        if not self._body_bytes or is_cue or not -0x8000 <= delta_ms < CLUSTER_MS:
             self._end_cluster()
             self._begin_cluster(track, time_ms, is_cue)
-            body, delta_ms = self._body, 0
+            delta_ms = 0
         size = len(data) + _BLOCK_HEAD_BYTES
         flags = KEYFRAME_FLAG if is_keyframe else 0
+        begin = (0x80 | track) << 24 | (delta_ms & 0xFFFF) << 8 | flags
         if size < 0x3FFF:
-            head = _SMALL_HEAD.pack(SIMPLE_BLOCK, 0x4000 | size, 0x80 | track, delta_ms, flags)
+            head = (SIMPLE_BLOCK << 48 | (0x4000 | size) << 32 | begin).to_bytes(7, "big")
         else:
-            head = _LARGE_HEAD.pack(SIMPLE_BLOCK, 0x10000000 | size, 0x80 | track, delta_ms, flags)
-        body.append(head)
-        body.append(data)
+            head = (SIMPLE_BLOCK << 64 | (0x10000000 | size) << 32 | begin).to_bytes(9, "big")
+        self._pieces.append(head)
+        self._pieces.append(data)
+        self._body_bytes += len(head) + len(data)
 
     def take(self) -> bytes:
         """Give the clusters of all that was added since the last time."""
         self._end_cluster()
-        done, self._done = self._done, []
-        return b"".join(done)
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
     @property
     def cue_points(self) -> bytes:
@@ -86,6 +85,8 @@ class ClusterWriter:
 
     def _begin_cluster(self, track: int, time_ms: int, is_cue: bool) -> None:
         self._time_ms = time_ms
+        self._head_at = len(self._pieces)
+        self._pieces.append(b"")  # its head, which says how long it will have become
         if is_cue:
             self._video_cues += cue_point(CuePoint(time_ms, VIDEO_TRACK, self._offset))
         elif track == AUDIO_TRACK and time_ms >= self._audio_cue_due_ms:
@@ -93,9 +94,10 @@ class ClusterWriter:
             self._audio_cues += cue_point(CuePoint(time_ms, AUDIO_TRACK, self._offset))
 
     def _end_cluster(self) -> None:
-        if not self._body:
+        if not self._body_bytes:
             return
-        cluster = element(CLUSTER, unsigned(CLUSTER_TIMESTAMP, self._time_ms) + b"".join(self._body))
-        self._done.append(cluster)
-        self._offset += len(cluster)
-        self._body = []
+        time = unsigned(CLUSTER_TIMESTAMP, self._time_ms)
+        head = element_head(CLUSTER, len(time) + self._body_bytes) + time
+        self._pieces[self._head_at] = head
+        self._offset += len(head) + self._body_bytes
+        self._body_bytes = 0

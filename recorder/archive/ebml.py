@@ -51,9 +51,14 @@ def _width(first: int, most: int) -> int:
 
 def element(identifier: int, data: bytes, size_bytes: int = 0) -> bytes:
     """Write an element; with `size_bytes` its size has that many bytes, however small it is."""
+    return element_head(identifier, len(data), size_bytes) + data
+
+
+def element_head(identifier: int, data_size: int, size_bytes: int = 0) -> bytes:
+    """Write what an element of so many bytes of data begins with."""
     id_bytes = identifier.to_bytes((identifier.bit_length() + 7) // 8, "big")
-    width = size_bytes or next(w for w in range(1, 9) if len(data) < (1 << 7 * w) - 1)
-    return id_bytes + (1 << 7 * width | len(data)).to_bytes(width, "big") + data
+    width = size_bytes or next(w for w in range(1, 9) if data_size < (1 << 7 * w) - 1)
+    return id_bytes + (1 << 7 * width | data_size).to_bytes(width, "big")
 
 
 def unsigned(identifier: int, value: int, value_bytes: int = 0) -> bytes:

@@ -13,11 +13,12 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.archive.disk import ArchiveError, make_folder, write_json
 from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder, report_names
 from rokuga.recorder.archive.recovery import Recovery, remove_leftovers
 from rokuga.recorder.archive.report import report_document
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, make_folder, write_json
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
+from rokuga.recorder.archive.disk import make_folder, remove_empty_folder
 from rokuga.recorder.archive.names import recording_folder
-from rokuga.recorder.archive.writer import WriterThread, make_folder, remove_empty_folder
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.channel import Channel, Channels
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig

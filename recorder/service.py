@@ -11,9 +11,7 @@ from typing import Any, Self
 
 import structlog
 
-from rokuga.recorder.archive.writer import (
-    WriterThread,
-)
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.channel import Channels
 from rokuga.recorder.clock import Clock, until_tick_s
 from rokuga.recorder.config import RecorderConfig

@@ -2,7 +2,8 @@
 
 import structlog
 
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, free_bytes, has_less_free, low_space
+from rokuga.recorder.archive.disk import ArchiveError, free_bytes, has_less_free, low_space
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.config import RecorderConfig
 
 log = structlog.get_logger()

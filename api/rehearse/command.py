@@ -13,7 +13,7 @@ from typing import Final
 from rokuga.api.config_values import http_url
 from rokuga.api.rehearse.scenario import SCENARIOS
 from rokuga.api.rehearse.stage import StageError, play
-from rokuga.recorder.archive.writer import ArchiveError
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError

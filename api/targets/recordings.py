@@ -9,7 +9,7 @@ import msgspec
 from rokuga.api.ports import RecordingService
 from rokuga.api.targets.answer import TargetError
 from rokuga.api.targets.schema import ID, Schema, Violation, violation
-from rokuga.recorder.archive.writer import ArchiveError
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.negotiation import TrackConfig

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rokuga.recorder.archive.disk import ArchiveError, write_json
 from rokuga.recorder.archive.metadata import (
     FileFacts,
     WholeFile,
@@ -21,7 +22,7 @@ from rokuga.recorder.archive.metadata import (
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
 from rokuga.recorder.archive.stats import EMPTY, archive_stats
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread, write_json
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.archive.account import Account, Save, Stats
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.output import TOO_SLOW, Output
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
@@ -181,13 +182,17 @@ class Archiver:
 
     def _distribute(self, frames: Sequence[Frame]) -> None:
         """Put frames into the files that they belong to."""
+        audio_gaps, video_gaps = self._account.gaps["audio"], self._account.gaps["video"]
         for frame in frames:
             offset_ns = frame.time_ns - self._start_ns
             kind, unit = frame.kind, frame.unit
             self._size_bytes += len(unit.data)
+            if kind == "audio":
+                audio_gaps.add(offset_ns, packet_duration_ns(unit.data))
+            else:
+                video_gaps.add(offset_ns)
             if unit.width:
                 self._picture = unit.width, unit.height
-            self._account.gaps[kind].add(offset_ns, packet_duration_ns(unit.data) if kind == "audio" else 0)
             if self._whole is not None:
                 self._whole.add(kind, unit, offset_ns)
             if self._splits is not None:

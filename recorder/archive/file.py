@@ -2,17 +2,19 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
+from rokuga.recorder.archive.disk import FAULTS, ArchiveError, archive_error, publish_file, sync_folder
+from rokuga.recorder.archive.ebml import LayoutError
 from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.muxer import Muxer
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.repair import make_whole
 from rokuga.recorder.archive.sora_layout import SHORTEST_MS, AudioEntry, VideoEntry
-from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file, sync_folder
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
@@ -56,7 +58,7 @@ class ArchiveFile:
         self._audio = _audio_entry(audio) if audio is not None else None
         self._mode = mode
         self._start_wall_ns = start_wall_ns
-        self._stored = {"audio": 0, "video": 0, "keyframe": 0}
+        self._audio_units = self._video_units = self._keyframes = 0
         self._size = (0, 0)
         self._last_ns = 0
         self._muxer: Muxer | None = None
@@ -68,25 +70,21 @@ class ArchiveFile:
 
     def open(self) -> None:
         """Create the file under its in-progress name."""
-        with self._errors():
+        with _Faults(self):
             self._muxer = Muxer(self._names.in_progress_path, os.urandom(16), self._start_wall_ns, self._mode)
             if self._beside is not None:
                 self._syncing = self._beside(lambda: sync_folder(str(Path(self._names.path).parent)))
 
     def write(self, batch: Batch) -> None:
         """Write units; video before the first key frame is left out."""
-        muxer, stored = self._muxer, self._stored
+        muxer = self._muxer
         if muxer is None or self._error is not None:
             return
-        with self._errors():
+        with _Faults(self):
             for kind, unit, time_ns in batch:
-                if not stored[kind] and not self._begin(kind, muxer, unit):
-                    continue
-                stored[kind] += 1
-                if kind == "video" and unit.is_keyframe:
-                    stored["keyframe"] += 1
-                muxer.write(kind, unit.data, max(time_ns, 0), unit.is_keyframe)
-                self._last_ns = max(self._last_ns, time_ns)
+                if self._takes(kind, unit, muxer):
+                    muxer.write(kind, unit.data, max(time_ns, 0), unit.is_keyframe)
+                    self._last_ns = max(self._last_ns, time_ns)
             muxer.end_batch()
             self._sync_if_due(muxer)
 
@@ -94,12 +92,12 @@ class ArchiveFile:
         """Make the file whole and give it its final name; None, and no file, if nothing was written."""
         if self._error is not None:
             raise self._error
-        with self._errors():
+        with _Faults(self):
             self._end_sync()
         muxer, self._muxer = self._muxer, None
         if muxer is None:
             return None
-        with self._errors():
+        with _Faults(self):
             kinds = self._kinds
             if not kinds:
                 muxer.abandon()
@@ -108,7 +106,8 @@ class ArchiveFile:
             size = muxer.close()
             publish_file(self._names)
             duration_ms = max(self._last_ns // NS_PER_MS, SHORTEST_MS)
-            return WholeFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, dict(self._stored))
+            stored = {"audio": self._audio_units, "video": self._video_units, "keyframe": self._keyframes}
+            return WholeFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, stored)
 
     def abandon(self) -> None:
         """Make what is on the disk of a file that failed a whole one, if it can be played."""
@@ -141,25 +140,35 @@ class ArchiveFile:
 
     @property
     def _kinds(self) -> frozenset[Kind]:
-        kinds: tuple[Kind, ...] = ("audio", "video")
-        return frozenset(kind for kind in kinds if self._stored[kind])
+        units: dict[Kind, int] = {"audio": self._audio_units, "video": self._video_units}
+        return frozenset(kind for kind, count in units.items() if count)
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raise ArchiveError, and remember it."""
-        try:
-            with archive_errors(self._names.in_progress_path):
-                yield
-        except ArchiveError as error:
-            self._error = self._error or error
-            raise
+    def fail(self, fault: OSError | LayoutError) -> ArchiveError:
+        """Remember the first fault; say this one as what it is."""
+        error = archive_error(fault, self._names.in_progress_path)
+        self._error = self._error or error
+        return error
 
-    def _begin(self, kind: Kind, muxer: Muxer, unit: AccessUnit) -> bool:
-        """Describe the track by its first unit; False where a track cannot begin with it."""
+    def _takes(self, kind: Kind, unit: AccessUnit, muxer: Muxer) -> bool:
+        """Count a unit; False for one that its track cannot begin with."""
         if kind == "audio":
-            if self._audio is not None:
-                muxer.describe(self._audio)
-            return self._audio is not None
+            if not self._audio_units and not self._begin_audio(muxer):
+                return False
+            self._audio_units += 1
+            return True
+        if not self._video_units and not self._begin_video(muxer, unit):
+            return False
+        self._video_units += 1
+        self._keyframes += unit.is_keyframe
+        return True
+
+    def _begin_audio(self, muxer: Muxer) -> bool:
+        if self._audio is not None:
+            muxer.describe(self._audio)
+        return self._audio is not None
+
+    def _begin_video(self, muxer: Muxer, unit: AccessUnit) -> bool:
+        """Describe the track by its first unit."""
         codec = self._video_codec
         if codec is None or not unit.is_keyframe or not (unit.width and unit.height):
             return False
@@ -172,6 +181,24 @@ class ArchiveFile:
         self._size = unit.width, unit.height
         muxer.describe(VideoEntry(codec.matroska_codec_id, *self._size, codec_private))
         return True
+
+
+class _Faults:
+    """A block whose faults are the file's. A class, since each batch goes through one and generators are slow."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: ArchiveFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, FAULTS):
+            raise self._file.fail(error) from error
 
 
 def _audio_entry(audio: TrackConfig) -> AudioEntry:

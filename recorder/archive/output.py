@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.names import FileNames
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind
 
 MAX_BEHIND_NS: Final = 10 * NS_PER_S

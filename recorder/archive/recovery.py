@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rokuga.recorder.archive.disk import ArchiveError, archive_errors, publish_file, write_json
 from rokuga.recorder.archive.metadata import (
     FileFacts,
     WholeFile,
@@ -24,7 +25,6 @@ from rokuga.recorder.archive.metadata import (
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.writer import ArchiveError, archive_errors, publish_file, write_json
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType

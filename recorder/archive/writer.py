@@ -5,24 +5,13 @@ each: a disk that stalls for some seconds costs memory, one that stalls for long
 """
 
 import asyncio
-import contextlib
-import errno
-import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-
-from rokuga.recorder.archive.ebml import LayoutError
-from rokuga.recorder.archive.media_file import put_all
-from rokuga.recorder.archive.metadata import encode_document
-from rokuga.recorder.archive.names import FileNames
-from rokuga.recorder.events import Document
 
 T = TypeVar("T")
 
@@ -30,38 +19,20 @@ MAX_QUEUED_BYTES: Final = 512 * 1024 * 1024
 """Media that waits for the disk, over all archives: 5 s of 400 publishers at 2 Mbit/s."""
 
 
-class ArchiveError(Exception):
-    """A file cannot be written. `errno` is None where the fault is not the disk's."""
-
-    def __init__(self, reason: str, errno: int | None, path: str) -> None:
-        super().__init__(f"{reason}: {path}")
-        self.reason = reason
-        self.errno = errno
-        self.path = path
-
-
-@contextlib.contextmanager
-def archive_errors(path: str) -> Iterator[None]:
-    """Turn what the disk and the layout raise into ArchiveError."""
-    try:
-        yield
-    except OSError as error:
-        number = error.errno
-        raise ArchiveError(str(error) if number is None else os.strerror(number), number, path) from error
-    except LayoutError as error:
-        raise ArchiveError(str(error), None, path) from error
-
-
-@dataclass(slots=True)
 class _Work:
     """Work on its way through the thread, and who waits for it."""
 
-    work: Callable[[], Any]
-    size_bytes: int
-    answer: "asyncio.Future[Any]"
-    is_behind: bool = False
-    result: Any = None
-    error: Exception | None = None
+    __slots__ = ("answer", "error", "is_behind", "result", "size_bytes", "work")
+
+    def __init__(
+        self, work: Callable[[], Any], size_bytes: int, answer: "asyncio.Future[Any]", is_behind: bool
+    ) -> None:
+        self.work = work
+        self.size_bytes = size_bytes
+        self.answer = answer
+        self.is_behind = is_behind
+        self.result: Any = None
+        self.error: Exception | None = None
 
 
 class WriterThread:
@@ -76,7 +47,7 @@ class WriterThread:
 
     def __init__(self, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._max_queued_bytes = max_queued_bytes
-        self._thread = Thread(target=self._run, name="writer")
+        self._worker = Thread(target=self._run, name="writer")
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._done: deque[_Work] = deque()
         self._is_told = False
@@ -85,14 +56,14 @@ class WriterThread:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._worker.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._worker.join)
         self._answer()
         await asyncio.to_thread(self._sync_thread.shutdown)
 
@@ -148,78 +119,3 @@ class WriterThread:
                 item.answer.set_exception(item.error)
             else:
                 item.answer.set_result(item.result)
-
-
-def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
-    """Make a recording's folder. Raises ArchiveError where files cannot be made in it, or not for long."""
-    with archive_errors(path):
-        Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
-        Path(path).chmod(mode)
-        sync_folder(str(Path(path).parent))
-        if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        if has_less_free(path, min_free_bytes):
-            Path(path).rmdir()
-            raise low_space(path)
-
-
-def remove_empty_folder(path: str) -> None:
-    """Undo `make_folder`, if nothing came into the folder."""
-    with contextlib.suppress(OSError):  # it is not empty, or gone
-        Path(path).rmdir()
-
-
-def free_bytes(path: str) -> int:
-    """Give what can still be written under a folder, or under the nearest one above it. Raises OSError."""
-    folder = Path(path)
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def has_less_free(path: str, min_free_bytes: int) -> bool:
-    """Whether less can be written in a folder; False for one that does not exist yet."""
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize < min_free_bytes
-
-
-def low_space(path: str) -> ArchiveError:
-    """Say that nothing new is begun because the disk is nearly full."""
-    return ArchiveError("less space is free than archive_min_free_bytes", errno.ENOSPC, path)
-
-
-def publish_file(names: FileNames) -> None:
-    """Give a file that is whole and on the disk its final name, and make that last."""
-    Path(names.in_progress_path).rename(names.path)
-    sync_folder(str(Path(names.path).parent))
-
-
-def write_json(names: FileNames, document: Document, mode: int) -> None:
-    """Write a document so that its name appears with all of its content or not at all. Raises ArchiveError."""
-    with archive_errors(names.path):
-        try:
-            descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            try:
-                os.fchmod(descriptor, mode)
-                put_all(descriptor, encode_document(document), 0)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            publish_file(names)
-        except OSError:
-            with contextlib.suppress(OSError):
-                Path(names.in_progress_path).unlink()
-            raise
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder last."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

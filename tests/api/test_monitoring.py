@@ -16,7 +16,8 @@ from rokuga.api.counters import COUNTERS
 from rokuga.api.daemon import running
 from rokuga.api.health import Disk, Health
 from rokuga.api.monitoring import exposition
-from rokuga.recorder.archive.writer import WriterThread, free_bytes
+from rokuga.recorder.archive.disk import free_bytes
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from tests.api.serving import config_in, served
 from tests.fakes_recorder import FakeRecorder

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from rokuga.api.__main__ import main
 from rokuga.recorder import recording
-from rokuga.recorder.archive import account, media_file, recovery, repair, writer
+from rokuga.recorder.archive import account, disk, media_file, recovery, repair
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.media import Frame
@@ -114,7 +114,7 @@ def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> Non
 
 def arm(death: Death) -> None:
     """Put the steps into the daemon."""
-    replace([media_file, writer, repair], "put_all", lambda _: death.around("put", death.put_all))
+    replace([media_file, disk, repair], "put_all", lambda _: death.around("put", death.put_all))
     replace([MediaFile], "close", functools.partial(death.around, "close"))
     replace([os], "fsync", functools.partial(death.around, "fsync"))
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rokuga.recorder.archive.writer import ArchiveError
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.states import RecordingParameters, RecordingState

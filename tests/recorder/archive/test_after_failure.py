@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.archive import writer
+from rokuga.recorder.archive import disk
 from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.events import Event
 from tests import readers
@@ -59,7 +59,7 @@ async def test_a_document_that_finds_no_room_leaves_no_piece_of_itself(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "put_all", full)
+        patch.setattr(disk, "put_all", full)
         await client.leave()
     failed = await house.event(FAILED)
     assert failed.document["errno"] == errno.ENOSPC

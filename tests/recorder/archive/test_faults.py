@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rokuga.recorder.archive import writer
-from rokuga.recorder.archive.writer import ArchiveError
+from rokuga.recorder.archive import disk
+from rokuga.recorder.archive.disk import ArchiveError
 from tests import machine, readers
 from tests.recorder.house import Client, House, running
 
@@ -241,7 +241,7 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
 ) -> None:
     """Below archive_min_free_bytes running archives end as available, new ones and Start are refused."""
     free = 10_000_000
-    monkeypatch.setattr(writer, "has_less_free", lambda _path, limit: free < limit)
+    monkeypatch.setattr(disk, "has_less_free", lambda _path, limit: free < limit)
     monkeypatch.setattr("rokuga.recorder.space.has_less_free", lambda _path, limit: free < limit)
     async with running(tmp_path, archive_min_free_bytes=5_000_000) as house:
         await house.start()

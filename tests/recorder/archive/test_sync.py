@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import archive_names
 from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.writer import ArchiveError, WriterThread
+from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
 from tests.recorder.house import OPUS_20_MS

@@ -4,7 +4,6 @@ A file wants its blocks in time order, a crash wants them on the disk at once. S
 flows (or whose packets are being repaired), and never longer than `MAX_HOLD_NS`.
 """
 
-from collections import deque
 from collections.abc import Collection
 from typing import Final
 
@@ -26,7 +25,7 @@ class _Lane:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.frames: deque[Frame] = deque()
+        self.frames: list[Frame] = []
         self.reached_ns = NEVER_NS
         self.seen_ns = NEVER_NS
 
@@ -53,10 +52,8 @@ class Interleave:
 
     def pop(self, now_ns: int, waiting: Collection[Kind] = ()) -> list[Frame]:
         """Give the frames whose turn has come. `waiting`: kinds whose packets are held back for a missing one."""
-        out: list[Frame] = []
         audio, video = self._audio.frames, self._video.frames
-        while audio and video:
-            out.append((audio if audio[0].time_ns < video[0].time_ns else video).popleft())
+        out = _merge(audio, video)
         if audio:
             _release(audio, self._video, now_ns, waiting, out)
         elif video:
@@ -72,15 +69,33 @@ class Interleave:
         return out
 
 
-def _release(queue: deque[Frame], other: _Lane, now_ns: int, waiting: Collection[Kind], out: list[Frame]) -> None:
+def _merge(audio: list[Frame], video: list[Frame]) -> list[Frame]:
+    """Take frames in order for as long as there are some of both kinds."""
+    out: list[Frame] = []
+    audio_taken = video_taken = 0
+    while audio_taken < len(audio) and video_taken < len(video):
+        sound, picture = audio[audio_taken], video[video_taken]
+        if sound.time_ns < picture.time_ns:
+            out.append(sound)
+            audio_taken += 1
+        else:
+            out.append(picture)
+            video_taken += 1
+    del audio[:audio_taken]
+    del video[:video_taken]
+    return out
+
+
+def _release(queue: list[Frame], other: _Lane, now_ns: int, waiting: Collection[Kind], out: list[Frame]) -> None:
     """Give out the frames of the only kind that has any: all, if nothing is to be expected of the other."""
     if other.kind not in waiting and now_ns - other.seen_ns > ACTIVE_NS:
         out.extend(queue)
         queue.clear()
         return
-    while queue and (
-        queue[0].time_ns <= other.reached_ns
-        or now_ns - queue[0].unit.arrival_ns > MAX_HOLD_NS
-        or len(queue) > MAX_FRAMES
+    taken = max(len(queue) - MAX_FRAMES, 0)
+    while taken < len(queue) and (
+        queue[taken].time_ns <= other.reached_ns or now_ns - queue[taken].unit.arrival_ns > MAX_HOLD_NS
     ):
-        out.append(queue.popleft())
+        taken += 1
+    out.extend(queue[:taken])
+    del queue[:taken]

@@ -58,9 +58,16 @@ class Recovery:
         pattern = re.compile(rf"\.?split-archive-{self._place[2]}_(\d{{4,}})\.(webm|json)(\.part)?")
         indices = {found[1] for name in self._folder() if (found := pattern.fullmatch(name))}
         indices.update(self._archive.owed)
-        parts = sorted(indices - {WHOLE}, key=int)
-        documents = ((index, self._document(index)) for index in (*parts, WHOLE))
-        owed = {index: document for index, document in documents if document is not None}
+        owed: dict[str, Document] = {}
+        until_wall_ns: int | None = None
+        for index in sorted(indices - {WHOLE}, key=int, reverse=True):  # each ends where the next one begins
+            document = self._document(index, until_wall_ns)
+            if document is not None:
+                owed = {index: document, **owed}
+                until_wall_ns = from_rfc3339(document["start_timestamp"])
+        whole = self._document(WHOLE)
+        if whole is not None:
+            owed[WHOLE] = whole
         self._archive = replace(self._archive, owed=owed)
         return self._archive
 
@@ -98,8 +105,8 @@ class Recovery:
             return archive_names(*self._place, extension)
         return split_names(*self._place, int(index), extension)
 
-    def _document(self, index: str) -> Document | None:
-        """Finish one file and give its document; None where there is nothing to play."""
+    def _document(self, index: str, until_wall_ns: int | None = None) -> Document | None:
+        """Finish one file and give its document; None where there is nothing to play. Without an end, its media's."""
         names, metadata_names = self._names(index, "webm"), self._names(index, "json")
         known = _read_document(metadata_names) or self._archive.owed.get(index)
         if known is not None:
@@ -112,7 +119,7 @@ class Recovery:
             return None
         if file is None:
             return None
-        stop_wall_ns = file.start_wall_ns + file.duration_ms * NS_PER_MS
+        stop_wall_ns = until_wall_ns or file.start_wall_ns + file.duration_ms * NS_PER_MS
         facts = FileFacts(names, metadata_names, file, stop_wall_ns)
         part = None if index == WHOLE else int(index)
         return available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, part)

@@ -116,7 +116,7 @@ def check_file(event: Event) -> None:
 
 
 def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
-    """The parts go on from each other, and the end says which is the last."""
+    """Each part ends where the next one begins, and the end says which is the last."""
     parts = sorted((e.document for e in events if e.type == PART), key=lambda document: document["split_index"])
     assert [part["split_index"] for part in parts] == [f"{index:04d}" for index in range(1, len(parts) + 1)]
     sound = [data for part in parts for data in readers.payloads(Path(part["file_path"]), "audio")]
@@ -128,7 +128,7 @@ def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
     for kind in ("audio", "video"):
         assert end.document[kind] is any(part[kind] for part in parts)
     for part, following in pairwise(parts):
-        assert part["start_timestamp"] < following["start_timestamp"]
+        assert part["start_timestamp"] < part["stop_timestamp"] == following["start_timestamp"]
 
 
 def take_away(folder: Path) -> set[str]:

@@ -96,8 +96,14 @@ class Ledger:
         self.recordings[recording_id].stop_wall_ns = wall_ns
 
     def owed(self) -> list[str]:
-        """Give the recordings that have no report yet."""
+        """Give the recordings that have no report yet, and the connections that have no end."""
+        return [*self._unreported(), *self._open_connections()]
+
+    def _unreported(self) -> list[str]:
         return [recording_id for recording_id, recording in self.recordings.items() if not recording.is_reported]
+
+    def _open_connections(self) -> list[str]:
+        return [who for who, told in self._connections.items() if told == ["connection.created"]]
 
     def _enter(self, event: Event) -> Iterator[str]:
         """Put a new event to its recording or connection; say what it contradicts."""
@@ -118,7 +124,7 @@ class Ledger:
 
     def settle(self, present: Sequence[Presence]) -> Iterator[str]:
         """Say at the end what never came: reports, archives of those who were there, ends of connections."""
-        for recording_id in self.owed():
+        for recording_id in self._unreported():
             yield f"recording {recording_id} has no report"
         for who in present:
             told = self._connections.get(who.connection_id, [])
@@ -127,9 +133,9 @@ class Ledger:
             )
             if "connection.created" not in told and not was_killed:
                 yield f"connection {who.connection_id} was never told"
-            if told == ["connection.created"]:
-                yield f"connection {who.connection_id} never ended"
             yield from self._unrecorded(who)
+        for connection_id in self._open_connections():
+            yield f"connection {connection_id} never ended"
 
     def _unrecorded(self, who: Presence) -> Iterator[str]:
         """Say which recordings lack somebody who was there for long enough."""

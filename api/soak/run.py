@@ -32,8 +32,8 @@ from rokuga.recorder.media import NS_PER_S, Kind
 from rokuga.recorder.publisher.clip import Clip
 
 SEATS_PER_PROCESS: Final = 25
-REPORTS_S: Final = 90.0
-"""How long the last reports may take: a consumer that fails holds its channel up."""
+LAST_EVENTS_S: Final = 90.0
+"""How long they may take: a consumer that fails holds its channel up."""
 DOWN_S: Final = 1.0
 MAX_LINE_BYTES: Final = 1 << 24
 
@@ -53,7 +53,7 @@ class Soak:
         self._life = 0
         self._life_begin_s = 0.0
         self._is_up = asyncio.Event()
-        self._reported = asyncio.Event()
+        self._news = asyncio.Event()
         self._clips: dict[tuple[str, tuple[Kind, ...]], Clip] = {}
 
     async def run(self) -> Figures:
@@ -76,7 +76,7 @@ class Soak:
         return self.figures
 
     async def _play(self, plan: Plan, daemon: DaemonProcess, session: aiohttp.ClientSession) -> None:
-        """Play the plan, its time counted from when the publishers' processes are ready; wait for the reports."""
+        """Play the plan, its time counted from when the publishers' processes are ready; wait for the last events."""
         async with contextlib.AsyncExitStack() as stack:
             places = range(0, self._options.publishers, SEATS_PER_PROCESS)
             processes = [await stack.enter_async_context(_cast_process()) for _ in places]
@@ -91,10 +91,10 @@ class Soak:
                     tasks.create_task(director.play(takes))
                 tasks.create_task(self._kill(plan.kills_ms, daemon))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REPORTS_S):
+            async with asyncio.timeout(LAST_EVENTS_S):
                 while self._ledger.owed():
-                    self._reported.clear()
-                    await self._reported.wait()
+                    self._news.clear()
+                    await self._news.wait()
         self.figures.seconds = self._now_s()
 
     async def _begin_life(self, daemon: DaemonProcess) -> None:
@@ -155,8 +155,7 @@ class Soak:
         self.figures.recordings += event["type"] == "recording.started"
         self.figures.archives += event["type"] == "archive.started"
         self._inspector.take(event)
-        if event["type"] == "recording.report":
-            self._reported.set()
+        self._news.set()
 
     def _fault(self, where: str, what: str) -> None:
         self.figures.faults.append(Fault(self._now_s(), where, what))

@@ -47,6 +47,15 @@ def test_a_life_as_it_should_be_has_no_fault() -> None:
     assert not told(*LIFE)
 
 
+def test_a_report_and_the_end_of_each_connection_are_owed_until_they_come() -> None:
+    ledger = Ledger()
+    ledger.started("recording", "channel", 1)
+    for each in (*LIFE[:4], LIFE[5], LIFE[4]):  # whoever publishes on when the recording ends leaves later
+        assert ledger.owed()
+        ledger.deliver(each)
+    assert not ledger.owed()
+
+
 def test_parts_are_numbered_and_ended() -> None:
     parts = [event("split-archive.available", n, split_index=f"{n:04}") for n in (1, 2)]
     end = event("split-archive.end", split_last_index="0002")

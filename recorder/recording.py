@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, make_folder, write_json
 from rokuga.recorder.archive.metadata import recording_document
@@ -92,10 +93,30 @@ class Recording:
         One that is refused is a failed archive, told as such.
         """
         archiver = Archiver(
-            recording=self.state,
-            identity=connection.identity,
-            audio=connection.audio,
-            video=connection.video,
+            self._open_account(connection),
+            self.state.parameters,
+            config=self._config,
+            writer=self._writer,
+            clock=self._clock,
+        )
+        self._open += 1
+        self._nothing_open.clear()
+        connection.begin_archive(archiver)
+        return self._start(archiver, refusal)
+
+    def _open_account(self, connection: Connection) -> Account:
+        start_ns = self._clock.monotonic_ns()
+        archive = ArchiveState(
+            self.state.recording_id,
+            connection.identity,
+            connection.audio,
+            connection.video,
+            self.wall_at(start_ns),
+        )
+        return Account(
+            self.state,
+            archive,
+            start_ns,
             config=self._config,
             writer=self._writer,
             clock=self._clock,
@@ -103,10 +124,6 @@ class Recording:
             stats=connection.stats_from_now(),
             save=self._save,
         )
-        self._open += 1
-        self._nothing_open.clear()
-        connection.begin_archive(archiver)
-        return self._start(archiver, refusal)
 
     async def _start(self, archiver: Archiver, refusal: ArchiveError | None) -> None:
         refusal = refusal or await self._make_folder()

@@ -38,7 +38,7 @@ Stats = Callable[[], Mapping[Kind, Mapping[str, Any]]]
 
 
 class Account:
-    """One archive's. `state` is as of now; `gaps` are filled by who writes the frames."""
+    """One archive's, from `start_ns` on. `state` is as of now; `gaps` are filled by who writes the frames."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class Account:
     ) -> None:
         """Begin with archive.started, which the first `tell` tells. `wall_at` is the recording's own clock."""
         self._recording = recording
-        self._start_ns = start_ns
+        self.start_ns = start_ns
         self._config = config
         self._writer = writer
         self._clock = clock
-        self._wall_at = wall_at
-        self._stats = stats
+        self.wall_at = wall_at
+        self.stats = stats
         self._save = save
         self.state = state
         self.gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
@@ -82,9 +82,9 @@ class Account:
     async def document(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
         """Write the document of a file that is whole, as owed first. Raises ArchiveError."""
         metadata_names = self.names("json", index)
-        facts = FileFacts(names, metadata_names, file, self._wall_at(stop_ns))
+        facts = FileFacts(names, metadata_names, file, self.wall_at(stop_ns))
         stats = self._all_stats(stop_ns if index is None else None, file.stored)
-        created_wall_ns = self._wall_at(self._clock.monotonic_ns())
+        created_wall_ns = self.wall_at(self._clock.monotonic_ns())
         document = available_document(self._recording, self.state, facts, stats, created_wall_ns, index)
         self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE): document})
         await self.tell()
@@ -110,7 +110,7 @@ class Account:
             return
         self._is_parts_end_said = True
         names = split_end_names(*self._place())
-        stop_wall_ns = self._wall_at(stop_ns)
+        stop_wall_ns = self.wall_at(stop_ns)
         document = split_end_document(self._recording, self.state, names, stop_wall_ns, self._all_stats(stop_ns))
         self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
         await self._write(names, document)
@@ -124,7 +124,7 @@ class Account:
         self.state = replace(
             self.state,
             status=ArchiveStatus.AVAILABLE if failure is None else ArchiveStatus.FAILED,
-            stop_wall_ns=self._wall_at(stop_ns),
+            stop_wall_ns=self.wall_at(stop_ns),
             document=whole if failure is None else None,
             owed={},
         )
@@ -135,7 +135,7 @@ class Account:
             self._recording,
             self.state,
             self.names("webm"),
-            self._wall_at(stop_ns),
+            self.wall_at(stop_ns),
             self._all_stats(stop_ns),
             failure.reason,
             failure.errno,
@@ -148,9 +148,9 @@ class Account:
         await asyncio.shield(self._writer.submit(lambda: write_json(names, document, mode), behind=True))
 
     def _all_stats(self, stop_ns: int | None, stored: Mapping[str, int] = EMPTY) -> Mapping[str, Any]:
-        stop_offset_ns = None if stop_ns is None else stop_ns - self._start_ns
+        stop_offset_ns = None if stop_ns is None else stop_ns - self.start_ns
         counters = {
-            kind: {**counters, **self.gaps[kind].summary(stop_offset_ns)} for kind, counters in self._stats().items()
+            kind: {**counters, **self.gaps[kind].summary(stop_offset_ns)} for kind, counters in self.stats().items()
         }
         return archive_stats(counters, stored)
 
@@ -158,5 +158,5 @@ class Account:
         return str(self._config.archive_dir), self._recording.recording_id, self.state.connection.connection_id
 
     def _event(self, event_type: EventType, document: Document, *about: str) -> Event:
-        wall_ns = self._wall_at(self._clock.monotonic_ns())
+        wall_ns = self.wall_at(self._clock.monotonic_ns())
         return archive_event(event_type, self._recording, self.state.connection, wall_ns, document, *about)

@@ -6,11 +6,11 @@ this one, with archive.failed. An archive in which no media came is a failed one
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rokuga.recorder.archive.account import Account, Save, Stats
+from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import FileNames
@@ -21,8 +21,7 @@ from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
-from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import ArchiveState, RecordingState
+from rokuga.recorder.states import ArchiveState, RecordingParameters
 from rokuga.recorder.timing.interleave import Interleave
 from rokuga.recorder.timing.split_policy import SplitPolicy
 
@@ -56,38 +55,21 @@ class Archiver:
 
     def __init__(
         self,
+        account: Account,
+        parameters: RecordingParameters,
         *,
-        recording: RecordingState,
-        identity: ConnectionIdentity,
-        audio: TrackConfig | None,
-        video: TrackConfig | None,
         config: RecorderConfig,
         writer: WriterThread,
         clock: Clock,
-        wall_at: Callable[[int], int],
-        stats: Stats,
-        save: Save,
     ) -> None:
-        """Begin now. `wall_at` gives the wall time of a monotonic one, on the recording's own clock."""
+        """Begin when the account does; `parameters` say into which files."""
+        self._account = account
         self._config = config
         self._writer = writer
         self._clock = clock
-        self._wall_at = wall_at
-        self._stats = stats
-        self._start_ns = clock.monotonic_ns()
+        self._start_ns = account.start_ns
         self.due_ns = self._start_ns + BATCH_NS
         """When the next tick has something to do."""
-        self._account = Account(
-            recording,
-            ArchiveState(recording.recording_id, identity, audio, video, wall_at(self._start_ns)),
-            self._start_ns,
-            config=config,
-            writer=writer,
-            clock=clock,
-            wall_at=wall_at,
-            stats=stats,
-            save=save,
-        )
         self._interleave = Interleave()
         self._video_has_begun = self._lacks_keyframe = False
         self._started = asyncio.Event()
@@ -98,9 +80,9 @@ class Archiver:
         self._last_index = 0
         self._size_bytes = 0
         self._picture = (0, 0)
-        parameters = recording.parameters
+        state = account.state
         split_ns = (parameters.split_duration or 0) * NS_PER_S
-        self._splits = SplitPolicy(split_ns, video is not None, audio is not None) if split_ns else None
+        self._splits = SplitPolicy(split_ns, state.video is not None, state.audio is not None) if split_ns else None
         has_whole = parameters.has_whole_files(config.recording_dual_output)
         self._whole = self._output(self._account.names("webm")) if has_whole else None
 
@@ -157,7 +139,12 @@ class Archiver:
         """How far it has come."""
         state = self._account.state
         return Written(
-            state.recording_id, state.start_wall_ns, self._size_bytes, *self._picture, self._last_index, self._stats()
+            state.recording_id,
+            state.start_wall_ns,
+            self._size_bytes,
+            *self._picture,
+            self._last_index,
+            self._account.stats(),
         )
 
     def fail(self, error: ArchiveError) -> None:
@@ -215,7 +202,7 @@ class Archiver:
 
     def _output(self, names: FileNames, begin_ns: int = 0, index: int | None = None) -> Output:
         state = self._account.state
-        start_wall_ns = self._wall_at(self._start_ns + begin_ns)
+        start_wall_ns = self._account.wall_at(self._start_ns + begin_ns)
         config, beside = self._config, self._writer.beside
         file = ArchiveFile(
             names,

@@ -162,5 +162,5 @@ class Watched:
 
 if __name__ == "__main__":
     arm(Death(sys.argv[1], int(sys.argv[2])))
-    replace([recording], "Archiver", lambda make: lambda **parts: Watched(Path(sys.argv[3]), make(**parts)))
+    replace([recording], "Archiver", lambda make: lambda *of, **by: Watched(Path(sys.argv[3]), make(*of, **by)))
     sys.exit(main(sys.argv[4:]))

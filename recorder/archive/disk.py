@@ -85,7 +85,7 @@ def low_space(path: str) -> ArchiveError:
 
 
 def publish_file(names: FileNames) -> None:
-    """Give a file that is whole and on the disk its final name, and make that last."""
+    """Give a file that is whole and on the disk its final name, and make that last. Raises OSError."""
     Path(names.in_progress_path).rename(names.path)
     sync_folder(str(Path(names.path).parent))
 
@@ -109,7 +109,7 @@ def write_json(names: FileNames, document: Document, mode: int) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder last."""
+    """Make the names in a folder last. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

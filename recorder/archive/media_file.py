@@ -31,7 +31,7 @@ class MediaFile:
 
 
 def put_all(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of it: a disk that fills up takes a part first, and says so at the next call."""
+    """Write all of it: a disk that fills up takes a part first, and says so at the next call. Raises OSError."""
     written = 0
     while written < len(data):
         written += os.pwrite(descriptor, data[written:] if written else data, offset + written)

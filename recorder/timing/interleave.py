@@ -12,7 +12,7 @@ from rokuga.recorder.media import NS_PER_MS, Frame, Kind
 ACTIVE_NS: Final = 200 * NS_PER_MS
 """A kind that had no frame for this long is silent: nobody waits for it."""
 MAX_HOLD_NS: Final = 1500 * NS_PER_MS
-"""No frame is held longer after its arrival; repair of a lost packet takes up to 1.2 s."""
+"""No frame is held longer after its arrival; a lost packet is waited for up to 1 s."""
 MAX_FRAMES: Final = 1000
 """No more frames of one kind are held, whatever the other kind does."""
 NEVER_NS: Final = -(1 << 62)

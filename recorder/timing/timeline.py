@@ -28,7 +28,7 @@ MAX_DELAY_NS: Final = 1500 * NS_PER_MS
 MAX_EARLY_NS: Final = 300 * NS_PER_MS
 """A unit placed this far after its arrival was sent with an RTP time that jumped."""
 STALL_NS: Final = 2 * NS_PER_S
-"""A packet this late was not delayed (repair takes 1.2 s, a pacer 2 s): the sender's media clock stood still."""
+"""A packet this late was not delayed (repair takes 1 s, a pacer 2 s): the sender's media clock stood still."""
 PATIENCE_NS: Final = 300 * NS_PER_MS
 """How long lateness must last if nothing else shows that the network is well: a network's burst catches up."""
 FORWARD_NS: Final = NS_PER_S
@@ -95,7 +95,8 @@ class Timeline:
     def place(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
         """Give the unit's time on the clock of `arrival_ns`.
 
-        Never less than the last one of this kind, and 1 ms more, the unit of a file, where `rtp_time` (unwrapped) is.
+        Never less than the last one of this kind; where `rtp_time` (unwrapped) is more, at least 1 ms more, the
+        unit of a file.
         """
         line = self._lines[kind]
         media_ns = _media_ns(rtp_time, line.rate_hz)

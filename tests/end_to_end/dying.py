@@ -33,12 +33,6 @@ STEPS: Final = tuple(
     for moment in ("before", "after", *(("within",) if step in {"put", "commit"} else ()))
 )
 
-CLUSTER_STEPS: Final = tuple(
-    f"{moment} {step}" for step in ("decide", "claim", "finish") for moment in ("before", "after")
-)
-"""Those of a node of a cluster: a start or stop in etcd, the claim of a report, the report in its own file."""
-
-
 MAX_LOST_NS: Final = 1_000_000_000
 """Media that came so shortly before a crash may be missing from the file."""
 

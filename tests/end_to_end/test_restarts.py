@@ -223,7 +223,7 @@ def check_recording(folder: Path, media: Path, told: list[Event]) -> None:
     assert not failed & available
     for connection_id, archive in by_connection.items():
         check_archive(archive, connection_id in failed, report["split_only"])
-        check_media(media / f"{folder.name}-{connection_id}", archive, report["split_only"])
+        check_media(media / f"{folder.name}-{connection_id}", archive)
     assert read(folder / f"report-{folder.name}.json") == report
 
 
@@ -246,7 +246,7 @@ def check_archive(told: list[Event], is_failed: bool, is_split_only: bool) -> No
             assert Path(event["data"]["file_path"]).stat().st_size == event["data"]["size"]
 
 
-def check_media(came: Path, told: list[Event], is_split_only: bool) -> None:
+def check_media(came: Path, told: list[Event]) -> None:
     """Every file opens and can be read to its end; together they have all that came up to the last second."""
     end_ns = 0
     for event in told:

@@ -31,9 +31,7 @@ class Network:
         self._names.append(name)
         self.run(name, "ip", "link", "set", "lo", "up")
 
-    def link(
-        self, one: tuple[str, str], other: tuple[str, str], *addresses: tuple[str, str], mtu: int = 1500
-    ) -> None:
+    def link(self, one: Interface, other: Interface, *addresses: tuple[str, str], mtu: int = 1500) -> None:
         """Join two machines, each with its interface's name; of each pair of addresses, one end has one."""
         _run(
             "ip", "link", "add", one[1], "netns", _full(one[0]), "mtu", str(mtu),

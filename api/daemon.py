@@ -12,32 +12,29 @@ import gc
 import os
 import secrets
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import structlog
-import uvicorn
 import uvloop
-from starlette.applications import Starlette
 
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
 from rokuga.api.compiled import is_compiled
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
-from rokuga.api.connection_limits import ConnectionLimits, Refused
+from rokuga.api.connection_limits import Refused
 from rokuga.api.counters import Source
 from rokuga.api.guard import Refusals
 from rokuga.api.health import Disk, Health
+from rokuga.api.http_server import serve
 from rokuga.api.logs import configure_logs
 from rokuga.api.memory import find_trim, trimming
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.store import open_store
 from rokuga.api.systemd import Systemd
-from rokuga.api.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProtocol
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -59,15 +56,6 @@ OUR_DIRECTION: dict[str, Direction] = {"sendonly": "recvonly", "sendrecv": "send
 """A client's role, as our end of it."""
 
 
-GRACE_S = 2.0
-"""What a request may take to end once the daemon does."""
-
-
-BACKLOG = 1024
-HANDSHAKE_S = 10.0
-"""How long a TLS handshake may take."""
-
-
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where the daemon can be reached, ports as they really are."""
@@ -75,90 +63,6 @@ class Addresses:
     api_url: str
     signaling_url: str
     media_port: int
-
-
-class _Server(uvicorn.Server):
-    """A server whose process belongs to somebody else: signals are the daemon's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen as uvicorn would, but not wait a minute for the end of a TLS handshake."""
-        settings, loop = self.config, asyncio.get_running_loop()
-        self.servers = []
-
-        def accept() -> asyncio.Protocol:
-            state = self.lifespan.state
-            return settings.http_protocol_class(config=settings, server_state=self.server_state, app_state=state)  # type: ignore[call-arg]
-
-        patience_s = None if settings.ssl is None else HANDSHAKE_S
-        for each in sockets or ():
-            server = await loop.create_server(
-                accept, sock=each, backlog=BACKLOG, ssl=settings.ssl, ssl_handshake_timeout=patience_s
-            )
-            self.servers.append(server)
-        self.started = True
-
-
-@contextlib.asynccontextmanager
-async def serve(app: Starlette, host: str, port: int, config: DaemonConfig, refused: Refused) -> AsyncIterator[str]:
-    """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
-
-    Raises OSError where the port is taken, or the certificate and its key cannot be used (ssl.SSLError is one).
-    """
-    is_ipv6 = ":" in host
-    limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
-    listener = _listen(host, port, socket.AF_INET6 if is_ipv6 else socket.AF_INET)
-    settings = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws=WebsocketProtocol,
-        ws_max_size=MAX_MESSAGE_BYTES,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        http=limits.protocol,  # type: ignore[arg-type]  # any callable
-        ssl_certfile=config.tls_certificate,
-        ssl_keyfile=config.tls_key,
-    )
-    try:
-        settings.load()
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
-    server = _Server(settings)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"{f'[{host}]' if is_ipv6 else host}:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        cutting = asyncio.get_running_loop().call_later(GRACE_S, _cut, server)
-        await serving
-        cutting.cancel()
-        listener.close()
-
-
-def _cut(server: uvicorn.Server) -> None:
-    """End the connections of who does not read to the end: a paused player, a stalled download."""
-    for connection in list(server.server_state.connections):
-        connection.transport.abort()
-
-
-def _listen(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
-    """Open a listening socket. Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP."""
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"{host} port {port}: {error.strerror}") from error
-    return listener
 
 
 @contextlib.asynccontextmanager

@@ -153,7 +153,7 @@ async def test_a_request_that_is_never_whole_ends(
     def impatient(max_connections: int, max_per_second: int, clock: Clock, refused: Refused) -> ConnectionLimits:
         return ConnectionLimits(max_connections, max_per_second, clock, refused, request_s=0.2)
 
-    monkeypatch.setattr("rokuga.api.daemon.ConnectionLimits", impatient)
+    monkeypatch.setattr("rokuga.api.http_server.ConnectionLimits", impatient)
     async with running(config_in(tmp_path)) as addresses:
         async with _connected(port(addresses)) as (reader, writer):
             writer.write(begun)

@@ -37,7 +37,7 @@ async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> 
 
 
 async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rokuga.api.daemon.HANDSHAKE_S", 0.2)
+    monkeypatch.setattr("rokuga.api.http_server.HANDSHAKE_S", 0.2)
     config = _config(tmp_path, *Authority(tmp_path).issue("localhost"))
     async with running(config) as addresses:
         for url in (addresses.api_url, addresses.signaling_url):

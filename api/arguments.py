@@ -25,7 +25,7 @@ def share(text: str) -> float:
 
 
 def pause_s(text: str) -> float:
-    """Read a time such as `2s`, `500ms` or `1 min`, in seconds. Raises ArgumentTypeError."""
+    """Read a whole number of a unit, such as `2s`, `500ms` or `1 min`; give seconds. Raises ArgumentTypeError."""
     number = text.rstrip(ascii_letters).strip()
     try:
         return duration_ns(f"{number} {text[len(number) :].strip()}") / NS_PER_S

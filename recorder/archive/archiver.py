@@ -72,6 +72,9 @@ class Archiver:
         """When the next tick has something to do."""
         self._interleave = Interleave()
         self._video_has_begun = self._lacks_keyframe = False
+        self._video_from_ns = (
+            self._start_ns
+        )  # a file counts ms, and two pictures of one are too many for some readers
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
         self._ending: asyncio.Task[ArchiveState] | None = None
@@ -101,9 +104,9 @@ class Archiver:
         return self._ending is None
 
     def write(self, frame: Frame) -> None:
-        """Take a frame. Sound that arrived before the start is not part of the archive, nor video before a key frame.
+        """Take a frame. Sound of before the start is not part of the archive, nor video before a key frame.
 
-        A key frame that was on its way at the start, or is placed a little before it, is shown from the start on.
+        Pictures that are placed before the start are shown from the start on, since later ones depend on them.
         """
         if self._ending is not None:
             return
@@ -112,9 +115,10 @@ class Archiver:
             if not self._video_has_begun:
                 self._lacks_keyframe = True
                 return
-        elif frame.unit.arrival_ns < self._start_ns:
+            frame.time_ns = max(frame.time_ns, self._video_from_ns)
+            self._video_from_ns = frame.time_ns + NS_PER_MS
+        elif frame.time_ns < self._start_ns:
             return
-        frame.time_ns = max(frame.time_ns, self._start_ns)
         self._interleave.push(frame)
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:

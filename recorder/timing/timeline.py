@@ -95,8 +95,7 @@ class Timeline:
     def place(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
         """Give the unit's time on the clock of `arrival_ns`.
 
-        Never less than the last one of this kind; where `rtp_time` (unwrapped) is more, at least 1 ms more, the
-        unit of a file.
+        Never less than the last one of this kind, and more where `rtp_time` (unwrapped) is more.
         """
         line = self._lines[kind]
         media_ns = _media_ns(rtp_time, line.rate_hz)
@@ -120,8 +119,9 @@ class Timeline:
         if time_ns > arrival_ns + MAX_EARLY_NS:
             self._pull_back(line, media_ns, lag_ns, arrival_ns)
             time_ns = media_ns + line.offset_ns
-        if line.time_ns is not None:
-            time_ns = max(time_ns, line.time_ns + (NS_PER_MS if elapsed_ns > 0 else 0))
+        last_ns = line.time_ns
+        if last_ns is not None and time_ns <= last_ns:
+            time_ns = last_ns + min(max(elapsed_ns, 0), NS_PER_MS)
         if arrival_ns - line.arrival_ns > PATIENCE_NS:
             line.flowing_since_ns = arrival_ns
         line.media_ns = media_ns

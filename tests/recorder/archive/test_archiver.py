@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rokuga.recorder.events import Document
-from rokuga.recorder.media import NS_PER_MS, Kind
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from tests import readers
 from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
 
@@ -66,6 +66,41 @@ async def test_parts_joined_are_the_whole(house: House) -> None:
         assert part["stop_timestamp"] == following["start_timestamp"]
     (end,) = await house.events(PARTS_END)
     assert end.document["split_last_index"] == "0005"
+
+
+async def test_pictures_of_before_the_start_are_shown_from_it_on_1_ms_apart(house: House) -> None:
+    """The network is 400 ms late when the archive begins: what comes belongs before it. Sound is left out."""
+    client = await house.enter()
+    await client.play(1000)
+    late_ms = house.hand.now_ns // NS_PER_MS
+    house.hand.now_ns += 400 * NS_PER_MS
+    await house.start()
+    for ms in range(late_ms, late_ms + 800, 20):
+        if ms % 40 == 0:
+            client.send("video", ms, VP8_FRAME[ms == late_ms] + b"%d" % ms, ms == late_ms)
+        client.send("audio", ms, OPUS_20_MS + b"%d" % ms)
+        await client.tick()
+        house.hand.now_ns += 20 * NS_PER_MS
+    await house.stop()
+    (whole,) = await house.events(AVAILABLE)
+    times = {kind: [time for _, time, _ in packets] for kind, packets in stored(whole.document).items()}
+    assert times["video"] == [*range(11), *range(40, 400, 40)]
+    assert times["audio"] == list(range(0, 400, 20))
+
+
+async def test_pictures_that_a_late_camera_takes_at_once_stay_apart(house: House) -> None:
+    """Chromium's fake camera, on a busy machine, takes two within 0.3 ms."""
+    await house.start()
+    client = await house.enter(audio=None)
+    begin_ns = house.hand.now_ns
+    for rtp_time in (0, 30, 60, 2970):
+        house.hand.now_ns = begin_ns + rtp_time * NS_PER_MS // 90
+        data = VP8_FRAME[not rtp_time] + b"%d" % rtp_time
+        size = (0, 0) if rtp_time else client.size
+        client.peer.hooks.on_unit("video", AccessUnit(rtp_time, data, not rtp_time, house.hand.now_ns, *size))
+    await house.stop()
+    (whole,) = await house.events(AVAILABLE)
+    assert [time for _, time, _ in stored(whole.document)["video"]] == [0, 1, 2, 33]
 
 
 async def test_d32_sound_of_the_last_part_that_comes_late_belongs_to_it(house: House) -> None:

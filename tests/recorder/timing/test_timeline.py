@@ -120,14 +120,6 @@ def test_the_same_rtp_time_has_the_same_time() -> None:
     assert timeline.place("video", 1000, S + 5 * MS) == first_ns
 
 
-def test_pictures_that_a_late_camera_sends_at_once_stay_apart_in_a_file() -> None:
-    """A file counts ms. Chromium's fake camera, late on a busy machine, takes two pictures within 0.3 ms."""
-    timeline = Timeline(RATES)
-    first_ns = timeline.place("video", 0, S)
-    assert timeline.place("video", 30, S) == first_ns + MS
-    assert timeline.place("video", 3030, S + 33 * MS) == pytest.approx(first_ns + 33 * MS, abs=MS)
-
-
 def test_a_report_of_a_kind_that_was_not_negotiated_is_passed_over() -> None:
     timeline = Timeline({"audio": 48000})
     timeline.sender_report("video", S, 0, S)
@@ -147,7 +139,7 @@ change_steps = st.tuples(st.just("change"), st.sampled_from(["audio", "video"]),
 
 
 @given(st.lists(st.one_of(unit_steps, unit_steps, report_steps, change_steps), max_size=60))
-def test_any_input_time_never_decreases_and_increases_by_a_ms_with_rtp_time(
+def test_any_input_time_never_decreases_and_increases_with_rtp_time(
     inputs: list[tuple[str, Kind, int, int]],
 ) -> None:
     """Any RTP times, arrivals, reports and new sources. Time runs ahead of arrival only where order demands it."""
@@ -166,7 +158,7 @@ def test_any_input_time_never_decreases_and_increases_by_a_ms_with_rtp_time(
             time_ns = timeline.place(kind, rtp[kind], now_ns)
             if kind in last:
                 assert time_ns >= last[kind]
-                assert time_ns >= last[kind] + MS or number <= 0
+                assert time_ns > last[kind] or number <= 0
                 assert time_ns <= max(now_ns + MAX_EARLY_NS, last[kind] + MS)
             else:
                 assert time_ns <= now_ns + MAX_EARLY_NS

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from rokuga.api import json_text
 from rokuga.recorder.codecs.table import CODECS, ParametersError
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import Kind
@@ -117,11 +118,15 @@ def parse_message(text: str | bytes) -> Message:
 
 
 def _parse(text: str | bytes) -> Message:
+    """Read JSON that can be written again, within what others are told."""
     try:
         other = msgspec.json.decode(text, type=Other)
+        json_text.decode(text)
         kind = _READ.get(other.type)
         return other if kind is None else msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
+        raise MessageError(str(error)) from error
+    except json_text.JsonError as error:
         raise MessageError(str(error)) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MessageError("the message is not JSON") from error

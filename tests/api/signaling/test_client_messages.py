@@ -112,6 +112,11 @@ def test_what_a_recorder_need_not_know_may_be_anything(more: dict[str, Any]) -> 
         ("[" * 100_000, "object"),
         ('{"type":"pong","stats":' + "[" * 100_000, "JSON"),
         ('{"type":"answer","sdp":5}', "sdp"),
+        (
+            '{"type":"connect","role":"sendonly","channel_id":"sora","signaling_notify_metadata":%s}'
+            % ("[" * 128 + "]" * 128),
+            "nested more than 128 deep",
+        ),
     ],
 )
 def test_a_malformed_message_is_told_apart(frame: str | bytes, reason: str) -> None:

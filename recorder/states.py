@@ -79,6 +79,7 @@ class RecordingState:
 class ArchiveState:
     """One connection's archive in one recording.
 
+    While it is written, `stop_wall_ns` is the end of the parts that were told, None before the first one.
     `document` is that of the whole-file archive once it ended (absent for split-only recordings);
     `split_last_index` is "0001"-like, None where nothing was split; `split_kinds` is what the parts have. `owed` has
     the documents of whole files that are not told yet, by the index of the part or WHOLE: whoever sees a document

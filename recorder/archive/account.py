@@ -23,7 +23,7 @@ from rokuga.recorder.archive.metadata import (
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
 from rokuga.recorder.archive.stats import EMPTY, archive_stats
 from rokuga.recorder.archive.writer import WriterThread
-from rokuga.recorder.clock import Clock
+from rokuga.recorder.clock import Clock, from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import Kind
@@ -97,7 +97,14 @@ class Account:
         last = max(int(self.state.split_last_index or 0), int(index))
         owed = {key: other for key, other in self.state.owed.items() if key != index}
         kinds = self.state.split_kinds | kinds_of(document)
-        self.state = replace(self.state, split_last_index=split_index(last), split_kinds=kinds, owed=owed)
+        stop_wall_ns = max(self.state.stop_wall_ns or 0, from_rfc3339(document["stop_timestamp"]))
+        self.state = replace(
+            self.state,
+            stop_wall_ns=stop_wall_ns,
+            split_last_index=split_index(last),
+            split_kinds=kinds,
+            owed=owed,
+        )
         self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
         await self.tell()
 

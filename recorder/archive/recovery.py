@@ -58,25 +58,24 @@ class Recovery:
         pattern = re.compile(rf"\.?split-archive-{self._place[2]}_(\d{{4,}})\.(webm|json)(\.part)?")
         indices = {found[1] for name in self._folder() if (found := pattern.fullmatch(name))}
         indices.update(self._archive.owed)
+        names = (*sorted(indices - {WHOLE}, key=int), WHOLE)
+        files = {index: file for index in names if (file := self._found(index)) is not None}
+        known_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
+        stop_wall_ns = until_wall_ns = max([known_wall_ns, *map(_stop_wall_ns, files.values())])
         owed: dict[str, Document] = {}
-        until_wall_ns: int | None = None
-        for index in sorted(indices - {WHOLE}, key=int, reverse=True):  # each ends where the next one begins
-            document = self._document(index, until_wall_ns)
-            if document is not None:
-                owed = {index: document, **owed}
+        for index, file in reversed(files.items()):  # the whole and the last part end together
+            document = self._document(index, file, until_wall_ns)
+            owed = {index: document, **owed}
+            if index != WHOLE:  # each part before ends where the next one begins
                 until_wall_ns = from_rfc3339(document["start_timestamp"])
-        whole = self._document(WHOLE)
-        if whole is not None:
-            owed[WHOLE] = whole
-        self._archive = replace(self._archive, owed=owed)
+        self._archive = replace(self._archive, owed=owed, stop_wall_ns=stop_wall_ns)
         return self._archive
 
     def announce(self) -> tuple[ArchiveState, list[Event]]:
         """Put the documents beside their files; give the archive as it ended, and its events."""
         told = {index: owed for index, owed in self._archive.owed.items() if self._put_beside(index, owed)}
         whole = told.pop(WHOLE, None)
-        documents = [*told.values(), *([whole] if whole is not None else [])]
-        stop_wall_ns = max((_stop_wall_ns(document) for document in documents), default=self._archive.start_wall_ns)
+        stop_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
         for index, document in told.items():
             self._say(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index)
         last = max(map(int, (*told, self._archive.split_last_index or 0)))
@@ -105,22 +104,24 @@ class Recovery:
             return archive_names(*self._place, extension)
         return split_names(*self._place, int(index), extension)
 
-    def _document(self, index: str, until_wall_ns: int | None = None) -> Document | None:
-        """Finish one file and give its document; None where there is nothing to play. Without an end, its media's."""
-        names, metadata_names = self._names(index, "webm"), self._names(index, "json")
-        known = _read_document(metadata_names) or self._archive.owed.get(index)
+    def _found(self, index: str) -> Document | WholeFile | None:
+        """Give the document of a file, or without one the file, made whole; None where there is nothing to play."""
+        names = self._names(index, "webm")
+        known = _read_document(self._names(index, "json")) or self._archive.owed.get(index)
         if known is not None:
             return known
         try:
             with archive_errors(names.path):
-                file = _finish(names)
+                return _finish(names)
         except ArchiveError as error:
             self._failure = self._failure or error
             return None
-        if file is None:
-            return None
-        stop_wall_ns = until_wall_ns or file.start_wall_ns + file.duration_ms * NS_PER_MS
-        facts = FileFacts(names, metadata_names, file, stop_wall_ns)
+
+    def _document(self, index: str, file: Document | WholeFile, stop_wall_ns: int) -> Document:
+        """Give the document of a file, which ends at `stop_wall_ns` if it says nothing else."""
+        if not isinstance(file, WholeFile):
+            return file
+        facts = FileFacts(self._names(index, "webm"), self._names(index, "json"), file, stop_wall_ns)
         part = None if index == WHOLE else int(index)
         return available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, part)
 
@@ -193,5 +194,8 @@ def _read_document(names: FileNames) -> dict[str, Any] | None:
         return None
 
 
-def _stop_wall_ns(document: Document) -> int:
-    return from_rfc3339(document["stop_timestamp"])
+def _stop_wall_ns(file: Document | WholeFile) -> int:
+    """Give the end that a file has by its document, or else by its media."""
+    if isinstance(file, WholeFile):
+        return file.start_wall_ns + file.duration_ms * NS_PER_MS
+    return from_rfc3339(file["stop_timestamp"])

@@ -159,6 +159,19 @@ async def test_d27_what_was_taken_away_before_it_was_told_is_told_as_available(
     assert taken_in_all > 20
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_all_that_tells_of_an_archive_says_the_same_end(crashes: list[Path], is_taken: bool) -> None:
+    """The whole file, the last part, the end of the parts, the report: wherever the kill came, whoever took files."""
+    for folder in crashes[is_taken::2]:
+        if is_taken:
+            take_away(folder)
+        events = await restart(folder)
+        told = [event.document for event in events if event.type in {AVAILABLE, FAILED, PARTS_END}]
+        told += sorted((e.document for e in events if e.type == PART), key=lambda part: part["split_index"])[-1:]
+        told += [entry for event in events if event.type == REPORT for entry in event.document["archives"]]
+        assert len({document["stop_timestamp"] for document in told}) <= 1, folder
+
+
 async def test_d27_a_start_after_a_crash_may_crash_too(crashes: list[Path], tmp_path: Path) -> None:
     """At each of its own touches, also with an uploader in between: one end for each archive, nothing lost."""
     crashed = next(path for path in reversed(crashes) if list(path.glob("archive/*/.archive-*.part")))

@@ -66,12 +66,16 @@ class Recording:
         self._nothing_open = asyncio.Event()
         self._nothing_open.set()
         self._start_ns = clock.monotonic_ns() - max(clock.wall_ns() - state.start_wall_ns, 0)
-        expire_time = state.parameters.expire_time
-        self._expires_ns = self._start_ns + expire_time * NS_PER_S if expire_time else None
+
+    @property
+    def _expires_ns(self) -> int | None:
+        expire_time = self.state.parameters.expire_time
+        return self._start_ns + expire_time * NS_PER_S if expire_time else None
 
     def is_expired(self, now_ns: int) -> bool:
         """Whether the recording has reached its `expire_time`."""
-        return self._expires_ns is not None and now_ns >= self._expires_ns
+        expires_ns = self._expires_ns
+        return expires_ns is not None and now_ns >= expires_ns
 
     def wall_at(self, monotonic_ns: int) -> int:
         """Give the wall time of a monotonic one, as if the wall clock had not been set since the start."""
@@ -194,16 +198,22 @@ class Recording:
                 log_archive(ended, events)
                 await self._store.save_archive(ended, events)
                 self._committed(events)
+        self._go_on_after(await self._store.archives(self.state.recording_id))
         folder = self._config.archive_dir / self.state.recording_id
         await self._writer.submit(lambda: remove_leftovers(folder))
+
+    def _go_on_after(self, archives: Sequence[ArchiveState]) -> None:
+        """Have the time be no earlier than it was: the wall clock may have been set back while no process ran."""
+        latest_wall_ns = max((archive.stop_wall_ns or archive.start_wall_ns for archive in archives), default=0)
+        self._start_ns -= max(latest_wall_ns - self.wall_at(self._clock.monotonic_ns()), 0)
 
     async def stop(self) -> bool:
         """Take no new archives from now on; False if the recording was stopped already.
 
         A recording that expired while no process ran ended then.
         """
-        now_ns = self._clock.monotonic_ns()
-        stop_wall_ns = self.wall_at(now_ns if self._expires_ns is None else min(now_ns, self._expires_ns))
+        now_ns, expires_ns = self._clock.monotonic_ns(), self._expires_ns
+        stop_wall_ns = self.wall_at(now_ns if expires_ns is None else min(now_ns, expires_ns))
         if not await self._store.stop_recording(self.state.recording_id, stop_wall_ns):
             return False
         self.state = replace(self.state, status=RecordingStatus.STOPPING, stop_wall_ns=stop_wall_ns)

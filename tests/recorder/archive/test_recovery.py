@@ -211,6 +211,21 @@ async def test_an_active_recording_goes_on_after_a_crash(tmp_path: Path) -> None
         assert archives[1]["start_time_offset"] == 30
 
 
+async def test_a_recording_goes_on_after_its_archives_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    """A machine that comes up an hour behind does not record over what it recorded before."""
+    await record_until_killed(tmp_path, 5000)
+    hand = HandClock()
+    hand.wall_offset_ns -= 3_600_000 * NS_PER_MS
+    async with running(tmp_path, hand) as house:
+        client = await house.enter()
+        await client.play(1000)
+        state = await house.stop()
+        report = await house.reported(state.recording_id)
+        first, second = report.document["archives"]
+        assert first["start_timestamp"] < first["stop_timestamp"] <= second["start_timestamp"]
+        assert second["stop_timestamp"] <= report.document["stop_timestamp"]
+
+
 async def test_a_recording_whose_end_came_meanwhile_ends_with_the_start(tmp_path: Path) -> None:
     """It stopped when it was to stop, not when the daemon came back."""
     await record_until_killed(tmp_path, 5000, "expire")

@@ -102,6 +102,7 @@ class Connection:
     audio: TrackConfig | None
     video: TrackConfig | None
     created_wall_ns: int
+    created_ns: int
     offer_sdp: str = ""
     beginning: Coroutine[Any, Any, None] | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -129,6 +130,10 @@ class Connection:
     def mids(self) -> Mapping[Kind, str]:
         """The mid of each kind in the offer."""
         return self._peer.mids
+
+    def wall_at(self, monotonic_ns: int) -> int:
+        """Give the wall time of a monotonic one, as if the wall clock had not been set since the connection came."""
+        return self.created_wall_ns + monotonic_ns - self.created_ns
 
     @property
     def last_media_ns(self) -> int:

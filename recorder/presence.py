@@ -25,13 +25,15 @@ CRASH: Final = "CRASH"
 """The reason of those whose process did not live to see their end."""
 
 
-def created_event(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Event:
+def created_event(connection: Connection, present: Iterable[Connection], now_ns: int) -> Event:
     """Tell that a connection is up; `present` are all of its channel that are, itself among them."""
+    wall_ns = connection.wall_at(now_ns)
     return _event(EventType.CONNECTION_CREATED, connection, wall_ns, _document(connection, present, wall_ns))
 
 
-def destroyed_event(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Event:
+def destroyed_event(connection: Connection, present: Iterable[Connection], now_ns: int) -> Event:
     """Tell that a connection is gone, and why; `present` are those that are left."""
+    wall_ns = connection.wall_at(now_ns)
     end = _end(connection.close_reason, connection.close_remark)
     document = _document(connection, present, wall_ns) | _destroyed(wall_ns) | end
     return _event(EventType.CONNECTION_DESTROYED, connection, wall_ns, document)

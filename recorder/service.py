@@ -182,7 +182,10 @@ class Recorder:
                 connection_id=connection_id,
                 event_metadata_json=request.event_metadata_json,
             )
-            connection = Connection(identity, request.role, request.audio, request.video, self._clock.wall_ns())
+            clock = self._clock
+            connection = Connection(
+                identity, request.role, request.audio, request.video, clock.wall_ns(), clock.monotonic_ns()
+            )
             connection.attach(lambda hooks: self._make_peer(request, hooks), lambda: self._record_at_once(connection))
             channel.connections[connection_id] = connection
             self._spawn(self._live(connection))
@@ -217,7 +220,7 @@ class Recorder:
     async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
         """Tell that a client is there, and record it if its channel is recorded."""
         async with self._channels.hold(connection.identity.channel_id) as channel:
-            await self._teller.tell(created_event(connection, channel.present, self._clock.wall_ns()))
+            await self._teller.tell(created_event(connection, channel.present, self._clock.monotonic_ns()))
             if connection.beginning is not None:
                 await connection.beginning
             elif (recording := self._recordings.open_in(channel)) and connection.is_recordable and not running.done():
@@ -236,7 +239,7 @@ class Recorder:
                 await closing
         finally:
             if connection.connected.is_set():
-                await self._teller.tell(destroyed_event(connection, channel.present, self._clock.wall_ns()))
+                await self._teller.tell(destroyed_event(connection, channel.present, self._clock.monotonic_ns()))
 
     def _committed(self, events: Sequence[Event]) -> None:
         """Count what the store took, and say that it did."""

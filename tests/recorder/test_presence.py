@@ -58,6 +58,17 @@ async def test_the_end_of_the_recorder_is_a_shutdown(house: House) -> None:
     assert house.recorder.recordings() == [state]
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600])
+async def test_a_wall_clock_that_is_set_makes_no_stay_longer_or_shorter(house: House, step_s: int) -> None:
+    client = await house.enter()
+    house.hand.wall_offset_ns += step_s * NS_PER_S
+    house.hand.now_ns += 119 * NS_PER_S
+    await client.leave()
+    gone = await house.event(DESTROYED, client.connection.identity)
+    assert gone.document["minutes"] == 1
+    assert gone.document["destroyed_time"] - gone.document["created_time"] == 119
+
+
 async def killed(folder: Path, *clients: str) -> list[Connection]:
     """Leave a store as it was while these clients were there; the first is gone before that."""
     async with SqliteStore(folder / "alive.sqlite3") as store, running(folder, store=store) as house:

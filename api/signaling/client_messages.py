@@ -124,9 +124,7 @@ def _parse(text: str | bytes) -> Message:
         json_text.decode(text)
         kind = _READ.get(other.type)
         return other if kind is None else msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError as error:
-        raise MessageError(str(error)) from error
-    except json_text.JsonError as error:
+    except (msgspec.ValidationError, json_text.JsonError) as error:
         raise MessageError(str(error)) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MessageError("the message is not JSON") from error

@@ -62,12 +62,12 @@ class Recovery:
         files = {index: file for index in names if (file := self._found(index)) is not None}
         known_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
         stop_wall_ns = until_wall_ns = max([known_wall_ns, *map(_stop_wall_ns, files.values())])
-        owed: dict[str, Document] = {}
+        documents: dict[str, Document] = {}
         for index, file in reversed(files.items()):  # the whole and the last part end together
-            document = self._document(index, file, until_wall_ns)
-            owed = {index: document, **owed}
+            documents[index] = document = self._document(index, file, until_wall_ns)
             if index != WHOLE:  # each part before ends where the next one begins
                 until_wall_ns = from_rfc3339(document["start_timestamp"])
+        owed = dict(reversed(documents.items()))
         self._archive = replace(self._archive, owed=owed, stop_wall_ns=stop_wall_ns)
         return self._archive
 

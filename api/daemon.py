@@ -2,7 +2,10 @@
 
 The composition root: who is built from what, and who stops after whom. The nesting is the shutdown order, inside out:
 connections finish their files and clients are told why, fronts close, events reach the outbox, the dispatcher gets
-its grace time, the store closes.
+its grace time, the store closes, the directories are unlocked.
+
+The start is in an order, too: whoever cannot own the directories, or cannot have the ports, has touched nothing that
+another daemon works with. Then what the last process left is recovered, and events are delivered last.
 """
 
 import argparse
@@ -28,11 +31,12 @@ from rokuga.api.connection_limits import Refused
 from rokuga.api.counters import Source
 from rokuga.api.guard import Refusals
 from rokuga.api.health import Disk, Health
-from rokuga.api.http_server import serve
+from rokuga.api.http_server import listen, serve
 from rokuga.api.logs import configure_logs
 from rokuga.api.memory import find_trim, trimming
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
+from rokuga.api.storage import owned_directories
 from rokuga.api.store import open_store
 from rokuga.api.systemd import Systemd
 from rokuga.api.whip.sessions import Sessions
@@ -69,25 +73,35 @@ class Addresses:
 async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
     """Run the whole daemon until the end of the context. Raises what keeps it from starting."""
     check_aiortc()
-    config.data_dir.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     path = config.data_dir / "rokuga.sqlite3"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        archive_dir = await enter(owned_directories(config))
+        listeners = [
+            stack.enter_context(contextlib.closing(listen(host, port)))
+            for host, port in (
+                (config.api_host, config.api_port),
+                (config.signaling_host, config.signaling_port),
+            )
+        ]
+        media = config.recorder
+        port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
         channels = Channels(clock)
         opened = await enter(open_store(config, path, clock, channels.total))
         store = opened.store
         outbox = await enter(Outbox(path, store, config.webhooks, clock))
         await enter(opened.releases(outbox))
-        dispatcher = await enter(Dispatcher(outbox, config.webhooks, clock, whose=opened.whose))
-        media = config.recorder
-        port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
+        dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.whose)
+        delivering = await enter(contextlib.AsyncExitStack())  # it starts last, and ends after the recorder
         certificate = Certificate.make()
 
         def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
             return _peer(port, certificate, config.recorder, clock, request, hooks)
 
-        recorder = await enter(Recorder(config.recorder, store, make_peer, clock, outbox.notify))
+        recorder = await enter(
+            Recorder(config.recorder, store, make_peer, clock, outbox.notify, check_archive_dir=archive_dir.check)
+        )
         refused, refusals = Refused(), Refusals(clock)
         counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
         counters += [refused.counters, refusals.counters]
@@ -97,10 +111,11 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             counters.append(gatekeeper.counters)
         disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
         probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, **opened.probes}
-        health = await enter(Health(probes, clock))
+        probes["archive_dir"] = archive_dir.probe
+        health = await enter(Health(probes, clock, lambda: [*opened.notes, *recorder.recovery_notes()]))
         counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
         back = api_app(recorder, config, *counters, refusals=refusals, health=health)
-        api = await enter(serve(back, config.api_host, config.api_port, config, refused))
+        api = await enter(serve(back, config.api_host, listeners[0], config, refused))
         admin = Admin(recorder, outbox, config) if config.admin_enabled else None
         whip = await enter(Sessions(channels))
         redirection = Redirection(config.recorder.node_name)
@@ -113,10 +128,11 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         front = signaling_app(
             recorder, config, channels, gatekeeper, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
         )
-        signaling = await enter(serve(front, config.signaling_host, config.signaling_port, config, refused))
+        signaling = await enter(serve(front, config.signaling_host, listeners[1], config, refused))
         stack.push_async_callback(recorder.end)
         if admin is not None:
             await enter(admin.watch)
+        await delivering.enter_async_context(dispatcher)
         tls = "" if config.tls_certificate is None else "s"
         yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
 

@@ -5,7 +5,7 @@ A part that has not answered for `STALE_NS` is stuck; its probe waits on, so tha
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -28,10 +28,11 @@ Probe = Callable[[], Awaitable[str | None]]
 
 
 class Health:
-    """Tries every part while the context lives."""
+    """Tries every part while the context lives. `notes` returns what the start found damaged; it is no fault."""
 
-    def __init__(self, probes: Mapping[str, Probe], clock: Clock) -> None:
+    def __init__(self, probes: Mapping[str, Probe], clock: Clock, notes: Callable[[], Sequence[str]] = tuple) -> None:
         self._probes = probes
+        self.notes = notes
         self._clock = clock
         now_ns = clock.monotonic_ns()
         self._answered_ns = dict.fromkeys([*probes, "event_loop"], now_ns)

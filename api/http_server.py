@@ -48,14 +48,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette, host: str, port: int, config: DaemonConfig, refused: Refused) -> AsyncIterator[str]:
+async def serve(
+    app: Starlette, host: str, listener: socket.socket, config: DaemonConfig, refused: Refused
+) -> AsyncIterator[str]:
     """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
 
-    Raises OSError where the port is taken, or the certificate and its key cannot be used (ssl.SSLError is one).
+    The listener is the caller's until the context is entered; at its end it is closed. Raises OSError where the
+    certificate and its key cannot be used (ssl.SSLError is one).
     """
-    is_ipv6 = ":" in host
     limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
-    listener = _listen(host, port, socket.AF_INET6 if is_ipv6 else socket.AF_INET)
     settings = uvicorn.Config(
         app,
         log_config=None,
@@ -72,12 +73,11 @@ async def serve(app: Starlette, host: str, port: int, config: DaemonConfig, refu
     try:
         settings.load()
     except OSError as error:
-        listener.close()
         raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield f"{f'[{host}]' if is_ipv6 else host}:{listener.getsockname()[1]}"
+        yield f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         cutting = asyncio.get_running_loop().call_later(GRACE_S, _cut, server)
@@ -92,8 +92,12 @@ def _cut(server: uvicorn.Server) -> None:
         connection.transport.abort()
 
 
-def _listen(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
-    """Open a listening socket. Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP."""
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket; clients that connect wait until it is served. Raises OSError where the port is taken.
+
+    Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -15,14 +15,20 @@ from rokuga.api.health import Health
 
 
 def monitoring_routes(health: Health, sources: Sequence[Source]) -> list[Route]:
-    """Give the routes. /livez says that the event loop turns; /readyz is 503 with a fault for each part at fault."""
+    """Give the routes. /livez says that the event loop turns; /readyz is 503 with a fault for each part at fault.
+
+    What a start found damaged, and set aside, is in `recovery`, which is there only then.
+    """
 
     async def live(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def ready(_request: Request) -> Response:
         faults = health.faults()
-        return JSONResponse({"status": "fault" if faults else "ok", "faults": faults}, 503 if faults else 200)
+        body: dict[str, object] = {"status": "fault" if faults else "ok", "faults": faults}
+        if notes := health.notes():
+            body["recovery"] = list(notes)
+        return JSONResponse(body, 503 if faults else 200)
 
     async def metrics(_request: Request) -> Response:
         return Response(exposition(await read_all(sources)), media_type=CONTENT_TYPE_LATEST)

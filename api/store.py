@@ -31,6 +31,8 @@ class OpenStore:
     nodes_up: Callable[[], Iterable[NodeState]] = tuple
     whose: Callable[[str], Awaitable[Whose]] | None = None
     releases: Callable[[Outbox], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
+    notes: Sequence[str] = ()
+    """What was damaged, for the operator."""
 
 
 @contextlib.asynccontextmanager

@@ -49,10 +49,6 @@ class Channels:
             if channel.is_idle:
                 self._channels.pop(channel_id, None)
 
-    def take_up(self, channel_id: str, recording: Recording) -> None:
-        """Have a channel in which a recording goes on from the life before."""
-        self._channels[channel_id] = Channel(recording=recording)
-
     def get(self, channel_id: str) -> Channel | None:
         """Give a channel without holding it; None where nothing goes on."""
         return self._channels.get(channel_id)

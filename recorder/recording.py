@@ -15,9 +15,10 @@ import structlog
 from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, make_folder, write_json
+from rokuga.recorder.archive.leftovers import Outcome, repair_leftovers
 from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder, report_names
-from rokuga.recorder.archive.recovery import Recovery, remove_leftovers
+from rokuga.recorder.archive.recovery import Recovery
 from rokuga.recorder.archive.report import report_document
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
@@ -188,19 +189,32 @@ class Recording:
                 async with asyncio.timeout(STORE_AGAIN_S):
                     await self._ending.wait()
 
-    async def recover(self) -> None:
-        """After a start: end the archives that the last process was writing."""
+    async def recover(self) -> list[str]:
+        """After a start: end the archives that the last process was writing; return what could not be understood."""
+        notes = []
         for archive in await self._store.archives(self.state.recording_id):
             if archive.status is ArchiveStatus.WRITING:
-                recovery = Recovery(self._config, self.state, archive, self._clock.wall_ns())
-                await self._store.save_archive(await self._writer.submit(recovery.finish_files), [])
-                ended, events = await self._writer.submit(recovery.announce)
-                log_archive(ended, events)
-                await self._store.save_archive(ended, events)
-                self._committed(events)
+                notes += await self._recover(archive)
         self._go_on_after(await self._store.archives(self.state.recording_id))
-        folder = self._config.archive_dir / self.state.recording_id
-        await self._writer.submit(lambda: remove_leftovers(folder))
+        folder, wall_ns = self._config.archive_dir / self.state.recording_id, self._clock.wall_ns()
+        left = await self._writer.submit(lambda: repair_leftovers(folder, wall_ns))
+        return notes + [str(each) for each in left if each.outcome in {Outcome.SET_ASIDE, Outcome.FAULT}]
+
+    async def _recover(self, archive: ArchiveState) -> list[str]:
+        """End one archive; it is failed where our own fault keeps it from being finished."""
+        recovery = Recovery(self._config, self.state, archive, self._clock.wall_ns())
+        try:
+            await self._store.save_archive(await self._writer.submit(recovery.finish_files), [])
+            ended, events = await self._writer.submit(recovery.announce)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.exception("an archive cannot be recovered", connection_id=archive.connection.connection_id)
+            ended, events = recovery.give_up(repr(error))
+        log_archive(ended, events)
+        await self._store.save_archive(ended, events)
+        self._committed(events)
+        return recovery.notes
 
     def _go_on_after(self, archives: Sequence[ArchiveState]) -> None:
         """Have the time be no earlier than it was: the wall clock may have been set back while no process ran."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from rokuga.recorder.archive.disk import make_folder, remove_empty_folder
+from rokuga.recorder.archive.disk import ArchiveError, make_folder, remove_empty_folder
 from rokuga.recorder.archive.names import recording_folder
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.channel import Channel, Channels
@@ -68,6 +68,8 @@ class Recordings:
         self._ending = ending
         self._spawn = spawn
         self._draw_id = draw_id
+        self.refusal: Callable[[], ArchiveError | None] = lambda: None
+        """What keeps recordings from being started; set by who restores those of the last process."""
         self._folder_lock = asyncio.Lock()
         self._finishing: dict[str, Recording] = {}
         self._expiring: set[str] = set()
@@ -77,6 +79,8 @@ class Recordings:
 
         Raises RecordingAlreadyStarted, ArchiveError where the folder cannot be made, StoreError.
         """
+        if (refusal := self.refusal()) is not None:
+            raise refusal
         async with self._channels.hold(parameters.channel_id) as channel:
             if channel.recording is not None:
                 raise RecordingAlreadyStarted
@@ -242,15 +246,34 @@ class Recordings:
                     if channel.recording is not None:
                         self._end_archives(channel, channel.recording)
 
-    async def restore(self) -> None:
-        """Take up what the last process left: end its archives, go on with active recordings, report ended ones."""
+    async def restore(self) -> list[str]:
+        """Take up what the last process left: end its archives, go on with active recordings, report ended ones.
+
+        Returns what could not be understood. Safe to repeat. Raises StoreError.
+        """
+        notes = []
         for state in await self._store.unfinished_recordings():
+            if self.knows(state.recording_id):
+                continue
             recording = self._recording(state)
-            await recording.recover()
+            try:
+                notes += await recording.recover()
+            except StoreError:
+                raise
+            except Exception as error:
+                log.exception("a recording cannot be recovered", recording_id=state.recording_id)
+                notes.append(f"{state.recording_id}: {error!r}")
             if state.status is RecordingStatus.ACTIVE:
-                self._channels.take_up(state.parameters.channel_id, recording)
+                async with self._channels.hold(state.parameters.channel_id) as channel:
+                    await self._record(channel, recording)
             else:
                 self._spawn(self._finish(recording))
+        return notes
+
+    def knows(self, recording_id: str) -> bool:
+        """Return whether a recording is active, or its last archives are being ended."""
+        active = (recording.state.recording_id for recording in self._channels.recordings())
+        return recording_id in self._finishing or recording_id in active
 
     def tick(self, now_ns: int) -> None:
         """Begin to end what has reached its `expire_time`."""

@@ -20,8 +20,9 @@ from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.negotiation import ConnectionIdentity
-from rokuga.recorder.presence import created_event, destroyed_event, lost_events
+from rokuga.recorder.presence import created_event, destroyed_event
 from rokuga.recorder.recordings import Recordings, guarded
+from rokuga.recorder.restoration import DirectoryCheck, Restoration, usable
 from rokuga.recorder.space import Space
 from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.store import RecordingStore
@@ -38,7 +39,10 @@ WATCH_SPACE_S = 1.0
 
 
 class Recorder:
-    """The service that fronts talk to. `make_peer` makes the other end of a new connection."""
+    """The service that fronts talk to. `make_peer` makes the other end of a new connection.
+
+    Nothing in archive_dir is touched before `check_archive_dir` finds nothing wrong with it.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Recorder:
         clock: Clock,
         committed: Callable[[], None],
         draw_id: Callable[[], str] = new_id,
+        check_archive_dir: DirectoryCheck = usable,
     ) -> None:
         self._config = config
         self._store = store
@@ -76,13 +81,17 @@ class Recorder:
             self._spawn,
             draw_id,
         )
+        self._restoration = Restoration(
+            config.archive_dir, store, self._recordings, clock, self._committed, check_archive_dir
+        )
+        self._recordings.refusal = self._restoration.refusal
 
     async def __aenter__(self) -> Self:
         """Take up what the last process left, then live. Raises StoreError."""
         await self._stack.enter_async_context(self._writer)
         await self._stack.enter_async_context(self._tasks)
         try:
-            await self._restore()
+            await self._restoration.begin()
         except BaseException:
             self._ending.set()
             await self._stack.aclose()
@@ -90,7 +99,7 @@ class Recorder:
         self._living = [
             self._tasks.create_task(self._tick()),
             self._tasks.create_task(self._watch_space()),
-            self._tasks.create_task(self._recordings.follow()),
+            self._tasks.create_task(self._follow()),
             self._tasks.create_task(self._teller.run()),
         ]
         return self
@@ -154,6 +163,10 @@ class Recorder:
             for c in self.connections()
             if c.archiver is not None and c.archiver.is_writing
         ]
+
+    def recovery_notes(self) -> Sequence[str]:
+        """Return what the last process left and could not be understood; a line each, with its path."""
+        return self._restoration.notes
 
     async def counters(self) -> Mapping[str, int | Mapping[str, int]]:
         """Give what is counted, by the names of the daemon's table of counters."""
@@ -273,9 +286,7 @@ class Recorder:
             await self._recordings.watch_space()
             await asyncio.sleep(WATCH_SPACE_S)
 
-    async def _restore(self) -> None:
-        """Take up the recordings of the last process; its connections are told as gone after, all of them at once."""
-        await self._recordings.restore()
-        if lost := lost_events(await self._store.last_life(), self._clock.wall_ns()):
-            await self._store.append(lost)
-            self._committed(lost)
+    async def _follow(self) -> None:
+        """Take up what the last process left, if that could not be done yet, then follow other nodes."""
+        await self._restoration.wait()
+        await asyncio.gather(guarded(self._restoration.repair_unknown()), self._recordings.follow())

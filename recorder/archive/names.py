@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 OWN_ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 
+IN_PROGRESS = re.compile(
+    r"\.(?P<name>(?:(?:split-)?archive|split-archive-end|report)-[0-9A-HJKMNP-TV-Z]{26}(?:_[0-9]+)*\.(?:webm|json))\.part"
+)
+"""The in-progress name of any file of ours: group `name` is its final name."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
@@ -49,6 +54,11 @@ def report_names(archive_dir: str, recording_id: str) -> FileNames:
 def split_index(index: int) -> str:
     """Write the number of a part, from 1, as Sora does: 0001."""
     return f"{index:04d}"
+
+
+def is_recording_folder(name: str) -> bool:
+    """Return whether a folder has the name of a recording's."""
+    return OWN_ID.fullmatch(name) is not None
 
 
 def _names(archive_dir: str, recording_id: str, name: str) -> FileNames:

@@ -2,9 +2,11 @@
 
 The order of writing tells what is owed: a file has its final name when it is whole, its document comes after it, its
 event after both. Ids of events follow from what they are about, so all of them are said again and none twice.
+
+Anybody may have changed what lies there. A document or a file that cannot be understood is set aside under another
+name, reported in `notes`, and made again from what else there is; the other files of the archive do not suffer.
 """
 
-import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,8 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 
-from rokuga.recorder.archive.disk import ArchiveError, archive_errors, publish_file, write_json
+from rokuga.recorder.archive.disk import (
+    ArchiveError,
+    archive_error,
+    archive_errors,
+    publish_file,
+    write_json,
+)
+from rokuga.recorder.archive.documents import AVAILABLE, SPLIT_END, is_document
 from rokuga.recorder.archive.metadata import (
     FileFacts,
     WholeFile,
@@ -24,13 +34,18 @@ from rokuga.recorder.archive.metadata import (
     split_end_document,
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
-from rokuga.recorder.archive.repair import make_whole
+from rokuga.recorder.archive.repair import is_empty, make_whole
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.config import RecorderConfig
+from rokuga.recorder.directories import aside_path
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
 
+log = structlog.get_logger()
+
+UNREADABLE: Final = "its content cannot be read"
+NOT_RECOVERED: Final = "its files are not finished after a crash"
 NOTHING_LEFT: Final = "nothing was left of it to play after a crash"
 STATS: Final[Mapping[str, Any]] = {"is_recovered": True}
 """The counters were lost with the process."""
@@ -52,11 +67,14 @@ class Recovery:
         self._place = (str(config.archive_dir), recording.recording_id, archive.connection.connection_id)
         self._events: list[Event] = []
         self._failure: ArchiveError | None = None
+        self.notes: list[str] = []
+        """What was set aside, or cannot be done, for the operator."""
 
     def finish_files(self) -> ArchiveState:
         """Make whole what files can be; give the archive with the documents that are owed."""
-        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_(\d{{4,}})\.(webm|json)(\.part)?")
-        indices = {found[1] for name in self._folder() if (found := pattern.fullmatch(name))}
+        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_([0-9]{{4,9}})\.(webm|json)(\.part)?")
+        numbers = {int(found[1]) for name in self._folder() if (found := pattern.fullmatch(name))}
+        indices = {split_index(number) for number in numbers if number}
         indices.update(self._archive.owed)
         names = (*sorted(indices - {WHOLE}, key=int), WHOLE)
         files = {index: file for index in names if (file := self._found(index)) is not None}
@@ -93,6 +111,18 @@ class Recovery:
         ended = replace(self._archive, status=status, stop_wall_ns=stop_wall_ns, document=whole, owed={})
         return ended, self._events
 
+    def give_up(self, reason: str) -> tuple[ArchiveState, list[Event]]:
+        """Return the archive as failed, with archive.failed alone; files stay as they are.
+
+        For a fault of ours in the other two steps.
+        """
+        self._failure = ArchiveError(f"{NOT_RECOVERED}: {reason}", None, "")
+        self.notes.append(f"{archive_names(*self._place, 'webm').path}: {self._failure.reason}")
+        self._events = []
+        stop_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
+        self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns))
+        return replace(self._archive, status=ArchiveStatus.FAILED, stop_wall_ns=stop_wall_ns, owed={}), self._events
+
     def _folder(self) -> list[str]:
         try:
             return [path.name for path in (self._config.archive_dir / self._recording.recording_id).iterdir()]
@@ -107,15 +137,64 @@ class Recovery:
     def _found(self, index: str) -> Document | WholeFile | None:
         """Give the document of a file, or without one the file, made whole; None where there is nothing to play."""
         names = self._names(index, "webm")
-        known = _read_document(self._names(index, "json")) or self._archive.owed.get(index)
+        known = self._document_beside(self._names(index, "json"), AVAILABLE) or self._archive.owed.get(index)
         if known is not None:
             return known
         try:
             with archive_errors(names.path):
-                return _finish(names)
+                return self._finish(names)
         except ArchiveError as error:
-            self._failure = self._failure or error
+            self._fail(error)
+        except Exception as error:  # whatever is in the file, the others are finished
+            log.exception("unexpected fault", path=names.path)
+            self._fail(ArchiveError(f"{UNREADABLE}: {error!r}", None, names.path))
+        return None
+
+    def _fail(self, error: ArchiveError) -> None:
+        """Keep the first fault for archive.failed; note each."""
+        self._failure = self._failure or error
+        self.notes.append(f"{error.path}: {error.reason}")
+
+    def _document_beside(self, names: FileNames, shape: Mapping[str, type]) -> dict[str, Any] | None:
+        """Return the document under these names; one that is there and not ours is set aside: None."""
+        try:
+            document = msgspec.json.decode(Path(names.path).read_bytes())
+        except OSError:
             return None
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            document = None
+        if is_document(document, shape, self._place[1], self._archive.connection.connection_id):
+            return dict(document)
+        self._set_aside(Path(names.path), Path(names.path))
+        return None
+
+    def _set_aside(self, path: Path, final: Path) -> None:
+        """Rename what cannot be understood, after the name that it has or should have had."""
+        aside = aside_path(final, self._now_wall_ns)
+        try:
+            path.rename(aside)
+        except OSError as error:
+            self._fail(archive_error(error, str(path)))
+        else:
+            self.notes.append(f"{path}: {UNREADABLE}; it is now {aside.name}")
+
+    def _finish(self, names: FileNames) -> WholeFile | None:
+        """Make a file whole under its final name; None, and no such file, where there is nothing to play."""
+        is_named = Path(names.path).exists()
+        path = names.path if is_named else names.in_progress_path
+        try:
+            file = make_whole(path)
+        except FileNotFoundError:
+            return None
+        if file is not None:
+            if not is_named:
+                publish_file(names)
+        elif is_empty(path):
+            Path(path).unlink()
+        else:
+            self._set_aside(Path(path), Path(names.path))
+            self._failure = self._failure or ArchiveError(UNREADABLE, None, names.path)
+        return file
 
     def _document(self, index: str, file: Document | WholeFile, stop_wall_ns: int) -> Document:
         """Give the document of a file, which ends at `stop_wall_ns` if it says nothing else."""
@@ -133,19 +212,19 @@ class Recovery:
                 if Path(names.path).exists() and not Path(metadata_names.path).exists():
                     write_json(metadata_names, document, self._config.archive_file_mode)
         except ArchiveError as error:
-            self._failure = self._failure or error
+            self._fail(error)
             return False
         return True
 
     def _end_splits(self, stop_wall_ns: int) -> None:
         names = split_end_names(*self._place)
-        document = _read_document(names)
+        document = self._document_beside(names, SPLIT_END)
         if document is None:
             document = split_end_document(self._recording, self._archive, names, stop_wall_ns, STATS)
             try:
                 write_json(names, document, self._config.archive_file_mode)
             except ArchiveError as error:
-                self._failure = self._failure or error
+                self._fail(error)
         self._say(EventType.SPLIT_ARCHIVE_END, document)
 
     def _failed(self, stop_wall_ns: int) -> Document:
@@ -159,39 +238,6 @@ class Recovery:
         self._events.append(
             archive_event(event_type, self._recording, connection, self._now_wall_ns, document, *about)
         )
-
-
-def remove_leftovers(folder: Path) -> None:
-    """End the files in progress that nobody will finish: what can be played gets its name, the rest goes."""
-    with contextlib.suppress(OSError):  # whoever needs the folder says what is wrong with it
-        for path in list(folder.glob(".*.part")):
-            name = path.name.removeprefix(".").removesuffix(".part")
-            if path.match("*.webm.part") and make_whole(str(path)) is not None:
-                path.rename(folder / name)
-            else:
-                path.unlink()
-
-
-def _finish(names: FileNames) -> WholeFile | None:
-    """Make a file whole under its final name; None, and no file, where there is nothing to play."""
-    if Path(names.path).exists():
-        return make_whole(names.path)
-    try:
-        file = make_whole(names.in_progress_path)
-    except FileNotFoundError:
-        return None
-    if file is None:
-        Path(names.in_progress_path).unlink()
-    else:
-        publish_file(names)
-    return file
-
-
-def _read_document(names: FileNames) -> dict[str, Any] | None:
-    try:
-        return msgspec.json.decode(Path(names.path).read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 def _stop_wall_ns(file: Document | WholeFile) -> int:

@@ -6,9 +6,11 @@ A track is described on the disk before its first block is: one that the crash l
 
 import errno
 import os
+from typing import Final
 
-from rokuga.recorder.archive.ebml import LayoutError
+from rokuga.recorder.archive.ebml import LayoutError, read_element
 from rokuga.recorder.archive.layout_reader import (
+    FIRST_BLOCK_BYTES,
     Contents,
     Header,
     read_contents,
@@ -18,8 +20,12 @@ from rokuga.recorder.archive.layout_reader import (
 )
 from rokuga.recorder.archive.media_file import put_all
 from rokuga.recorder.archive.metadata import WholeFile
-from rokuga.recorder.archive.sora_layout import cue_point, cues, header
+from rokuga.recorder.archive.muxer import HEADER_BYTES
+from rokuga.recorder.archive.sora_layout import CLUSTER, cue_point, cues, header
 from rokuga.recorder.media import Kind
+
+CLUSTER_HEAD_BYTES: Final = 12
+"""The most that an identifier of 4 bytes and a size are."""
 
 
 def make_whole(path: str) -> WholeFile | None:
@@ -32,6 +38,33 @@ def make_whole(path: str) -> WholeFile | None:
         return _make_whole(descriptor)
     except LayoutError:
         return None
+    finally:
+        os.close(descriptor)
+
+
+def is_empty(path: str) -> bool:
+    """Return whether a file in progress has nothing but a header, or a part of one, and maybe a torn cluster.
+
+    False for anything else without a whole cluster: there is content that cannot be read. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+
+        def read(size: int, offset: int) -> bytes:
+            return os.pread(descriptor, size, offset)
+
+        if size <= HEADER_BYTES:
+            return True
+        offset = read_header(read).size_bytes
+        head = read(FIRST_BLOCK_BYTES, offset)
+        if len(head) < CLUSTER_HEAD_BYTES:
+            return True
+        cluster = read_element(head, 0, base=offset)
+    except LayoutError:
+        return False
+    else:
+        return cluster.id == CLUSTER and cluster.data_size is not None and cluster.end > size
     finally:
         os.close(descriptor)
 

@@ -9,7 +9,10 @@ asked for, and nobody is told of success before that commit is on the disk.
 
 import asyncio
 import contextlib
+import errno
+import os
 import sqlite3
+import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +23,13 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
+from rokuga.recorder.directories import explained
 from rokuga.recorder.store import StoreError
 
 T = TypeVar("T")
+
+FILE_MODE: Final = 0o600
+"""Events and recordings are nobody else's business."""
 
 BUSY_S: Final = 10.0
 """How long a transaction waits for another one's end."""
@@ -142,6 +149,7 @@ class Database:
         return result
 
     def _open(self) -> None:
+        _make_private(self._path)
         self._connection = connection = sqlite3.connect(
             self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
@@ -182,10 +190,48 @@ def _do_each(connection: sqlite3.Connection, works: Sequence[_Work]) -> None:
         connection.execute("RELEASE work")
 
 
+def _make_private(path: Path) -> None:
+    """Make the file if it is missing, and have it and its companions be its owner's alone. Raises StoreError.
+
+    SQLite gives its `-wal` and `-shm` the permissions of the file. No file that exists is opened: closing it would
+    drop the locks that other connections of this process have on it (https://www.sqlite.org/howtocorrupt.html
+    section 2.2).
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except OSError as error:
+        raise StoreError(str(explained(error, path))) from error
+    for name in companions(path):
+        with contextlib.suppress(OSError):  # it is not there, or another user's who lets us write
+            if stat.S_IMODE(name.stat().st_mode) & ~FILE_MODE:
+                name.chmod(FILE_MODE)
+
+
+def append_private(path: Path, data: bytes) -> None:
+    """Append to a file that only its owner may read, and fsync it. Raises StoreError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(str(explained(error, path))) from error
+
+
+def companions(path: Path) -> tuple[Path, Path, Path]:
+    """Give the files that make up a database: itself, its write-ahead log, and the log's index."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
 def last_written_wall_ns(path: Path) -> int:
     """Give when the file or its write-ahead log was last written; 0 if there is none. Ask before it is opened."""
     times = [0]
-    for name in (path, path.with_name(f"{path.name}-wal")):
+    for name in companions(path)[:2]:
         with contextlib.suppress(OSError):
             times.append(name.stat().st_mtime_ns)
     return max(times)

@@ -6,19 +6,19 @@ several changes into one commit.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import LastLife, StoredEvent
-from rokuga.recorder.store.database import Database, last_written_wall_ns
+from rokuga.recorder.store.database import Database, append_private, last_written_wall_ns
 
 _encode = msgspec.json.Encoder().encode
 _decode_recording = msgspec.json.Decoder(RecordingState).decode
@@ -37,6 +37,15 @@ FORGET: Final = (
     "DELETE FROM event_ids WHERE cursor <= ? AND recording_id NOT IN (SELECT recording_id FROM recordings)",
 )
 """What goes when the log is so far."""
+
+
+DECODED: Final[Sequence[tuple[str, str, Callable[[bytes], object]]]] = (
+    ("recordings", "recording_id", _decode_recording),
+    ("archives", "connection_id", _decode_archive),
+    ("events", "cursor", _decode_event),
+    ("open_connections", "connection_id", _decode_event),
+)
+"""Tables of encoded values: name, a column that names the row, decoder of `body`."""
 
 
 class SqliteStore:
@@ -60,6 +69,22 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._database.__aexit__(kind, error, traceback)
+
+    async def set_unreadable_aside(self, file: Path) -> int:
+        """Move rows that cannot be decoded to the end of a file, a line of JSON each; return how many there were.
+
+        Call it before anything is read: one such row fails every call that reads its table. Raises StoreError.
+        """
+
+        def move(connection: sqlite3.Connection) -> int:
+            found = [row for table, key, decode in DECODED for row in _unreadable(connection, table, key, decode)]
+            if found:
+                append_private(file, b"".join(_encode(row) + b"\n" for _, row in found))
+            for statement, row in found:
+                connection.execute(statement, (row["key"], row["body"]))
+            return len(found)
+
+        return await self._database.transact(move)
 
     async def confirm(self) -> None:
         """Return at once: there is no other node."""
@@ -190,6 +215,20 @@ class SqliteStore:
                 connection.execute(statement, (cursor - self._ids_kept,))
 
         await self._database.transact(forget)
+
+
+def _unreadable(
+    connection: sqlite3.Connection, table: str, key: str, decode: Callable[[bytes], object]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return each row that cannot be decoded, with the statement that deletes it."""
+    found = []
+    for place, body in connection.execute(f"SELECT {key}, body FROM {table}"):
+        try:
+            decode(body)
+        except (msgspec.MsgspecError, UnicodeError, TypeError, ValueError):
+            row = {"table": table, "key": place, "body": bytes(body)}  # JSON has the bytes in base64
+            found.append((f"DELETE FROM {table} WHERE {key} = ? AND body = ?", row))
+    return found
 
 
 def _move(

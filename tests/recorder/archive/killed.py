@@ -1,7 +1,8 @@
-"""Records and is killed. `python -m tests.recorder.archive.killed FOLDER MEDIA_MS [expire] [silent]`.
+"""Records and is killed. `python -m tests.recorder.archive.killed FOLDER MEDIA_MS [expire] [silent] [split]`.
 
-With `expire` the recording ends by itself after 60 s; with `silent` only the first 2 s have video. The last line on
-stdout is how much memory the process had, in KiB: after a tenth of its media, and at its end.
+With `expire` the recording ends by itself after 60 s; with `silent` only the first 2 s have video; with `split` there
+are parts of a second beside the whole file. The last line on stdout is how much memory the process had, in KiB: after
+a tenth of its media, and at its end.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from rokuga.recorder.media import Kind
 from tests.recorder.house import running
@@ -24,7 +26,8 @@ def resident_kib() -> int:
 async def record(folder: Path, media_ms: int, words: list[str]) -> None:
     """Start, publish, die."""
     async with running(folder) as house:
-        await house.start(expire_time=60 if "expire" in words else 0)
+        splits: dict[str, Any] = {"split_duration": 1} if "split" in words else {}
+        await house.start(expire_time=60 if "expire" in words else 0, **splits)
         client = await house.enter(event_metadata_json='{"user":7}')
         early_kib = 0
         for done_ms in range(0, media_ms, 100):
@@ -34,6 +37,8 @@ async def record(folder: Path, media_ms: int, words: list[str]) -> None:
             await house.disk()
             if done_ms == media_ms // 10:
                 early_kib = resident_kib()
+        if "split" in words:
+            await house.event("split-archive.available", split_index=f"{media_ms // 1000:04d}")
         print(early_kib, resident_kib(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 

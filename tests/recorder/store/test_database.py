@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -240,9 +241,29 @@ async def test_a_damaged_page_is_a_fault(path: Path) -> None:
 
 
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="unable to open"):
+    with pytest.raises(StoreError, match=r"x\.sqlite3: No such file or directory \(errno 2\)"):
         async with Database(tmp_path / "none" / "x.sqlite3", "test", SCHEMA):
             pass
+
+
+async def test_the_file_and_what_belongs_to_it_are_their_owners_alone(path: Path) -> None:
+    """Whatever the umask, also those that are there with other permissions."""
+    before = os.umask(0)
+    try:
+        async with Database(path, "test", SCHEMA) as database:
+            await note(database, "new")
+            assert modes(path) == {"x.sqlite3": 0o600, "x.sqlite3-wal": 0o600, "x.sqlite3-shm": 0o600}
+            for each in path.parent.iterdir():
+                each.chmod(0o644)
+            async with Database(path, "other", ["CREATE TABLE others (id INTEGER);\n"]):
+                assert set(modes(path).values()) == {0o600}
+            assert await notes(database) == ["new"]
+    finally:
+        os.umask(before)
+
+
+def modes(path: Path) -> dict[str, int]:
+    return {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
 
 
 async def test_a_newer_schema_is_refused(path: Path) -> None:

@@ -28,6 +28,33 @@ async def test_a_row_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path)
             await store.events_after(0, 10)
 
 
+async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path, aside = tmp_path / "x.sqlite3", tmp_path / "aside"
+    async with SqliteStore(path) as store:
+        assert await store.set_unreadable_aside(aside) == 0
+        assert not aside.exists()
+        for name in ("good", "bad"):
+            await store.start_recording(recording(name, channel_id=name), [event(name)])
+            await store.save_archive(archive("good", connection_id=name), [])
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("UPDATE recordings SET body = x'7b7d' WHERE recording_id = 'bad'")
+            other.execute("UPDATE archives SET body = x'ff' WHERE connection_id = 'bad'")
+            other.execute("REPLACE INTO archives SELECT 'bad', 'good', start_wall_ns, x'ff' FROM archives LIMIT 1")
+            other.execute("UPDATE events SET body = x'00' WHERE cursor = 2")
+        assert await store.set_unreadable_aside(aside) == 4
+        assert [each.recording_id for each in await store.unfinished_recordings()] == ["good"]
+        assert [each.connection.connection_id for each in await store.archives("good")] == ["good"]
+        assert [each.event.id for each in await store.events_after(0, 10)] == [event("good").id]
+    lines = [msgspec.json.decode(line) for line in aside.read_bytes().splitlines()]
+    assert [(line["table"], line["key"], line["body"]) for line in lines] == [
+        ("recordings", "bad", "e30="),
+        ("archives", "good", "/w=="),
+        ("archives", "bad", "/w=="),
+        ("events", 2, "AA=="),
+    ]
+    assert aside.stat().st_mode & 0o777 == 0o600
+
+
 async def test_forgotten_events_give_their_room_back(tmp_path: Path) -> None:
     """The same amount again fits into the pages that were let go, but for the ids."""
     path = tmp_path / "x.sqlite3"

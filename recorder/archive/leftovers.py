@@ -1,0 +1,80 @@
+"""Files in progress that nobody will finish: those of a crash that no database knows.
+
+What can be played gets its final name, what is empty goes, and what cannot be understood is set aside under a name
+that says so. Files that are not of our making are left alone.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rokuga.recorder.archive.disk import sync_folder
+from rokuga.recorder.archive.names import IN_PROGRESS, is_recording_folder
+from rokuga.recorder.archive.repair import is_empty, make_whole
+from rokuga.recorder.directories import aside_path
+
+
+class Outcome(StrEnum):
+    """What became of a file in progress."""
+
+    FINISHED = "finished"
+    REMOVED = "removed, it was empty"
+    SET_ASIDE = "set aside, it cannot be read"
+    FAULT = "left as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A file in progress, its path after the repair, and what became of it; `reason` is what went wrong, or ""."""
+
+    path: Path
+    outcome: Outcome
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.outcome}" + (f": {self.reason}" if self.reason else "")
+
+
+def repair_leftovers(folder: Path, wall_ns: int) -> list[Leftover]:
+    """End all files in progress in a recording's folder; a fault of one does not keep the others from it.
+
+    An archive that is being written must not be in the folder. Raises nothing: a folder that cannot be read is one
+    FAULT, one that is not there is none.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        return [Leftover(folder, Outcome.FAULT, str(error))]
+    found = [match for name in names if (match := IN_PROGRESS.fullmatch(name)) is not None]
+    return [_repair(folder / match[0], folder / match["name"], wall_ns) for match in found]
+
+
+def recording_folders(archive_dir: Path) -> list[Path]:
+    """Return the folders of recordings in archive_dir, the oldest first. Raises OSError."""
+    return sorted(path for path in archive_dir.iterdir() if is_recording_folder(path.name))
+
+
+def _repair(path: Path, final: Path, wall_ns: int) -> Leftover:
+    try:
+        if path.suffixes[-2:] != [".webm", ".part"]:  # a document appears whole or not at all: this one is a part
+            path.unlink()
+            return Leftover(path, Outcome.REMOVED)
+        return _repair_media(path, final, wall_ns)
+    except Exception as error:  # whatever is in the file, the other files are looked at
+        return Leftover(path, Outcome.FAULT, str(error) or repr(error))
+
+
+def _repair_media(path: Path, final: Path, wall_ns: int) -> Leftover:
+    if make_whole(str(path)) is not None:
+        target = aside_path(final, wall_ns) if final.exists() else final
+        path.rename(target)
+        sync_folder(str(final.parent))
+        return Leftover(target, Outcome.FINISHED)
+    if is_empty(str(path)):
+        path.unlink()
+        return Leftover(path, Outcome.REMOVED)
+    aside = aside_path(final, wall_ns)
+    path.rename(aside)
+    return Leftover(aside, Outcome.SET_ASIDE)

@@ -1,0 +1,123 @@
+"""A SQLite file that is damaged: find it, move it aside, and copy what can still be read into a new one.
+
+Rows of a damaged page are lost; all others are copied, with their schema. Runs before anybody opens the file.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from rokuga.recorder.directories import aside_path
+from rokuga.recorder.store.database import FILE_MODE, companions
+
+log = structlog.get_logger()
+
+DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+"""What SQLite says of a damaged file; other faults are those of the disk or of permissions."""
+
+ESSENTIAL: Final = ("migrations", "sqlite_sequence", "outbox_cursor")
+"""Tables that have to be whole: with a schema or a cursor that is guessed, events would be lost for good."""
+
+
+def find_damage(path: Path) -> str | None:
+    """Give what is wrong with a database; None for one that is sound, or that is not there. Reads all of it.
+
+    Raises sqlite3.Error where it cannot be read for another reason.
+    """
+    if not path.exists():
+        return None
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        try:
+            found = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return str(error)
+    return None if found == ["ok"] else " ".join(found[0].split())
+
+
+def set_aside(path: Path, wall_ns: int) -> Path:
+    """Rename a file, with what belongs to it, to `{name}.damaged-{date}`; give the new path. Raises OSError."""
+    target = aside_path(path, wall_ns)
+    for name, new_name in zip(companions(path), companions(target), strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            name.rename(new_name)
+            new_name.chmod(FILE_MODE)
+    return target
+
+
+def salvage(damaged: Path, path: Path) -> int | None:
+    """Copy what can be read of a damaged database into a new file; give the number of rows.
+
+    None, and no file, where the schema or a cursor cannot be read. Raises OSError.
+    """
+    draft = path.with_name(f"{path.name}.part")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(damaged, isolation_level=None)) as old,
+            contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as new,
+        ):
+            new.execute("PRAGMA synchronous=FULL")
+            new.execute("BEGIN")
+            rows = _copy(old, new)
+            new.execute("COMMIT")
+    except sqlite3.Error as error:
+        log.warning("nothing can be copied from a damaged database", path=str(damaged), reason=str(error))
+        draft.unlink()
+        return None
+    draft.rename(path)
+    return rows
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+    schema = old.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    tables = [(name, sql) for kind, name, sql in schema if kind == "table" and not name.startswith("sqlite_")]
+    if "migrations" not in [name for name, _ in tables]:
+        raise sqlite3.DatabaseError("there is no schema")
+    rows = 0
+    for name, sql in tables:
+        new.execute(sql)
+        rows += _copy_table(old, new, name)
+    new.execute("DELETE FROM sqlite_sequence")  # what the copies set
+    rows += _copy_table(old, new, "sqlite_sequence")
+    for kind, _, sql in schema:
+        if kind == "index":
+            new.execute(sql)
+    return rows
+
+
+def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str) -> int:
+    """Copy the rows from the first up to damage, then from the last back to it."""
+    key = [column for _, column, *_, place in old.execute(f"PRAGMA table_info({name})") if place] or ["rowid"]
+    columns = len(old.execute(f"SELECT * FROM {name} LIMIT 0").description)
+    insert = f"INSERT OR IGNORE INTO {name} VALUES ({','.join('?' * columns)})"
+    count, is_whole = 0, True
+    for order in ("ASC", "DESC"):
+        select = f"SELECT * FROM {name} ORDER BY {', '.join(f'{column} {order}' for column in key)}"
+        try:
+            for row in _rows(old, select):
+                count += new.execute(insert, row).rowcount
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error) or name in ESSENTIAL:
+                raise
+            is_whole = False
+        if is_whole:
+            break
+    if not is_whole:
+        log.warning("a table of a damaged database is copied in part", table=name, rows=count)
+    return count
+
+
+def _rows(connection: sqlite3.Connection, select: str) -> Iterator[Sequence[Any]]:
+    yield from connection.execute(select)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE_CODES

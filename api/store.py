@@ -1,21 +1,28 @@
 """Which store the daemon lives by: a file of its own, or one that it shares with the other nodes of a cluster."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Numbers, Source
 from rokuga.api.health import Probe
 from rokuga.recorder.clock import Clock
+from rokuga.recorder.directories import aside_path
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.states import NodeState
 from rokuga.recorder.store import RecordingStore, StoreHealth, Whose
+from rokuga.recorder.store.damage import replace_damaged
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.releases import Releases
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,17 @@ async def open_store(
 ) -> AsyncIterator[OpenStore]:
     """Open the store that the configuration asks for. Other nodes are told our `connections`.
 
-    Raises StoreError, OSError.
+    What is damaged is moved aside, and what can be read of it is kept: the caller owns data_dir. Raises StoreError,
+    OSError.
     """
+    notes = await asyncio.to_thread(replace_damaged, path, clock.wall_ns())
     async with SqliteStore(path) as local:
+        rows = aside_path(path.with_name(f"{path.name}.rows"), clock.wall_ns())
+        if count := await local.set_unreadable_aside(rows):
+            notes.append(f"{path}: {count} rows cannot be read; they are now in {rows.name}")
+            log.error("rows of the database cannot be read", path=str(path), rows=count, moved_to=str(rows))
         if not config.cluster.endpoints:
-            yield OpenStore(local)
+            yield OpenStore(local, notes=notes)
             return
         from rokuga.recorder.store.etcd import EtcdStore  # one node loads nothing of a cluster
         from rokuga.recorder.store.etcd_client import Etcd
@@ -82,7 +95,7 @@ async def open_store(
                 return Releases(outbox, claims.ours, claims.release)
 
             claims = store.claims
-            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up, claims.whose, releases)
+            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up, claims.whose, releases, notes)
 
 
 def cluster_numbers(health: StoreHealth) -> Numbers:
@@ -104,6 +117,7 @@ def _instance(file: Path) -> str:
         pass
     draft = file.with_suffix(".part")
     draft.write_text(new_id(), "ascii")
+    draft.chmod(0o600)
     with contextlib.suppress(FileExistsError):
         os.link(draft, file)
     draft.unlink(missing_ok=True)

@@ -93,6 +93,8 @@ class DirectoryLock:
         if descriptor is not None:
             with contextlib.suppress(OSError):  # whoever comes between must not read that we are there
                 os.ftruncate(descriptor, 0)
+            with contextlib.suppress(OSError):  # also for a child that was forked just now and has not closed it yet
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def check(self) -> None:

@@ -24,20 +24,35 @@ ESSENTIAL: Final = ("migrations", "sqlite_sequence", "outbox_cursor")
 """Tables that have to be whole: with a schema or a cursor that is guessed, events would be lost for good."""
 
 
+def replace_damaged(path: Path, wall_ns: int) -> list[str]:
+    """Move a damaged database aside and copy what can be read into a new one; return a line about each step.
+
+    Call it before anybody opens the file. Raises OSError where files cannot be renamed or made.
+    """
+    reason = find_damage(path)
+    if reason is None:
+        return []
+    aside = set_aside(path, wall_ns)
+    rows = salvage(aside, path)
+    log.error("the database is damaged", path=str(path), reason=reason, moved_to=str(aside), rows=rows)
+    kept = "nothing could be copied from it" if rows is None else f"{rows} rows were copied from it"
+    return [f"{path}: {reason}; it is now {aside.name}, and {kept}"]
+
+
 def find_damage(path: Path) -> str | None:
     """Give what is wrong with a database; None for one that is sound, or that is not there. Reads all of it.
 
-    Raises sqlite3.Error where it cannot be read for another reason.
+    None, too, where it cannot be read for another reason: whoever opens it is told that.
     """
     if not path.exists():
+        return None
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         return None
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
             found = [str(line) for (line,) in connection.execute("PRAGMA quick_check(1)")]
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            return str(error)
+            return str(error) if _is_damage(error) else None
     return None if found == ["ok"] else " ".join(found[0].split())
 
 

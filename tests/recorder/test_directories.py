@@ -106,13 +106,18 @@ def test_helper_processes_do_not_keep_the_lock(lock: DirectoryLock) -> None:
     """Neither one that was started, nor one that was forked, and both outlive the owner."""
     lock.acquire()
     reading, writing = os.pipe()
+    running, started_to_run = os.pipe()
     forked = os.fork()
     if forked == 0:
         os.close(writing)
+        os.write(started_to_run, b"x")
         os.read(reading, 1)
         os._exit(0)
+    os.read(running, 1)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as started:
-        lock.release()
+        assert lock._descriptor is not None
+        os.close(lock._descriptor)  # as the kernel does when the owner is killed
+        lock._descriptor = None
         other = DirectoryLock(lock.directory)
         other.acquire()
         other.release()

@@ -114,7 +114,11 @@ def test_helper_processes_do_not_keep_the_lock(lock: DirectoryLock) -> None:
         os.read(reading, 1)
         os._exit(0)
     os.read(running, 1)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as started:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    pipes = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipes, stdout=pipes, close_fds=False) as started:
+        assert started.stdout is not None
+        started.stdout.readline()  # it has come through exec
         assert lock._descriptor is not None
         os.close(lock._descriptor)  # as the kernel does when the owner is killed
         lock._descriptor = None

@@ -180,6 +180,10 @@ async def test_a_fault_of_ours_fails_that_archive_and_the_recording_goes_on(
             assert await house.reported(failed.document["recording_id"])
 
 
+def hidden(folder: Path) -> list[Path]:
+    return list(folder.glob(".*"))
+
+
 def forget_all(left: Path) -> None:
     """Lose the database."""
     for path in left.glob("store.sqlite3*"):
@@ -196,12 +200,11 @@ async def test_files_in_progress_are_finished_without_a_database(left: Path) -> 
     )
     empty.write_bytes(whole.read_bytes()[:1000])
     async with running(left) as house:
-        while [path.name for path in whole.parent.glob(".*")] != [".notes.part"]:
+        while len(notes := house.recorder.recovery_notes()) < 3:
             await house.disk()
-        notes = house.recorder.recovery_notes()
+    assert [path.name for path in hidden(whole.parent)] == [".notes.part"]
     assert readers.packets(the(left, "archive-*_2.webm")) == readers.packets(the(left, f"archive-{'?' * 26}.webm"))
     assert readers.packets(the(left, "split-archive-*_0003.webm"))["video"]
-    assert len(notes) == 3
     assert all(note.endswith(": finished") for note in notes)
 
 

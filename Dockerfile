@@ -10,7 +10,8 @@ RUN python -m venv --without-pip /opt/rokuga \
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/rokuga --shell /usr/sbin/nologin rokuga \
- && install --directory --owner=rokuga --group=rokuga /var/lib/rokuga /var/lib/rokuga/archive /var/lib/rokuga/data
+ && install --directory --owner=rokuga --group=root --mode=0770 \
+    /var/lib/rokuga /var/lib/rokuga/archive /var/lib/rokuga/data
 COPY --from=build /opt/rokuga /opt/rokuga
 
 # What a container publishes is the decision of who starts it; inside, both fronts listen on all addresses.
@@ -21,7 +22,8 @@ ENV PATH=/opt/rokuga/bin:$PATH \
     ROKUGA_API_LOOPBACK_ADDRESS_ONLY=false \
     ROKUGA_SIGNALING_HOST=0.0.0.0 \
     ROKUGA_LOG_FORMAT=json
-USER rokuga
+# By number, so that runAsNonRoot can be checked. Any other uid works as well if it is in group 0, whose the folders are.
+USER 10001:10001
 WORKDIR /var/lib/rokuga
 VOLUME ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
 EXPOSE 3000/tcp 5000/tcp 5004/udp 5004/tcp

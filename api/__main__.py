@@ -16,6 +16,7 @@ COMMANDS: Final = (
     ("soak", "record many publishers for long, and check every file and event", "rokuga.api.soak.command"),
     ("check-config", "read the configuration and say what it means", "rokuga.api.check_config"),
     ("webhooks", "look at and act on undelivered events", "rokuga.api.webhooks_command"),
+    ("repair", "finish files that a crash left, and replace a damaged database", "rokuga.api.repair_command"),
     ("sink", "be a webhook consumer that checks everything, and misbehaves if it is told to", "rokuga.api.sink"),
     ("rehearse", "post a scenario's events, with real files and without WebRTC", "rokuga.api.rehearse.command"),
     ("schemas", "write the JSON Schemas of webhooks and files, and the API's document", "rokuga.api.schemas_command"),

@@ -1,4 +1,4 @@
-"""Look at and act on events that are not delivered. The daemon may be running meanwhile."""
+"""Look at and act on events that are not delivered. The daemon may be running meanwhile: no lock is needed."""
 
 import argparse
 import asyncio

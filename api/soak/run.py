@@ -236,7 +236,7 @@ class Soak:
             self._fault("events", fault)
         for fault in daemon.faults:
             self._fault("daemon.log", fault)
-        for path in (self._folder / "archive").rglob(".*"):
+        for path in (self._folder / "archive").rglob(".*.part"):
             self._fault(path.name, "a file in progress is left")
         for life in self.figures.lives:
             if not life.is_flat:

@@ -33,7 +33,8 @@ class Image:
     def process(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
         """Give the arguments that start a process in it, as its user, with nothing of our environment."""
         shell = 'cd "$0" && exec "$@"'
-        ids = [] if self.user == "root" else [f"--userspec={self.user}", f"--groups={self.user}"]
+        group = self.user.rpartition(":")[2]
+        ids = [] if self.user == "root" else [f"--userspec={self.user}", f"--groups={group}"]
         pairs = [f"{name}={value}" for name, value in (self.environment | dict(environment or {})).items()]
         command = ["chroot", *ids, str(self.root), "/bin/sh", "-c", shell, self.folder, *words]
         return ["env", "--ignore-environment", *pairs, *command]

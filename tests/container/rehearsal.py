@@ -19,6 +19,7 @@ import sysconfig
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ OTHER = "192.0.2.1"
 """What comes over it comes as from an engine's host: to an address that is not loopback, and from one."""
 PAGE = "localhost:5000"
 """How the browser on that host calls the page."""
+
+LOCK_BOTH = """
+import os, pathlib, rokuga.recorder.directories as directories
+for name in ("ROKUGA_ARCHIVE_DIR", "ROKUGA_DATA_DIR"):
+    directories.DirectoryLock(pathlib.Path(os.environ[name])).check()
+"""
 
 
 def overlay_of_this_machine(_reference: str, root: Path) -> None:
@@ -103,6 +110,8 @@ async def run_services(image: Image) -> dict[str, Any]:
     environment = services["rokuga"]["environment"]
     health = image.process(image.healthcheck, environment)
     facts: dict[str, Any] = {"unhealthy": await _run(health), "version": await _said(image, "--version")}
+    any_user = replace(image, user="1234567:0")
+    facts["any_user"] = await _run(any_user.process(["python", "-c", LOCK_BOTH]))
     sink = await asyncio.create_subprocess_exec(*image.process([*image.entrypoint, *services["sink"]["command"]]))
     daemon = await asyncio.create_subprocess_exec(*image.process([*image.entrypoint, *image.command], environment))
     try:
@@ -130,7 +139,7 @@ async def run_services(image: Image) -> dict[str, Any]:
                 process.kill()
                 await process.wait()
     archive = image.root / image.environment["ROKUGA_ARCHIVE_DIR"].lstrip("/")
-    files = [path for path in archive.rglob("*") if path.is_file()]
+    files = [path for path in archive.glob("*/*") if path.is_file()]
     facts["files"] = sorted(path.name.partition("-")[0] + path.suffix for path in files)
     facts["owners"] = sorted({path.stat().st_uid for path in files})
     facts["webm_bytes"] = sum(path.stat().st_size for path in files if path.suffix == ".webm")

@@ -232,4 +232,4 @@ async def test_the_uploader_takes_everything_once_and_the_report_last(
 
 def left_over(daemon: Daemon) -> list[Path]:
     """Give the files that nobody took."""
-    return [path for path in daemon.archive_dir.rglob("*") if path.is_file()]
+    return [path for path in daemon.archive_dir.glob("*/*") if path.is_file()]

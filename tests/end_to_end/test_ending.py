@@ -18,7 +18,7 @@ pytestmark = pytest.mark.end_to_end
 
 def unfinished(daemon: Daemon) -> list[Path]:
     """Give the files that were begun and not finished."""
-    return list(daemon.archive_dir.rglob(".*"))
+    return list(daemon.archive_dir.rglob(".*.part"))
 
 
 async def recorded(daemon: Daemon) -> None:

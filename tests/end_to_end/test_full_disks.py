@@ -69,7 +69,7 @@ async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
             assert failed["data"]["errno"] == errno.ENOSPC
             await works_again(daemon, consumer)
             assert not daemon.faults()
-        assert not list(daemon.archive_dir.rglob(".*"))
+        assert not list(daemon.archive_dir.rglob(".*.part"))
 
 
 async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, consumer: Consumer) -> None:

@@ -44,7 +44,7 @@ class ArchiveDirectory:
     def _note(self, fault: DirectoryFault | None) -> None:
         text = None if fault is None else str(fault)
         if fault is not None and text != self._fault:
-            log.error("nothing can be recorded", path=fault.path, reason=fault.reason, errno=fault.errno)
+            log.warning("nothing can be recorded", path=fault.path, reason=fault.reason, errno=fault.errno)
         elif fault is None and self._fault is not None:
             log.info("archive_dir can be used again", path=str(self._lock.directory))
         self._fault = text

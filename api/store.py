@@ -21,6 +21,7 @@ from rokuga.recorder.store.damage import replace_damaged
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.releases import Releases
+from rokuga.webhooks.unreported import read_unreported
 
 log = structlog.get_logger()
 
@@ -52,11 +53,15 @@ async def open_store(
     OSError.
     """
     notes = await asyncio.to_thread(replace_damaged, path, clock.wall_ns())
+    is_lost = bool(notes) or not await asyncio.to_thread(path.exists)
     async with SqliteStore(path) as local:
         rows = aside_path(path.with_name(f"{path.name}.rows"), clock.wall_ns())
         if count := await local.set_unreadable_aside(rows):
             notes.append(f"{path}: {count} rows cannot be read; they are now in {rows.name}")
             log.error("rows of the database cannot be read", path=str(path), rows=count, moved_to=str(rows))
+        if is_lost and (count := await _rebuild(local, config.webhooks.log_dir)):
+            notes.append(f"{path}: {count} recordings were taken up from the log of events")
+            log.warning("recordings were taken up from the log of events", recordings=count)
         if not config.cluster.endpoints:
             yield OpenStore(local, notes=notes)
             return
@@ -96,6 +101,25 @@ async def open_store(
 
             claims = store.claims
             yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up, claims.whose, releases, notes)
+
+
+async def _rebuild(store: SqliteStore, log_dir: Path) -> int:
+    """Store the recordings that the log of events has without a report; return how many. Raises StoreError.
+
+    They go on, as after a crash: what lies in their folders is finished and announced.
+    """
+    count = 0
+    for each in await asyncio.to_thread(read_unreported, log_dir):
+        recording_id = each.recording.recording_id
+        known = {archive.connection.connection_id for archive in await store.archives(recording_id)}
+        is_known = recording_id in {other.recording_id for other in await store.unfinished_recordings()}
+        if not is_known and not await store.start_recording(each.recording, []):
+            continue  # it is finished, or its channel has a newer one
+        for connection_id, archive in each.archives.items():
+            if connection_id not in known:
+                await store.save_archive(archive, [])
+        count += not is_known
+    return count
 
 
 def cluster_numbers(health: StoreHealth) -> Numbers:

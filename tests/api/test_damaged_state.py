@@ -71,22 +71,21 @@ def be_no_database(path: Path) -> None:
     path.write_bytes(b"not a database" * 1000)
 
 
-@pytest.mark.parametrize(("damage", "kept"), [(lose_events, 2), (lose_schema, 0), (be_no_database, 0)])
+@pytest.mark.parametrize(("damage", "notes"), [(lose_events, 1), (lose_schema, 2), (be_no_database, 2)])
 async def test_a_damaged_database_is_moved_aside_and_what_can_be_read_is_kept(
-    database: Path, damage: Callable[[Path], None], kept: int
+    database: Path, damage: Callable[[Path], None], notes: int
 ) -> None:
-    """/readyz has a line about it, and the recordings whose rows can be read go on."""
+    """/readyz has a line about it; recordings whose rows cannot be read go on from the log of events."""
     damage(database)
     before = bytes_of(database)
     for start in range(2):
         async with running(config_in(database.parent.parent)) as addresses:
             said = await ready(addresses.api_url)
-            assert len(await call(addresses.api_url, "ListStartedRecording")) == kept
+            assert len(await call(addresses.api_url, "ListStartedRecording")) == 2 + start
             if start == 0:
-                (note,) = said["recovery"]
-                assert str(database) in note
+                assert len(said["recovery"]) == notes
+                assert all(str(database) in note for note in said["recovery"])
                 await call(addresses.api_url, "StartRecording", channel_id="three", expire_time=0)
-                kept += 1
             else:
                 assert "recovery" not in said
     (aside,) = database.parent.glob("rokuga.sqlite3.damaged-*Z")
@@ -102,3 +101,14 @@ async def test_a_row_that_cannot_be_read_is_set_aside(database: Path) -> None:
         assert "1 rows cannot be read; they are now in rokuga.sqlite3.rows.damaged-" in note
         (going_on,) = await call(addresses.api_url, "ListStartedRecording")
         assert going_on["channel_id"] == "two"
+
+
+async def test_without_a_database_recordings_go_on_from_the_log_of_events(database: Path) -> None:
+    before = {"one": 0, "two": 0}
+    for path in database.parent.glob("rokuga.sqlite3*"):
+        path.unlink()
+    async with running(config_in(database.parent.parent)) as addresses:
+        (note,) = (await ready(addresses.api_url))["recovery"]
+        assert "2 recordings were taken up from the log of events" in note
+        going_on = await call(addresses.api_url, "ListStartedRecording")
+        assert {each["channel_id"]: each["expire_time"] for each in going_on} == before

@@ -50,3 +50,28 @@ async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path
     assert end["data"]["split_last_index"] == parts[-1]["data"]["split_index"]
     joined = [data for part in parts for data in readers.payloads(Path(part["data"]["file_path"]), "video")]
     assert joined[: len(stored)] == stored[: len(joined)]
+
+
+async def test_a_killed_daemon_that_lost_its_database_announces_its_file(tmp_path: Path, consumer: Consumer) -> None:
+    """What the log of events and the files tell is taken up: the recording goes on, and has one report."""
+    async with running(tmp_path, consumer.url) as daemon:
+        await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
+        async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
+            await consumer.wait_for("split-archive.available")
+            daemon.kill()
+            await daemon.process.wait()
+    for path in (tmp_path / "data").glob("rokuga.sqlite3*"):
+        path.unlink()
+    async with running(tmp_path, consumer.url) as daemon:
+        available = await consumer.wait_for("archive.available")
+        assert available["data"]["connection_id"] == publication.connection_id
+        readers.decode_strictly(Path(available["data"]["file_path"]))
+        await daemon.api("StopRecording", {"channel_id": "sora"})
+        report = await consumer.wait_for("recording.report")
+        assert [entry["connection_id"] for entry in report["data"]["archives"]] == [publication.connection_id]
+        assert not daemon.faults()
+    types = [event["type"] for event in consumer.once()]
+    assert (
+        types.count("archive.available") == types.count("split-archive.end") == types.count("recording.report") == 1
+    )
+    assert not list(daemon.archive_dir.rglob(".*.part"))

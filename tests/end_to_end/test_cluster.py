@@ -283,4 +283,4 @@ async def test_one_node_loads_nothing_of_a_cluster(tmp_path: Path) -> None:
         sys.executable, "-c", RUN_ALONE, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
-    assert output.decode().splitlines()[-1] == "['database', 'sqlite']"
+    assert output.decode().splitlines()[-1] == "['damage', 'database', 'sqlite']"

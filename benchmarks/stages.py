@@ -145,9 +145,9 @@ def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
         return len(ready)
 
     def timeline() -> int:
-        place = Timeline({"audio": 48_000, "video": 90_000}).place
+        push = Timeline({"audio": 48_000, "video": 90_000}).push
         for kind, unit in found:
-            place(kind, unit.rtp_time, unit.arrival_ns)
+            push(kind, unit)
         return len(sent)
 
     def mux() -> int:

@@ -208,6 +208,7 @@ class Connection:
     def end_archive(self) -> Archiver | None:
         """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
         self._peer.flush()
+        self._feed.flush()
         archiver, self.archiver, self._feed.take = self.archiver, None, None
         return archiver
 
@@ -239,9 +240,12 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        archiver = self.archiver
-        if archiver is not None and now_ns >= archiver.due_ns and archiver.tick(now_ns, self._peer.waiting()):
-            self._peer.request_keyframe()
+        feed, archiver = self._feed, self.archiver
+        feed.tick(now_ns)
+        if archiver is not None and now_ns >= archiver.due_ns:
+            waiting = {*self._peer.waiting(), *feed.timeline.holding}
+            if archiver.tick(now_ns, waiting):
+                self._peer.request_keyframe()
 
 
 @dataclass(frozen=True, slots=True)

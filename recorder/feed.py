@@ -1,6 +1,6 @@
 """One peer's units on their way to the file: placed on the timeline, taken by the archive that is under way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rokuga.recorder.media import AccessUnit, Frame, Kind
 from rokuga.recorder.timing.timeline import Timeline
@@ -24,9 +24,17 @@ class Feed:
     def unit(self, kind: Kind, unit: AccessUnit) -> None:
         """Take a unit, in the order of its kind."""
         self.last_media_ns = unit.arrival_ns
-        time_ns = self.timeline.place(kind, unit.rtp_time, unit.arrival_ns)
-        if self.take is not None:
-            self.take(Frame(kind, unit, time_ns))
+        for frame in self.timeline.push(kind, unit):
+            if self.take is not None:
+                self.take(frame)
+
+    def tick(self, now_ns: int) -> None:
+        """Give out the units whose place in time is known by now."""
+        self._give(self.timeline.tick(now_ns))
+
+    def flush(self) -> None:
+        """Give out every unit, as at the end of an archive."""
+        self._give(self.timeline.flush())
 
     def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
         """Take a sender report; see `Timeline`."""
@@ -35,4 +43,9 @@ class Feed:
 
     def source_changed(self, kind: Kind) -> None:
         """Learn that the next unit of this kind is of a new source."""
-        self.timeline.source_changed(kind)
+        self._give(self.timeline.source_changed(kind))
+
+    def _give(self, frames: Sequence[Frame]) -> None:
+        if self.take is not None:
+            for frame in frames:
+                self.take(frame)

@@ -23,6 +23,7 @@ from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
 from rokuga.recorder.states import ArchiveState, RecordingParameters
 from rokuga.recorder.timing.interleave import Interleave
+from rokuga.recorder.timing.opening import Opening
 from rokuga.recorder.timing.split_policy import SplitPolicy
 
 BATCH_NS: Final = 200 * NS_PER_MS
@@ -71,10 +72,7 @@ class Archiver:
         self.due_ns = self._start_ns + BATCH_NS
         """When the next tick has something to do."""
         self._interleave = Interleave()
-        self._video_has_begun = self._lacks_keyframe = False
-        self._video_from_ns = (
-            self._start_ns
-        )  # a file counts ms, and two pictures of one are too many for some readers
+        self._opening = Opening(self._start_ns)
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
         self._ending: asyncio.Task[ArchiveState] | None = None
@@ -104,22 +102,10 @@ class Archiver:
         return self._ending is None
 
     def write(self, frame: Frame) -> None:
-        """Take a frame. Sound of before the start is not part of the archive, nor video before a key frame.
-
-        Pictures that are placed before the start are shown from the start on, since later ones depend on them.
-        """
-        if self._ending is not None:
-            return
-        if frame.kind == "video":
-            self._video_has_begun = self._video_has_begun or frame.unit.is_keyframe
-            if not self._video_has_begun:
-                self._lacks_keyframe = True
-                return
-            frame.time_ns = max(frame.time_ns, self._video_from_ns)
-            self._video_from_ns = frame.time_ns + NS_PER_MS
-        elif frame.time_ns < self._start_ns:
-            return
-        self._interleave.push(frame)
+        """Take a frame; see `Opening` for what was captured before the archive's start."""
+        if self._ending is None:
+            for placed in self._opening.push(frame):
+                self._interleave.push(placed)
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:
         """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleave."""
@@ -128,7 +114,8 @@ class Archiver:
         self.due_ns = (now_ns + BATCH_NS) // BEAT_NS * BEAT_NS
         self._distribute(self._interleave.pop(now_ns, waiting))
         self._hand_over(now_ns)
-        lacks_keyframe, self._lacks_keyframe = self._lacks_keyframe, False
+        opening = self._opening
+        lacks_keyframe, opening.lacks_keyframe = opening.lacks_keyframe, False
         if self._splits is None:
             return lacks_keyframe
         open_from = self._splits.open_from(now_ns - self._start_ns)
@@ -240,6 +227,8 @@ class Archiver:
         now_ns = self._clock.monotonic_ns()
         whole: Document | None = None
         if self._failure is None:
+            for frame in self._opening.flush():
+                self._interleave.push(frame)
             self._distribute(self._interleave.flush())
             self._hand_over(now_ns)
         try:

@@ -49,6 +49,10 @@ class EarliestArrival:
                 return True
         return False
 
+    def steps(self) -> tuple[list[int], list[int]]:
+        """Return when each step of the window ended, and the least measurement in it, in ns."""
+        return list(self._ends_ns), list(self._lags_ns)
+
     def _roll(self, lag_ns: int, arrival_ns: int) -> None:
         ends_ns, lags_ns = self._ends_ns, self._lags_ns
         ends_ns.append(self._step_ends_ns)

@@ -11,8 +11,8 @@ from rokuga.recorder.media import NS_PER_MS, Frame, Kind
 
 ACTIVE_NS: Final = 200 * NS_PER_MS
 """A kind that had no frame for this long is silent: nobody waits for it."""
-MAX_HOLD_NS: Final = 1500 * NS_PER_MS
-"""No frame is held longer after its arrival; a lost packet is waited for up to 1 s."""
+MAX_HOLD_NS: Final = 2500 * NS_PER_MS
+"""No frame is held longer after its arrival; a lost packet is waited for up to 1 s, a kind that begins up to 2 s."""
 MAX_FRAMES: Final = 1000
 """No more frames of one kind are held, whatever the other kind does."""
 NEVER_NS: Final = -(1 << 62)
@@ -44,10 +44,10 @@ class Interleave:
         self._video = _Lane("video")
 
     def push(self, frame: Frame) -> None:
-        """Take the next frame of its kind; its time is not before that of the last one."""
+        """Take the next frame of its kind. Times go up, but where pictures come in decoding order."""
         lane = self._audio if frame.kind == "audio" else self._video
         lane.frames.append(frame)
-        lane.reached_ns = frame.time_ns
+        lane.reached_ns = max(lane.reached_ns, frame.time_ns)
         lane.seen_ns = max(lane.seen_ns, frame.unit.arrival_ns)
 
     def pop(self, now_ns: int, waiting: Collection[Kind] = ()) -> list[Frame]:
@@ -62,10 +62,10 @@ class Interleave:
 
     def flush(self) -> list[Frame]:
         """Give all that is left, in order."""
-        out = [*self._video.frames, *self._audio.frames]
-        out.sort(key=lambda frame: frame.time_ns)
-        for lane in (self._audio, self._video):
-            lane.frames.clear()
+        audio, video = self._audio.frames, self._video.frames
+        out = [*_merge(audio, video), *video, *audio]
+        audio.clear()
+        video.clear()
         return out
 
 

@@ -26,6 +26,8 @@ SILENT_NS: Final = NS_PER_S
 """Video without a frame for this long does not decide where to cut."""
 CLOSE_AFTER_NS: Final = 1500 * NS_PER_MS
 """A part is closed this long after the next one began, even if nothing has shown that it is complete."""
+HELD_UP_NS: Final = 10 * NS_PER_S
+"""Or this long, where a kind has stopped in it that may be held up on its way: what catches up belongs there."""
 
 
 class SplitPolicy:
@@ -61,7 +63,7 @@ class SplitPolicy:
         self._begins_ns = {0: 0}
         self._oldest = 0
         self._latest_ns = 0
-        self._reached_ns = 0
+        self._reached_ns = -1
         self._video_ns: int | None = None
         self._keyframe_part: int | None = None
         self._first_asked_ns: int | None = None
@@ -114,8 +116,9 @@ class SplitPolicy:
         if is_keyframe:
             if offset_ns >= self._boundary_ns - self._early_ns:
                 self._cut(offset_ns)
-            self._keyframe_part = self._present
-        elif self._keyframe_part is not None and self._keyframe_part >= self._oldest:
+            self._keyframe_part = self._part_at(offset_ns)
+            return self._keyframe_part
+        if self._keyframe_part is not None and self._keyframe_part >= self._oldest:
             return self._keyframe_part
         return self._present
 
@@ -124,6 +127,10 @@ class SplitPolicy:
         if offset_ns >= self._boundary_ns and self._video_is_silent(offset_ns):
             boundary_ns = offset_ns // self._duration_ns * self._duration_ns
             self._cut(boundary_ns if boundary_ns > self._latest_ns else offset_ns)
+        return self._part_at(offset_ns)
+
+    def _part_at(self, offset_ns: int) -> int:
+        """Return the part of this offset, or the oldest one that is open."""
         part = self._present
         while part > self._oldest and offset_ns < self._begins_ns[part]:
             part -= 1
@@ -139,8 +146,12 @@ class SplitPolicy:
         self._first_asked_ns = None
 
     def _is_complete(self, part: int, now_offset_ns: int) -> bool:
-        next_begin_ns = self._begins_ns[part + 1]
-        if now_offset_ns >= next_begin_ns + CLOSE_AFTER_NS:
-            return True
-        audio_passed = not self._has_audio or self._reached_ns >= next_begin_ns
-        return audio_passed and self._keyframe_part != part
+        begin_ns, next_begin_ns = self._begins_ns[part], self._begins_ns[part + 1]
+        passed_ns = now_offset_ns - next_begin_ns
+        has_sound = not self._has_audio or self._reached_ns >= next_begin_ns
+        has_pictures = self._keyframe_part != part
+        if (has_sound and has_pictures) or passed_ns < CLOSE_AFTER_NS:
+            return has_sound and has_pictures
+        sound_stopped = not has_sound and self._reached_ns >= begin_ns
+        pictures_stopped = not has_pictures and self._video_ns is not None and self._video_ns < next_begin_ns
+        return passed_ns >= HELD_UP_NS or not (sound_stopped or pictures_stopped)

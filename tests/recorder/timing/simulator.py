@@ -6,12 +6,12 @@ All times are ns. True time starts at 0; our monotonic clock shows true time + `
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Frame, Kind
 from rokuga.recorder.timing.timeline import Timeline
 
 MS = NS_PER_MS
@@ -84,18 +84,50 @@ def run(sources: Iterable[Source], timeline: Timeline | None = None) -> dict[Kin
     events.sort(key=lambda event: event[:2])
     timeline = timeline or Timeline(RATES)
     placed: dict[Kind, list[Placed]] = {"audio": [], "video": []}
+
+    def take(frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            placed[frame.kind].append(Placed(int(frame.unit.data), frame.unit.arrival_ns, frame.time_ns))
+
     for arrival_ns, _, what, source, true_ns in events:
+        take(timeline.tick(arrival_ns))
         if what == "unit":
-            time_ns = timeline.place(source.kind, source.rtp_time(true_ns), arrival_ns)
-            placed[source.kind].append(Placed(true_ns, arrival_ns, time_ns))
+            data = b"%d" % true_ns
+            take(timeline.push(source.kind, AccessUnit(source.rtp_time(true_ns), data, True, arrival_ns)))
         elif what == "report":
             ntp_ns = source.ntp_clock(true_ns)
             timeline.sender_report(source.kind, ntp_ns, source.rtp_time(true_ns), arrival_ns)
         else:
-            timeline.source_changed(source.kind)
+            take(timeline.source_changed(source.kind))
+    take(timeline.flush())
     for units in placed.values():
         assert all(before.time_ns < after.time_ns for before, after in pairwise(units))
     return placed
+
+
+class Placer:
+    """A timeline of which the test asks for times: of what is held, too."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.times_ns: dict[int, int] = {}
+        self._number = 0
+
+    def push(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
+        """Give a unit; return its number."""
+        self._number += 1
+        unit = AccessUnit(rtp_time, b"%d" % self._number, True, arrival_ns)
+        self._take(self.timeline.push(kind, unit))
+        return self._number
+
+    def place(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
+        """Give a unit; return its time, without waiting for what comes after it."""
+        number = self.push(kind, rtp_time, arrival_ns)
+        self._take(self.timeline.flush())
+        return self.times_ns[number]
+
+    def _take(self, frames: Sequence[Frame]) -> None:
+        self.times_ns.update((int(frame.unit.data), frame.time_ns) for frame in frames)
 
 
 def lip_sync_ns(placed: dict[Kind, list[Placed]], after_ns: int = 0, within_ns: int = 100 * MS) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import AccessUnit, Frame, Kind
-from rokuga.recorder.timing.split_policy import CLOSE_AFTER_NS, SplitPolicy
+from rokuga.recorder.timing.split_policy import CLOSE_AFTER_NS, HELD_UP_NS, SplitPolicy
 from tests.recorder.timing.simulator import MS, S, steps
 
 PICTURE_NS = 33_333_333
@@ -176,16 +176,31 @@ def test_d32_audio_ahead_of_the_key_frame_stays_in_the_old_part() -> None:
     assert archive.closed == 1
 
 
-def test_a_part_is_closed_after_a_while_even_if_audio_stopped() -> None:
+@pytest.mark.parametrize(("audio_ns", "close_after_ns"), [(9 * S, HELD_UP_NS), (None, CLOSE_AFTER_NS)])
+def test_a_part_is_closed_after_a_while_even_if_audio_stopped(audio_ns: int | None, close_after_ns: int) -> None:
+    """Sound that stopped in this part may be held up; sound that never was in it is not waited for as long."""
     archive = Archive(SplitPolicy(10 * S, has_video=True))
     archive.write("video", 0)
-    archive.write("audio", 9 * S)
+    if audio_ns is not None:
+        archive.write("audio", audio_ns)
     archive.write("video", 10 * S)
-    archive.tick(10 * S + CLOSE_AFTER_NS - 1)
+    archive.tick(10 * S + close_after_ns - 1)
     assert archive.closed == 0
-    archive.tick(10 * S + CLOSE_AFTER_NS)
+    archive.tick(10 * S + close_after_ns)
     assert archive.closed == 1
-    assert archive.write("audio", 9_500 * MS, now_ns=12 * S) == 1, "too late for its part, but not lost"
+    assert archive.write("audio", 9_500 * MS, now_ns=21 * S) == 1, "too late for its part, but not lost"
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_kind_that_is_held_up_over_a_boundary_goes_to_the_part_of_its_time(kind: Kind) -> None:
+    """It comes 4 s late: what is of before the boundary belongs before it, a key frame and what follows it too."""
+    archive = Archive(SplitPolicy(10 * S, has_video=True))
+    other: Kind = "video" if kind == "audio" else "audio"
+    archive.write(kind, 0)
+    for second in range(14):
+        archive.write(other, second * S)
+    parts = [archive.write(kind, second * S, now_ns=14 * S) for second in (8, 9, 10, 11)]
+    assert parts == [0, 0, 1, 1]
 
 
 def test_video_alone_closes_at_once() -> None:

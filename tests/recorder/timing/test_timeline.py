@@ -1,18 +1,21 @@
 """One timeline for audio and video, by arrival until reports tell, and never backwards."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.media import Kind
-from rokuga.recorder.timing.timeline import MAX_EARLY_NS, Timeline
+from rokuga.recorder.media import AccessUnit, Frame, Kind
+from rokuga.recorder.timing.hold import MAX_LOOK_AHEAD_NS
+from rokuga.recorder.timing.timeline import MAX_AHEAD_NS, Timeline
 from tests.recorder.timing.simulator import (
     LIP_SYNC_NS,
     MS,
     OUR_START_NS,
     RATES,
+    Placer,
     S,
     camera,
     lip_sync_ns,
@@ -104,7 +107,7 @@ def test_until_the_new_source_reports_its_delay_is_held() -> None:
     timeline.source_changed("video")
     assert timeline.sync_source("audio") == timeline.sync_source("video") == "arrival"
     at_ns = OUR_START_NS + 30 * S
-    assert at_ns - timeline.place("video", 5, at_ns) == pytest.approx(35 * MS, abs=3 * MS)
+    assert at_ns - Placer(timeline).place("video", 5, at_ns) == pytest.approx(35 * MS, abs=3 * MS)
 
 
 def test_video_muted_by_silence_comes_back_in_sync() -> None:
@@ -115,7 +118,7 @@ def test_video_muted_by_silence_comes_back_in_sync() -> None:
 
 
 def test_the_same_rtp_time_has_the_same_time() -> None:
-    timeline = Timeline(RATES)
+    timeline = Placer(Timeline(RATES))
     first_ns = timeline.place("video", 1000, S)
     assert timeline.place("video", 1000, S + 5 * MS) == first_ns
 
@@ -142,24 +145,45 @@ change_steps = st.tuples(st.just("change"), st.sampled_from(["audio", "video"]),
 def test_any_input_time_never_decreases_and_increases_with_rtp_time(
     inputs: list[tuple[str, Kind, int, int]],
 ) -> None:
-    """Any RTP times, arrivals, reports and new sources. Time runs ahead of arrival only where order demands it."""
+    """Any RTP times, arrivals, reports and new sources: every unit comes out once, in order, soon, near its arrival.
+
+    Video alone may step back, by what pictures in decoding order do.
+    """
     timeline = Timeline(RATES)
     now_ns = OUR_START_NS
     rtp: dict[Kind, int] = {"audio": 0, "video": 1 << 31}
-    last: dict[Kind, int] = {}
+    pushed: dict[Kind, list[AccessUnit]] = {"audio": [], "video": []}
+    placed: dict[Kind, list[Frame]] = {"audio": [], "video": []}
+
+    def take(frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            placed[frame.kind].append(frame)
+
     for what, kind, number, passed_ns in inputs:
         now_ns += passed_ns
+        take(timeline.tick(now_ns))
+        for each in RATES:
+            waiting = pushed[each][len(placed[each]) :]
+            assert all(now_ns - unit.arrival_ns < MAX_LOOK_AHEAD_NS for unit in waiting)
         if what == "report":
             timeline.sender_report(kind, number, rtp[kind], now_ns)
         elif what == "change":
-            timeline.source_changed(kind)
+            take(timeline.source_changed(kind))
         else:
             rtp[kind] += number
-            time_ns = timeline.place(kind, rtp[kind], now_ns)
-            if kind in last:
-                assert time_ns >= last[kind]
-                assert time_ns > last[kind] or number <= 0
-                assert time_ns <= max(now_ns + MAX_EARLY_NS, last[kind] + MS)
-            else:
-                assert time_ns <= now_ns + MAX_EARLY_NS
-            last[kind] = time_ns
+            unit = AccessUnit(rtp[kind], b"", True, now_ns)
+            pushed[kind].append(unit)
+            take(timeline.push(kind, unit))
+    take(timeline.flush())
+    for kind, frames in placed.items():
+        assert [frame.unit for frame in frames] == pushed[kind]
+        reached: Frame | None = None
+        for frame in frames:
+            back = 0 if reached is None else reached.unit.rtp_time - frame.unit.rtp_time
+            if kind == "video" and 0 < back <= RATES[kind]:
+                continue
+            if reached is not None:
+                assert frame.time_ns >= reached.time_ns
+                assert frame.time_ns > reached.time_ns or back >= 0
+                assert frame.time_ns <= max(frame.unit.arrival_ns + MAX_AHEAD_NS, reached.time_ns + MS)
+            reached = frame

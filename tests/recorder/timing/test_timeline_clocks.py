@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import Kind
-from rokuga.recorder.timing.timeline import FORWARD_NS, MAX_DELAY_NS, MAX_EARLY_NS, STALL_NS, Timeline
+from rokuga.recorder.timing.line import FORWARD_NS
+from rokuga.recorder.timing.reports import MAX_DELAY_NS
+from rokuga.recorder.timing.timeline import MAX_EARLY_NS, STALL_NS, Timeline
 from tests.recorder.timing.simulator import (
     LIP_SYNC_NS,
     MS,
     NTP_START_NS,
     OUR_START_NS,
     RATES,
+    Placer,
     S,
     camera,
     lip_sync_ns,
@@ -104,7 +107,7 @@ def test_media_time_that_is_set_back_goes_on_at_its_arrival() -> None:
 
 
 def test_media_time_that_is_set_back_moves_no_time_back() -> None:
-    timeline = Timeline({"audio": 48000})
+    timeline = Placer(Timeline({"audio": 48000}))
     at_ns = timeline.place("audio", 10 * 48000, OUR_START_NS)
     assert timeline.place("audio", 0, OUR_START_NS - MS) == at_ns
     assert timeline.place("audio", 48, OUR_START_NS) == at_ns + MS

@@ -4,6 +4,7 @@ A file that was cut off anywhere is whole clusters and a torn one. Key frames ar
 cluster: a file is not read through.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -172,17 +173,25 @@ def _has_audio(read: Read, cluster: Cluster) -> bool:
 
 
 def settle_end(read: Read, contents: Contents) -> None:
-    """Read the last cluster through for the time of the last block, the duration; a damaged one is left out."""
+    """Read the last clusters through for the time of the last block, the duration; a damaged one is left out.
+
+    Two of them: of pictures in decoding order the last one shown may be in the cluster before the last.
+    """
     while contents.clusters:
-        cluster = contents.clusters[-1]
-        data = read(cluster.end - cluster.offset, cluster.offset)
         try:
-            last_ms = max(block.time_ms for block in blocks(cluster, data))
-            contents.duration_ms = max(last_ms, SHORTEST_MS)
+            last_ms = _last_ms(read, contents.clusters[-1])
         except ValueError:  # no block, or a LayoutError
             contents.drop_last()
-        else:
-            return
+            continue
+        with contextlib.suppress(ValueError):  # damaged in its midst: it stays as it is
+            last_ms = max(last_ms, *(_last_ms(read, cluster) for cluster in contents.clusters[-2:-1]), 0)
+        contents.duration_ms = max(last_ms, SHORTEST_MS)
+        return
+
+
+def _last_ms(read: Read, cluster: Cluster) -> int:
+    data = read(cluster.end - cluster.offset, cluster.offset)
+    return max(block.time_ms for block in blocks(cluster, data))
 
 
 def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:

@@ -1,6 +1,6 @@
 """Gap statistics of one track: which stretches of an archive it does not cover."""
 
-from heapq import heappush, heappushpop
+from heapq import heapify, heappush, heappushpop
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS
@@ -15,21 +15,25 @@ class GapStats:
     """Counts the gaps of over 100 ms of one track, from the archive's start to its stop.
 
     A gap is the time between the end of one unit and the next one: lost, muted, not sent (DTX), not begun yet.
-    Video units have no duration of their own: give 0, and a gap is the distance of two pictures.
+    Video units have no duration of their own: give 0, and a gap is the distance of two pictures. Pictures may come in
+    decoding order: one that is shown within the last gap divides it.
     """
 
-    __slots__ = ("_count", "_covered_ns", "_longest", "_total_ns")
+    __slots__ = ("_begin_ns", "_count", "_covered_ns", "_end_ns", "_longest", "_total_ns")
 
     def __init__(self) -> None:
         self._covered_ns = 0
         self._count = 0
         self._total_ns = 0
+        self._begin_ns = self._end_ns = 0  # of the last gap
         self._longest: list[tuple[int, int]] = []
 
     def add(self, offset_ns: int, duration_ns: int = 0) -> None:
         """Take a unit's time, in ns from the archive's start, and how long it plays."""
         if offset_ns - self._covered_ns > MIN_GAP_NS:
-            self._add_gap(offset_ns)
+            self._add_gap(self._covered_ns, offset_ns)
+        elif self._begin_ns < offset_ns < self._end_ns:
+            self._divide_last(offset_ns)
         end_ns = offset_ns + duration_ns
         self._covered_ns = max(self._covered_ns, end_ns)
 
@@ -49,12 +53,26 @@ class GapStats:
             ],
         }
 
-    def _add_gap(self, offset_ns: int) -> None:
-        gap_ns = offset_ns - self._covered_ns
+    def _add_gap(self, begin_ns: int, end_ns: int) -> None:
+        gap_ns = end_ns - begin_ns
+        self._begin_ns, self._end_ns = begin_ns, end_ns
+        if gap_ns <= MIN_GAP_NS:
+            return
         self._count += 1
         self._total_ns += gap_ns
-        entry = (gap_ns, -self._covered_ns)
+        entry = (gap_ns, -begin_ns)
         if len(self._longest) < LONGEST:
             heappush(self._longest, entry)
         else:
             heappushpop(self._longest, entry)
+
+    def _divide_last(self, offset_ns: int) -> None:
+        begin_ns, end_ns = self._begin_ns, self._end_ns
+        gap_ns = end_ns - begin_ns
+        if gap_ns > MIN_GAP_NS:
+            self._count -= 1
+            self._total_ns -= gap_ns
+            self._longest = [entry for entry in self._longest if entry != (gap_ns, -begin_ns)]
+            heapify(self._longest)
+        self._add_gap(begin_ns, offset_ns)
+        self._add_gap(offset_ns, end_ns)

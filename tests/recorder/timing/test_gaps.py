@@ -55,3 +55,23 @@ def test_the_longest_are_the_longest_and_the_total_is_of_all(units: list[tuple[i
             for minus_ns, offset_ns in sorted(gaps)[:LONGEST]
         ],
     }
+
+
+def test_pictures_in_decoding_order_leave_no_gap() -> None:
+    """Each fourth is sent before the three that are shown before it."""
+    gaps = GapStats()
+    for begin_ms in range(0, 1600, 160):
+        for picture_ms in (160, 80, 40, 120):
+            gaps.add((begin_ms + picture_ms) * MS)
+    assert gaps.summary(1600 * MS) == {"gaps": 0, "gaps_total_ms": 0, "gaps_longest": []}
+
+
+def test_a_picture_within_the_last_gap_divides_it() -> None:
+    gaps = GapStats()
+    for offset_ms in (0, 1000, 300):
+        gaps.add(offset_ms * MS)
+    assert gaps.summary() == {
+        "gaps": 2,
+        "gaps_total_ms": 1000,
+        "gaps_longest": [{"offset_ms": 300, "duration_ms": 700}, {"offset_ms": 0, "duration_ms": 300}],
+    }

@@ -146,3 +146,14 @@ def test_two_kinds_that_flow_are_in_perfect_order(audio_ms: list[int], video_ms:
     out += interleave.flush()
     assert len(out) == len(frames)
     assert all(before.time_ns <= after.time_ns for before, after in pairwise(out))
+
+
+def test_pictures_in_decoding_order_stay_in_it() -> None:
+    interleave = Interleave()
+    for at_ms in (0, 120, 40, 80, 240):
+        interleave.push(frame("video", at_ms))
+    for at_ms in range(0, 130, 20):
+        interleave.push(frame("audio", at_ms))
+    found = times_ms(interleave.pop(240 * MS)) + times_ms(interleave.flush())
+    assert [at_ms for kind, at_ms in found if kind == "v"] == [0, 120, 40, 80, 240]
+    assert [at_ms for kind, at_ms in found if kind == "a"] == [*range(0, 130, 20)]

@@ -1,0 +1,136 @@
+"""Pictures that are sent in decoding order, B-frames, step back in time. They stay as they are."""
+
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import pytest
+
+from rokuga.recorder.archive.repair import make_whole
+from rokuga.recorder.media import NS_PER_MS, AccessUnit
+from tests import readers
+from tests.recorder.house import OPUS_20_MS, Client, House
+
+AVAILABLE, PART = "archive.available", "split-archive.available"
+PICTURE_MS = 40
+
+
+class Picture(NamedTuple):
+    """In the order in which it is sent; its time is that of its showing."""
+
+    time_ms: int
+    data: bytes
+    is_keyframe: bool
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+    """10 s of H.264 with two B-frames between the others, a key frame each second."""
+    path = tmp_path_factory.mktemp("b") / "pictures.ts"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25", "-t", "10"]
+    encoder = [
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "25",
+        "-x264-params",
+        "b-adapt=0:scenecut=0",
+        "-pix_fmt",
+        "yuv420p",
+    ]
+    subprocess.run(["ffmpeg", "-v", "error", *source, *encoder, str(path)], check=True)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    begin = min(packet.pts or 0 for packet in packets)
+    return [Picture(((packet.pts or 0) - begin) // 90, bytes(packet), packet.is_keyframe) for packet in packets]
+
+
+async def play(house: House, client: Client, pictures: list[Picture]) -> list[tuple[int, bytes]]:
+    """Send each picture once it can have been encoded: when the next one that is shown before it was captured."""
+    begin_ns, number = house.hand.now_ns, 0
+    for place, picture in enumerate(pictures):
+        due_ms = place * PICTURE_MS + 2 * PICTURE_MS
+        while number * 20 < due_ms:
+            house.hand.now_ns = begin_ns + number * 20 * NS_PER_MS
+            if client.peer.request.audio is not None:
+                client.send("audio", 1000 + number * 20, OPUS_20_MS + b"%d" % number)
+            number += 1
+            await client.tick()
+        house.hand.now_ns = begin_ns + due_ms * NS_PER_MS
+        size = (160, 90) if picture.is_keyframe else (0, 0)
+        rtp_time = (1000 + picture.time_ms) * 90
+        unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, house.hand.now_ns, *size)
+        client.peer.hooks.on_unit("video", unit)
+        await client.tick()
+        if place % 25 == 0:
+            await house.disk()
+    return [(picture.time_ms, picture.data) for picture in pictures]
+
+
+def stored(path: Path) -> list[tuple[int, bytes]]:
+    """Read the blocks of video, in file order, with their times from the first shown one."""
+    packets = readers.packets(path)["video"]
+    begin_ms = min(time_ms for _, time_ms, _ in packets)
+    return [(time_ms - begin_ms, data) for data, time_ms, _ in packets]
+
+
+async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
+    house: House, pictures: list[Picture]
+) -> None:
+    assert [picture.time_ms for picture in pictures[:4]] == [0, 120, 40, 80]
+    await house.start()
+    client = await house.enter(video="H264")
+    client.peer.counters = {"video": {}}
+    sent = await play(house, client, pictures)
+    await house.stop()
+    (whole,) = await house.events(AVAILABLE)
+    path = Path(whole.document["file_path"])
+    found = stored(path)
+    assert [data for _, data in found] == [data for _, data in sent]
+    assert all(abs(time_ms - sent_ms) <= 2 for (time_ms, _), (sent_ms, _) in zip(found, sent, strict=True))
+    assert readers.decode_strictly(path)["video"] == 250
+    assert whole.document["stats"]["video"]["gaps"] == 0
+    readers.identify(path)
+
+
+async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
+    house: House, pictures: list[Picture]
+) -> None:
+    await house.start(split_duration=3)
+    sent = await play(house, await house.enter(video="H264"), pictures)
+    await house.stop()
+    parts = sorted((e.document for e in await house.events(PART)), key=lambda part: str(part["split_index"]))
+    joined: list[bytes] = []
+    for part in parts:
+        path = Path(part["file_path"])
+        packets = readers.packets(path)["video"]
+        assert packets[0][2]
+        assert packets[0][1] == min(time_ms for _, time_ms, _ in packets)
+        assert readers.decode_strictly(path)["video"] == len(packets)
+        joined += [data for data, _, _ in packets]
+    assert len(parts) >= 3
+    assert joined == [data for _, data in sent]
+
+
+async def test_a_file_of_pictures_in_decoding_order_is_repaired_as_long_as_it_was(
+    house: House, pictures: list[Picture], tmp_path: Path
+) -> None:
+    """Cut off behind a cluster whose last picture is not the last one shown."""
+    await house.start()
+    await play(house, await house.enter(audio=None, video="H264"), pictures)
+    await house.stop()
+    (whole,) = await house.events(AVAILABLE)
+    for share in (0.3, 0.42, 0.5, 0.61, 0.7, 0.8, 0.93):
+        duration_ms, last_ms = repaired(Path(whole.document["file_path"]), tmp_path / "torn.webm", share)
+        assert duration_ms == pytest.approx(last_ms, abs=1)
+
+
+def repaired(whole: Path, torn: Path, share: float) -> tuple[float, int]:
+    """Cut a file off and repair it; return its duration and the time of its last picture, in ms."""
+    written = whole.read_bytes()
+    torn.write_bytes(written[: int(len(written) * share)])
+    assert make_whole(str(torn)) is not None
+    return readers.duration_s(torn) * 1000, max(time_ms for _, time_ms, _ in readers.packets(torn)["video"])

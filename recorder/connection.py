@@ -243,7 +243,9 @@ class Connection:
         feed, archiver = self._feed, self.archiver
         feed.tick(now_ns)
         if archiver is not None and now_ns >= archiver.due_ns:
-            waiting = {*self._peer.waiting(), *feed.timeline.holding}
+            waiting = self._peer.waiting()
+            if feed.timeline.is_holding:
+                waiting = {*waiting, *feed.timeline.holding}
             if archiver.tick(now_ns, waiting):
                 self._peer.request_keyframe()
 

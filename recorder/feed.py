@@ -24,13 +24,16 @@ class Feed:
     def unit(self, kind: Kind, unit: AccessUnit) -> None:
         """Take a unit, in the order of its kind."""
         self.last_media_ns = unit.arrival_ns
-        for frame in self.timeline.push(kind, unit):
-            if self.take is not None:
-                self.take(frame)
+        take = self.take
+        frames = self.timeline.push(kind, unit)
+        if take is not None:
+            for frame in frames:
+                take(frame)
 
     def tick(self, now_ns: int) -> None:
         """Give out the units whose place in time is known by now."""
-        self._give(self.timeline.tick(now_ns))
+        if self.timeline.is_holding:
+            self._give(self.timeline.tick(now_ns))
 
     def flush(self) -> None:
         """Give out every unit, as at the end of an archive."""

@@ -103,7 +103,11 @@ class Archiver:
 
     def write(self, frame: Frame) -> None:
         """Take a frame; see `Opening` for what was captured before the archive's start."""
-        if self._ending is None:
+        if self._ending is not None:
+            return
+        if frame.kind == "audio" and frame.time_ns >= self._start_ns:  # nearly all frames
+            self._interleave.push(frame)
+        else:
             for placed in self._opening.push(frame):
                 self._interleave.push(placed)
 

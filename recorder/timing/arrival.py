@@ -49,6 +49,11 @@ class EarliestArrival:
                 return True
         return False
 
+    @property
+    def moved_ns(self) -> int:
+        """By how much the least measurement has grown since the window's first step, in ns."""
+        return self.recent_ns - self._lags_ns[0] if self._lags_ns else 0
+
     def steps(self) -> tuple[list[int], list[int]]:
         """Return when each step of the window ended, and the least measurement in it, in ns."""
         return list(self._ends_ns), list(self._lags_ns)

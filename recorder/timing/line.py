@@ -39,7 +39,9 @@ class Line:
     """
 
     clock: MediaClock
+    rate_hz: int
     reorders: bool
+    is_scaled: bool = False
     delay_ns: int = 0
     arrivals: EarliestArrival = field(default_factory=EarliestArrival)
     rate: RateMeter = field(default_factory=RateMeter)
@@ -110,12 +112,15 @@ class Line:
     def follow_rate(self, rtp_time: int, lag_ns: int, arrival_ns: int) -> None:
         """Measure the clock's rate; follow one that is wrong from this RTP time on."""
         self.measure_ns = arrival_ns + MEASURE_NS
+        if not self.rate.looks(self.arrivals.moved_ns):
+            return
         ends_ns, lags_ns = self.arrivals.steps()
         slope_ppm = self.rate.slope_ppm(ends_ns, lags_ns, self.has_steady_reports)
         if slope_ppm:
             # Where its reports bear out a rate that arrival does not, the clock that they are told by runs wrong.
             self.has_void_reports = self.has_steady_reports
             self.clock.follow(rtp_time, slope_ppm)
+            self.is_scaled = True
             self.arrivals.restart(lag_ns, arrival_ns)
             self.forget_reports()
             self.excess_ns = 0
@@ -130,10 +135,10 @@ class Line:
     @property
     def queue_error_ns(self) -> int:
         """How far units stand from their place because a queue came or went; 0 for a clock of a wrong rate."""
-        if self.clock.scale != UNSCALED:
+        excess_ns = self.excess_ns
+        if excess_ns == 0 or self.clock.scale != UNSCALED:
             return 0
         error_ns = self.offset_ns - self.target_ns
-        excess_ns = self.excess_ns
         excess_ns = min(excess_ns, max(error_ns, 0)) if excess_ns > 0 else max(excess_ns, min(error_ns, 0))
         self.excess_ns = excess_ns
         return excess_ns

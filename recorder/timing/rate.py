@@ -12,6 +12,8 @@ from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 
 GROUPS: Final = 5
 """The window is cut into so many groups: the growth from each to the next must be the same."""
+WORTH_NS: Final = 25 * NS_PER_MS
+"""No window finds a slope in less."""
 AGREEMENT: Final = 4
 """Two measurements in a row agree that differ by less than a quarter."""
 
@@ -44,6 +46,13 @@ class RateMeter:
 
     def __init__(self) -> None:
         self._last_ppm = 0
+
+    def looks(self, moved_ns: int) -> bool:
+        """Return whether a move of so much over the window is worth to be looked at: mostly it is none."""
+        if abs(moved_ns) >= WORTH_NS:
+            return True
+        self._last_ppm = 0
+        return False
 
     def slope_ppm(self, ends_ns: Sequence[int], lags_ns: Sequence[int], reports_agree: bool) -> int:
         """Return by how many us a second lateness grows steadily, 0 where it does not; below 0 it shrinks.

@@ -43,13 +43,16 @@ TOLERANCE_NS: Final = NS_PER_MS // 4
 class Timeline:
     """The timeline of one connection. `clock_rates_hz` has the kinds that were negotiated, one or both."""
 
-    __slots__ = ("_lines", "_reports")
+    __slots__ = ("_lines", "_reports", "is_holding")
 
     def __init__(self, clock_rates_hz: Mapping[Kind, int]) -> None:
         self._lines: dict[Kind, Line] = {
-            kind: Line(MediaClock(rate_hz), reorders=kind == "video") for kind, rate_hz in clock_rates_hz.items()
+            kind: Line(MediaClock(rate_hz), rate_hz, reorders=kind == "video")
+            for kind, rate_hz in clock_rates_hz.items()
         }
         self._reports = Reports(self._lines)
+        self.is_holding = False
+        """Whether units may be held, so that a tick has something to do."""
 
     def push(self, kind: Kind, unit: AccessUnit) -> Sequence[Frame]:
         """Place a unit on the clock of its arrival; return the frames of this kind that can be placed by now.
@@ -57,19 +60,41 @@ class Timeline:
         Times of one kind go up with RTP time, but where pictures come in decoding order.
         """
         line = self._lines[kind]
-        arrival_ns = unit.arrival_ns
-        media_ns = line.clock.media_ns(unit.rtp_time)
+        arrival_ns, rtp_time, rate_hz = unit.arrival_ns, unit.rtp_time, line.rate_hz
+        if line.is_scaled:
+            media_ns = line.clock.media_ns(rtp_time)
+        else:  # as MediaClock does, without a call for each unit
+            media_ns = rtp_time // rate_hz * NS_PER_S + rtp_time % rate_hz * NS_PER_S // rate_hz
         lag_ns = arrival_ns - media_ns
-        hold = line.hold
-        if hold is None:
-            late_ns = lag_ns - line.arrivals.base_ns
-            if media_ns < line.media_ns or not -MAX_EARLY_NS <= late_ns <= STALL_NS or line.is_catching_up:
-                if not self._goes_on(line, media_ns, lag_ns, arrival_ns):
-                    return self._hold(kind, line, unit, lag_ns)
-            else:
-                self._arrived(line, unit.rtp_time, lag_ns, arrival_ns)
-            return (Frame(kind, unit, self._place(kind, line, media_ns, lag_ns, arrival_ns)),)
-        return self._hold(kind, line, unit, lag_ns)
+        if line.hold is not None:
+            return self._hold(kind, line, unit, lag_ns)
+        elapsed_ns = media_ns - line.media_ns
+        if elapsed_ns < 0 or line.is_catching_up or not -MAX_EARLY_NS <= lag_ns - line.arrivals.base_ns <= STALL_NS:
+            if not self._goes_on(line, media_ns, lag_ns, arrival_ns):
+                return self._hold(kind, line, unit, lag_ns)
+            elapsed_ns = media_ns - line.media_ns
+        elif line.arrivals.add(lag_ns, arrival_ns):
+            if arrival_ns >= line.measure_ns:
+                line.follow_rate(rtp_time, lag_ns, arrival_ns)
+            self._reports.align()
+        target_ns = line.target_ns
+        if kind == "video":
+            target_ns += self._sound_error_ns(arrival_ns)
+        if elapsed_ns > 0 and not -TOLERANCE_NS < target_ns - line.offset_ns < TOLERANCE_NS:
+            line.correct(target_ns, media_ns, elapsed_ns)
+        time_ns = media_ns + line.offset_ns
+        if elapsed_ns < 0 and line.reorders and elapsed_ns >= -REORDER_NS:
+            return (Frame(kind, unit, time_ns),)
+        last_ns = line.time_ns
+        if last_ns is not None and time_ns <= last_ns:
+            time_ns = last_ns + min(max(elapsed_ns, 0), NS_PER_MS)
+        if lag_ns - line.lag_ns > line.stood_ns:  # noqa: PLR1730  # max() is a call for each unit
+            line.stood_ns = lag_ns - line.lag_ns
+        line.media_ns = media_ns
+        line.arrival_ns = arrival_ns
+        line.lag_ns = lag_ns
+        line.time_ns = time_ns
+        return (Frame(kind, unit, time_ns),)
 
     def tick(self, now_ns: int) -> Sequence[Frame]:
         """Return the frames whose place is known by now."""
@@ -77,6 +102,7 @@ class Timeline:
         for kind, line in self._lines.items():
             if line.hold is not None and line.hold.units:
                 frames += self._settle(kind, line, line.hold, now_ns)
+        self.is_holding = bool(self.holding)
         return frames
 
     def flush(self) -> Sequence[Frame]:
@@ -119,32 +145,6 @@ class Timeline:
             "stalls": line.stalls,
             "rtp_time_jumps": line.jumps,
         }
-
-    def _place(self, kind: Kind, line: Line, media_ns: int, lag_ns: int, arrival_ns: int) -> int:
-        """Return a unit's time, having moved the offset towards its target."""
-        elapsed_ns = media_ns - line.media_ns
-        target_ns = line.target_ns + (self._sound_error_ns(arrival_ns) if kind == "video" else 0)
-        if elapsed_ns > 0 and not -TOLERANCE_NS < target_ns - line.offset_ns < TOLERANCE_NS:
-            line.correct(target_ns, media_ns, elapsed_ns)
-        time_ns = media_ns + line.offset_ns
-        if line.reorders and -REORDER_NS <= elapsed_ns < 0:
-            return time_ns
-        last_ns = line.time_ns
-        if last_ns is not None and time_ns <= last_ns:
-            time_ns = last_ns + min(max(elapsed_ns, 0), NS_PER_MS)
-        line.stood_ns = max(line.stood_ns, lag_ns - line.lag_ns)
-        line.media_ns = media_ns
-        line.arrival_ns = arrival_ns
-        line.lag_ns = lag_ns
-        line.time_ns = time_ns
-        return time_ns
-
-    def _arrived(self, line: Line, rtp_time: int, lag_ns: int, arrival_ns: int) -> None:
-        """Add an arrival to those that tell the base."""
-        if line.arrivals.add(lag_ns, arrival_ns):
-            if arrival_ns >= line.measure_ns:
-                line.follow_rate(rtp_time, lag_ns, arrival_ns)
-            self._reports.align()
 
     def _goes_on(self, line: Line, media_ns: int, lag_ns: int, arrival_ns: int) -> bool:
         """Look at a unit that is not just the next one of its run; False where it is to be held."""
@@ -216,6 +216,7 @@ class Timeline:
         line.running = False
         line.saved = None
         line.clock.restart()
+        line.is_scaled = False
         line.has_void_reports = False
         line.forget_reports()
         self._reports.aligned = False
@@ -228,6 +229,7 @@ class Timeline:
         if hold.is_late and not hold.is_of_run(lag_ns):
             return [*self._flush(kind, line), *self.push(kind, unit)]
         hold.add(unit, lag_ns)
+        self.is_holding = True
         return self._settle(kind, line, hold, unit.arrival_ns)
 
     def _settle(self, kind: Kind, line: Line, hold: Hold, now_ns: int) -> Sequence[Frame]:

@@ -175,23 +175,29 @@ def _has_audio(read: Read, cluster: Cluster) -> bool:
 def settle_end(read: Read, contents: Contents) -> None:
     """Read the last clusters through for the time of the last block, the duration; a damaged one is left out.
 
-    Two of them: of pictures in decoding order the last one shown may be in the cluster before the last.
+    With pictures two of them: in decoding order the last one shown may be in the cluster before the last.
     """
     while contents.clusters:
         try:
-            last_ms = _last_ms(read, contents.clusters[-1])
+            times_ms = _times_ms(read, contents.clusters[-1])
+            last_ms = max(times_ms.values())
         except ValueError:  # no block, or a LayoutError
             contents.drop_last()
             continue
-        with contextlib.suppress(ValueError):  # damaged in its midst: it stays as it is
-            last_ms = max(last_ms, *(_last_ms(read, cluster) for cluster in contents.clusters[-2:-1]), 0)
+        if VIDEO_TRACK in times_ms and len(contents.clusters) > 1:
+            with contextlib.suppress(ValueError):  # damaged in its midst: it stays as it is
+                last_ms = max(last_ms, *_times_ms(read, contents.clusters[-2]).values())
         contents.duration_ms = max(last_ms, SHORTEST_MS)
         return
 
 
-def _last_ms(read: Read, cluster: Cluster) -> int:
+def _times_ms(read: Read, cluster: Cluster) -> dict[int, int]:
+    """Read a cluster through; return the time of the last block of each track, as shown."""
     data = read(cluster.end - cluster.offset, cluster.offset)
-    return max(block.time_ms for block in blocks(cluster, data))
+    times_ms: dict[int, int] = {}
+    for block in blocks(cluster, data):
+        times_ms[block.track] = max(block.time_ms, times_ms.get(block.track, block.time_ms))
+    return times_ms
 
 
 def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:

@@ -1,121 +1,83 @@
-"""The answer, read against the offer.
+"""The answer to our offer, read against the offer: any text is an `Answer` or an `SdpError`."""
 
-Reading is left to aiortc's parser, which raises whatever it stumbles over: here any text is an `Answer` or an
-`SdpError`.
-"""
-
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.sdp import MediaDescription, SessionDescription
 
 from rokuga.recorder.codecs.table import Codec
 from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.sdp import Answer, AnsweredMedia, MediaOffer, SdpError, Setup, codec_of
+from rokuga.recorder.webrtc.session_description import RtpCodec, Section, TransportParameters, parse_description
 
-MAX_SDP_CHARACTERS = 256 * 1024
-"""A browser's answer has 3 kB; nothing honest comes near this."""
-
-_LINES_READ = (
-    "v=", "o=", "s=", "t=", "m=", "a=group:", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=mid:",
-    "a=rtpmap:", "a=fmtp:", "a=rtcp-fb:", "a=ssrc-group:", "a=ssrc:", "a=bundle-only",
-)  # fmt: skip
+_SETUPS: Mapping[str, Setup] = {"active": "active", "passive": "passive"}
 
 
 def read_answer(text: str, offer: MediaOffer) -> Answer:
     """Read an answer to this offer. Rejected kinds (`m=video 0`) are absent from `media`. Raises SdpError."""
     sections = _sections(text, offer)
-    transport = next(iter(sections.values()))
-    if transport.ice is None or not transport.ice.usernameFragment or not transport.ice.password:
-        raise SdpError("the answer has no ICE username fragment and password")
-    if transport.dtls is None or not transport.dtls.fingerprints:
-        raise SdpError("the answer has no DTLS setup and fingerprint")
-    setups: Mapping[str, Setup] = {"client": "active", "server": "passive"}
-    setup = setups.get(transport.dtls.role)
+    transport = next(iter(sections.values())).transport
+    check_transport(transport, "answer")
+    setup = _SETUPS.get(transport.setup)
     if setup is None:
         raise SdpError("the answer's setup is neither active nor passive")
     return Answer(
-        ice_ufrag=transport.ice.usernameFragment,
-        ice_password=transport.ice.password,
-        fingerprints=tuple((print_.algorithm.lower(), print_.value) for print_ in transport.dtls.fingerprints),
+        ice_ufrag=transport.ice_ufrag,
+        ice_password=transport.ice_password,
+        fingerprints=tuple(transport.fingerprints),
         setup=setup,
         media=MappingProxyType({kind: _answered(kind, offer, section) for kind, section in sections.items()}),
     )
 
 
-def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, MediaDescription]:
-    """Give the accepted m-sections by kind, found by mid, or by place where a section has none."""
-    sections = read_sections(text, "answer").media
-    bundle_only = ["a=bundle-only" in part for part in split_at_media(text.splitlines())]
-    by_mid = {section.rtp.muxId: place for place, section in enumerate(sections) if section.rtp.muxId}
-    accepted: dict[Kind, MediaDescription] = {}
+def check_transport(transport: TransportParameters, what: str) -> None:
+    """See that a section says all that ICE and DTLS need. Raises SdpError."""
+    if not transport.ice_ufrag or not transport.ice_password:
+        raise SdpError(f"the {what} has no ICE username fragment and password")
+    if not transport.setup or not transport.fingerprints:
+        raise SdpError(f"the {what} has no DTLS setup and fingerprint")
+
+
+def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, Section]:
+    """Return the accepted m-sections by kind, found by mid, or by place where a section has none."""
+    sections = parse_description(text, "answer").sections
+    by_mid = {section.mid: place for place, section in enumerate(sections) if section.mid}
+    accepted: dict[Kind, Section] = {}
     for order, (kind, mid) in enumerate(offer.mids.items()):
         place = by_mid.get(mid, order)
         if place >= len(sections) or sections[place].kind != kind:
             raise SdpError(f"the answer has no m={kind} for what was offered")
-        if sections[place].port or bundle_only[place]:
+        if sections[place].is_in_use:
             accepted[kind] = sections[place]
     if not accepted:
         raise SdpError("the answer rejects everything that was offered")
     return accepted
 
 
-def read_sections(text: str, what: str) -> SessionDescription:
-    """Read the lines of a description that matter to us; `what` it is, for the error. Raises SdpError."""
-    if len(text) > MAX_SDP_CHARACTERS:
-        raise SdpError(f"the {what} is too long")
-    # Candidates and the like are of no use to ICE-lite, and one odd line of them must not cost the session.
-    lines = [line for line in text.splitlines() if line.startswith(_LINES_READ)]
-    try:
-        return SessionDescription.parse("\r\n".join(lines))
-    except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
-        raise SdpError(f"the {what} cannot be read ({type(error).__name__}: {error})") from error
-
-
-def split_at_media(lines: Sequence[str]) -> Sequence[Sequence[str]]:
-    """Give the lines of each m-section."""
-    starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
-    return [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
-
-
-def _answered(kind: Kind, offer: MediaOffer, section: MediaDescription) -> AnsweredMedia:
+def _answered(kind: Kind, offer: MediaOffer, section: Section) -> AnsweredMedia:
+    """Return the codec that was offered, by its payload type (RFC 3264 section 6.1) and its name in any case."""
     row = codec_of(kind, offer.tracks[kind])
-    codec = next((codec for codec in section.rtp.codecs if _is_row(codec, row)), None)
-    if codec is None:
+    codec = section.codecs.get(row.payload_type)
+    if codec is None or codec.encoding.lower() != row.encoding.lower():
         raise SdpError(f"the answer's m={kind} has no {row.name}")
-    format_parameters = {name: str(value) for name, value in codec.parameters.items()}
-    if not row.accepts(format_parameters):
+    if not row.accepts(section.parameters_of(codec.payload_type)):
         raise SdpError(f"the answer's {row.name} is of a form that cannot be recorded")
-    return described(section, row, codec, format_parameters)
+    [media] = received_media(section, [(row, codec)])
+    return media
 
 
-def described(
-    section: MediaDescription, row: Codec, codec: RTCRtpCodecParameters, format_parameters: Mapping[str, str]
-) -> AnsweredMedia:
-    """Give one codec of a peer's section as we receive it."""
-    repairs = {
-        group.items[1]: group.items[0]
-        for group in section.ssrc_group
-        if group.semantic == "FID" and len(group.items) == 2
-    }
-    number = int(codec.payloadType or 0)
-    return AnsweredMedia(
-        codec=row,
-        payload_type=number,
-        format_parameters=MappingProxyType(dict(format_parameters)),
-        rtx_payload_type=next((other.payloadType for other in section.rtp.codecs if _repairs(other, number)), None),
-        ssrcs=tuple(source.ssrc for source in section.ssrc if source.ssrc not in repairs),
-        rtx_ssrcs=MappingProxyType({int(repair): int(primary) for repair, primary in repairs.items()}),
-        nack=any(feedback.type == "nack" and not feedback.parameter for feedback in codec.rtcpFeedback),
+def received_media(section: Section, codecs: Iterable[tuple[Codec, RtpCodec]]) -> Sequence[AnsweredMedia]:
+    """Return codecs of a peer's section as they are received. They share its SSRCs, which are looked at once."""
+    retransmissions = section.retransmissions()
+    ssrcs = tuple(ssrc for ssrc in section.sources if ssrc not in section.repairs)
+    rtx_ssrcs = MappingProxyType(section.repairs)
+    return tuple(
+        AnsweredMedia(
+            codec=row,
+            payload_type=codec.payload_type,
+            format_parameters=MappingProxyType(section.parameters_of(codec.payload_type)),
+            rtx_payload_type=retransmissions.get(codec.payload_type),
+            ssrcs=ssrcs,
+            rtx_ssrcs=rtx_ssrcs,
+            nack="nack" in section.feedback_of(codec.payload_type),
+        )
+        for row, codec in codecs
     )
-
-
-def _is_row(codec: RTCRtpCodecParameters, row: Codec) -> bool:
-    """Whether the answer's codec is ours: the offer's payload type (RFC 3264 section 6.1), the name in any case."""
-    return codec.payloadType == row.payload_type and codec.name.lower() == row.encoding.lower()
-
-
-def _repairs(codec: RTCRtpCodecParameters, payload_type: int) -> bool:
-    return codec.name.lower() == "rtx" and codec.parameters.get("apt") == payload_type

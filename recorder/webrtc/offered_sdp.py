@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters
-from aiortc.sdp import MediaDescription, SessionDescription
-
-from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import Kind
-from rokuga.recorder.webrtc.answer_sdp import described, read_sections, split_at_media
+from rokuga.recorder.webrtc.answer_sdp import check_transport, received_media
 from rokuga.recorder.webrtc.sdp import (
     FEEDBACK,
     HEADER_EXTENSIONS,
@@ -30,13 +27,12 @@ from rokuga.recorder.webrtc.sdp import (
     rtpmap,
     transport_lines,
 )
+from rokuga.recorder.webrtc.session_description import Description, RtpCodec, Section, parse_description
 
 _KINDS: Final[Mapping[str, Kind]] = {"audio": "audio", "video": "video"}
 
-_SETUPS: Final[Mapping[str, Setup]] = {"auto": "active", "client": "active", "server": "passive"}
-"""aiortc's word for the offer's setup, and what the client is by our answer: where it may choose, the DTLS client."""
-
-_DIRECTIONS: Final = ("a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive")
+_SETUPS: Final[Mapping[str, Setup]] = {"actpass": "active", "active": "active", "passive": "passive"}
+"""What the client is by our answer to its setup: where it may choose, the DTLS client (RFC 8842 section 5.3)."""
 
 _PAYLOAD_TYPES: Final = frozenset({*range(64), *range(96, 128)})
 """Those between cannot be told from RTCP on one port (RFC 5761 section 4)."""
@@ -90,112 +86,89 @@ class ClientOffer:
 
 def read_offer(text: str) -> ClientOffer:
     """Read an offer. Raises SdpError where it cannot be read, OfferRefused where there is no answer to it."""
-    description = read_sections(text, "offer")
-    if not description.media:
+    description = parse_description(text, "offer")
+    if not description.sections:
         raise SdpError("the offer has no m-line")
-    parts = split_at_media(text.splitlines())
-    head = text.partition("\nm=")[0].splitlines()
-    if "a=ice-lite" in head:
+    if description.is_ice_lite:
         raise OfferRefused("the offer is of ICE-lite, and so is this end: nobody would begin")
-    sections = [_section(section, [*head, *part]) for section, part in zip(description.media, parts, strict=True)]
+    sections = [_offered_media(section) for section in description.sections]
     live = [place for place, section in enumerate(sections) if not section.is_disabled]
     _check_together([sections[place] for place in live], description)
-    transport = description.media[live[0]]
-    if transport.ice is None or not transport.ice.usernameFragment or not transport.ice.password:
-        raise SdpError("the offer has no ICE username fragment and password")
-    if transport.dtls is None or not transport.dtls.fingerprints or transport.dtls.role not in _SETUPS:
-        raise SdpError("the offer has no DTLS setup and fingerprint")
+    transport = description.sections[live[0]].transport
+    check_transport(transport, "offer")
     return ClientOffer(
-        ice_ufrag=transport.ice.usernameFragment,
-        ice_password=transport.ice.password,
-        fingerprints=tuple((print_.algorithm.lower(), print_.value) for print_ in transport.dtls.fingerprints),
-        setup=_SETUPS[transport.dtls.role],
+        ice_ufrag=transport.ice_ufrag,
+        ice_password=transport.ice_password,
+        fingerprints=tuple(transport.fingerprints),
+        setup=_SETUPS[transport.setup],
         sections=tuple(sections),
     )
 
 
-def _section(section: MediaDescription, lines: Sequence[str]) -> OfferedMedia:
-    codecs: Sequence[AnsweredMedia] = ()
-    feedback: Mapping[int, Sequence[str]] = {}
-    if section.port or "a=bundle-only" in lines:
-        codecs = _recordable(section, lines)
-        numbers = {media.payload_type for media in codecs}
-        feedback = {
-            int(codec.payloadType): [f"{word.type} {word.parameter or ''}".strip() for word in codec.rtcpFeedback]
-            for codec in section.rtp.codecs
-            if codec.payloadType in numbers
-        }
+def _offered_media(section: Section) -> OfferedMedia:
+    codecs = _recordable(section) if section.is_in_use else ()
     return OfferedMedia(
         kind=section.kind,
-        mid=section.rtp.muxId or "",
-        protocol=section.profile,
+        mid=section.mid,
+        protocol=section.protocol,
         codecs=codecs,
-        feedback=feedback,
-        extensions=_extensions(section.kind, lines),
-        has_reduced_size_rtcp="a=rtcp-rsize" in lines,
+        feedback={media.payload_type: section.feedback_of(media.payload_type) for media in codecs},
+        extensions=_extensions(section),
+        has_reduced_size_rtcp="rtcp-rsize" in section.flags,
     )
 
 
-def _recordable(section: MediaDescription, lines: Sequence[str]) -> Sequence[AnsweredMedia]:
-    """Give the codecs of a section that is in use. Raises OfferRefused."""
+def _recordable(section: Section) -> Sequence[AnsweredMedia]:
+    """Return the codecs of a section that is in use. Raises OfferRefused."""
     kind = _KINDS.get(section.kind)
     if kind is None:
         raise OfferRefused(f"m={section.kind[:32]} cannot be recorded")
-    if section.profile != "UDP/TLS/RTP/SAVPF":
+    if section.protocol != "UDP/TLS/RTP/SAVPF":
         raise OfferRefused(f"m={kind} is not UDP/TLS/RTP/SAVPF")
-    if "a=rtcp-mux" not in lines:
+    if "rtcp-mux" not in section.flags:
         raise OfferRefused(f"m={kind} has no rtcp-mux")
-    direction = next((line for line in reversed(lines) if line in _DIRECTIONS), "a=sendrecv")
-    if direction in {"a=recvonly", "a=inactive"}:
-        raise OfferRefused(f"m={kind} is {direction[2:]}: there would be nothing to record")
-    by_number = {codec.payloadType: codec for codec in section.rtp.codecs}
-    found = [_offered(section, kind, by_number[number]) for number in section.fmt if number in by_number]
-    codecs = tuple(media for media in found if media is not None)
-    if not codecs:
+    if section.direction in {"recvonly", "inactive"}:
+        raise OfferRefused(f"m={kind} is {section.direction}: there would be nothing to record")
+    codecs = [section.codecs[number] for number in section.formats if number in section.codecs]
+    rows = [(_row_of(kind, section, codec), codec) for codec in codecs]
+    found = [(row, codec) for row, codec in rows if row is not None]
+    if not found:
         known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
         raise OfferRefused(f"m={kind} has no codec that can be recorded (supported: {known})")
-    return codecs
+    return received_media(section, found)
 
 
-def _offered(section: MediaDescription, kind: Kind, codec: RTCRtpCodecParameters) -> AnsweredMedia | None:
-    """Give a codec as we would receive it, None where it cannot be recorded."""
-    row = next((row for row in CODECS.values() if row.kind == kind and _is(row.encoding, codec)), None)
-    if row is None or codec.clockRate != row.clock_rate_hz or codec.payloadType not in _PAYLOAD_TYPES:
+def _row_of(kind: Kind, section: Section, codec: RtpCodec) -> Codec | None:
+    """Find the row of a codec that can be recorded."""
+    encoding = codec.encoding.lower()
+    row = next((row for row in CODECS.values() if row.kind == kind and row.encoding.lower() == encoding), None)
+    if row is None or codec.clock_rate_hz != row.clock_rate_hz or codec.payload_type not in _PAYLOAD_TYPES:
         return None
-    format_parameters = {name: str(value) for name, value in codec.parameters.items() if value is not None}
-    if not row.accepts(format_parameters):
-        return None
-    return described(section, row, codec, format_parameters)
+    return row if row.accepts(section.parameters_of(codec.payload_type)) else None
 
 
-def _is(encoding: str, codec: RTCRtpCodecParameters) -> bool:
-    return codec.name.lower() == encoding.lower()
-
-
-def _extensions(kind: str, lines: Sequence[str]) -> Mapping[int, str]:
+def _extensions(section: Section) -> Mapping[int, str]:
     """Find the header extensions that we offer ourselves, whatever their ids (RFC 8285 section 5)."""
-    ours = HEADER_EXTENSIONS[_KINDS[kind]].values() if kind in _KINDS else ()
+    kind = _KINDS.get(section.kind)
+    ours = () if kind is None else HEADER_EXTENSIONS[kind].values()
     found: dict[int, str] = {}
-    for line in lines:
-        number, _, uri = line.removeprefix("a=extmap:").partition(" ")
-        plain = number.partition("/")[0]
-        if line.startswith("a=extmap:") and uri in ours and uri not in found.values() and plain.isdecimal():
-            found[int(plain)] = uri
+    for number, uri in section.extensions:
+        if uri in ours and uri not in found.values():
+            found[number] = uri
     return found
 
 
-def _check_together(live: Sequence[OfferedMedia], description: SessionDescription) -> None:
+def _check_together(live: Sequence[OfferedMedia], description: Description) -> None:
     """One audio and one video track at most, in one bundle (RFC 9725 section 4.4). Raises SdpError."""
     if not live:
         raise OfferRefused("the offer sends nothing")
     kinds = [section.kind for section in live]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         raise OfferRefused(f"the offer has more than one m={kind}")
-    mids = [section.rtp.muxId for section in description.media if section.rtp.muxId]
+    mids = [section.mid for section in description.sections if section.mid]
     if len(set(mids)) < len(mids):
         raise SdpError("a mid of the offer is there twice")
-    bundled = [str(mid) for group in description.group if group.semantic == "BUNDLE" for mid in group.items]
-    if len(live) > 1 and not all(section.mid in bundled for section in live):
+    if len(live) > 1 and not all(section.mid in description.bundled for section in live):
         raise OfferRefused("the offer does not bundle everything")
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from aiortc.rtcicetransport import RTCIceCandidate
-from aiortc.sdp import SessionDescription
 
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
+from rokuga.recorder.webrtc.answer_sdp import check_transport
 from rokuga.recorder.webrtc.sdp import Candidate, LocalTransport, SdpError
+from rokuga.recorder.webrtc.session_description import Section, parse_description
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,54 +36,65 @@ class RemoteOffer:
 
 def read_offer(text: str, codec_types: Mapping[Kind, str]) -> RemoteOffer:
     """Read an offer, looking for these codecs. Raises SdpError."""
-    try:
-        description = SessionDescription.parse(text)
-        sections = description.media
-        ice, dtls = sections[0].ice, sections[0].dtls
-        assert ice is not None
-        assert dtls is not None
-        tracks = {}
-        for section in sections:
-            kind: Kind = "audio" if section.kind == "audio" else "video"
-            track = _offered(kind, section, codec_types.get(kind))
-            if track is not None:
-                tracks[kind] = track
-        return RemoteOffer(
-            ice_ufrag=ice.usernameFragment or "",
-            ice_password=ice.password or "",
-            fingerprints=tuple((p.algorithm.lower(), p.value) for p in dtls.fingerprints),
-            candidates=list(_usable(sections[0].ice_candidates)),
-            order=["audio" if section.kind == "audio" else "video" for section in sections],
-            mids={"audio" if s.kind == "audio" else "video": s.rtp.muxId for s in sections},
-            tracks=tracks,
-        )
-    except Exception as error:  # aiortc's parser asserts, indexes and unpacks; all of it means the same
-        raise SdpError(f"the offer cannot be read: {error}") from error
+    sections = parse_description(text, "offer").sections
+    if not sections:
+        raise SdpError("the offer has no m-line")
+    kinds = [_kind_of(section) for section in sections]
+    transport = sections[0].transport
+    check_transport(transport, "offer")
+    by_kind = dict(zip(kinds, sections, strict=True))
+    if len(by_kind) < len(sections):
+        raise SdpError("the offer has more than one m-line of a kind")
+    tracks = {kind: _offered(kind, section, codec_types.get(kind)) for kind, section in by_kind.items()}
+    return RemoteOffer(
+        ice_ufrag=transport.ice_ufrag,
+        ice_password=transport.ice_password,
+        fingerprints=tuple(transport.fingerprints),
+        candidates=list(_usable(sections[0].candidates)),
+        order=kinds,
+        mids={kind: section.mid for kind, section in by_kind.items()},
+        tracks={kind: track for kind, track in tracks.items() if track is not None},
+    )
 
 
-def _usable(candidates: Iterable[RTCIceCandidate]) -> Iterator[Candidate]:
-    """Give those that a client can send to: of UDP, and of TCP those that it may connect to (RFC 6544)."""
-    for candidate in sorted(candidates, key=lambda each: -each.priority):
-        match candidate.protocol.lower(), candidate.tcpType:
-            case "udp", _:
-                yield Candidate(candidate.ip, candidate.port)
-            case "tcp", "passive":
-                yield Candidate(candidate.ip, candidate.port, "tcp")
+def _kind_of(section: Section) -> Kind:
+    match section.kind:
+        case "audio" | "video" as kind:
+            return kind
+    raise SdpError(f"m={section.kind[:32]} is neither audio nor video")
 
 
-def _offered(kind: Kind, section: Any, codec_type: str | None) -> OfferedTrack | None:
+def _usable(candidates: Iterable[str]) -> Iterator[Candidate]:
+    """Return those that a client can send to: of UDP, and of TCP those that it may connect to (RFC 6544)."""
+    found = [candidate for candidate in map(_candidate, candidates) if candidate is not None]
+    return (candidate for _, candidate in sorted(found, key=lambda each: -each[0]))
+
+
+def _candidate(line: str) -> tuple[int, Candidate] | None:
+    """Return the priority and the candidate (RFC 8839 section 5.1), None for one that is of no use."""
+    words = line.split(maxsplit=32)
+    if len(words) < 8 or not (words[3].isdecimal() and words[5].isdecimal()):
+        return None
+    priority, host, port = words[3], words[4], words[5]
+    if len(priority) > 10 or len(port) > 5:
+        return None
+    match words[2].lower(), dict(zip(words[8::2], words[9::2], strict=False)).get("tcptype"):
+        case "udp", _:
+            return int(priority), Candidate(host, int(port))
+        case "tcp", "passive":
+            return int(priority), Candidate(host, int(port), "tcp")
+    return None
+
+
+def _offered(kind: Kind, section: Section, codec_type: str | None) -> OfferedTrack | None:
     if codec_type is None:
         return None
     encoding = CODECS[codec_type].encoding.lower()
-    codec = next((codec for codec in section.rtp.codecs if codec.name.lower() == encoding), None)
+    codec = next((codec for codec in section.codecs.values() if codec.encoding.lower() == encoding), None)
     if codec is None:
         return None
-    rtx = (
-        other.payloadType
-        for other in section.rtp.codecs
-        if other.name.lower() == "rtx" and other.parameters.get("apt") == codec.payloadType
-    )
-    return OfferedTrack(kind, section.rtp.muxId, codec_type, codec.payloadType, next(rtx, None))
+    rtx = section.retransmissions().get(codec.payload_type)
+    return OfferedTrack(kind, section.mid, codec_type, codec.payload_type, rtx)
 
 
 def write_answer(offer: RemoteOffer, own: LocalTransport, ssrcs: Mapping[Kind, tuple[int, int]], cname: str) -> str:

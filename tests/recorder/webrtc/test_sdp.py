@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc import sdp
-from rokuga.recorder.webrtc.answer_sdp import MAX_SDP_CHARACTERS, read_answer
+from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate, LocalTransport, MediaOffer, SdpError, write_offer
+from rokuga.recorder.webrtc.session_description import MAX_SDP_CHARACTERS
 
 TRANSPORT = LocalTransport(
     "ufrag123", "p" * 32, "AB:" * 31 + "CD", (Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 15004))

@@ -75,6 +75,8 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("datagrams", "Datagrams that came to the media port."),
         Counter("datagrams_dropped", "Datagrams that were of no use, by the reason.", "reason"),
         Counter("media_connections", "TCP connections to the media port, by what became of them.", "outcome"),
+        Counter("peers_pending", "Clients that have an offer or an answer and whose DTLS is not up.", is_gauge=True),
+        Counter("peers_evicted", "Clients that were given up for newer ones before their DTLS was up."),
         Counter("send_errors", "Datagrams that the network did not take."),
         Counter("received_packets", "RTP packets of tracks, by kind.", "kind"),
         Counter("received_bytes", "Their payload.", "kind"),

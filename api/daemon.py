@@ -163,6 +163,8 @@ def _peer(
         on_source_changed=hooks.on_source_changed,
         clock=clock,
         config=config,
+        on_evicted=hooks.on_evicted,
+        client_address=request.client_address,
     )
 
 

@@ -29,6 +29,12 @@ class ConnectionRequest:
     video: TrackConfig | None = None
     connection_id: str | None = None
     event_metadata_json: str | None = None
+    client_address: str = ""
+    """The IP address that the client signals from, "" where it is not known."""
+
+
+TOO_MANY_PENDING = "TOO-MANY-PENDING"
+"""The reason of a connection that was given up for newer ones before its media could flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class PeerHooks:
     on_unit: Callable[[Kind, AccessUnit], None]
     on_sender_report: Callable[[Kind, int, int, int], None]
     on_source_changed: Callable[[Kind], None]
+    on_evicted: Callable[[], None]
+    """There are too many peers that are not connected, and this one has waited longest."""
 
 
 class Peer(Protocol):
@@ -122,7 +130,14 @@ class Connection:
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
         self._feed = feed = Feed(rates)
-        self._peer = make_peer(PeerHooks(on_connected, feed.unit, feed.sender_report, feed.source_changed))
+        hooks = PeerHooks(
+            on_connected,
+            feed.unit,
+            feed.sender_report,
+            feed.source_changed,
+            on_evicted=lambda: self.stop(TOO_MANY_PENDING),
+        )
+        self._peer = make_peer(hooks)
         self.connected = self._peer.connected
         self.offer_sdp = self._peer.offer()
 

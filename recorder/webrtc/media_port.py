@@ -13,6 +13,7 @@ from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
 from rokuga.recorder.webrtc.flow import Flow
 from rokuga.recorder.webrtc.ice_lite import IceLite, Path
 from rokuga.recorder.webrtc.local_sockets import bind_all
+from rokuga.recorder.webrtc.pending_peers import PendingPeers
 from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate
 from rokuga.recorder.webrtc.tcp_port import TcpPort
 from rokuga.recorder.webrtc.udp_port import UdpPort
@@ -39,6 +40,7 @@ class MediaPort:
         self.port = port
         self._with_tcp = with_tcp
         self.candidates: Sequence[Candidate] = ()
+        self.pending = PendingPeers()
         self._media_addresses = media_addresses
         self._now = (clock or Clock()).monotonic_ns
         self._demultiplexer = Demultiplexer(self._send)
@@ -105,6 +107,8 @@ class MediaPort:
             },
             "media_connections": {"taken": counters.connections, "refused": counters.refused},
             "send_errors": counters.send_errors,
+            "peers_pending": len(self.pending),
+            "peers_evicted": self.pending.evicted,
         }
 
     def _send(self, data: bytes, path: Path) -> None:

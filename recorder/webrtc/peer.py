@@ -31,6 +31,7 @@ MAX_EARLY_DATAGRAMS: Final = 256
 EASE_NS: Final = 100 * NS_PER_MS
 """A peer that lacks nothing is looked at this often: its reports and its timeout have time."""
 
+EVICTED: Final = "TOO-MANY-PENDING"
 CLOSED_BY_PEER: Final = "CLOSED-BY-PEER"
 HANDSHAKE_FAILED: Final = "DTLS-HANDSHAKE-FAILED"
 INTERNAL_ERROR: Final = "INTERNAL-ERROR"
@@ -55,7 +56,13 @@ class Peer:
         on_source_changed: Callable[[Kind], None],
         clock: Clock,
         config: RecorderConfig,
+        on_evicted: Callable[[], None] | None = None,
+        client_address: str = "",
     ) -> None:
+        """`on_evicted` is called where too many peers are not connected; without it, the peer closes.
+
+        `client_address` is where it signals from.
+        """
         self.connected = asyncio.Event()
         self._buffer, self._counters = port.buffer, port.counters
         self._read_port = port.read
@@ -80,6 +87,7 @@ class Peer:
         self._flow = port.open(self._ice, self._on_dtls, self._on_srtp, self._on_fault)
         self._pipe = DatagramPipe(self._flow.send)
         self._dtls = DtlsTransport(self._pipe, certificate)
+        self._end_pending = port.pending.add(client_address, on_evicted or self._evicted)
 
     @property
     def mids(self) -> Mapping[Kind, str]:
@@ -173,6 +181,7 @@ class Peer:
 
     def close(self, reason: str) -> None:
         """End it; `run` returns the reason of the first close. Safe to repeat, and without `run`."""
+        self._end_pending()
         if not self._ended.done():
             self._ended.set_result(reason)
         if not self._runs:
@@ -191,12 +200,16 @@ class Peer:
             return
         self._dtls.on("statechange", self._on_dtls_state)
         self._srtp = SrtpReceiver(self._dtls.receiving)
+        self._end_pending()
         self.connected.set()
         self._on_connected()
         early, self._early = self._early, []
         for datagram in early:
             self._buffer.data[: len(datagram)] = datagram
             self._on_srtp(len(datagram), self._clock.monotonic_ns())
+
+    def _evicted(self) -> None:
+        self.close(EVICTED)
 
     def _on_dtls(self, data: bytes) -> None:
         self._pipe.put(data)

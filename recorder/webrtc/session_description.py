@@ -68,7 +68,7 @@ class Section:
 
     `formats` are the payload types in the order of the m-line, each once; empty for what is neither audio nor video.
     `codecs` and `parameters` (of `fmtp`) are by payload type. `feedback` has the words of `rtcp-fb` by payload type,
-    and of all under None. `sources` are SSRCs in their order; `repairs` maps an RTX stream to the one that it repairs.
+    and of all under None. `sources` are SSRCs in their order; `repairs` maps an RTX stream to what it repairs.
     `extensions` are ids and URIs of header extensions, `candidates` the lines without `a=candidate:`.
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.connection import TOO_MANY_PENDING, ConnectionRequest
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.negotiation import TrackConfig
@@ -194,3 +194,11 @@ async def test_nobody_comes_in_while_the_daemon_ends(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConnectionRefused):
         await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
+
+
+async def test_a_client_that_is_evicted_before_it_answers_is_gone(house: House) -> None:
+    """Too many others came before its media could flow: nothing waits for its answer any more."""
+    connection = await house.recorder.connect(ConnectionRequest("c", "sendonly", audio=TrackConfig("OPUS")))
+    house.peers[-1].hooks.on_evicted()
+    assert await connection.wait_closed() == TOO_MANY_PENDING
+    assert house.recorder.connections("c") == []

@@ -21,7 +21,8 @@ from rokuga.recorder.rtp.sender_report import build_sender_report
 from rokuga.recorder.webrtc import peer as peer_module
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.media_port import MediaPort
-from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
+from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, EVICTED, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
+from rokuga.recorder.webrtc.pending_peers import PendingPeers
 from rokuga.recorder.webrtc.sdp import MediaOffer, SdpError
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
 from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
@@ -140,6 +141,27 @@ async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
 async def test_it_is_the_peer_that_a_connection_asks_for(port: MediaPort, certificate: Certificate) -> None:
     asked_for: connection.Peer = Ours(port, certificate).peer  # checked by mypy
     assert asked_for.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
+
+
+async def test_the_peer_that_waited_longest_for_its_dtls_goes_for_a_new_one(
+    port: MediaPort, certificate: Certificate
+) -> None:
+    """Whoever is connected stays."""
+    port.pending = PendingPeers(most=1)
+    async with connected(port, certificate) as session:
+        assert len(port.pending) == 0
+        waiting = Ours(port, certificate)
+        async with ForeignPeer(waiting.peer.offer()) as foreign:
+            waiting.peer.accept(foreign.answer())
+            running = asyncio.create_task(waiting.peer.run())
+            newest = Ours(port, certificate)
+            assert await running == EVICTED
+        assert len(port.pending) == 1
+        newest.peer.close("END-OF-TEST")
+        assert len(port.pending) == 0
+        assert not session.running.done()
+        totals = await port.totals()
+        assert (totals["peers_pending"], totals["peers_evicted"]) == (0, 1)
 
 
 async def test_a_client_that_says_goodbye_ends_the_peer(port: MediaPort, certificate: Certificate) -> None:

@@ -18,9 +18,14 @@ def decode(text: bytes | str) -> Any:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise JsonError(str(error)) from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """See that a decoded value can be written again. Raises JsonError."""
     if _is_deeper(value, MAX_DEPTH):
         raise JsonError(f"nested more than {MAX_DEPTH} deep")
-    return value
 
 
 def _is_deeper(value: Any, most: int) -> bool:

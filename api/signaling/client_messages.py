@@ -18,6 +18,16 @@ from rokuga.recorder.negotiation import TrackConfig
 
 MAX_ID_BYTES: Final = 255
 
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Of every message but a connect. The statistics in a pong have 10 to 40 kB, an answer less."""
+
+MAX_FIELD_BYTES: Final[Mapping[str, int]] = {
+    "metadata": 64 * 1024,
+    "signaling_notify_metadata": 16 * 1024,
+    **dict.fromkeys(("audio", "video", "sora_client", "environment", "libwebrtc", "redirect", "reason"), 4096),
+}
+"""Fields that are kept or repeated, as JSON. Notifications repeat signaling_notify_metadata to everybody."""
+
 DEFAULT_CODECS: Final[Mapping[Kind, str]] = {"audio": "OPUS", "video": "VP9"}
 
 BIT_RATES_KBPS: Final[Mapping[Kind, range]] = {"audio": range(6, 511), "video": range(1, 50_001)}
@@ -92,6 +102,24 @@ class Other(msgspec.Struct, frozen=True):
     type: str
 
 
+_Field = msgspec.Raw | msgspec.UnsetType
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """Any message, of which nothing but the type is decoded; the fields of MAX_FIELD_BYTES as they came."""
+
+    type: str
+    metadata: _Field = msgspec.UNSET
+    signaling_notify_metadata: _Field = msgspec.UNSET
+    audio: _Field = msgspec.UNSET
+    video: _Field = msgspec.UNSET
+    sora_client: _Field = msgspec.UNSET
+    environment: _Field = msgspec.UNSET
+    libwebrtc: _Field = msgspec.UNSET
+    redirect: _Field = msgspec.UNSET
+    reason: _Field = msgspec.UNSET
+
+
 Message = Connect | Answer | Candidate | Pong | Disconnect | Other
 
 _READ: Final[Mapping[str, type[Connect | Answer | Candidate | Pong | Disconnect]]] = {
@@ -118,19 +146,34 @@ def parse_message(text: str | bytes) -> Message:
 
 
 def _parse(text: str | bytes) -> Message:
-    """Read JSON that can be written again, within what others are told."""
+    """Read JSON. Its sizes are looked at before anything of it is decoded; what nobody needs never is."""
     try:
-        other = msgspec.json.decode(text, type=Other)
-        json_text.decode(text)
-        kind = _READ.get(other.type)
-        return other if kind is None else msgspec.json.decode(text, type=kind)
+        envelope = msgspec.json.decode(text, type=_Envelope)
+        _check_sizes(text, envelope)
+        kind = _READ.get(envelope.type)
+        message = Other(envelope.type) if kind is None else msgspec.json.decode(text, type=kind)
+        if isinstance(message, Connect):
+            json_text.check_depth([message.metadata, message.signaling_notify_metadata])
     except (msgspec.ValidationError, json_text.JsonError) as error:
         raise MessageError(str(error)) from error
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MessageError("the message is not JSON") from error
+    return message
+
+
+def _check_sizes(text: str | bytes, envelope: _Envelope) -> None:
+    """See that a message has no more than is kept. Raises MessageError."""
+    if envelope.type != "connect" and len(text) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"{envelope.type[:32]} is longer than {MAX_MESSAGE_BYTES} bytes")
+    for name, most in MAX_FIELD_BYTES.items():
+        value = getattr(envelope, name)
+        if value is not msgspec.UNSET and memoryview(value).nbytes > most:
+            raise MessageError(f"{name} is longer than {most} bytes")
 
 
 def _without_infinities(text: str | bytes) -> Pong | None:
+    if len(text) > MAX_MESSAGE_BYTES:
+        return None
     decoded = text if isinstance(text, str) else text.decode(errors="replace")
     try:
         message = _parse(_NOT_A_NUMBER.sub("null", decoded))
@@ -181,11 +224,12 @@ def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:
     rates = BIT_RATES_KBPS[kind]
     if request.bit_rate is not None and request.bit_rate not in rates:
         raise MessageError(f"{kind} bit_rate is not from {rates.start} to {rates.stop - 1}")
-    params = getattr(request, codec.params_key)
-    if params is not None and not isinstance(params, dict):
+    asked_params = getattr(request, codec.params_key)
+    if asked_params is not None and not isinstance(asked_params, dict):
         raise MessageError(f"{codec.params_key} is not an object")
+    params = {name: value for name, value in (asked_params or {}).items() if name in codec.params}
     try:
-        codec.format_parameters(params or {})
+        codec.format_parameters(params)
     except ParametersError as error:
         raise MessageError(f"{codec.params_key}: {error}") from error
-    return TrackConfig(codec_type, request.bit_rate, params or {})
+    return TrackConfig(codec_type, request.bit_rate, params)

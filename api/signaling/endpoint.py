@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
 from rokuga.api.signaling import permission, server_messages
+from rokuga.api.signaling.budget import Budget
 from rokuga.api.signaling.channels import Channels, Member
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.errors import ConnectionRefused
@@ -86,6 +87,7 @@ class Session:
         self._gatekeeper = gatekeeper
         self._connection_id = new_id()
         self._conversation = conversation
+        self._budget = Budget(clock.monotonic_ns())
         self._waiting: asyncio.Queue[Happening] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: PublisherConnection | None = None
@@ -170,7 +172,13 @@ class Session:
 
     async def _open(self, action: said.Open) -> None:
         try:
-            connection = await self._recorder.connect(replace(action.request, connection_id=self._connection_id))
+            client = self._websocket.client
+            request = replace(
+                action.request,
+                connection_id=self._connection_id,
+                client_address="" if client is None else client.host,
+            )
+            connection = await self._recorder.connect(request)
         except ConnectionRefused as error:
             await self._do(self._conversation.refused(error.reason))
             return
@@ -249,8 +257,16 @@ class Session:
             if frame["type"] == "websocket.disconnect":
                 await self._waiting.put(self._gone)
                 return
-            data = frame.get("text")
-            await self._waiting.put(partial(self._conversation.receive, frame["bytes"] if data is None else data))
+            text = frame.get("text")
+            data = frame["bytes"] if text is None else text
+            limit = self._budget.spend(len(data), self._clock.monotonic_ns())
+            if limit is not None:
+                await self._waiting.put(self._refusing(limit))
+                return
+            await self._waiting.put(partial(self._conversation.receive, data))
+
+    def _refusing(self, reason: str) -> Happening:
+        return lambda _now_ns: self._conversation.refused(reason)
 
     def _gone(self, _now_ns: int) -> Sequence[said.Action]:
         self._reason = "WEBSOCKET-CLOSED"

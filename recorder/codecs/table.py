@@ -35,6 +35,7 @@ def _whatever_the_format(make: Callable[[], Depacketizer]) -> Callable[[Mapping[
 class Codec:
     """One row. `name` is Sora's codec_type, `encoding` the rtpmap's word (RFC 8866 section 6.6).
 
+    `params` are the names that Sora documents for the client's params; others are not kept.
     `format_parameters(params)` gives the fmtp of our offer from the client's params; raises ParametersError.
     `accepts(fmtp)` tells whether what a peer describes so can be recorded.
     `depacketizer(fmtp)` makes a new one for a track, of what the peer describes; most codecs need nothing of it.
@@ -53,6 +54,7 @@ class Codec:
     params_key: str
     format_parameters: Callable[[Mapping[str, Any]], Mapping[str, str]]
     depacketizer: Callable[[Mapping[str, str]], Depacketizer]
+    params: frozenset[str] = frozenset()
     codec_private: Callable[[bytes, int], bytes] = _no_codec_private
     accepts: Callable[[Mapping[str, str]], bool] = _every_format
 
@@ -135,6 +137,7 @@ CODECS: Mapping[str, Codec] = {
             params_key="opus_params",
             format_parameters=_opus_format,
             depacketizer=_whatever_the_format(opus.OpusDepacketizer),
+            params=frozenset({"channels", *_OPUS_NUMBERS, *_OPUS_FLAGS}),
             codec_private=lambda _packet, channels: opus.opus_head(channels),
         ),
         Codec(
@@ -162,6 +165,7 @@ CODECS: Mapping[str, Codec] = {
             params_key="vp9_params",
             format_parameters=_vp9_format,
             depacketizer=_whatever_the_format(vp9.depacketizer),
+            params=frozenset({"profile_id"}),
             accepts=lambda fmtp: fmtp.get("profile-id", "0") in {"0", "1", "2", "3"},
         ),
         Codec(
@@ -176,6 +180,7 @@ CODECS: Mapping[str, Codec] = {
             params_key="av1_params",
             format_parameters=_av1_format,
             depacketizer=_whatever_the_format(av1.depacketizer),
+            params=frozenset({"profile"}),
             codec_private=lambda keyframe, _channels: av1.codec_private(keyframe),
             accepts=lambda fmtp: fmtp.get("profile", "0") in {"0", "1", "2"},
         ),
@@ -191,6 +196,7 @@ CODECS: Mapping[str, Codec] = {
             params_key="h264_params",
             format_parameters=_h264_format,
             depacketizer=h264.depacketizer,
+            params=frozenset({"profile_level_id"}),
             accepts=lambda fmtp: fmtp.get("packetization-mode", "0") in {"0", "1"},
         ),
     )

@@ -124,6 +124,34 @@ def test_a_malformed_message_is_told_apart(frame: str | bytes, reason: str) -> N
         parse_message(frame)
 
 
+@pytest.mark.parametrize("name", client_messages.MAX_FIELD_BYTES)
+def test_what_is_kept_or_repeated_has_a_limit_that_is_named(name: str) -> None:
+    most = client_messages.MAX_FIELD_BYTES[name]
+    frame = '{"type":"connect","role":"sendonly","channel_id":"sora","%s":%s}'
+    kept = {"audio": '{"x":"%s"}', "video": '{"x":"%s"}'}.get(name, '"%s"')
+    text = kept % ("x" * (most - len(kept) + 2))
+    assert isinstance(parse_message(frame % (name, text)), Connect)
+    for longer in (text.replace("x", "xx", 1), text.replace("xxx", "xx録", 1)):
+        with pytest.raises(MessageError, match=f"{name} is longer than {most} bytes"):
+            parse_message(
+                frame % (name, longer) if name not in kept else frame % (name, longer.replace("xx", "xxxx", 1))
+            )
+
+
+@pytest.mark.parametrize("kind", ["pong", "candidate", "answer", "stats"])
+def test_only_a_connect_may_be_long(kind: str) -> None:
+    most = client_messages.MAX_MESSAGE_BYTES
+    with pytest.raises(MessageError, match=f"{kind} is longer than {most} bytes"):
+        parse_message(json.dumps({"type": kind, "sdp": "x" * most}))
+
+
+def test_params_that_nobody_documents_are_not_kept() -> None:
+    asked: dict[str, Any] = {"usedtx": True, "stereo": None, "x": [[]] * 9, "maxaveragebitrate": 6000}
+    audio, video = requested_tracks(connect(audio={"opus_params": asked}, video={"vp9_params": {"y": 1}}))
+    assert audio == TrackConfig("OPUS", None, {"usedtx": True, "stereo": None})
+    assert video == TrackConfig("VP9")
+
+
 @pytest.mark.parametrize("name", ["channel_id", "client_id", "bundle_id"])
 def test_ids_have_255_bytes_at_most(name: str) -> None:
     client_messages.check_ids(connect(**{name: "録" * 85}))

@@ -319,3 +319,41 @@ async def test_d39_a_channel_id_is_data(house: House) -> None:
     for channel_id in ("../../tmp/pwn", "..", "a\0b", "a\nb", "-rf", "%2e%2e%2f", "CON"):
         async with house.connected(channel_id=channel_id) as client:
             assert client.offer["channel_id"] == channel_id
+
+
+@pytest.mark.parametrize(("frame", "count", "reason"), [("{}", 600, "MESSAGES"), ("x" * 200_000, 20, "BYTES")])
+async def test_a_client_that_says_too_much_is_closed(
+    house_in_time: House, frame: str, count: int, reason: str
+) -> None:
+    """Media goes by UDP: whatever a client says here is a few messages."""
+    message = frame if frame == "{}" else json.dumps({"type": "pong", "stats": frame})
+    message = json.dumps({"type": "candidate"}) if frame == "{}" else message
+    async with house_in_time.connected() as client:
+        with suppress(ConnectionClosed):
+            for _ in range(count):
+                await client.say(message)
+        assert await client.closing() == (4490, f"TOO-MANY-{reason}")
+        [connection] = house_in_time.recorder.people
+        assert await ended(connection) == f"TOO-MANY-{reason}"
+
+
+async def test_the_recorder_learns_from_where_a_client_comes(house: House) -> None:
+    async with house.connected():
+        assert [request.client_address for request in house.recorder.requests] == ["127.0.0.1"]
+
+
+async def test_datachannels_are_declined_and_the_client_stays(house_in_time: House, time: TurnedClock) -> None:
+    """The offer has none, and pings go on by the WebSocket: https://github.com/shiguredo/sora-js-sdk/pull/59"""
+    channels = [{"label": "#m", "direction": "sendrecv"}]
+    wishes = {"data_channel_signaling": True, "ignore_disconnect_websocket": True, "data_channels": channels}
+    async with house_in_time.connected(**wishes) as client:
+        assert "data_channels" not in client.offer
+        assert not client.offer["data_channel_signaling"]
+        assert not client.offer["ignore_disconnect_websocket"]
+        assert "m=application" not in client.offer["sdp"]
+        for _ in range(2):
+            time.now_ns += PING_INTERVAL_NS
+            await client.say({"type": "pong"})
+            assert (await client.hear())["type"] == "ping"
+        await client.say({"type": "disconnect"})
+        assert await client.closing() == (1000, "TYPE-DISCONNECT")

@@ -27,6 +27,7 @@ from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import targets
 from rokuga.api.whip.endpoint import Whip
+from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.resource import whip_routes
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock
@@ -96,7 +97,9 @@ def signaling_app(
     if admin is not None:
         routes += page_routes(recorder, config, admin)
     if whip_sessions is not None:
-        routes += whip_routes(Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token), SERVER)
+        limits = PublishLimits(clock.monotonic_ns, config.max_connects_per_second, config.max_connections)
+        whip = Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token, limits)
+        routes += whip_routes(whip, SERVER)
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     hosts = Hosts(config.signaling_host, config.allowed_hosts)

@@ -11,23 +11,28 @@ from starlette.responses import Response
 
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import client_messages, permission
+from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.problem import Problem
 from rokuga.api.whip.sessions import Session, Sessions
 from rokuga.api.whip.translation import (
     FRAGMENT,
     SDP,
+    CodecTypes,
     Fragment,
     bearer_token,
     check_media_type,
     connect,
     matches,
     read_fragment,
+    session_location,
     within,
 )
+from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.webrtc.offered_sdp import ClientOffer, OfferRefused, read_offer
 from rokuga.recorder.webrtc.sdp import SdpError
+from rokuga.recorder.webrtc.session_description import SdpLimitError
 from rokuga.webhooks.auth import NoAnswer
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -35,6 +40,12 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 BODY_TIMEOUT_S: Final = 10.0
 """What a client may take for its body, as for its answer in signalling."""
+
+_ANY_CODEC: Final[CodecTypes] = {
+    kind: (default, *(name for name, row in CODECS.items() if row.kind == kind and name != default))
+    for kind, default in client_messages.DEFAULT_CODECS.items()
+}
+"""What permission is asked for where the offer cannot be read."""
 
 LEFT: Final = "TYPE-DISCONNECT"
 """The reason of a session that was deleted: Sora's word for a client that says that it leaves."""
@@ -52,25 +63,32 @@ class Whip:
         sessions: Sessions,
         gatekeeper: Gatekeeper | None,
         token: str | None,
+        limits: PublishLimits,
     ) -> None:
         self._recorder = recorder
         self._sessions = sessions
         self._gatekeeper = gatekeeper
         self._token = token
+        self._limits = limits
 
     async def publish(self, request: Request) -> Response:
         """Take an offer, give the answer (RFC 9725 section 4.2). Raises Problem, ClientDisconnect."""
+        address = "" if request.client is None else request.client.host
+        self._limits.check(address, self._sessions.connected())
         token = self._authorize(request, self._token)
         check_media_type(request.headers.get("content-type"), SDP)
         text = await _body(request)
         offer = _read(text)
+        codec_types = _ANY_CODEC if isinstance(offer, Problem) else offer.codec_types
         connection_id = new_id()
         channel_id, user_agent = request.path_params["channel_id"], request.headers.get("user-agent")
-        asked = connect(channel_id, offer.codec_types, token, user_agent)
-        granted = await self._permission(connection_id, asked, offer)
+        asked = connect(channel_id, codec_types, token, user_agent)
+        granted = await self._permission(connection_id, asked, codec_types)
+        if isinstance(offer, Problem):  # whoever may not come in learns that, and nothing about its offer
+            raise offer
         if await request.is_disconnected():  # nobody is left to read the answer
             raise ClientDisconnect
-        connection = await self._connect(connection_id, granted)
+        connection = await self._connect(connection_id, address, granted)
         try:
             answer = connection.answer(text)
         except ValueError as error:
@@ -78,11 +96,12 @@ class Whip:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         ice = Fragment(offer.ice_ufrag, offer.ice_password)
         session = self._sessions.open(connection, ice, token, granted.connect.signaling_notify_metadata)
-        headers = {"Location": f"/whip-session/{session.id}", "ETag": session.etag, "Accept-Patch": FRAGMENT}
+        location = session_location(request.scope["raw_path"].decode("latin-1"), session.id)
+        headers = {"Location": location, "ETag": session.etag, "Accept-Patch": FRAGMENT}
         return Response(answer, 201, headers, media_type=SDP)
 
     async def _permission(
-        self, connection_id: str, asked: client_messages.Connect, offer: ClientOffer
+        self, connection_id: str, asked: client_messages.Connect, codec_types: CodecTypes
     ) -> permission.Granted:
         """Ask as signalling does; the same answers mean the same."""
         if not asked.channel_id:
@@ -97,17 +116,21 @@ class Whip:
         try:
             answer = await self._gatekeeper.ask(connection_id, question)
             granted = permission.granted(asked, answer)
-            return granted._replace(connect=within(granted.connect, offer.codec_types))
+            return granted._replace(connect=within(granted.connect, codec_types))
         except permission.Denied as denied:
             raise Problem(HTTPStatus.FORBIDDEN, str(denied)) from denied
         except (NoAnswer, client_messages.MessageError) as error:
             fault = f"AUTH-WEBHOOK-FAILED: {error}"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, fault, {"Retry-After": "5"}) from error
 
-    async def _connect(self, connection_id: str, granted: permission.Granted) -> PublisherConnection:
+    async def _connect(
+        self, connection_id: str, client_address: str, granted: permission.Granted
+    ) -> PublisherConnection:
         request = client_messages.connection_request(granted.connect, granted.event_metadata_json)
         try:
-            return await self._recorder.connect(replace(request, connection_id=connection_id))
+            return await self._recorder.connect(
+                replace(request, connection_id=connection_id, client_address=client_address)
+            )
         except ConnectionRefused as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, {"Retry-After": "5"}) from error
 
@@ -143,13 +166,14 @@ class Whip:
         return token
 
 
-def _read(text: str) -> ClientOffer:
+def _read(text: str) -> ClientOffer | Problem:
+    """Read an offer; what is wrong with it is returned, to be raised once its sender may know."""
     try:
         return read_offer(text)
-    except OfferRefused as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+    except (OfferRefused, SdpLimitError) as error:
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
     except SdpError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
+        return Problem(HTTPStatus.BAD_REQUEST, str(error))
 
 
 async def _body(request: Request) -> str:

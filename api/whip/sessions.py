@@ -52,6 +52,10 @@ class Sessions:
             session.connection.stop("SHUTDOWN")
         await self._tasks.__aexit__(None, None, None)
 
+    def connected(self) -> int:
+        """Return how many sessions have their media connection."""
+        return sum(session.connection.connected.is_set() for session in self._sessions.values())
+
     def counts(self, channel_id: str) -> Mapping[str, int]:
         """Give how many are in a channel, by role."""
         return self._channels.counts(channel_id)

@@ -50,6 +50,14 @@ def matches(if_match: str | None, etag: str) -> bool:
     return if_match is None or if_match.strip() == "*" or etag in _ENTITY_TAG.findall(if_match)
 
 
+def session_location(raw_path: str, session_id: str) -> str:
+    """Return the URL of a session, relative to that of the POST, whose path is `raw_path` (RFC 3986 section 4.2).
+
+    A proxy may have taken a prefix from the path. A channel's name has one slash more for each `../`.
+    """
+    return "../" * (raw_path.count("/") - 1) + f"whip-session/{session_id}"
+
+
 def read_fragment(text: str) -> Fragment:
     """Read the fragment of a PATCH. Raises Problem."""
     found: dict[str, str] = {}

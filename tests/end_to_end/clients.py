@@ -98,8 +98,13 @@ async def publish_with_ffmpeg(daemon: Daemon, channel: str, seconds: float, *opt
 
 async def publish_with_gstreamer(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:
     """Publish by WHIP from Debian's GStreamer, with Debian's Python."""
-    command = ["/usr/bin/python3", HERE / "gstreamer_publisher.py", daemon.whip_url(channel), seconds, *options]
+    command = gstreamer_command(daemon.whip_url(channel), seconds, *options)
     return json.loads(await run_client(*command, PYTHONPATH=""))
+
+
+def gstreamer_command(url: str, seconds: float, *options: str) -> Sequence[object]:
+    """Give the command that publishes from GStreamer to this URL."""
+    return ["/usr/bin/python3", HERE / "gstreamer_publisher.py", url, seconds, *options]
 
 
 async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *options: str) -> Any:

@@ -18,6 +18,7 @@ command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v debootstrap >/dev/null || missing+=(debootstrap)
 command -v iptables >/dev/null || missing+=(iptables) # networks of machines with a NAT, and
 command -v ip >/dev/null || missing+=(iproute2)      # the links between them
+command -v nginx >/dev/null || missing+=(nginx-light) # a proxy before the signalling port
 command -v etcd >/dev/null || missing+=(etcd-server)
 [ -n "$(/sbin/ldconfig -p | grep libopenh264)" ] || missing+=(libopenh264-7) # Hisui decodes H.264 with it
 /usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0"); gi.require_version("GstSdp", "1.0")' 2>/dev/null \

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 
@@ -60,7 +61,8 @@ class House:
     async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a request; every answer may be read by pages of all origins."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.http.request(method, self.base + path, data=body, headers=names) as answer:
+        url = urljoin(f"{self.base}/whip/lab", path)
+        async with self.http.request(method, url, data=body, headers=names) as answer:
             reply = Reply(answer.status, answer.headers, await answer.read())
         assert reply.headers["access-control-allow-origin"] == "*"
         assert reply.headers["server"] == "Rokuga"

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from aiohttp import web
@@ -81,6 +82,22 @@ async def test_the_webhook_may_leave_out_a_kind() -> None:
         assert front.person.video is None
 
 
+@pytest.mark.parametrize("offer", ["hello", OFFER.replace("a=sendonly", "a=recvonly"), OFFER + "a=x\r\n" * 5000])
+async def test_whom_the_webhook_refuses_learns_nothing_about_its_offer(offer: str) -> None:
+    """Permission comes before what is wrong with a body (RFC 9110 section 15.5.4)."""
+    async with gate(says({"allowed": False, "reason": "over quota"})) as (front, consumer):
+        refused = await front.publish(offer)
+        assert (refused.status, refused.problem["detail"]) == (403, "over quota")
+        [post] = consumer.posts
+        assert (post.event["audio_codec_type"], post.event["video_codec_type"]) == ("OPUS", "VP9")
+
+
+async def test_whom_the_webhook_allows_learns_what_is_wrong_with_its_offer() -> None:
+    async with gate(says({"allowed": True})) as (front, _consumer):
+        assert (await front.publish("hello")).problem["status"] == 400
+        assert not front.recorder.requests
+
+
 async def hanging(_: Post, __: web.Request) -> web.StreamResponse:
     await asyncio.Event().wait()
     return web.Response()
@@ -134,6 +151,7 @@ async def test_pages_of_other_origins_are_refused_where_origins_are_configured()
         assert welcome.status == 201
         for method, path in (("POST", "/whip/lab"), ("DELETE", welcome.headers["location"])):
             headers = {"origin": "https://evil.example", "content-type": "application/sdp"}
-            async with front.http.request(method, front.base + path, data=OFFER, headers=headers) as answer:
+            url = urljoin(f"{front.base}/whip/lab", path)
+            async with front.http.request(method, url, data=OFFER, headers=headers) as answer:
                 assert answer.status == 403
         assert not front.person.closed.is_set()

@@ -47,6 +47,8 @@ async def test_a_patch_that_is_not_right_changes_nothing(
         (OFFER + "a=x\r\n" * MAX_BODY_BYTES, 413),
         ("v=0\r\n" + "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n" * 1800, 422),
         ("\0" * 1000, 400),
+        (OFFER + "a=rtcp-fb:* nack\r\n" * 33, 422),
+        ("v=0\r\n" * 5000, 422),
     ],
 )
 async def test_an_offer_of_no_use_is_a_problem_of_the_client(offer: str | bytes, status: int) -> None:

@@ -1,6 +1,7 @@
 """WHIP's words in Sora's."""
 
 from http import HTTPStatus
+from urllib.parse import urljoin
 
 import pytest
 
@@ -16,6 +17,7 @@ from rokuga.api.whip.translation import (
     connect,
     matches,
     read_fragment,
+    session_location,
     within,
 )
 
@@ -99,3 +101,13 @@ def test_another_codec_of_the_offer_may_be_allowed_and_no_other() -> None:
     assert within(allowed, BOTH) == allowed
     with pytest.raises(MessageError, match="VP9 is allowed and not offered"):
         within(Connect(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="VP9")), BOTH)
+
+
+@pytest.mark.parametrize("channel", ["room", "a/b", "a%2Fb", "%E9%8C%B2", "a/b/c/d"])
+@pytest.mark.parametrize(
+    "prefix", ["http://192.0.2.1:5000", "https://proxy.example/rec", "https://proxy.example/a/b"]
+)
+def test_the_url_of_a_session_is_where_the_client_stands(prefix: str, channel: str) -> None:
+    """RFC 3986 section 5; https://github.com/meetecho/simple-whip-server/pull/7"""
+    location = session_location(f"/whip/{channel}", "id")
+    assert urljoin(f"{prefix}/whip/{channel}", location) == f"{prefix}/whip-session/id"

@@ -1,0 +1,38 @@
+"""How often one address may publish, and how many may publish at a time: the rules of TCP connections, for sessions.
+
+A session outlives its connection, and one connection can make any number of them.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+
+from rokuga.api.whip.problem import Problem
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc.pending_peers import source_of
+
+
+class PublishLimits:
+    """`max_per_second` POSTs of an address (loopback is not counted) and `max_sessions` connected publishers."""
+
+    def __init__(self, monotonic_ns: Callable[[], int], max_per_second: int, max_sessions: int) -> None:
+        self._monotonic_ns = monotonic_ns
+        self._max_per_second = max_per_second
+        self._max_sessions = max_sessions
+        self._second = 0
+        self._posted: Counter[str | bytes] = Counter()
+
+    def check(self, address: str, connected: int) -> None:
+        """Count a POST from an address, while so many are connected. Raises Problem."""
+        second = self._monotonic_ns() // NS_PER_S
+        if second != self._second:
+            self._second = second
+            self._posted.clear()
+        source = source_of(address)
+        self._posted[source] += 1
+        if source and self._posted[source] > self._max_per_second:
+            detail = f"TOO-MANY-REQUESTS: more than {self._max_per_second} a second from this address"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": "1"})
+        if connected >= self._max_sessions:
+            detail = f"TOO-MANY-SESSIONS: {self._max_sessions} are connected"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "5"})

@@ -90,11 +90,12 @@ def _offered(kind: Kind, section: Section, codec_type: str | None) -> OfferedTra
     if codec_type is None:
         return None
     encoding = CODECS[codec_type].encoding.lower()
-    codec = next((codec for codec in section.codecs.values() if codec.encoding.lower() == encoding), None)
+    codecs = (section.codecs[number] for number in section.formats if number in section.codecs)
+    codec = next((codec for codec in codecs if codec.encoding.lower() == encoding), None)
     if codec is None:
         return None
     rtx = section.retransmissions().get(codec.payload_type)
-    return OfferedTrack(kind, section.mid, codec_type, codec.payload_type, rtx)
+    return OfferedTrack(kind, section.mid, codec_type, codec.payload_type, rtx if rtx in section.formats else None)
 
 
 def write_answer(offer: RemoteOffer, own: LocalTransport, ssrcs: Mapping[Kind, tuple[int, int]], cname: str) -> str:

@@ -290,10 +290,10 @@ def _source(section: Section, _name: str, value: str) -> None:
 
 def _source_group(section: Section, _name: str, value: str) -> None:
     """RFC 5576 section 4.2: the second of a FID group repairs the first (RFC 4588 section 8.7)."""
-    semantics, *words = value.split(maxsplit=3)
-    if semantics == "FID" and len(words) == 2:
+    words = value.split(maxsplit=3)
+    if len(words) == 3 and words[0] == "FID":
         _check_room(len(section.repairs), MAX_SOURCES, "FID groups in a section")
-        section.repairs[_number(words[1])] = _number(words[0])
+        section.repairs[_number(words[2])] = _number(words[1])
 
 
 def _extension(section: Section, _name: str, value: str) -> None:

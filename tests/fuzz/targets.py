@@ -15,8 +15,13 @@ from pathlib import Path
 from types import FunctionType
 from typing import Final
 
+import msgspec
 from aiortc.sdp import SessionDescription
 
+from rokuga.api.signaling.client_messages import MAX_FIELD_BYTES
+from rokuga.api.signaling.conversation import Conversation, Open, Phase
+from rokuga.api.whip.problem import Problem
+from rokuga.api.whip.translation import read_fragment
 from rokuga.recorder.codecs.depacketizer import Depacketizer, PayloadError
 from rokuga.recorder.codecs.h264 import parameter_sets
 from rokuga.recorder.codecs.table import CODECS
@@ -35,9 +40,18 @@ from rokuga.recorder.rtp.rtcp import (
     parse_rtcp,
 )
 from rokuga.recorder.rtp.sender_report import build_sender_report
+from rokuga.recorder.webrtc.answer_sdp import read_answer
 from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
+from rokuga.recorder.webrtc.outgoing_sdp import read_offer as read_remote_offer
+from rokuga.recorder.webrtc.outgoing_sdp import write_answer as write_client_answer
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia, Candidate, LocalTransport, MediaOffer, SdpError
+from rokuga.recorder.webrtc.sdp import AnsweredMedia, Candidate, LocalTransport, MediaOffer, SdpError, write_offer
+from rokuga.recorder.webrtc.session_description import (
+    MAX_CREDENTIAL_CHARACTERS,
+    MAX_PARAMETERS,
+    MAX_SOURCES,
+    parse_description,
+)
 from tests.recorder.codecs import clips, packetize
 
 MAX_BYTES: Final = 20_000
@@ -52,6 +66,10 @@ MEDIA: Mapping[Kind, AnsweredMedia] = {
 }
 
 TRANSPORT = LocalTransport("ufrag", "p" * 32, "AB:" * 31 + "CD", (Candidate("192.0.2.1", 5004),))
+
+ANSWERED = MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9"))
+
+TEXTS: Final = frozenset({"offer", "answer", "client_offer", "signaling", "fragment", "sprop"})
 
 Target = Callable[[bytes], None]
 
@@ -109,6 +127,51 @@ def offer(data: bytes) -> None:
         return
     assert answer.split("\r\n") == [*answer.splitlines(), ""]
     SessionDescription.parse(answer)
+
+
+def answer(data: bytes) -> None:
+    """An answer to our offer or SdpError; what is kept of it has limits."""
+    try:
+        read = read_answer(data.decode("latin-1"), ANSWERED)
+    except SdpError:
+        return
+    assert read.media
+    assert len(read.ice_ufrag) + len(read.ice_password) <= 2 * MAX_CREDENTIAL_CHARACTERS
+    for media in read.media.values():
+        assert len(media.ssrcs) + len(media.rtx_ssrcs) <= 2 * MAX_SOURCES
+        assert len(media.format_parameters) <= MAX_PARAMETERS
+
+
+def client_offer(data: bytes) -> None:
+    """What a publisher reads of a recorder's offer, or SdpError; its answer is lines that a parser takes."""
+    try:
+        remote = read_remote_offer(data.decode("latin-1"), {"audio": "OPUS", "video": "VP9"})
+    except SdpError:
+        return
+    text = write_client_answer(remote, TRANSPORT, dict.fromkeys(remote.tracks, (1, 2)), "cname")
+    assert text.split("\r\n") == [*text.splitlines(), ""]
+    parse_description(text, "answer")
+
+
+def signaling(data: bytes) -> None:
+    """Frames in any phase: actions and never an exception; what is asked for is small and can be written as JSON."""
+    for phase in Phase:
+        conversation = Conversation(0)
+        conversation.phase = phase
+        for action in conversation.receive(data, 1):
+            if isinstance(action, Open):
+                written = msgspec.json.encode((action.request, action.notify_metadata))
+                assert len(written) <= 2 * MAX_FIELD_BYTES["signaling_notify_metadata"]
+
+
+def fragment(data: bytes) -> None:
+    """The credentials of a PATCH, or Problem."""
+    try:
+        read = read_fragment(data.decode("latin-1"))
+    except Problem:
+        return
+    assert read.ice_ufrag
+    assert read.ice_password
 
 
 def sprop(data: bytes) -> None:
@@ -207,6 +270,10 @@ TARGETS: Mapping[str, Target] = {
     "receiver": receiver,
     "sprop": sprop,
     "offer": offer,
+    "answer": answer,
+    "client_offer": client_offer,
+    "signaling": signaling,
+    "fragment": fragment,
     **{name.lower(): depacketizer_of(name) for name in CODECS},
 }
 
@@ -214,6 +281,24 @@ TARGETS: Mapping[str, Target] = {
 def _stream(ssrc: int, codec_payload_type: int, numbers: Sequence[int], payload: bytes) -> bytes:
     packets = (RtpPacket(codec_payload_type, True, n & 0xFFFF, n * 3000, ssrc, payload, 0) for n in numbers)
     return b"".join(record(10, build_rtp(packet)) for packet in packets)
+
+
+def text_seeds(name: str) -> list[bytes]:
+    """Texts of real clients, and of ours."""
+    vectors = Path(__file__).parent.parent / "vectors"
+    playbooks = {book.stem: book.read_text().splitlines() for book in sorted((vectors / "whip").glob("*.jsonl"))}
+    own = write_offer(ANSWERED, TRANSPORT, 1)
+    texts: Mapping[str, Sequence[str]] = {
+        "offer": [json.loads(lines[0])["body"] for lines in playbooks.values()],
+        "answer": [own.replace("actpass", "active")],
+        "client_offer": [own],
+        "fragment": [json.loads(playbooks["medooze"][1])["body"]],
+        "signaling": [
+            line for book in sorted((vectors / "signaling").glob("*.jsonl")) for line in book.read_text().splitlines()
+        ],
+        "sprop": ["Z0LgH9oBQBbpUgAAAwACAAADAHkQ,aM48gA==", "b,,=,aM4"],
+    }
+    return [text.encode() for text in texts[name]]
 
 
 def seeds(name: str) -> list[bytes]:
@@ -240,11 +325,8 @@ def seeds(name: str) -> list[bytes]:
         audio = _stream(AUDIO, OPUS.payload_type, [1, 2, 4, 30_000, 30_001], SOUND)
         other = _stream(9, VP8.payload_type, [5], key)
         return [video + repair + record(255, report) + other, audio + b"".join(record(1, data) for data in compounds)]
-    if name == "offer":
-        playbooks = (Path(__file__).parent.parent / "vectors" / "whip").glob("*.jsonl")
-        return [json.loads(book.read_text().splitlines()[0])["body"].encode() for book in sorted(playbooks)]
-    if name == "sprop":
-        return [b"Z0LgH9oBQBbpUgAAAwACAAADAHkQ,aM48gA==", b",,=,aM4"]
+    if name in TEXTS:
+        return text_seeds(name)
     units = payloads(name.upper())
     return [
         b"".join(
@@ -260,7 +342,7 @@ def instrument(atheris: object) -> None:
     """Let atheris see the branches of all functions of ours that are loaded."""
     instrument_function = atheris.instrument_func  # type: ignore[attr-defined]  # no types without the package
     for function in [thing for thing in gc.get_objects() if isinstance(thing, FunctionType)]:
-        if (function.__module__ or "").startswith("rokuga.recorder."):
+        if (function.__module__ or "").startswith(("rokuga.recorder.", "rokuga.api.")):
             instrument_function(function)
 
 

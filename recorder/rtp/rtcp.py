@@ -22,6 +22,9 @@ APPLICATION_FORMAT: Final = 15
 MAX_NACKED: Final = 256
 """Sequence numbers in one NACK. However far apart they are, it has no more than 1,036 bytes."""
 
+MAX_PACKETS: Final = 64
+"""RTCP packets in a compound. libwebrtc sends a report, a description, and at most a few of feedback."""
+
 MAX_BLOCKS: Final = 31
 """Report blocks or sources in one packet: their count has 5 bits (RFC 3550 section 6.4.1)."""
 
@@ -79,19 +82,26 @@ class Goodbye:
 RtcpMessage = SenderReport | Nack | KeyframeRequest | Remb | Goodbye
 
 
-def parse_rtcp(data: bytes) -> list[RtcpMessage]:
-    """Read a compound packet; what we have no use for is passed over. Raises RtcpError."""
+def parse_rtcp(data: bytes, *, only_reports: bool = False) -> list[RtcpMessage]:
+    """Read a compound packet; what we have no use for is passed over. Raises RtcpError.
+
+    With `only_reports` the bodies of all but sender reports are passed over: a NACK can name 8,000 packets.
+    """
     messages: list[RtcpMessage] = []
-    begin = 0
+    begin = packets = 0
     while begin < len(data):
+        packets += 1
+        if packets > MAX_PACKETS:
+            raise RtcpError(f"a compound of more than {MAX_PACKETS} RTCP packets")
         if begin + 4 > len(data):
             raise RtcpError("an RTCP header is cut short")
         first, packet_type = data[begin], data[begin + 1]
         end = begin + 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
         if first >> 6 != 2 or end > len(data):
             raise RtcpError("an RTCP packet of another version, or cut short")
-        body = _without_padding(data[begin + 4 : end], padded=bool(first & 0x20))
-        messages += _read(packet_type, first & 0x1F, body)
+        if packet_type == SENDER_REPORT or not only_reports:
+            body = _without_padding(data[begin + 4 : end], padded=bool(first & 0x20))
+            messages += _read(packet_type, first & 0x1F, body)
         begin = end
     return messages
 

@@ -124,7 +124,7 @@ class Receiver:
     def rtcp(self, data: bytes, now_ns: int) -> None:
         """Take one decrypted compound RTCP packet; of a publisher's, sender reports matter."""
         try:
-            messages = parse_rtcp(data)
+            messages = parse_rtcp(data, only_reports=True)
         except RtcpError:
             self.dropped_packets += 1
             return

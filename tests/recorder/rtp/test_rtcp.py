@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rokuga.recorder.rtp.rtcp import (
     MAX_BLOCKS,
     MAX_NACKED,
+    MAX_PACKETS,
     Goodbye,
     KeyframeRequest,
     Nack,
@@ -224,3 +225,20 @@ def test_a_sender_report_is_read_as_it_was_written(
 def test_the_counters_of_a_sender_report_wrap() -> None:
     (report,) = parse_rtcp(build_sender_report(2, 2**32 * 10**9 + 1_000_000_000, 2**32 + 5, 2**32 + 6, 2**32 + 7))
     assert report == SenderReport(2, 1_000_000_000, 5, 6, 7, 0x00010000)
+
+
+def test_a_compound_has_so_many_packets_at_most() -> None:
+    """Empty ones have four bytes: a datagram could hold hundreds."""
+    empty = b"\x80\xc9\0\0"
+    assert parse_rtcp(empty * MAX_PACKETS) == []
+    with pytest.raises(RtcpError, match="more than 64 RTCP packets"):
+        parse_rtcp(empty * (MAX_PACKETS + 1))
+
+
+def test_who_wants_reports_alone_reads_nothing_else() -> None:
+    report = build_sender_report(7, 5 * 10**18, 99, 1, 2)
+    data = report + build_nack(7, 9, range(256)) + build_goodbye((7,))
+    assert [type(message) for message in parse_rtcp(data)] == [SenderReport, Nack, Goodbye]
+    assert [type(message) for message in parse_rtcp(data, only_reports=True)] == [SenderReport]
+    with pytest.raises(RtcpError):
+        parse_rtcp(data[:-1], only_reports=True)

@@ -70,6 +70,20 @@ async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, co
 
 
 @pytest.mark.alone
+async def test_a_browser_that_wishes_for_datachannels_stays_on_its_websocket(
+    daemon: Daemon, consumer: Consumer
+) -> None:
+    """They are declined by the offer: https://github.com/shiguredo/sora-js-sdk/pull/59"""
+    await record(daemon)
+    steps: list[Step] = [FIVE_MARKS, {"wait": 4000}]
+    sent = await publish_with_browser(daemon, "sora", steps, codec="VP8", dataChannels="yes")
+    assert sent["disconnect"] == ["normal", "DISCONNECT", 1000, "TYPE-DISCONNECT"]
+    frames = readers.decode_strictly(await stored_file(daemon, consumer))
+    assert are_all(frames["video"], encoded(sent["statistics"]))
+    assert len(consumer.of_type("connection.destroyed")) == 1
+
+
+@pytest.mark.alone
 async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
     """The camera comes on late, the picture changes its size, is muted, is taken away and comes back."""
     await record(daemon)

@@ -17,7 +17,8 @@ from rokuga.recorder.clock import Clock, rfc3339
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.auth_log import AuthLog
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.post import NETWORK_FAULTS, open_session, sign, signing_key
+from rokuga.webhooks.http_client import HttpClient
+from rokuga.webhooks.post import NETWORK_FAULTS, sign, signing_key
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ class AuthWebhook:
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
-        self._session = await self._stack.enter_async_context(open_session(self._config))
+        self._client = await self._stack.enter_async_context(HttpClient(self._config))
         await self._stack.enter_async_context(self._log)
         return self
 
@@ -84,9 +85,7 @@ class AuthWebhook:
 
     async def _post(self, connection_id: str, body: bytes) -> bytes:
         try:
-            async with self._session.post(
-                self._url, data=body, headers=self._headers(connection_id, body), allow_redirects=False
-            ) as answer:
+            async with self._client.post(self._url, body, self._headers(connection_id, body)) as answer:
                 if answer.status != 200:
                     raise NoAnswer(f"status {answer.status}")
                 return await _read(answer)

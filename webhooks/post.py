@@ -2,25 +2,20 @@
 
 import asyncio
 import base64
-import errno
 import hashlib
 import hmac
 import re
-import socket
-import ssl
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
 
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.entry import Entry
-from rokuga.webhooks.public_address import is_public
+from rokuga.webhooks.http_client import HttpClient
 from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -28,8 +23,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 
 REASON_BYTES: Final = 200
 """So much of a refusal is kept as its reason."""
-
-CONNECT_S: Final = 3.0
 
 NETWORK_FAULTS: Final = (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError)
 """What a consumer, the network and a URL that leads nowhere make aiohttp raise; a timeout is an OSError."""
@@ -42,27 +35,23 @@ class Poster:
         """Take the configuration. Raises ValueError for a secret that is no key."""
         self._config = config
         self._key = signing_key(config.secret) if config.secret is not None else None
-        self._stack = AsyncExitStack()
+        self._client = HttpClient(config)
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
-        self._session = await self._stack.enter_async_context(open_session(self._config))
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        await self._client.__aexit__(kind, error, traceback)
 
     async def post(self, entry: Entry, now_wall_ns: int) -> Outcome:
         """Send an entry once. A 2xx counts as soon as it is seen, however the rest of the answer goes on."""
         try:
-            async with self._session.post(
-                self._config.url or "",
-                data=entry.body,
-                headers=make_headers(entry, self._config.version, self._key, now_wall_ns),
-                allow_redirects=False,
-            ) as answer:
+            headers = make_headers(entry, self._config.version, self._key, now_wall_ns)
+            async with self._client.post(self._config.url or "", entry.body, headers) as answer:
                 text = await _beginning(answer)
                 if 200 <= answer.status < 300:
                     return Delivered(answer.status)
@@ -130,43 +119,3 @@ def retry_after_s(value: str, now_wall_ns: int) -> int | None:
         return max(int(parsedate_to_datetime(value).timestamp()) - now_wall_ns // NS_PER_S, 0)
     except (ValueError, OverflowError):
         return None
-
-
-def authorization(config: WebhookConfig) -> Mapping[str, str]:
-    """Give the header of HTTP basic authentication (RFC 7617), if there is a user."""
-    if config.basic_user is None:
-        return {}
-    credentials = f"{config.basic_user}:{config.basic_password or ''}".encode()
-    return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
-
-
-def open_session(config: WebhookConfig) -> aiohttp.ClientSession:
-    """Open what every webhook is sent with: certificates, limits, time-outs. Raises OSError and ssl.SSLError."""
-    connector = aiohttp.TCPConnector(
-        ssl=ssl_context(config),
-        limit=config.max_in_flight,
-        socket_factory=public_socket if config.deny_private else None,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        headers=authorization(config),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=config.response_timeout_ns / NS_PER_S, sock_connect=CONNECT_S),
-    )
-
-
-def ssl_context(config: WebhookConfig) -> ssl.SSLContext:
-    """Read the certificates that the configuration names. Raises OSError and ssl.SSLError."""
-    context = ssl.create_default_context(cafile=config.ca_file)
-    if config.client_cert is not None:
-        context.load_cert_chain(config.client_cert, config.client_key)
-    return context
-
-
-def public_socket(address_info: AddrInfoType) -> socket.socket:
-    """Open a socket to a public address only: checked here, names and literal addresses alike are caught."""
-    family, kind, protocol, _, address = address_info
-    if not is_public(str(address[0])):
-        raise PermissionError(errno.EACCES, f"{address[0]} is a private address")
-    return socket.socket(family, kind, protocol)

@@ -208,6 +208,20 @@ async def test_an_answer_is_not_unpacked() -> None:
         assert await post(WebhookConfig(url=f"http://127.0.0.1:{port}/")) == Refused(500, None, "packed")
 
 
+@pytest.mark.parametrize("body_bytes", [150_000, 900_000])
+async def test_a_refusal_of_the_head_alone_is_shown_as_that_and_not_as_a_reset(body_bytes: int) -> None:
+    """The consumer answers 413 to the announced length and closes, while the body is still on its way.
+
+    https://github.com/backstrokeapp/server/issues/6
+    """
+    answer = b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno more"
+    server = await asyncio.start_server(saying(answer), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await post(WebhookConfig(url=f"http://127.0.0.1:{port}/"), replace(ENTRY, body=b"x" * body_bytes))
+    assert outcome == Refused(413, None, "no more")
+
+
 async def test_basic_authentication_is_sent() -> None:
     async with consuming() as consumer:
         await post(WebhookConfig(url=consumer.url, basic_user="rokuga", basic_password="pass:word"))

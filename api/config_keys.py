@@ -260,7 +260,7 @@ KEYS: Final[Mapping[str, Key]] = {
             whole_number(1, 100_000_000),
             "100000",
             ("webhooks.dead_max_number",),
-            "How many of them are kept at most.",
+            "How many of them, and of those that are parked, are kept at most.",
         ),
         Key("webhook_basic_authn", flag, "false", (), "Whether webhooks carry HTTP basic authentication."),
         Key("webhook_basic_authn_user_id", text, None, ("webhooks.basic_user",), "Its user."),

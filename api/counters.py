@@ -47,6 +47,7 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("event_webhook_delivered", "Attempts to post an event that were answered 2xx."),
         Counter("event_webhook_failed", "Attempts to post an event that failed."),
         Counter("outbox_pending", "Events that are not delivered yet.", is_gauge=True),
+        Counter("outbox_parked", "Events that the consumer refuses for good.", is_gauge=True),
         Counter("outbox_dead", "Events that were given up and are kept.", is_gauge=True),
         Counter("outbox_forgotten", "Events that were given up and are not kept any more: too old, or too many."),
         Counter("outbox_oldest_milliseconds", "Age of the oldest event that is not delivered.", is_gauge=True),

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=int, default=50)
     for name, summary in (("show", "an event's body"), ("drop", "forget an event that is not delivered")):
         actions.add_parser(name, help=summary).add_argument("event_id")
-    retry = actions.add_parser("retry", help="try an event again now, or all that wait or are dead")
+    retry = actions.add_parser("retry", help="try an event again now, or all that wait, are parked or dead")
     retry.add_argument("event_id", nargs="?")
     for action in actions.choices.values():
         add_config_argument(action)
@@ -67,11 +67,12 @@ async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
 
 
 def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
-    """Say what is kept of all that was given up, and for how long."""
+    """Say what is kept of all that is not delivered, and for how long."""
     hours = config.webhooks.dead_max_age_ns / (3600 * NS_PER_S)
     return (
-        f"{counters['outbox_pending']} pending; {counters['outbox_dead']} dead, kept for {hours:g} h,"
-        f" {config.webhooks.dead_max_number} at most; {counters['outbox_forgotten']} forgotten"
+        f"{counters['outbox_pending']} pending; {counters['outbox_parked']} parked;"
+        f" {counters['outbox_dead']} dead, kept for {hours:g} h; {config.webhooks.dead_max_number} of each at most;"
+        f" {counters['outbox_forgotten']} forgotten"
     )
 
 

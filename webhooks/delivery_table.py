@@ -2,34 +2,18 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from rokuga.webhooks.entry import Entry, EntryState, Settled
+from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.heads import update_all_heads, update_heads, update_new_head
+from rokuga.webhooks.order import Place
+from rokuga.webhooks.rows import INSERT, Row
 
 KEEP_DELIVERED: Final = 10_000
 """Delivered entries are kept to look at while they are among so many newest ones."""
 
 KEEP_DELIVERED_BYTES: Final = 64 << 20
 """And while their bodies and those of newer ones are no larger: 10,000 of usual events have a tenth of it."""
-
-HEADS: Final = """
-WITH RECURSIVE channels (channel_id) AS (
-  SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending'
-  UNION ALL
-  SELECT (SELECT min(channel_id) FROM outbox INDEXED BY outbox_heads
-          WHERE state = 'pending' AND channel_id > channels.channel_id)
-  FROM channels WHERE channels.channel_id IS NOT NULL
-)
-SELECT head.seq, head.channel_id, head.due_wall_ns
-FROM channels JOIN outbox AS head ON head.seq =
-  (SELECT min(seq) FROM outbox INDEXED BY outbox_heads WHERE state = 'pending' AND channel_id = channels.channel_id)
-ORDER BY head.seq
-"""
-"""Steps from channel to channel through the index: the cost is that of the channels, not of all that waits.
-
-Left alone, SQLite would choose the index of states and read everything that waits for each channel.
-"""
-
 
 FORGET_LARGE: Final = """
 DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (
@@ -39,15 +23,20 @@ DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (
   ) WHERE bytes > ?
 )
 """
-FORGET_OLD: Final = "DELETE FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' AND created_wall_ns < ?"
+FORGET_OLD: Final = "DELETE FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' AND created_uptime_ns < ?"
 FORGET_SURPLUS: Final = """
-DELETE FROM outbox WHERE state = 'dead' AND seq <= (
-  SELECT seq FROM outbox INDEXED BY outbox_states WHERE state = 'dead' ORDER BY seq DESC LIMIT 1 OFFSET ?
+DELETE FROM outbox WHERE state = ?1 AND seq <= (
+  SELECT seq FROM outbox INDEXED BY outbox_states WHERE state = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2
 )
 """
+PARKED_OF_TYPE: Final = """
+SELECT seq, channel_id, connection_id, recording_id FROM outbox INDEXED BY outbox_parked
+WHERE state = 'parked' AND type = ? ORDER BY attempts, seq LIMIT ?
+"""
+"""The least tried first, and the oldest of them."""
 
-Row = tuple[str, str, str, str, str, bytes, int, str]
-"""The columns of a new entry: ids, type and names, body, time, state."""
+Numbered = tuple[int, Place]
+"""An entry's number and place."""
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> int:
@@ -55,29 +44,99 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> 
 
     Gives the bytes of the new ones that are not to be sent.
     """
-    connection.executemany(
-        "INSERT OR IGNORE INTO outbox (event_id, type, channel_id, session_id, connection_id, body, created_wall_ns,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    for row in rows:
+        inserted = connection.execute(INSERT, row)
+        if inserted.rowcount and inserted.lastrowid and row[-1] == EntryState.PENDING:
+            update_new_head(connection, inserted.lastrowid)
     connection.execute("UPDATE outbox_cursor SET cursor = max(cursor, ?)", (cursor,))
     connection.execute(
         "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT max(seq) FROM outbox) - ?",
         (KEEP_DELIVERED,),
     )
-    return sum(len(body) for *_, body, _, state in rows if state == EntryState.UNSENT)
+    return sum(len(body) for *_, body, _, _, state in rows if state == EntryState.UNSENT)
 
 
 def settle(connection: sqlite3.Connection, outcomes: Sequence[Settled]) -> int:
     """Note what became of attempts; give the bytes of what is delivered."""
     connection.executemany(
-        "UPDATE outbox SET state = ?, due_wall_ns = ?, last_error = ?, is_away = ?, attempts = attempts + ?"
-        " WHERE seq = ?",
+        "UPDATE outbox SET state = ?1, due_wall_ns = ?2, last_error = ?3, is_away = ?4, attempts = attempts + ?5,"
+        " is_ours = max(is_ours, ?1 IN ('dead', 'parked')) WHERE seq = ?6",
         [(each.state, each.due_wall_ns, each.error, each.is_away, each.attempts, each.seq) for each in outcomes],
     )
+    settled = [each.seq for each in outcomes if each.state is not EntryState.PENDING]
+    update_heads(connection, _numbered(connection, f"seq IN ({_marks(settled)})", settled))
     delivered = [each.seq for each in outcomes if each.state is EntryState.DELIVERED]
-    sizes = f"SELECT coalesce(sum(length(body)), 0) FROM outbox WHERE seq IN ({','.join('?' * len(delivered))})"
+    sizes = f"SELECT coalesce(sum(length(body)), 0) FROM outbox WHERE seq IN ({_marks(delivered)})"
     return int(connection.execute(sizes, delivered).fetchone()[0])
+
+
+def retry_one(connection: sqlite3.Connection, event_id: str) -> int:
+    """Make a waiting, parked or dead entry due now; give how many there were."""
+    found = _numbered(connection, "event_id = ? AND state IN ('pending', 'parked', 'dead')", [event_id])
+    _revive(connection, found)
+    return len(found)
+
+
+def retry_all(connection: sqlite3.Connection) -> int:
+    """Make all waiting, parked and dead entries due now; give how many there were."""
+    changed = connection.execute(
+        "UPDATE outbox SET state = 'pending', due_wall_ns = 0 WHERE state IN ('pending', 'parked', 'dead')"
+    ).rowcount
+    update_all_heads(connection)
+    return changed
+
+
+def unpark(connection: sqlite3.Connection, event_type: str, limit: int) -> int:
+    """Have up to so many parked entries of a type wait again, in their order; give how many there were."""
+    rows = connection.execute(PARKED_OF_TYPE, (event_type, limit)).fetchall()
+    _revive(connection, [(seq, Place(*names)) for seq, *names in rows])
+    return len(rows)
+
+
+def drop(connection: sqlite3.Connection, event_id: str) -> int:
+    """Forget an entry that is not delivered; give how many there were."""
+    found = _numbered(connection, "event_id = ? AND state IN ('pending', 'parked', 'dead')", [event_id])
+    connection.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq, _ in found])
+    update_heads(connection, found)
+    return len(found)
+
+
+def bury_parked(connection: sqlite3.Connection, oldest_uptime_ns: int) -> int:
+    """Give up the parked entries that came before this; give how many there were."""
+    return connection.execute(
+        "UPDATE outbox INDEXED BY outbox_parked_since SET state = 'dead'"
+        " WHERE state = 'parked' AND created_uptime_ns < ?",
+        (oldest_uptime_ns,),
+    ).rowcount
+
+
+def shift_due(connection: sqlite3.Connection, step_ns: int) -> None:
+    """Move what is due later by a step of the wall clock."""
+    connection.execute(
+        "UPDATE outbox SET due_wall_ns = max(due_wall_ns + ?, 1) WHERE state = 'pending' AND due_wall_ns > 0",
+        (step_ns,),
+    )
+
+
+def note_uptime(connection: sqlite3.Connection, uptime_ns: int) -> None:
+    """Note for how long the outbox has been in use."""
+    connection.execute("UPDATE outbox_cursor SET uptime_ns = max(uptime_ns, ?)", (uptime_ns,))
+
+
+def _numbered(connection: sqlite3.Connection, where: str, values: Sequence[int | str]) -> list[Numbered]:
+    query = f"SELECT seq, channel_id, connection_id, recording_id FROM outbox WHERE {where}"
+    return [(seq, Place(*names)) for seq, *names in connection.execute(query, values)]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _revive(connection: sqlite3.Connection, found: Sequence[Numbered]) -> None:
+    connection.executemany(
+        "UPDATE outbox SET state = 'pending', due_wall_ns = 0 WHERE seq = ?", [(seq,) for seq, _ in found]
+    )
+    update_heads(connection, found)
 
 
 def forget_large(connection: sqlite3.Connection) -> None:
@@ -94,21 +153,20 @@ def hasten(connection: sqlite3.Connection, now_wall_ns: int, limit: int) -> int:
     ).rowcount
 
 
-def forget(connection: sqlite3.Connection, statement: str, limit: int) -> int:
-    """Drop dead entries that are beyond a limit, and count them; give how many."""
-    forgotten = connection.execute(statement, (limit,)).rowcount
+def forget(connection: sqlite3.Connection, statement: str, *values: int | str) -> int:
+    """Drop entries that are beyond a limit, and count them; give how many."""
+    forgotten = connection.execute(statement, values).rowcount
     if forgotten:
         connection.execute("UPDATE outbox_cursor SET forgotten = forgotten + ?", (forgotten,))
     return forgotten
 
 
-def read_cursor(connection: sqlite3.Connection) -> int:
-    """Give how far the store's log was taken over."""
-    return int(connection.execute("SELECT cursor FROM outbox_cursor").fetchone()[0])
+def count_of(connection: sqlite3.Connection, state: EntryState) -> int:
+    """Give how many entries there are of a state."""
+    return int(connection.execute("SELECT count(*) FROM outbox WHERE state = ?", (state,)).fetchone()[0])
 
 
-def read_entry(row: Sequence[Any]) -> Entry:
-    """Read a row: the columns of the table are Entry's fields, in order."""
-    values = list(row)
-    values[8], values[12] = EntryState(values[8]), bool(values[12])
-    return Entry(*values)
+def read_cursor(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Give how far the store's log was taken over, and for how long the outbox has been in use."""
+    cursor, uptime_ns = connection.execute("SELECT cursor, uptime_ns FROM outbox_cursor").fetchone()
+    return cursor, uptime_ns

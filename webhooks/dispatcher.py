@@ -1,7 +1,8 @@
 """The separate task that delivers: due entries > post > outcome, until the outbox is empty, and again.
 
-One POST a channel is in flight, and `max_in_flight` in all: a consumer that hangs holds up its own channel only. A
-consumer that was away is asked once a minute, and gets all that waits for it as soon as it takes something.
+Events that do not wait for each other (`order.py`) are in flight together, up to `max_in_flight`. A consumer that was
+away is asked once a minute, and gets all that waits for it as soon as it takes something. What it refuses for good is
+parked; one parked event of each type is tried once a minute, and brings the others of its type when it is taken.
 """
 
 import asyncio
@@ -22,7 +23,15 @@ from rokuga.webhooks.entry import Entry, EntryState, Settled
 from rokuga.webhooks.log import WebhookLog
 from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.post import Poster
-from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable, is_away, next_attempt_ns
+from rokuga.webhooks.retry_policy import (
+    Delivered,
+    Outcome,
+    Refused,
+    Unreachable,
+    is_away,
+    is_parked,
+    next_attempt_ns,
+)
 
 log = structlog.get_logger()
 
@@ -34,6 +43,12 @@ AWAY_NS: Final = 5 * NS_PER_S
 
 ASK_NS: Final = 60 * NS_PER_S
 """When nothing was tried for so long, the oldest entry of a consumer that is away asks whether it is back."""
+
+TRY_PARKED_NS: Final = 60 * NS_PER_S
+"""After so long a parked event of each type is tried again."""
+
+UNPARK: Final = 500
+"""So many parked events return in one transaction."""
 
 PAUSE_S: Final = 1.0
 """Pause after the database failed (disk full): nothing is lost by waiting."""
@@ -67,12 +82,15 @@ class Dispatcher:
         self._whose = whose
         self._log = WebhookLog(config.log_dir, redact=config.redact)
         self._poster = Poster(config)
-        self._busy: set[str] = set()
+        self._busy: dict[int, Entry] = {}
         self._outcomes: list[tuple[Entry, Settled]] = []
         self._idle = asyncio.Event()
         self._tried_ns = clock.monotonic_ns()
         self._took_ns: int | None = None
         self._is_back = False
+        self._tried_parked_ns = clock.monotonic_ns()
+        self._refused_types: set[str] = set()
+        self._returning_types: set[str] = set()
         self.delivered = 0
         self.failed = 0
 
@@ -133,13 +151,14 @@ class Dispatcher:
         if self._outbox.is_behind:
             await self._outbox.take_over(self._log.events)
         await self._hasten()
+        if self._config.url:
+            await self._look_after_parked(posts)
         wait_ns = MAX_SLEEP_S * NS_PER_S
         room = self._config.max_in_flight - len(self._busy)
         if room > 0 and self._config.url:
-            due = await self._outbox.due(self._busy, room)
+            due = await self._outbox.due(list(self._busy.values()), room)
             for entry in due.entries:
-                self._busy.add(entry.channel_id)
-                posts.create_task(self._send(entry))
+                self._start(posts, entry)
             if due.next_wall_ns is not None:
                 wait_ns = min(wait_ns, max(due.next_wall_ns - self._clock.wall_ns(), 0))
         if not self._busy and not self._outbox.news.is_set():
@@ -159,15 +178,37 @@ class Dispatcher:
             self._tried_ns = self._clock.monotonic_ns()
             await self._outbox.hasten(1)
 
+    async def _look_after_parked(self, posts: asyncio.TaskGroup) -> None:
+        """Bring back the types of which the consumer took a parked event; try one of each type from time to time.
+
+        Not with a number of attempts that is limited, which that would use up.
+        """
+        for event_type in list(self._returning_types):
+            if await self._outbox.unpark(event_type, UNPARK) < UNPARK:
+                self._returning_types.discard(event_type)
+            else:
+                self._outbox.news.set()
+        if self._clock.monotonic_ns() - self._tried_parked_ns < TRY_PARKED_NS:
+            return
+        self._tried_parked_ns = self._clock.monotonic_ns()
+        for entry in await self._outbox.parked_to_try():
+            is_free = len(self._busy) < self._config.max_in_flight and entry.seq not in self._busy
+            if is_free and self._config.max_attempts is None:
+                self._start(posts, entry)
+
+    def _start(self, posts: asyncio.TaskGroup, entry: Entry) -> None:
+        self._busy[entry.seq] = entry
+        posts.create_task(self._send(entry))
+
     async def _send(self, entry: Entry) -> None:
-        """Make one attempt. The channel stays busy until the outcome is stored: else it would be sent again."""
+        """Make one attempt. The entry stays busy until the outcome is stored: else it would be sent again."""
         settled = await self._left_to_others(entry) or await self._attempt(entry)
         self._outcomes.append((entry, settled))
         self._outbox.news.set()
 
     async def _left_to_others(self, entry: Entry) -> Settled | None:
         """Say what becomes of an event that another node of our cluster tells, or told; None if it is ours."""
-        if self._whose is None or entry.type not in TOLD_ONCE:
+        if self._whose is None or entry.type not in TOLD_ONCE or entry.is_ours:
             return None
         try:
             whose, reason = await self._whose(entry.event_id), "another node tells it"
@@ -197,26 +238,26 @@ class Dispatcher:
         return settled
 
     async def _settle(self) -> None:
-        """Store the outcomes so far. If the database fails they wait, and their channels with them."""
+        """Store the outcomes so far. If the database fails they wait, and what waits for them does."""
         outcomes = self._outcomes[:]
         if outcomes:
             await self._outbox.settle([settled for _, settled in outcomes])
             del self._outcomes[: len(outcomes)]
-            self._busy.difference_update(entry.channel_id for entry, _ in outcomes)
+            for entry, _ in outcomes:
+                del self._busy[entry.seq]
 
     def _settled(self, entry: Entry, outcome: Outcome) -> Settled:
         """Decide what becomes of an entry."""
         if isinstance(outcome, Delivered):
             self.delivered += 1
-            self._note_taken()
+            self._note_taken(entry)
             return Settled(entry.seq, EntryState.DELIVERED)
         self.failed += 1
         reason = f"status {outcome.status} {outcome.reason}" if isinstance(outcome, Refused) else outcome.reason
-        now_wall_ns = self._clock.wall_ns()
         pause_ns = next_attempt_ns(
             outcome,
             entry.attempts + 1,
-            now_wall_ns - entry.created_wall_ns,
+            self._outbox.uptime_ns - entry.created_uptime_ns,
             self._chance(),
             self._config.max_attempts,
             self._config.max_age_ns,
@@ -224,12 +265,31 @@ class Dispatcher:
         if pause_ns is None:
             log.warning("an event is given up", type=entry.type, event_id=entry.event_id, reason=reason.strip())
             return Settled(entry.seq, EntryState.DEAD, error=reason.strip())
-        return Settled(
-            entry.seq, EntryState.PENDING, now_wall_ns + pause_ns, reason.strip(), is_away=is_away(outcome)
-        )
+        if entry.state is EntryState.PARKED or is_parked(outcome, entry.attempts + 1):
+            self._note_parked(entry, reason.strip())
+            return Settled(entry.seq, EntryState.PARKED, error=reason.strip())
+        due_wall_ns = self._clock.wall_ns() + pause_ns
+        return Settled(entry.seq, EntryState.PENDING, due_wall_ns, reason.strip(), is_away=is_away(outcome))
 
-    def _note_taken(self) -> None:
-        """See from an event that was taken that the consumer is back, if nothing was taken for a while."""
+    def _note_parked(self, entry: Entry, reason: str) -> None:
+        """Log that the consumer refuses events of a type, once until it takes one: there may be many a second."""
+        if entry.type not in self._refused_types:
+            self._refused_types.add(entry.type)
+            log.warning(
+                "the consumer refuses an event for good: it is parked, and so are others of its type from now on",
+                type=entry.type,
+                event_id=entry.event_id,
+                reason=reason,
+            )
+
+    def _note_taken(self, entry: Entry) -> None:
+        """See from an event that was taken that the consumer is back, if nothing was taken for a while.
+
+        And from one that was parked that it takes its type.
+        """
+        self._refused_types.discard(entry.type)
+        if entry.state is EntryState.PARKED:
+            self._returning_types.add(entry.type)
         now_ns = self._clock.monotonic_ns()
         self._is_back |= self._took_ns is None or now_ns - self._took_ns >= AWAY_NS
         self._took_ns = now_ns

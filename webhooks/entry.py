@@ -6,10 +6,14 @@ from enum import StrEnum
 
 
 class EntryState(StrEnum):
-    """Where an entry stands."""
+    """Where an entry stands: of all but PENDING none is waited for.
+
+    PARKED is what the consumer refuses for good, for as long as it may be tried again; DEAD is given up.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    PARKED = "parked"
     DEAD = "dead"
     UNSENT = "unsent"
 
@@ -18,7 +22,8 @@ class EntryState(StrEnum):
 class Entry:
     """One event on its way. `body` is what is sent, byte for byte, at each attempt.
 
-    `is_away`: the consumer was not there at the last attempt.
+    `is_away`: the consumer was not there at the last attempt. `created_uptime_ns` is for how long the outbox had been
+    in use when the entry came. `is_ours`: this node tried it, and then the cluster was told that nobody has to.
     """
 
     seq: int
@@ -34,11 +39,14 @@ class Entry:
     due_wall_ns: int = 0
     last_error: str = ""
     is_away: bool = False
+    recording_id: str = ""
+    created_uptime_ns: int = 0
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of an entry: delivered, dead, or pending until `due_wall_ns`; after how many attempts: 0 or 1."""
+    """What became of an entry: its state, pending until `due_wall_ns`; after how many attempts: 0 or 1."""
 
     seq: int
     state: EntryState

@@ -1,13 +1,15 @@
 """The outbox: every event of the store's log, until the customer has it.
 
 It takes events over by a cursor that is kept in the same transaction as the rows, so that a crash neither loses an
-event nor doubles a row. Only the first pending entry of a channel, its head, is ever due: order per channel, and
-channels do not wait for each other. The disk is the queue; there is no other.
+event nor doubles a row. Only what waits for no other entry by the rules of `order.py` is ever due. The disk is the
+queue; there is no other. Ages are of the time for which the outbox has been in use, which is summed up on the disk:
+no step of the wall clock ends anything.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,8 +19,8 @@ from typing import Final, Protocol, Self
 import structlog
 
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.events import Event
-from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.events import EventType
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.recorder.store import StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
@@ -26,18 +28,26 @@ from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.delivery_table import (
     FORGET_OLD,
     FORGET_SURPLUS,
-    HEADS,
-    Row,
+    PARKED_OF_TYPE,
+    bury_parked,
+    count_of,
+    drop,
     forget,
     forget_large,
     hasten,
     insert,
+    note_uptime,
     read_cursor,
-    read_entry,
+    retry_all,
+    retry_one,
     settle,
+    shift_due,
+    unpark,
 )
 from rokuga.webhooks.entry import Due, Entry, EntryState, Settled
+from rokuga.webhooks.heads import read_due
 from rokuga.webhooks.retry_policy import MAX_PAUSE_NS
+from rokuga.webhooks.rows import COLUMNS, Row, new_row, read_entry
 
 log = structlog.get_logger()
 
@@ -47,9 +57,13 @@ TAKE_OVER: Final = 500
 FORGET_AFTER: Final = 1000
 """So many events are left in the store's log before it is told that they were taken over."""
 
-
 WEIGH_AFTER_BYTES: Final = 4 << 20
 """So much more is kept to look at before all of it is weighed again."""
+
+SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql")
+
+MIN_STEP_NS: Final = NS_PER_S
+"""The wall clock was set where it and the monotonic clock are so far from each other."""
 
 
 class EventLog(Protocol):
@@ -80,13 +94,16 @@ class Outbox:
 
     def __init__(self, path: Path, events: EventLog, config: WebhookConfig, clock: Clock) -> None:
         here = resources.files("rokuga.webhooks")
-        scripts = [here.joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema-2.sql")]
+        scripts = [here.joinpath(name).read_text("utf-8") for name in SCHEMAS]
         self._database = Database(path, "outbox", scripts)
         self._events = events
         self._config = config
         self._clock = clock
         self._cursor = 0
         self._forgotten = 0
+        self._room = dict.fromkeys((EntryState.DEAD, EntryState.PARKED), 0)  # so many may be added uncounted
+        self._uptime_at_zero_ns = 0
+        self._wall_at_zero_ns = clock.wall_ns() - clock.monotonic_ns()
         self._unweighed_bytes = WEIGH_AFTER_BYTES  # what is there from before is weighed with the first
         self._prepared: _TakeOver | None = None
         self.news = asyncio.Event()
@@ -96,16 +113,22 @@ class Outbox:
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
         try:
-            self._cursor = await self._database.read(read_cursor)
+            self._cursor, uptime_ns = await self._database.read(read_cursor)
         except BaseException:
             await self._database.__aexit__(None, None, None)
             raise
+        self._uptime_at_zero_ns = uptime_ns - self._clock.monotonic_ns()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._database.__aexit__(kind, error, traceback)
+
+    @property
+    def uptime_ns(self) -> int:
+        """For how long the outbox has been in use, by this daemon and those before it."""
+        return self._uptime_at_zero_ns + self._clock.monotonic_ns()
 
     def notify(self) -> None:
         """Say that there may be something new."""
@@ -125,11 +148,12 @@ class Outbox:
             self._prepared = await asyncio.to_thread(self._prepare, stored, write_log)
         prepared = self._prepared
         self.notify()  # there may be more, and these again if they cannot be kept now
-        oldest_wall_ns = self._clock.wall_ns() - self._config.dead_max_age_ns
+        uptime_ns = self.uptime_ns
 
         def keep(connection: sqlite3.Connection) -> int:
             self._weigh(connection, insert(connection, prepared.rows, prepared.cursor))
-            return forget(connection, FORGET_OLD, oldest_wall_ns)
+            note_uptime(connection, uptime_ns)
+            return forget(connection, FORGET_OLD, uptime_ns - self._config.dead_max_age_ns)
 
         self._tell_forgotten(await self._database.transact(keep))
         self._cursor, self._prepared = prepared.cursor, None
@@ -144,36 +168,77 @@ class Outbox:
         if not write_log(bodies):
             bodies = [make_body(item.event, self._config, log_written=False) for item in stored]
         state = EntryState.PENDING if self._config.url else EntryState.UNSENT
-        now_wall_ns = self._clock.wall_ns()
-        rows = [_row(item.event, body, now_wall_ns, state) for item, body in zip(stored, bodies, strict=True)]
+        wall_ns, uptime_ns = self._clock.wall_ns(), self.uptime_ns
+        rows = [
+            new_row(item.event, body, wall_ns, uptime_ns, state) for item, body in zip(stored, bodies, strict=True)
+        ]
         return _TakeOver(stored[-1].cursor, rows)
 
-    async def due(self, busy: Collection[str], limit: int) -> Due:
-        """Give up to `limit` entries to send now: heads of channels that are not `busy`, the oldest first.
+    async def due(self, busy: Collection[Entry], limit: int) -> Due:
+        """Give up to `limit` entries to send now, none of those that are `busy`, the oldest first.
 
-        An entry that is due later than any pause lasts was put off before the wall clock was set back: it is due.
+        A channel has a quarter of all that may be in flight at most, so that a consumer that is slow with it does not
+        delay the others. An entry that is due later than any pause lasts was put off before the wall clock was set
+        back: it is due.
         """
-        now_ns = self._clock.wall_ns()
+        await self._follow_clock()
+        now_ns, most_of_channel = self._clock.wall_ns(), max(self._config.max_in_flight // 4, 1)
+        return await self._database.read(
+            lambda connection: read_due(connection, busy, limit, most_of_channel, now_ns, now_ns + MAX_PAUSE_NS)
+        )
 
-        def read(connection: sqlite3.Connection) -> Due:
-            heads = [head for head in connection.execute(HEADS) if head[1] not in busy]
-            later = [due for _, _, due in heads if now_ns < due <= now_ns + MAX_PAUSE_NS]
-            now = [seq for seq, _, due in heads if not now_ns < due <= now_ns + MAX_PAUSE_NS]
-            rows = (connection.execute("SELECT * FROM outbox WHERE seq = ?", (seq,)) for seq in now[:limit])
-            return Due([read_entry(row.fetchone()) for row in rows], min(later, default=None))
+    async def _follow_clock(self) -> None:
+        """Have all pauses last as long as they should where the wall clock was set."""
+        step_ns = self._clock.wall_ns() - self._clock.monotonic_ns() - self._wall_at_zero_ns
+        if abs(step_ns) >= MIN_STEP_NS:
+            await self._database.transact(lambda connection: shift_due(connection, step_ns))
+            self._wall_at_zero_ns += step_ns
 
-        return await self._database.read(read)
+    async def parked_to_try(self) -> Sequence[Entry]:
+        """Give a parked entry of each type, the least tried; those that are too old are dead from now on."""
+        oldest_uptime_ns = self.uptime_ns - self._config.max_age_ns
+
+        def choose(connection: sqlite3.Connection) -> tuple[int, Sequence[Entry]]:
+            forgotten = self._make_room(connection, [EntryState.DEAD] * bury_parked(connection, oldest_uptime_ns))
+            chosen = (connection.execute(PARKED_OF_TYPE, (each, 1)).fetchone() for each in EventType)
+            return forgotten, [_by_number(connection, row[0]) for row in chosen if row is not None]
+
+        forgotten, entries = await self._database.transact(choose)
+        self._tell_forgotten(forgotten)
+        return entries
+
+    async def unpark(self, event_type: str, limit: int) -> int:
+        """Have up to so many parked entries of a type wait again, in their order; give how many there were."""
+        return await self._database.transact(lambda connection: unpark(connection, event_type, limit))
 
     async def settle(self, outcomes: Sequence[Settled]) -> None:
-        """Note what became of attempts, all in one transaction; of too many dead entries the oldest go."""
-        is_any_dead = any(each.state is EntryState.DEAD for each in outcomes)
+        """Note what became of attempts, all in one transaction; of too many dead or parked entries the oldest go."""
+        uptime_ns = self.uptime_ns
 
         def write(connection: sqlite3.Connection) -> int:
             self._weigh(connection, settle(connection, outcomes))
-            return forget(connection, FORGET_SURPLUS, self._config.dead_max_number) if is_any_dead else 0
+            note_uptime(connection, uptime_ns)
+            return self._make_room(connection, [each.state for each in outcomes])
 
         self._tell_forgotten(await self._database.transact(write))
         self.settled.set()
+
+    def _make_room(self, connection: sqlite3.Connection, added: Iterable[EntryState]) -> int:
+        """Drop the oldest of too many dead or parked entries, a hundredth at a time; give how many.
+
+        They are counted only when there may be too many: a consumer may refuse many a second.
+        """
+        forgotten, most = 0, self._config.dead_max_number
+        for state, count in Counter(each for each in added if each in self._room).items():
+            self._room[state] -= count
+            if self._room[state] < 0:
+                if (surplus := count_of(connection, state) - most) > 0:
+                    kept = most - most // 100
+                    forgotten += forget(connection, FORGET_SURPLUS, state, kept)
+                    self._room[state] = most - kept
+                else:
+                    self._room[state] = -surplus
+        return forgotten
 
     async def hasten(self, limit: int = -1) -> int:
         """Make entries due that wait because the consumer was away: all, or so many of the oldest; give how many."""
@@ -194,7 +259,8 @@ class Outbox:
 
         def read(connection: sqlite3.Connection) -> Sequence[Entry]:
             rows = connection.execute(
-                "SELECT * FROM outbox WHERE ?1 IS NULL OR state = ?1 ORDER BY seq DESC LIMIT ?2", (state, limit)
+                f"SELECT {COLUMNS} FROM outbox WHERE ?1 IS NULL OR state = ?1 ORDER BY seq DESC LIMIT ?2",
+                (state, limit),
             )
             return [read_entry(row) for row in rows]
 
@@ -204,20 +270,20 @@ class Outbox:
         """Give one entry by its event's id."""
 
         def read(connection: sqlite3.Connection) -> Entry | None:
-            row = connection.execute("SELECT * FROM outbox WHERE event_id = ?", (event_id,)).fetchone()
+            row = connection.execute(f"SELECT {COLUMNS} FROM outbox WHERE event_id = ?", (event_id,)).fetchone()
             return read_entry(row) if row else None
 
         return await self._database.read(read)
 
     async def retry(self, event_id: str | None = None) -> int:
-        """Make a dead or waiting entry due now, or all of them; give how many there were."""
-        return await self._change(
-            "UPDATE outbox SET state = 'pending', due_wall_ns = 0 WHERE state IN ('dead', 'pending')", event_id
-        )
+        """Make a dead, parked or waiting entry due now, or all of them; give how many there were."""
+        if event_id is None:
+            return await self._change(retry_all)
+        return await self._change(lambda connection: retry_one(connection, event_id))
 
     async def drop(self, event_id: str) -> int:
         """Forget an entry that is not delivered; give how many there were."""
-        return await self._change("DELETE FROM outbox WHERE state IN ('dead', 'pending')", event_id)
+        return await self._change(lambda connection: drop(connection, event_id))
 
     async def counts(self) -> dict[str, int]:
         """Give how many entries there are of each state."""
@@ -236,6 +302,7 @@ class Outbox:
         def write(connection: sqlite3.Connection) -> None:
             (number,) = connection.execute("PRAGMA user_version").fetchone()
             connection.execute(f"PRAGMA user_version = {number ^ 1}")
+            note_uptime(connection, self.uptime_ns)
 
         await self._database.transact(write)
 
@@ -243,16 +310,15 @@ class Outbox:
         """Give what waits and what was given up, by the names of the table of counters. Raises StoreError."""
 
         def read(connection: sqlite3.Connection) -> dict[str, int]:
-            count = "SELECT count(*), min(created_wall_ns) FROM outbox WHERE state = ?"
-            pending, oldest_wall_ns = connection.execute(count, (EntryState.PENDING,)).fetchone()
-            dead, _ = connection.execute(count, (EntryState.DEAD,)).fetchone()
+            oldest = f"SELECT created_uptime_ns FROM outbox WHERE state = '{EntryState.PENDING}' ORDER BY seq LIMIT 1"
             (forgotten,) = connection.execute("SELECT forgotten FROM outbox_cursor").fetchone()
-            age_ns = self._clock.wall_ns() - oldest_wall_ns if pending else 0
+            since_ns = connection.execute(oldest).fetchone()
             return {
-                "outbox_pending": pending,
-                "outbox_dead": dead,
+                "outbox_pending": count_of(connection, EntryState.PENDING),
+                "outbox_parked": count_of(connection, EntryState.PARKED),
+                "outbox_dead": count_of(connection, EntryState.DEAD),
                 "outbox_forgotten": forgotten,
-                "outbox_oldest_milliseconds": max(age_ns, 0) // NS_PER_MS,
+                "outbox_oldest_milliseconds": (self.uptime_ns - since_ns[0]) // NS_PER_MS if since_ns else 0,
             }
 
         return await self._database.read(read)
@@ -269,18 +335,11 @@ class Outbox:
         if count:
             log.warning("events that were given up are forgotten: they are too old or too many", count=count)
 
-    async def _change(self, statement: str, event_id: str | None) -> int:
-        def write(connection: sqlite3.Connection) -> int:
-            if event_id is None:
-                return connection.execute(statement).rowcount
-            return connection.execute(f"{statement} AND event_id = ?", (event_id,)).rowcount
-
-        changed = await self._database.transact(write)
+    async def _change(self, work: Callable[[sqlite3.Connection], int]) -> int:
+        changed = await self._database.transact(work)
         self.notify()
         return changed
 
 
-def _row(event: Event, body: bytes, now_wall_ns: int, state: EntryState) -> Row:
-    connection = event.connection
-    session_id, connection_id = (connection.session_id, connection.connection_id) if connection else ("", "")
-    return event.id, event.type, event.channel_id, session_id, connection_id, body, now_wall_ns, state
+def _by_number(connection: sqlite3.Connection, seq: int) -> Entry:
+    return read_entry(connection.execute(f"SELECT {COLUMNS} FROM outbox WHERE seq = ?", (seq,)).fetchone())

@@ -48,7 +48,20 @@ class Unreachable:
 AWAY: Final = frozenset({502, 503, 504})
 """What a proxy answers for a server that is not there (RFC 9110 sections 15.6.3 to 15.6.5)."""
 
+PARK_AFTER: Final = 3
+"""So often an event is tried before the consumer is believed that it refuses it for good."""
+
+PASSING: Final = frozenset({408, 425, 429})
+"""Client errors that pass: RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585 section 4."""
+
 Outcome = Delivered | Refused | Unreachable
+
+
+def is_parked(outcome: Refused | Unreachable, attempts: int) -> bool:
+    """Whether an event is refused for good after so many attempts: nothing is to wait for it any more."""
+    if attempts < PARK_AFTER or not isinstance(outcome, Refused):
+        return False
+    return 400 <= outcome.status < 500 and outcome.status not in PASSING
 
 
 def is_away(outcome: Outcome) -> bool:

@@ -102,7 +102,7 @@ class Admin:
         return _json(_with_body(entry)) if entry is not None else _failure("EVENT-NOT-FOUND", 404)
 
     async def retry(self, request: Request) -> Response:
-        """POST /admin/webhooks/{event_id}/retry: make a dead or waiting entry due now."""
+        """POST /admin/webhooks/{event_id}/retry: make a dead, parked or waiting entry due now."""
         event_id = request.path_params["event_id"]
         if request.headers.get("content-type") != "application/json":  # no form of a foreign page can send it
             return _failure("CONTENT-TYPE-INVALID", 415)

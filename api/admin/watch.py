@@ -33,7 +33,10 @@ MAX_WAITING: Final = 256
 """Changes that wait for one viewer; one that is slower is dropped, comes again and resumes."""
 MAX_VIEWERS: Final = 64
 LISTED: Final = 100
-"""The newest entries of all, and of those that wait or are dead."""
+"""The newest entries of all, and of those in each of OPEN."""
+
+OPEN: Final = (EntryState.PENDING, EntryState.PARKED, EntryState.DEAD)
+"""States of what is not over: a retry may change it."""
 
 State = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -156,10 +159,10 @@ class Watch:
     async def _look_at_webhooks(self) -> None:
         """Compare the outbox with what viewers were told, and tell the difference."""
         found: dict[str, dict[str, Any]] = {}
-        for state in (None, EntryState.PENDING, EntryState.DEAD):
+        for state in (None, *OPEN):
             found |= {entry.event_id: entry_document(entry) for entry in await self._outbox.entries(state, LISTED)}
         for event_id, known in self._entries.items():
-            if event_id not in found and known["state"] in {EntryState.PENDING, EntryState.DEAD}:
+            if event_id not in found and known["state"] in OPEN:
                 left = await self._outbox.entry(event_id)
                 self._tell(entry_document(left) if left else {**known, "state": "dropped"}, known)
         for event_id, entry in sorted(found.items(), key=lambda item: item[1]["created_ms"]):

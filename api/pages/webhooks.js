@@ -44,7 +44,7 @@ export function showCounts(counts) {
   document.getElementById("webhook-counts").textContent = Object.entries(counts).map(([state, count]) => `${text(state)} ${count}`).join(" · ");
 }
 
-const mayRetry = (entry) => entry.state === "dead" || (entry.state === "pending" && entry.attempts > 0);
+const mayRetry = (entry) => entry.state === "dead" || entry.state === "parked" || (entry.state === "pending" && entry.attempts > 0);
 
 function facts(entry) {
   const due = entry.state !== "pending" ? "" : entry.due_ms ? text("due", { time: moment(entry.due_ms) }) : text("dueNow");

@@ -44,7 +44,7 @@ def test_the_list_shows_how_each_stands_and_what_is_kept(capsys: pytest.CaptureF
     assert code == 0
     assert waiting.startswith(f"{WAITING.id} pending   archive.available       other x0 due ")
     assert dead == f"{DEAD.id} dead      archive.available       sora x1 (status 500)"
-    assert summary == "1 pending; 2 dead, kept for 720 h, 2 at most; 1 forgotten"
+    assert summary == "1 pending; 0 parked; 2 dead, kept for 720 h; 2 of each at most; 1 forgotten"
     assert len(said(capsys, "list", "--state", "dead", "--limit", "1")[1]) == 2
 
 

@@ -43,9 +43,9 @@ async def outbox(
         yield store, opened
 
 
-async def due(box: Outbox, *busy: str, limit: int = 100) -> list[Entry]:
+async def due(box: Outbox, *busy: Entry, limit: int = 100) -> list[Entry]:
     """What is to be sent now."""
-    return list((await box.due(set(busy), limit)).entries)
+    return list((await box.due(busy, limit)).entries)
 
 
 async def take(store: SqliteStore, box: Outbox, *events: Event) -> None:

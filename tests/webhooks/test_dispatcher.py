@@ -249,7 +249,7 @@ async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_pat
 
 
 async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tmp_path: Path) -> None:
-    """Nor does it while nobody can be asked. Waiting is no attempt; what follows in the channel waits, too."""
+    """Nor does it while nobody can be asked. Waiting is no attempt; what follows in the recording waits, too."""
     answers: list[Whose | StoreError] = [MinorityError("no majority"), Whose.ANOTHERS, Whose.NOBODYS]
     asked = []
 
@@ -261,7 +261,7 @@ async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tm
 
     async with consuming() as consumer:
         async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=1), whose=whose) as home:
-            await home.say(REPORT, event(1))
+            await home.say(REPORT, event(1, document={"number": 1, "recording_id": "RECORDING"}))
             await home.drained()
             entry = await home.outbox.entry(REPORT.id)
             assert entry is not None

@@ -52,17 +52,18 @@ async def test_an_event_of_a_whole_recording_has_no_connection(tmp_path: Path) -
         assert (entry.session_id, entry.connection_id) == ("", "")
 
 
-async def test_only_the_head_of_a_channel_is_due(tmp_path: Path) -> None:
+async def test_of_a_connection_only_what_waits_for_nothing_is_due(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"), event(2, "b"))
-        assert [entry.seq for entry in await due(box)] == [1, 3]
-        assert [entry.seq for entry in await due(box, "a")] == [3]
+        heads = await due(box)
+        assert [entry.seq for entry in heads] == [1, 3]
+        assert [entry.seq for entry in await due(box, heads[0])] == [3]
         assert [entry.seq for entry in await due(box, limit=1)] == [1]
         await box.settle([Settled(1, EntryState.DELIVERED)])
         assert [entry.seq for entry in await due(box)] == [2, 3]
 
 
-async def test_a_head_that_waits_holds_its_channel_only(tmp_path: Path) -> None:
+async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"))
         await box.settle([Settled(1, EntryState.PENDING, WALL_NS + 5, "no")])
@@ -70,7 +71,7 @@ async def test_a_head_that_waits_holds_its_channel_only(tmp_path: Path) -> None:
         assert ([entry.seq for entry in found.entries], found.next_wall_ns) == ([3], WALL_NS + 5)
 
 
-async def test_a_dead_head_lets_the_channel_go_on(tmp_path: Path) -> None:
+async def test_a_dead_event_lets_its_connection_go_on(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
         await box.settle([Settled(1, EntryState.DEAD, error="status 410")])
@@ -226,7 +227,7 @@ ACTION = st.one_of(
 
 @given(st.lists(ACTION, max_size=40))
 @settings(max_examples=25)
-async def test_whatever_happens_a_channel_is_delivered_in_order(
+async def test_whatever_happens_a_connection_is_delivered_in_order(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str]]
 ) -> None:
     """Events of some channels, heads that are delivered, put off or given up in any order."""

@@ -51,10 +51,12 @@ class Sink:
         if manners.delay_s:
             await asyncio.sleep(manners.delay_s)
         if manners.chance.random() < manners.reset:
+            self.ledger.refuse(body)
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
         if manners.chance.random() < manners.fail:
+            self.ledger.refuse(body)
             print(f"  500       {request.headers.get('sora-event-webhook-type', '?')}")
             return web.Response(status=500, text="the sink fails on purpose")
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -1,7 +1,8 @@
 """What a consumer may expect of the webhooks, kept as a ledger: every event is entered, every broken promise named.
 
 Pure. The promises: a body is as its schema says; the header tells its type; an id always has the same body; within a
-recording things come in their order (start, archives, report), each once; the report lists what was announced.
+recording things come in their order (start, archives, report), each once; the report lists what was announced;
+`connection.created` is the first event of its connection; nothing overtakes what was refused (`order.py`).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rokuga.webhooks.order import Place, follows
 from rokuga.webhooks.post import sign
 from rokuga.webhooks.schemas import check_body
 
@@ -130,6 +132,27 @@ class Story:
         return recording.take(event_type, data)
 
 
+class Connections:
+    """What events tell of connections: `connection.created` and `connection.destroyed` come once, in this order."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, set[str]] = {}
+
+    def take(self, event_type: str, connection_id: str | None) -> list[str]:
+        """Enter an event that is new, if it is of a connection; give what is wrong with it."""
+        if connection_id is None:
+            return []
+        told = self._told.setdefault(connection_id, set())
+        is_first = not told
+        is_again = event_type in told
+        told.add(event_type)
+        if event_type.startswith("connection.") and is_again:
+            return [f"the connection had its {event_type} before"]
+        if event_type == "connection.created" and not is_first:
+            return ["connection.created comes after other events of its connection"]
+        return []
+
+
 class Ledger:
     """Takes every event in the order of its arrival. `key` is that of the signatures, None where none is expected."""
 
@@ -140,6 +163,8 @@ class Ledger:
         self._key = key
         self._bodies: dict[str, bytes] = {}
         self._story = Story()
+        self._connections = Connections()
+        self._refused: dict[str, tuple[str, Place]] = {}
 
     @property
     def reports(self) -> int:
@@ -169,11 +194,28 @@ class Ledger:
             faults.append("this id had another body before")
         if not is_again:
             self._bodies[event_id] = body
+            faults += self._overtaken(event) if is_sound else []
+            faults += self._connections.take(event_type, event.get("connection_id")) if is_sound else []
             faults += self._story.take(event_type, event["data"]) if is_sound else []
         self.events += not is_again
         self.again += is_again
         self.faults += faults
         return Entered(event_type, event_id, str(event.get("channel_id", "")), is_again, tuple(faults))
+
+    def refuse(self, body: bytes) -> None:
+        """Note that a POST was refused so that it comes again, before anything that waits for it."""
+        event = _read(body)
+        if isinstance(event.get("data"), dict) and (event_id := str(event.get("id", ""))) not in self._bodies:
+            self._refused[event_id] = str(event.get("type", "")), place_of_body(event)
+
+    def _overtaken(self, event: Mapping[str, Any]) -> list[str]:
+        self._refused.pop(event["id"], None)
+        place = place_of_body(event)
+        return [
+            f"it overtakes {event_type}, which was refused"
+            for event_type, earlier in self._refused.values()
+            if follows(place, earlier)
+        ]
 
     def _signature_faults(self, headers: Mapping[str, str], body: bytes, now_s: int) -> list[str]:
         if self._key is None:
@@ -184,6 +226,15 @@ class Ledger:
         if not timestamp.isdecimal() or abs(int(timestamp) - now_s) > MAX_SKEW_S:
             return ["the signature's time is not now"]
         return []
+
+
+def place_of_body(event: Mapping[str, Any]) -> Place:
+    """Give whose event it is by its body; `data` is an object."""
+    return Place(
+        str(event.get("channel_id", "")),
+        str(event.get("connection_id", "")),
+        str(event["data"].get("recording_id", "")),
+    )
 
 
 def _read(body: bytes) -> dict[str, Any]:

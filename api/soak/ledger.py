@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.ledger import Story
+from rokuga.webhooks.ledger import Story, place_of_body
+from rokuga.webhooks.order import Place, follows
 
 Event = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ class Ledger:
     repeats: int = 0
     _bodies: dict[str, Event] = field(default_factory=dict)
     _accepted_ns: dict[str, int] = field(default_factory=dict)
-    _unsettled: dict[str, str] = field(default_factory=dict)
+    _unsettled: dict[str, Place] = field(default_factory=dict)
     _story: Story = field(default_factory=Story)
     _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -56,16 +57,17 @@ class Ledger:
         """Take a delivery as it comes; say whether the event is new, and what is wrong about its coming."""
         self.deliveries += 1
         event_id: str = event["id"]
-        channel_id: str = event["channel_id"]
         faults = []
         before = self._bodies.get(event_id)
-        unsettled: str = self._unsettled.get(channel_id, event_id)
-        if unsettled != event_id and before is None:
-            waiting = self._bodies[unsettled]["type"]
-            faults.append(f"{event['type']} overtakes {waiting}, which was not accepted yet")
         if before is None:
+            place = place_of_body(event)
+            faults += [
+                f"{event['type']} overtakes {self._bodies[waiting]['type']}, which was not accepted yet"
+                for waiting, earlier in self._unsettled.items()
+                if follows(place, earlier)
+            ]
             self._bodies[event_id] = event
-            self._unsettled[channel_id] = event_id
+            self._unsettled[event_id] = place
             faults += self._enter(event)
             return True, faults
         self.repeats += 1
@@ -79,8 +81,7 @@ class Ledger:
     def accept(self, event: Event, wall_ns: int) -> None:
         """Note that the consumer says 2xx to an event now."""
         self._accepted_ns.setdefault(event["id"], wall_ns)
-        if self._unsettled.get(event["channel_id"]) == event["id"]:
-            del self._unsettled[event["channel_id"]]
+        self._unsettled.pop(event["id"], None)
 
     def killed(self, wall_ns: int) -> None:
         """Note that the daemon was killed now."""

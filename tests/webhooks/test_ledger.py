@@ -119,6 +119,26 @@ def test_parts_may_come_after_an_archive_that_failed() -> None:
     assert (story.reports, story.open_recordings) == (1, [])
 
 
+def test_what_waits_for_a_refused_event_may_not_overtake_it(told: list[Body]) -> None:
+    """Another connection may; the refused event comes first of those that wait for it."""
+    kinds = [body["type"] for body in told]
+    start = kinds.index("recording.started")
+    ledger = Ledger()
+    ledger.refuse(msgspec.json.encode(told[start]))
+    for place in (kinds.index("connection.created"), kinds.index("archive.started"), start):
+        body = told[place]
+        entered = ledger.enter({"sora-event-webhook-type": body["type"]}, msgspec.json.encode(body), 0)
+        overtakes = "it overtakes recording.started, which was refused"
+        assert (overtakes in entered.faults) is (kinds[place] == "archive.started")
+
+
+def test_a_connection_is_told_before_what_becomes_of_it(told: list[Body]) -> None:
+    assert "connection.created comes after other events" in str(enter_all(late(T.CONNECTION_CREATED)(told)).faults)
+    assert "the connection had its connection.created before" in str(
+        enter_all(doubled(T.CONNECTION_CREATED)(told)).faults
+    )
+
+
 def test_an_id_has_one_body(told: list[Body]) -> None:
     """Coming again is allowed; coming again with other words is not."""
     other = {**told[0], "label": "another"}

@@ -119,10 +119,11 @@ def test_a_daemon_that_was_killed_may_not_have_heard_that_an_event_was_accepted(
 
 
 def test_nothing_overtakes_what_was_not_accepted() -> None:
-    """In one channel; another channel goes on."""
+    """By the order of connections and recordings; another connection goes on."""
     ledger = Ledger()
     ledger.deliver(STARTED)
-    elsewhere = {**event("connection.created"), "channel_id": "elsewhere"}
+    created = event("connection.created")
+    elsewhere = {**created, "connection_id": "other", "data": {"connection_id": "other"}}
     assert ledger.deliver(elsewhere) == (True, [])
     assert ledger.deliver(BEGAN)[1] == ["archive.started overtakes recording.started, which was not accepted yet"]
 

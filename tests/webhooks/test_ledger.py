@@ -176,3 +176,24 @@ def test_signatures_are_checked_with_their_time(told: list[Body]) -> None:
     for headers in (signed(b"other", now_s), kind):
         assert Ledger(key).enter(headers, body, now_s).faults == ("the signature is not right",)
     assert Ledger(key).enter(signed(key, now_s - 301), body, now_s).faults == ("the signature's time is not now",)
+
+
+def test_a_signature_is_that_of_the_very_bytes(told: list[Body]) -> None:
+    """Of control characters and what is beyond the BMP, too; not of the same JSON in another form.
+
+    https://github.com/octokit/webhooks.js/issues/71
+    """
+    now_s, key = int(time.time()), b"key"
+    started = next(body for body in told if body["type"] == "recording.started")
+    odd = "\x1b \x7f \u2028 \U0001f600 </script> \\u0041 e\u0301"
+    body = msgspec.json.encode({**started, "data": {**started["data"], "metadata": {"odd": odd}}})
+    headers = {
+        "sora-event-webhook-type": started["type"],
+        "webhook-id": started["id"],
+        "webhook-timestamp": str(now_s),
+        "webhook-signature": sign(key, started["id"], str(now_s), body),
+    }
+    assert Ledger(key).enter(headers, body, now_s).faults == ()
+    again = msgspec.json.format(body, indent=2)
+    assert Ledger(key).enter(headers, again, now_s).faults == ("the signature is not right",)
+    assert msgspec.json.decode(body)["data"]["metadata"]["odd"] == odd

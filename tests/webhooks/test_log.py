@@ -130,3 +130,22 @@ def test_a_folder_that_cannot_be_made_is_no_fault(tmp_path: Path) -> None:
 def test_others_cannot_read_the_log(tmp_path: Path) -> None:
     WebhookLog(tmp_path, redact=True).events([b"1"])
     assert (tmp_path / "event_webhook.jsonl").stat().st_mode & 0o777 & ~0o640 == 0
+
+
+@pytest.mark.parametrize("way", ["rename", "truncate"])
+def test_a_log_that_is_rotated_by_somebody_else_goes_on_in_the_new_file(tmp_path: Path, way: str) -> None:
+    """By renaming it and making an empty one, or by copying and truncating it: each line once, and no NUL bytes.
+
+    https://github.com/fireice-uk/xmr-stak-cpu/issues/208
+    """
+    path, old = tmp_path / "log.jsonl", tmp_path / "log.jsonl.old"
+    log = LogFile(path)
+    assert log.write([b"1", b"2"])
+    if way == "rename":
+        path.rename(old)
+        path.touch(0o640)
+    else:
+        old.write_bytes(path.read_bytes())
+        os.truncate(path, 0)
+    assert log.write([b"3"])
+    assert (old.read_bytes(), path.read_bytes()) == (b"1\n2\n", b"3\n")

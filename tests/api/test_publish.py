@@ -122,7 +122,7 @@ async def keep_silent(websocket: web.WebSocketResponse) -> None:
         (say_nonsense, "what is no message"),
         (say_a_list, "what is no message"),
         (offer_without_sdp, "the offer is not as Sora's.*sdp"),
-        (offer_no_sdp, "the offer cannot be read"),
+        (offer_no_sdp, "the offer has no m-line"),
         (offer_another_codec, "takes neither"),
         (offer_a_dead_address, "no candidate of the offer answers"),
         (keep_silent, "no offer came"),

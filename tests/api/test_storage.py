@@ -6,7 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +139,13 @@ async def test_an_archive_dir_on_a_disk_that_is_read_only_is_told_and_so_is_its_
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder that other users reach, in which they may do nothing."""
+def open_folder() -> Iterator[Path]:
+    """A folder that other users reach, as they do not reach those of pytest, and in which they may do nothing."""
     if os.geteuid() != 0:
         lacks("another user takes root")
-    for parent in tmp_path.parents:
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    tmp_path.chmod(0o755)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 STRANGER = 1_234_567

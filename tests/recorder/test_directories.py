@@ -5,9 +5,9 @@ import fcntl
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,13 +202,12 @@ def as_nobody(directory: Path, *groups: int) -> str:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A directory that other users reach."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_mode & stat.S_IXOTH == 0 and parent != Path("/"):
-            parent.chmod(0o711)
-    (tmp_path / "shared").mkdir()
-    return tmp_path / "shared"
+def shared() -> Iterator[Path]:
+    """A directory that other users reach, as they do not reach those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "shared").mkdir()
+        yield Path(folder) / "shared"
 
 
 def test_a_directory_of_another_user_says_who_needs_what(shared: Path) -> None:

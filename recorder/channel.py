@@ -35,6 +35,7 @@ class Channels:
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
+        self._connections: dict[str, Connection] = {}
 
     @asynccontextmanager
     async def hold(self, channel_id: str) -> AsyncIterator[Channel]:
@@ -61,7 +62,19 @@ class Channels:
         """Give what is being recorded."""
         return [channel.recording for channel in self._channels.values() if channel.recording is not None]
 
+    def enter(self, channel: Channel, connection: Connection) -> None:
+        """Add a connection to a channel that is held."""
+        channel.connections[connection.identity.connection_id] = connection
+        self._connections[connection.identity.connection_id] = connection
+
+    def leave(self, channel: Channel, connection: Connection) -> None:
+        """Remove a connection from a channel that is held."""
+        del channel.connections[connection.identity.connection_id]
+        del self._connections[connection.identity.connection_id]
+
     def connections(self, channel_id: str | None = None) -> list[Connection]:
-        """Give the connections of one channel, or all."""
-        channels = self._channels.values() if channel_id is None else [self._channels.get(channel_id, Channel())]
-        return [connection for channel in channels for connection in channel.connections.values()]
+        """Return the connections of one channel, or all; channels in which nobody is cost nothing."""
+        if channel_id is None:
+            return list(self._connections.values())
+        channel = self._channels.get(channel_id)
+        return [] if channel is None else list(channel.connections.values())

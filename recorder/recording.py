@@ -69,13 +69,14 @@ class Recording:
         self._start_ns = clock.monotonic_ns() - max(clock.wall_ns() - state.start_wall_ns, 0)
 
     @property
-    def _expires_ns(self) -> int | None:
+    def expires_ns(self) -> int | None:
+        """The monotonic time at which it reaches its `expire_time`, None where it has none."""
         expire_time = self.state.parameters.expire_time
         return self._start_ns + expire_time * NS_PER_S if expire_time else None
 
     def is_expired(self, now_ns: int) -> bool:
         """Whether the recording has reached its `expire_time`."""
-        expires_ns = self._expires_ns
+        expires_ns = self.expires_ns
         return expires_ns is not None and now_ns >= expires_ns
 
     def wall_at(self, monotonic_ns: int) -> int:
@@ -226,7 +227,7 @@ class Recording:
 
         A recording that expired while no process ran ended then.
         """
-        now_ns, expires_ns = self._clock.monotonic_ns(), self._expires_ns
+        now_ns, expires_ns = self._clock.monotonic_ns(), self.expires_ns
         stop_wall_ns = self.wall_at(now_ns if expires_ns is None else min(now_ns, expires_ns))
         if not await self._store.stop_recording(self.state.recording_id, stop_wall_ns):
             return False

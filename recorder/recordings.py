@@ -20,6 +20,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
+from rokuga.recorder.expiries import Expiries
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.space import Space
 from rokuga.recorder.states import Change, RecordingParameters, RecordingState, RecordingStatus
@@ -72,7 +73,7 @@ class Recordings:
         """What keeps recordings from being started; set by who restores those of the last process."""
         self._folder_lock = asyncio.Lock()
         self._finishing: dict[str, Recording] = {}
-        self._expiring: set[str] = set()
+        self._expiries: Expiries[Recording] = Expiries()
 
     async def start(self, parameters: RecordingParameters) -> RecordingState:
         """Record every publisher of the channel, those present and those to come.
@@ -114,6 +115,7 @@ class Recordings:
     async def _record(self, channel: Channel, recording: Recording) -> None:
         """Record everybody who is in a channel that is held, and who comes."""
         channel.recording = recording
+        self._await_expiry(recording)
         publishers = [c for c in channel.connections.values() if c.connected.is_set() and c.publishes]
         await asyncio.gather(*(self.begin_archive(recording, connection) for connection in publishers))
 
@@ -142,6 +144,7 @@ class Recordings:
     def _end(self, channel: Channel, recording: Recording) -> RecordingState:
         """Take the recording out of a channel that is held; files and report follow."""
         channel.recording = None
+        self._expiries.remove(recording.state.recording_id)
         self._end_archives(channel, recording)
         self._spawn(self._finish(recording))
         return recording.state
@@ -201,21 +204,16 @@ class Recordings:
             self._end(channel, channel.recording)
         await self._record(channel, recording)
 
-    def _begin_to_expire(self, recording: Recording) -> None:
-        recording_id = recording.state.recording_id
-        if recording_id not in self._expiring:
-            self._expiring.add(recording_id)
-            self._spawn(self._expire(recording))
+    def _await_expiry(self, recording: Recording) -> None:
+        if recording.expires_ns is not None:
+            self._expiries.add(recording.state.recording_id, recording.expires_ns, recording)
 
     async def _expire(self, recording: Recording) -> None:
         """Stop a recording that has reached its end, unless somebody else does; its channel is free between tries."""
-        try:
-            if not await self._try_to_expire(recording):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(EXPIRE_AGAIN_S):
-                        await self._ending.wait()
-        finally:
-            self._expiring.discard(recording.state.recording_id)
+        while not self._ending.is_set() and not await self._try_to_expire(recording):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EXPIRE_AGAIN_S):
+                    await self._ending.wait()
 
     async def _try_to_expire(self, recording: Recording) -> bool:
         """Give False if the store cannot end the recording now; its archives end all the same."""
@@ -223,6 +221,8 @@ class Recordings:
             if channel.recording is recording:
                 try:
                     await self._stop(channel)
+                except RecordingNotStarted:  # another node was faster; its change follows
+                    self._end_archives(channel, recording)
                 except StoreError as error:
                     log.error("an expired recording cannot be stopped yet", reason=str(error))
                     self._end_archives(channel, recording)
@@ -277,9 +277,8 @@ class Recordings:
 
     def tick(self, now_ns: int) -> None:
         """Begin to end what has reached its `expire_time`."""
-        for recording in self._channels.recordings():
-            if recording.is_expired(now_ns):
-                self._begin_to_expire(recording)
+        for recording in self._expiries.pop_expired(now_ns):
+            self._spawn(self._expire(recording))
 
     def _recording(self, state: RecordingState) -> Recording:
         return Recording(state, self._config, self._store, self._writer, self._clock, self._committed, self._ending)

@@ -5,7 +5,7 @@ Whoever comes or goes does so under the channel's lock, as everything that chang
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 
 MEDIA_TIMEOUT = "MEDIA-TIMEOUT"
 """The reason of a peer that fell silent; see recorder/webrtc/peer.py."""
+
+IDLE_TICK_S = 0.1
+"""While nobody is connected, expired recordings are looked for this often."""
 
 WATCH_SPACE_S = 1.0
 """Free space is looked at this often."""
@@ -66,6 +69,7 @@ class Recorder:
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
+        self._entered = asyncio.Event()
         self._teller = Teller(store, self._committed)
         self._space = Space(config, self._writer)
         self._recordings = Recordings(
@@ -200,7 +204,8 @@ class Recorder:
                 identity, request.role, request.audio, request.video, clock.wall_ns(), clock.monotonic_ns()
             )
             connection.attach(lambda hooks: self._make_peer(request, hooks), lambda: self._record_at_once(connection))
-            channel.connections[connection_id] = connection
+            self._channels.enter(channel, connection)
+            self._entered.set()
             self._spawn(self._live(connection))
             return connection
 
@@ -244,7 +249,7 @@ class Recorder:
         now_ns = self._clock.monotonic_ns()
         ended_ns = connection.last_media_ns if connection.close_reason == MEDIA_TIMEOUT else now_ns
         async with self._channels.hold(connection.identity.channel_id) as channel:
-            del channel.connections[connection.identity.connection_id]
+            self._channels.leave(channel, connection)
             self._totals.gone(connection.connected.is_set(), stay_ns, connection.stats(), not channel.connections)
             closing = channel.recording.end_archive(connection, ended_ns or now_ns) if channel.recording else None
         try:
@@ -266,7 +271,17 @@ class Recorder:
         loop = asyncio.get_running_loop()
         while True:
             self._tick_all(self._clock.monotonic_ns())
-            await asyncio.sleep(until_tick_s(loop.time()))
+            if self._channels.connections():
+                await asyncio.sleep(until_tick_s(loop.time()))
+            else:
+                await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait until a client comes, but no longer than an expired recording may be kept waiting."""
+        self._entered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_TICK_S):
+                await self._entered.wait()
 
     def _tick_all(self, now_ns: int) -> None:
         for connection in self.connections():

@@ -1,7 +1,9 @@
 """A client of etcd's JSON gateway (etcd.io/docs/v3.4/dev-guide/api_grpc_gateway), what the store needs of it.
 
 Every call carries `hasleader`: a server without a leader refuses it at once instead of letting it wait. Calls go to
-one endpoint until it fails, then to the next, all within one time budget.
+one endpoint until it fails, then to the next, all within one time budget. A request that dies unanswered on a
+connection that was used before is no failure of the endpoint: servers and proxies close idle connections, and may do
+so while a request is on its way (RFC 9112 section 9.3.1). It is sent once more, on a new connection.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import msgspec
 
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.store.etcd_login import Login, needs_no_login, wants_login
 from rokuga.recorder.store.etcd_wire import Json, KeyValue, change, end_of, key_value, wire
 
 BUDGET_S: Final = 2.0
@@ -35,7 +38,6 @@ SILENT_S: Final = 3.0
 PAGE: Final = 1000
 """Keys that are read at a time."""
 
-UNAUTHENTICATED: Final = 16
 _PASSING: Final = frozenset({1, 4, 13, 14})
 """gRPC codes of what passes, or what another endpoint may not say: cancelled, deadline, internal, unavailable
 (https://grpc.io/docs/guides/status-codes/)."""
@@ -63,6 +65,13 @@ class _Failure:
     is_unknown: bool = True
 
 
+@dataclass(slots=True)
+class _Use:
+    """Whether a request went over a connection that was used before."""
+
+    is_reused: bool = False
+
+
 class Etcd:
     """A session with one etcd cluster."""
 
@@ -71,7 +80,8 @@ class Etcd:
         self._budget_s = budget_s
         self._try_s = try_s
         self._place = 0
-        self._token: str | None = None
+        self._login = Login()
+        self._logging_in = asyncio.Lock()
         self.counts = RequestCounts()
 
     async def __aenter__(self) -> Self:
@@ -80,8 +90,14 @@ class Etcd:
             tls = _tls(self._config)
         except (OSError, ssl.SSLError) as error:
             raise StoreError(f"the certificates for etcd: {error}") from error
+        trust = tls if tls is not None else True
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=0), read_bufsize=MAX_LINE_BYTES
+            connector=aiohttp.TCPConnector(ssl=trust, limit=0), trace_configs=[tracing]
+        )
+        self._fresh = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=trust, limit=0, force_close=True), read_bufsize=MAX_LINE_BYTES
         )
         return self
 
@@ -89,6 +105,7 @@ class Etcd:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._session.close()
+        await self._fresh.close()
 
     @property
     def endpoint(self) -> str:
@@ -119,12 +136,13 @@ class Etcd:
     async def _try_all(self, path: str, body: Json, failure: _Failure) -> Any:
         """Ask one endpoint after the other. Raises MinorityError when each has said that it has no leader."""
         leaderless: set[str] = set()
-        was_unknown = False
+        was_unknown = has_logged_in = False
         while True:
             endpoint = self.endpoint
             try:
                 async with asyncio.timeout(self._try_s):
-                    status, answer = await self._post(endpoint, path, body)
+                    token = await self._token(endpoint)
+                    status, answer = await self._post(endpoint, path, body, token)
             except aiohttp.ClientConnectorError as error:
                 failure.reason, failure.is_unknown = str(error), was_unknown
                 leaderless.add(endpoint)
@@ -133,10 +151,12 @@ class Etcd:
                 failure.is_unknown = True
             else:
                 if status == 200 and ("header" in answer or "result" in answer):
+                    self._login.confirm()
                     return answer
                 code, reason = answer.get("code"), str(answer.get("message") or answer.get("error"))
-                if code == UNAUTHENTICATED and self._config.user is not None and self._token is not None:
-                    self._token = None
+                if wants_login(answer):
+                    self._reject(token, reason, is_new=has_logged_in)
+                    has_logged_in = True
                     continue
                 if code not in _PASSING:
                     raise StoreError(f"etcd refuses {path}: {reason}")
@@ -151,26 +171,54 @@ class Etcd:
             self._place += 1
             await asyncio.sleep(0.02)
 
-    async def _post(self, endpoint: str, path: str, body: Json) -> tuple[int, Any]:
-        headers = await self._headers(endpoint)
-        data = io.BytesIO(msgspec.json.encode(body))
-        async with self._session.post(f"{endpoint}/v3/{path}", data=data, headers=headers) as got:
+    async def _post(self, endpoint: str, path: str, body: Json, token: str | None) -> tuple[int, Any]:
+        """POST once, or twice where a connection that was used before is closed instead of an answer."""
+        url, data = f"{endpoint}/v3/{path}", msgspec.json.encode(body)
+        headers = _headers(token)
+        use = _Use()
+        try:
+            async with self._session.post(url, data=io.BytesIO(data), headers=headers, trace_request_ctx=use) as got:
+                return got.status, _decode(await got.read())
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError):
+            if not use.is_reused:
+                raise
+        async with self._fresh.post(url, data=io.BytesIO(data), headers=headers) as got:
             return got.status, _decode(await got.read())
 
-    async def _headers(self, endpoint: str) -> Mapping[str, str]:
-        """Give the headers of a call, with a token where there is a user. Raises StoreError for a wrong password."""
+    async def _token(self, endpoint: str) -> str | None:
+        """Return the token to send, None without a user, empty where etcd needs none. Raises StoreError.
+
+        Calls that need a new one wait for the login of the first of them.
+        """
         if self._config.user is None:
-            return HAS_LEADER
-        if self._token is None:
-            body = {"name": self._config.user, "password": self._config.password or ""}
-            async with self._session.post(
-                f"{endpoint}/v3/auth/authenticate", data=msgspec.json.encode(body), headers=HAS_LEADER
-            ) as got:
-                answer = _decode(await got.read())
-                if got.status != 200 and answer.get("code") not in _PASSING:
-                    raise StoreError(f"etcd refuses {self._config.user}: {answer.get('message')}")
-                self._token = answer.get("token")
-        return HAS_LEADER | ({"Authorization": self._token} if self._token else {})
+            return None
+        async with self._logging_in:
+            if self._login.token is None:
+                now_s = asyncio.get_running_loop().time()
+                if not self._login.may_try(now_s):
+                    raise StoreError(self._login.fault)
+                body = {"name": self._config.user, "password": self._config.password or ""}
+                status, answer = await self._post(endpoint, "auth/authenticate", body, None)
+                if needs_no_login(answer):
+                    self._login.accept("")
+                elif status != 200 and answer.get("code") not in _PASSING:
+                    self._login.fail(f"etcd refuses {self._config.user}: {answer.get('message')}", now_s)
+                    raise StoreError(self._login.fault)
+                elif token := answer.get("token"):
+                    self._login.accept(str(token))
+            return self._login.token
+
+    def _reject(self, token: str | None, reason: str, *, is_new: bool) -> None:
+        """Have the next try log in. Raises StoreError without a user, and where a new token was not accepted."""
+        if self._config.user is None:
+            raise StoreError(
+                f"etcd refuses a call without a user ({reason}): set cluster_user and cluster_password, and restart"
+            )
+        self._login.reject(token)
+        if is_new:
+            fault = f"etcd does not accept the token that it gave {self._config.user}: {reason}"
+            self._login.fail(fault, asyncio.get_running_loop().time())
+            raise StoreError(fault)
 
     async def get(self, key: str) -> KeyValue | None:
         """Read one key, linearizably."""
@@ -223,8 +271,8 @@ class Etcd:
         endpoint = self.endpoint
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._try_s, sock_read=SILENT_S)
         try:
-            headers = await self._headers(endpoint)
-            async with self._session.post(
+            headers = _headers(await self._token(endpoint))
+            async with self._fresh.post(
                 f"{endpoint}/v3/watch", data=msgspec.json.encode(request), headers=headers, timeout=timeout
             ) as stream:
                 async for line in stream.content:
@@ -237,6 +285,14 @@ class Etcd:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MinorityError(f"etcd: the watch of {endpoint} broke: {error}") from error
         raise MinorityError(f"etcd: {endpoint} ended the watch")
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _parameters: object) -> None:
+    context.trace_request_ctx.is_reused = True
+
+
+def _headers(token: str | None) -> Mapping[str, str]:
+    return HAS_LEADER | ({"Authorization": token} if token else {})
 
 
 def _decode(line: bytes) -> Any:

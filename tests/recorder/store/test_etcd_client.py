@@ -1,7 +1,8 @@
 """The client of etcd's gateway against real servers: errors by name, failover, who we are."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ async def test_a_user_is_let_in_by_the_password_and_again_when_the_token_is_old(
                 await root.get("a")
         async with Etcd(ClusterConfig((url,), user="root", password="secret")) as client:
             await client.transact([], [put("a", b"1")])
-            client._token = "old.1"
+            client._login.token = "old.1"
             found = await client.get("a")
             assert found is not None
             assert found.value == b"1"
@@ -145,3 +146,97 @@ async def test_what_no_etcd_says_is_a_named_error(answer: Callable[[], Any]) -> 
             await client.list("a")
         with pytest.raises(StoreError):
             await client.grant(1)
+
+
+@contextlib.asynccontextmanager
+async def closing_after_one_answer() -> AsyncIterator[tuple[str, list[int]]]:
+    """Serve a gateway that keeps a connection open after its first answer, and closes it at the second request.
+
+    Gives its URL and the number of requests on each connection.
+    """
+    requests: list[int] = []
+    body = b'{"header":{"revision":"1"}}'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        place = len(requests)
+        requests.append(0)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                await reader.readexactly(int(length.partition(b":")[2]))
+                requests[place] += 1
+                if requests[place] == 2:
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+
+
+async def test_a_request_that_dies_on_a_reused_connection_is_sent_again_and_counts_for_nothing() -> None:
+    """No failover, and no failed call (RFC 9112 section 9.3.1)."""
+    async with closing_after_one_answer() as (url, requests), closing_after_one_answer() as (other, unused):
+        async with Etcd(ClusterConfig((url, other))) as client:
+            for _ in range(5):
+                assert await client.get("a") is None
+            assert client.endpoint == url
+            assert (client.counts.answered, client.counts.failed) == (5, 0)
+    assert unused == []
+    assert sum(requests) == 7  # two of the five died once
+
+
+async def test_a_request_that_dies_on_a_new_connection_is_a_failure_of_the_endpoint() -> None:
+    """It goes to the next one, as before; a server that closes every connection is not asked without end."""
+    asked: list[bytes] = []
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1))
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server, closing_after_one_answer() as (url, _):
+        broken = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Etcd(ClusterConfig((broken, url))) as client:
+            await client.get("a")
+            assert (client.endpoint, asked) == (url, [b"P"])
+
+
+async def test_users_that_are_added_to_etcd_while_a_node_runs_are_logged_in(tmp_path: Path) -> None:
+    """Before there are any, a node that is configured with one is let in without; afterwards it logs in by itself."""
+    with one_server(tmp_path) as url:
+        async with Etcd(ClusterConfig((url,), user="root", password="secret")) as client:
+            async with Etcd(ClusterConfig((url,))) as nobody:
+                await ready(client)
+                await client.transact([], [put("a", b"1")])
+                await nobody.call("auth/user/add", {"name": "root", "password": "secret"})
+                await nobody.call("auth/user/grant", {"user": "root", "role": "root"})
+                await nobody.call("auth/enable", {})
+                found = await client.get("a")
+                assert found is not None
+                assert found.value == b"1"
+                with pytest.raises(StoreError, match=r"without a user .* cluster_user .* restart"):
+                    await nobody.get("a")
+
+
+async def test_a_token_that_is_never_accepted_is_asked_for_once_and_then_after_a_pause() -> None:
+    """Else each call would ask as fast as etcd answers."""
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if request.path.endswith("authenticate"):
+            return web.json_response({"header": {}, "token": "t.1"})
+        return web.json_response({"code": 16, "message": "etcdserver: invalid auth token"}, status=401)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with serving(app) as address:
+        async with Etcd(ClusterConfig((f"http://{address}",), user="u", password="p")) as client:
+            for _ in range(5):
+                with pytest.raises(StoreError, match="does not accept the token"):
+                    await client.get("a")
+    assert asked == 2 * ["/v3/auth/authenticate", "/v3/kv/range"]

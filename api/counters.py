@@ -4,9 +4,16 @@ A source gives what it counts by name; what is told apart by a label is a mappin
 grow from the start of the process, gauges say how many there are now.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from rokuga.recorder.store import StoreError
+
+SOURCE_S: Final = 2.0
+"""How long a source may take."""
 
 Number = int | Mapping[str, int]
 Numbers = Mapping[str, Number]
@@ -98,10 +105,12 @@ COUNTERS: Final[Mapping[str, Counter]] = {
 
 
 async def read_all(sources: Iterable[Source]) -> dict[str, Number]:
-    """Ask every source."""
+    """Ask every source. What one cannot say in time, for its database is locked, is left out."""
     numbers: dict[str, Number] = {}
     for source in sources:
-        numbers |= await source()
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(SOURCE_S):
+                numbers |= await source()
     return numbers
 
 

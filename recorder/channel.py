@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.recording import Recording
+from rokuga.recorder.store import StoreError
 
 
 @dataclass(slots=True)
@@ -38,13 +39,23 @@ class Channels:
         self._connections: dict[str, Connection] = {}
 
     @asynccontextmanager
-    async def hold(self, channel_id: str) -> AsyncIterator[Channel]:
-        """Hold the channel's lock; forget the channel afterwards if nothing goes on in it."""
+    async def hold(self, channel_id: str, within_s: float | None = None) -> AsyncIterator[Channel]:
+        """Hold the channel's lock; forget the channel afterwards if nothing goes on in it.
+
+        Raises StoreError where the lock cannot be had in time: what the others do with it waits for the store.
+        """
         channel = self._channels.setdefault(channel_id, Channel())
         channel.users += 1
         try:
-            async with channel.lock:
+            try:
+                async with asyncio.timeout(within_s):
+                    await channel.lock.acquire()
+            except TimeoutError as error:
+                raise StoreError("the last change of the channel is not stored yet") from error
+            try:
                 yield channel
+            finally:
+                channel.lock.release()
         finally:
             channel.users -= 1
             if channel.is_idle:

@@ -5,6 +5,7 @@ does not: it takes as long as it takes, beside the lock.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -24,7 +25,7 @@ from rokuga.recorder.expiries import Expiries
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.space import Space
 from rokuga.recorder.states import Change, RecordingParameters, RecordingState, RecordingStatus
-from rokuga.recorder.store import RecordingStore, StoreError
+from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError
 from rokuga.recorder.teller import Teller
 
 log = structlog.get_logger()
@@ -82,13 +83,13 @@ class Recordings:
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
-        async with self._channels.hold(parameters.channel_id) as channel:
+        async with self._channels.hold(parameters.channel_id, ANSWER_S) as channel:
             if channel.recording is not None:
                 raise RecordingAlreadyStarted
             state = RecordingState(self._draw_id(), parameters, self._clock.wall_ns())
             folder = recording_folder(str(self._config.archive_dir), state.recording_id)
             mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
-            await self._beside_writer(lambda: make_folder(folder, mode, min_free_bytes))
+            await self._make_folder(folder, mode, min_free_bytes)
             recording = self._recording(state)
             recording.has_folder = True
             is_started = False
@@ -96,13 +97,44 @@ class Recordings:
                 is_started = await self._store.start_recording(state, [recording.started_event()])
             finally:
                 if not is_started:
-                    await self._beside_writer(lambda: remove_empty_folder(folder))
+                    await self._in_time(self._beside_writer(lambda: remove_empty_folder(folder)))
             if not is_started:
                 raise RecordingAlreadyStarted
             recording.is_start_told = True
             self._committed([recording.started_event()])
             await self._record(channel, recording)
             return state
+
+    async def _make_folder(self, folder: str, mode: int, min_free_bytes: int) -> None:
+        """Make a folder in time, or not at all. Raises ArchiveError."""
+        is_refused = False
+
+        def make() -> None:
+            if not is_refused:
+                make_folder(folder, mode, min_free_bytes)
+
+        if not await self._in_time(self._beside_writer(make)):
+            is_refused = True
+            self._spawn(self._beside_writer(lambda: remove_empty_folder(folder)))
+            raise ArchiveError(f"no answer within {ANSWER_S:g} s", errno.ETIMEDOUT, folder)
+
+    async def _in_time(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do work that somebody waits for. Return False where it takes longer than they do; it is done all the same.
+
+        Raises what it raises in time.
+        """
+        doing = asyncio.ensure_future(work)
+        await asyncio.wait({doing}, timeout=ANSWER_S)
+        if doing.done():
+            await doing
+            return True
+
+        async def outlast() -> None:
+            with suppress(ArchiveError):
+                await doing
+
+        self._spawn(outlast())
+        return False
 
     async def _beside_writer(self, work: Callable[[], None]) -> None:
         """Make or remove a folder, not after all that waits for the writer: 200 files take a second to be finished.
@@ -121,7 +153,7 @@ class Recordings:
 
     async def stop(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
-        async with self._channels.hold(channel_id) as channel:
+        async with self._channels.hold(channel_id, ANSWER_S) as channel:
             return await self._stop(channel)
 
     def state(self, channel_id: str) -> RecordingState:

@@ -25,7 +25,7 @@ from rokuga.recorder.recordings import Recordings, guarded
 from rokuga.recorder.restoration import DirectoryCheck, Restoration, usable
 from rokuga.recorder.space import Space
 from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
-from rokuga.recorder.store import RecordingStore
+from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError
 from rokuga.recorder.teller import Teller
 from rokuga.recorder.totals import Totals
 
@@ -184,7 +184,13 @@ class Recorder:
 
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
-        async with self._channels.hold(request.channel_id) as channel:
+        try:
+            return await self._connect(request)
+        except StoreError as error:
+            raise ConnectionRefused("STORE-UNAVAILABLE") from error
+
+    async def _connect(self, request: ConnectionRequest) -> Connection:
+        async with self._channels.hold(request.channel_id, ANSWER_S) as channel:
             if self._ending.is_set():
                 raise ConnectionRefused("SHUTDOWN")
             if not channel.connections:

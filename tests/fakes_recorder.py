@@ -117,6 +117,8 @@ class FakeRecorder:
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End."""
+        if self.fault:
+            raise self.fault
         if channel_id not in self.states:
             raise RecordingNotStarted
         return self.states.pop(channel_id)

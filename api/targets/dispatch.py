@@ -9,7 +9,7 @@ from rokuga.api.ports import RecordingService
 from rokuga.api.targets import answer
 from rokuga.api.targets.answer import Answer, TargetError, success
 from rokuga.api.targets.table import Target, TargetName
-from rokuga.recorder.store import MinorityError
+from rokuga.recorder.store import MinorityError, StoreError
 
 log = structlog.get_logger()
 
@@ -34,6 +34,9 @@ async def dispatch(
         return error.answer
     except MinorityError:
         return answer.NOT_CLUSTER_MAJORITY
+    except StoreError as error:
+        log.error("a target is refused: the store is at fault", target=".".join(name), reason=str(error))
+        return answer.STORE_UNAVAILABLE
     except Exception:
         log.exception("a target failed", target=".".join(name))
         return answer.HANDLER_EXCEPTION

@@ -144,6 +144,7 @@ def _path(name: TargetName, target: Target) -> Schema:
                 "408": _refusal("The body did not come.", ["RequestTimeout"]),
                 "413": _refusal("The body is longer than 8,000,000 bytes.", ["PayloadTooLarge"]),
                 "500": _refusal("A fault of ours.", ["HandlerException"]),
+                "503": _refusal("The store does not answer; nothing has changed.", ["STORE-UNAVAILABLE"]),
             },
         }
     }

@@ -128,7 +128,7 @@ class Claims:
             return
         done = [delete(held.found.key)]
         if held.claim.is_inherited:
-            done.append(await self._mark(self._keys.told(event_id), TOLD_S))
+            done.append(await self.mark(self._keys.told(event_id), TOLD_S))
         if held.claim.event_type is EventType.RECORDING_REPORT:
             done += await self._forget(held.claim.recording_id)
         await self._etcd.transact([unchanged(held.found)], done)
@@ -140,10 +140,10 @@ class Claims:
             delete(keys.recording(recording_id)),
             delete_all(keys.parts(recording_id)),
             delete_all(keys.archives(recording_id)),
-            await self._mark(keys.finished(recording_id), FINISHED_S),
+            await self.mark(keys.finished(recording_id), FINISHED_S),
         ]
 
-    async def _mark(self, key: str, seconds: int) -> Any:
+    async def mark(self, key: str, seconds: int) -> Any:
         """Do: write a key that goes by itself after some time."""
         return put(key, self._node_name.encode(), await self._etcd.grant(seconds))
 

@@ -13,6 +13,7 @@ import errno
 import os
 import sqlite3
 import stat
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,10 +45,16 @@ MAX_TOGETHER: Final = 100
 
 @dataclass(eq=False, slots=True)
 class _Work:
-    """What somebody wants to do in a transaction, and what became of it."""
+    """What somebody wants to do in a transaction, and what became of it.
+
+    Whoever waits for it may withdraw it until it has begun, and with `undo` until it is over.
+    """
 
     do: Callable[[sqlite3.Connection], Any]
+    undo: Callable[[sqlite3.Connection], None] | None = None
+    is_begun: bool = False
     is_over: bool = False
+    is_withdrawn: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -67,6 +74,8 @@ class Database:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{owner}-database")
         self._connection: sqlite3.Connection | None = None
         self._waiting: deque[_Work] = deque()
+        self._undoing: deque[Callable[[sqlite3.Connection], None]] = deque()
+        self._withdrawing = threading.Lock()
 
     async def __aenter__(self) -> Self:
         """Open or make the file, and bring its schema up to date. Raises StoreError."""
@@ -82,19 +91,47 @@ class Database:
     ) -> None:
         await self._end()
 
-    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def transact(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        within_s: float | None = None,
+        undo: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> T:
         """Run `work` in a transaction: all of it is kept, or nothing. A cancelled caller does not stop it.
 
         Returns when it is on the disk. It may share the transaction with others, whose faults are not its own.
+
+        What has not begun `within_s`, for the file is locked or the disk slow, is withdrawn: StoreError, and it never
+        happens. With an `undo` this holds for work whose commit has begun, too: if it returned True and the disk
+        takes it later, it is undone in the next transaction, before anybody reads it. Without, its end is waited for.
         """
-        mine = _Work(work)
+        mine = _Work(work, undo)
         self._waiting.append(mine)
-        result: T = await self._call(lambda: self._outcome(mine))
-        return result
+        doing: asyncio.Future[T] = asyncio.ensure_future(self._call(lambda: self._outcome(mine)))
+        try:
+            if within_s is not None:
+                await asyncio.wait({doing}, timeout=within_s)
+                if not doing.done() and self._withdraw(mine):
+                    doing.add_done_callback(_retrieve)
+                    raise StoreError(f"{self._path}: did not answer within {within_s:g} s")
+            return await asyncio.shield(doing)
+        finally:
+            del doing  # as in _call
+
+    def _withdraw(self, work: _Work) -> bool:
+        with self._withdrawing:
+            work.is_withdrawn = not work.is_over and (not work.is_begun or work.undo is not None)
+            return work.is_withdrawn
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work`, which only reads, on one state of the file; it waits for no writer."""
-        return await self._call(lambda: self._transact("BEGIN", work))
+
+        def read() -> T:
+            self._undo_withdrawn()
+            return self._transact("BEGIN", work)
+
+        return await self._call(read)
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
@@ -119,18 +156,50 @@ class Database:
         if not mine.is_over:
             works = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
             try:
-                self._transact("BEGIN IMMEDIATE", lambda connection: _do_each(connection, works))
+                self._undo_withdrawn()
+                self._transact("BEGIN IMMEDIATE", lambda connection: self._do_each(connection, works))
             except BaseException as error:
                 for work in works:  # nothing is kept, of none
                     work.error = error
-            for work in works:
-                work.is_over = True
+            self._conclude(works)
         try:
             if mine.error is not None:
                 raise mine.error
             return mine.result
         finally:
             mine.error = None  # its traceback holds this frame, and this frame the work
+
+    def _conclude(self, works: Sequence[_Work]) -> None:
+        """Say what became of works, and undo those that were withdrawn during their commit."""
+        with self._withdrawing:
+            for work in works:
+                work.is_over = True
+                if work.is_withdrawn and work.is_begun and work.result is True and work.undo is not None:
+                    self._undoing.append(work.undo)
+        with contextlib.suppress(*FAULTS):  # it is tried again before anything else is done or read
+            self._undo_withdrawn()
+
+    def _undo_withdrawn(self) -> None:
+        while self._undoing:
+            self._transact("BEGIN IMMEDIATE", self._undoing[0])
+            self._undoing.popleft()
+
+    def _do_each(self, connection: sqlite3.Connection, works: Sequence[_Work]) -> None:
+        """Do works one after the other; where one fails, what it did is undone, and nothing else."""
+        for work in works:
+            with self._withdrawing:
+                work.is_begun = not work.is_withdrawn
+            if not work.is_begun:
+                continue
+            connection.execute("SAVEPOINT work")
+            try:
+                work.result = work.do(connection)
+            except Exception as error:
+                if not connection.in_transaction:  # a full disk may have ended it, for all
+                    raise
+                work.error = error
+                connection.execute("ROLLBACK TO work")
+            connection.execute("RELEASE work")
 
     def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
@@ -176,18 +245,10 @@ class Database:
             self._connection = None
 
 
-def _do_each(connection: sqlite3.Connection, works: Sequence[_Work]) -> None:
-    """Do works one after the other; where one fails, what it did is undone, and nothing else."""
-    for work in works:
-        connection.execute("SAVEPOINT work")
-        try:
-            work.result = work.do(connection)
-        except Exception as error:
-            if not connection.in_transaction:  # a full disk may have ended it, for all
-                raise
-            work.error = error
-            connection.execute("ROLLBACK TO work")
-        connection.execute("RELEASE work")
+def _retrieve(done: "asyncio.Future[Any]") -> None:
+    """Look at the error of a work that nobody waits for any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _make_private(path: Path) -> None:

@@ -18,13 +18,14 @@ from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingSta
 from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth, TooLargeError
 from rokuga.recorder.store.claims import Claims
 from rokuga.recorder.store.conclusion import Conclusion
-from rokuga.recorder.store.etcd_client import BUDGET_S, Etcd
+from rokuga.recorder.store.etcd_client import BUDGET_S, Etcd, UnknownOutcome
 from rokuga.recorder.store.etcd_wire import absent, delete, put, read, unchanged, values_read
 from rokuga.recorder.store.following import Following
 from rokuga.recorder.store.own_archives import OwnArchives
 from rokuga.recorder.store.presence import Presence
 from rokuga.recorder.store.shared import Keys, Shared, View, decode_node, decode_shared, encode
 from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.recorder.store.withdrawals import Withdrawals
 
 MAX_RECORDING_BYTES: Final = 1 << 20
 """Of one recording as it is shared, its metadata above all. etcd takes 1.5 MiB in a request, unless told less."""
@@ -58,6 +59,7 @@ class EtcdStore:
         self._following = Following(etcd, view, self._mirror, self.claims.inherit)
         self._own_archives = OwnArchives(etcd, keys, node.node_name)
         self._conclusion = Conclusion(etcd, keys, view, self._following, self.claims, self._own_archives)
+        self._withdrawals = Withdrawals(etcd, keys, self.claims)
         self._reported: set[str] = set()
         self._stack = contextlib.AsyncExitStack()
         self._is_open = False
@@ -69,7 +71,9 @@ class EtcdStore:
             self._own_archives.add(await self._local.archives(recording.recording_id))
         self._view.unseen_dead_at_s = asyncio.get_running_loop().time() + self._presence.ttl_s
         self._is_open = True
-        await self._stack.enter_async_context(background(self._presence.live(), self._own_archives.tell()))
+        await self._stack.enter_async_context(
+            background(self._presence.live(), self._own_archives.tell(), self._withdrawals.run())
+        )
         return self
 
     async def __aexit__(
@@ -119,7 +123,7 @@ class EtcdStore:
         known = await self._local.unfinished_recordings()
         async with contextlib.aclosing(self._following.changes(known)) as news:
             async for changes in news:
-                yield changes
+                yield self._withdrawals.without_refused(changes)
 
     async def _mirror(self, changes: Sequence[Change]) -> None:
         """Keep in our own file what ended, where we had a part in it."""
@@ -132,12 +136,31 @@ class EtcdStore:
                 await self._local.stop_recording(recording.recording_id, stop_wall_ns)
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
-        """Create an active recording if its channel has none on any node; see RecordingStore."""
+        """Create an active recording if its channel has none on any node; see RecordingStore.
+
+        Where this raises after etcd was asked, what etcd has made of it is withdrawn.
+        """
         for event in events:
             encode(event)
         shared = encode(Shared(recording))
         if len(shared) > MAX_RECORDING_BYTES:
             raise TooLargeError(len(shared), MAX_RECORDING_BYTES)
+        try:
+            if not await self._share_start(recording, shared, events):
+                return False
+        except UnknownOutcome:
+            self._withdrawals.add(recording)
+            raise
+        try:
+            if not await self._local.start_recording(recording, events):
+                await self._local.append(events)
+        except StoreError:
+            self._withdrawals.add(recording)
+            raise
+        return True
+
+    async def _share_start(self, recording: RecordingState, shared: bytes, events: Sequence[Event]) -> bool:
+        """Win the channel, or return False. Raises StoreError."""
         keys, recording_id = self._keys, recording.recording_id
         channel = keys.channel(recording.parameters.channel_id)
         answer = await self._transact(
@@ -150,11 +173,9 @@ class EtcdStore:
             ],
             [read(channel)],
         )
-        if not answer.get("succeeded") and [found.value for found in values_read(answer)] != [recording_id.encode()]:
-            return False
-        if not await self._local.start_recording(recording, events):
-            await self._local.append(events)
-        return True
+        return bool(answer.get("succeeded")) or [found.value for found in values_read(answer)] == [
+            recording_id.encode()
+        ]
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
         """Move a recording from ACTIVE to STOPPING, unless any node did; see RecordingStore."""

@@ -17,7 +17,7 @@ import msgspec
 
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import LastLife, StoredEvent
+from rokuga.recorder.store import ANSWER_S, LastLife, StoredEvent
 from rokuga.recorder.store.database import Database, append_private, last_written_wall_ns
 
 _encode = msgspec.json.Encoder().encode
@@ -51,7 +51,7 @@ DECODED: Final[Sequence[tuple[str, str, Callable[[bytes], object]]]] = (
 class SqliteStore:
     """A RecordingStore in a file; a context, since its thread has to end."""
 
-    def __init__(self, path: Path, ids_kept: int = IDS_KEPT) -> None:
+    def __init__(self, path: Path, ids_kept: int = IDS_KEPT, answer_s: float = ANSWER_S) -> None:
         here = resources.files("rokuga.recorder.store")
         names = ("schema.sql", "schema-2.sql", "schema-3.sql")
         scripts = [here.joinpath(name).read_text("utf-8") for name in names]
@@ -59,6 +59,7 @@ class SqliteStore:
         self._seen_wall_ns = 0
         self._database = Database(path, "recorder", scripts)
         self._ids_kept = ids_kept
+        self._answer_s = answer_s
 
     async def __aenter__(self) -> Self:
         self._seen_wall_ns = last_written_wall_ns(self._path)
@@ -116,15 +117,22 @@ class SqliteStore:
             _append(connection, events)
             return True
 
-        return await self._database.transact(start)
+        def undo(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM recordings WHERE recording_id = ?", (recording.recording_id,))
+            _remove(connection, events)
+
+        return await self._database.transact(start, within_s=self._answer_s, undo=undo)
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
         """Move a recording from ACTIVE to STOPPING; see RecordingStore."""
-        return await self._database.transact(
-            lambda connection: _move(
-                connection, recording_id, RecordingStatus.ACTIVE, RecordingStatus.STOPPING, stop_wall_ns
-            )
-        )
+
+        def stop(connection: sqlite3.Connection) -> bool:
+            return _move(connection, recording_id, RecordingStatus.ACTIVE, RecordingStatus.STOPPING, stop_wall_ns)
+
+        def undo(connection: sqlite3.Connection) -> None:
+            _move(connection, recording_id, RecordingStatus.STOPPING, RecordingStatus.ACTIVE)
+
+        return await self._database.transact(stop, within_s=self._answer_s, undo=undo)
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
         """Move a recording from STOPPING to FINISHED with its report; see RecordingStore."""
@@ -238,14 +246,15 @@ def _move(
     after: RecordingStatus,
     stop_wall_ns: int | None = None,
 ) -> bool:
-    """Compare and move: exactly one caller sees True."""
+    """Compare and move: exactly one caller sees True. What is ACTIVE again has no end."""
     row = connection.execute(
         "SELECT body FROM recordings WHERE recording_id = ? AND status = ?", (recording_id, before)
     ).fetchone()
     if row is None:
         return False
     recording = _decode_recording(row[0])
-    moved = replace(recording, status=after, stop_wall_ns=stop_wall_ns or recording.stop_wall_ns)
+    ended_wall_ns = None if after is RecordingStatus.ACTIVE else stop_wall_ns or recording.stop_wall_ns
+    moved = replace(recording, status=after, stop_wall_ns=ended_wall_ns)
     connection.execute(
         "UPDATE recordings SET status = ?, body = ? WHERE recording_id = ?",
         (after, _encode(moved), recording_id),
@@ -260,6 +269,15 @@ def _append(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
             about = str(event.document.get("recording_id", ""))
             connection.execute("INSERT INTO event_ids VALUES (?, ?, ?)", (event.id, about, place))
             _note_presence(connection, event, place)
+
+
+def _remove(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    """Undo `_append` of events that nobody has read and that are about no connection."""
+    for event in events:
+        connection.execute(
+            "DELETE FROM events WHERE cursor = (SELECT cursor FROM event_ids WHERE id = ?)", (event.id,)
+        )
+        connection.execute("DELETE FROM event_ids WHERE id = ?", (event.id,))
 
 
 def _note_presence(connection: sqlite3.Connection, event: Event, place: int | None) -> None:

@@ -11,7 +11,7 @@ from rokuga.api.health import Disk, Health
 from rokuga.api.store import cluster_numbers
 from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.store import StoreHealth
+from rokuga.recorder.store import StoreError, StoreHealth
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
@@ -58,3 +58,15 @@ def test_sora_s_words_are_about_counters_that_are_there(names: tuple[str, ...]) 
 def test_who_has_not_counted_yet_has_an_average_of_nothing() -> None:
     numbers = {"connection_seconds": 0, "connections_destroyed": 0}
     assert in_soras_words(numbers)["average_duration_sec"] == 0
+
+
+async def test_what_a_locked_database_cannot_say_is_left_out() -> None:
+    """Monitoring goes on, and GetStatsReport is answered."""
+
+    async def locked() -> dict[str, int]:
+        raise StoreError("database is locked")
+
+    async def other() -> dict[str, int]:
+        return {"plis": 1}
+
+    assert await read_all([locked, other]) == {"plis": 1}

@@ -1,10 +1,18 @@
 """What the store does not take at once is told later, once, and holds up nobody."""
 
-from collections.abc import Sequence
+import contextlib
+import errno
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from rokuga.recorder.archive import disk
+from rokuga.recorder.archive.disk import ArchiveError
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.errors import ConnectionRefused, RecordingNotStarted
 from rokuga.recorder.events import Event
 from rokuga.recorder.states import ArchiveState
 from rokuga.recorder.store import MinorityError, StoreError
@@ -115,3 +123,76 @@ async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(
         late = await house.enter(client_id="late")
         await late.play(500)
         assert store.tries == 1
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Have another process hold the write lock of the store's file."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_start_later(tmp_path: Path) -> None:
+    """No recording, no event and no folder is left of it; the next start is as any other."""
+    async with SqliteStore(tmp_path / "store.sqlite3", answer_s=0.01) as store:
+        async with running(tmp_path, store=store) as house:
+            with locked(tmp_path / "store.sqlite3"):
+                with pytest.raises(StoreError, match="did not answer"):
+                    await house.start()
+            assert await store.unfinished_recordings() == []
+            assert await house.types() == []
+            assert list((tmp_path / "archive").iterdir()) == []
+            with pytest.raises(RecordingNotStarted):
+                house.recorder.recording("sora")
+            await house.start()
+
+
+async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop_later(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite3", answer_s=0.01) as store:
+        async with running(tmp_path, store=store) as house:
+            state = await house.start()
+            with locked(tmp_path / "store.sqlite3"):
+                with pytest.raises(StoreError, match="did not answer"):
+                    await house.recorder.stop_recording("sora")
+            assert await store.unfinished_recordings() == [state] == house.recorder.recordings()
+            await house.stop()
+
+
+async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start, a stop and a client; none of them happens later."""
+    for module in ("recordings", "service"):
+        monkeypatch.setattr(f"rokuga.recorder.{module}.ANSWER_S", 0.001)
+    async with running(tmp_path) as house:
+        async with house.recorder._channels.hold("sora"):
+            for call in (house.start, house.stop):
+                with pytest.raises(StoreError, match="not stored yet"):
+                    await call()
+            with pytest.raises(ConnectionRefused, match="STORE-UNAVAILABLE"):
+                await house.recorder.connect(ConnectionRequest("sora", "sendonly"))
+        assert house.recorder.recordings() == []
+        assert house.peers == []
+
+
+async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs refuses every start by name, and takes one thread; what it makes later is removed."""
+    go_on = threading.Event()
+
+    def slow(path: str, mode: int, min_free_bytes: int = 0) -> None:
+        go_on.wait()
+        disk.make_folder(path, mode, min_free_bytes)
+
+    monkeypatch.setattr("rokuga.recorder.recordings.ANSWER_S", 0.05)
+    monkeypatch.setattr("rokuga.recorder.recordings.make_folder", slow)
+    async with running(tmp_path) as house:
+        for channel_id in ("a", "b"):
+            with pytest.raises(ArchiveError) as caught:
+                await house.start(channel_id)
+            assert caught.value.errno == errno.ETIMEDOUT
+        go_on.set()
+    assert list((tmp_path / "archive").iterdir()) == []

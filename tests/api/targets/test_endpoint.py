@@ -13,11 +13,13 @@ from starlette.routing import Route
 
 from rokuga.api.app import api_app
 from rokuga.api.config import DaemonConfig
+from rokuga.api.targets.dispatch import dispatch
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
-from rokuga.api.targets.table import targets
+from rokuga.api.targets.table import TargetName, targets
+from rokuga.recorder.store import StoreError
 from tests.api.serving import served
-from tests.api.targets.caller import GET, GIVEN, LIST, ORIGIN, START, Caller, started
+from tests.api.targets.caller import GET, GIVEN, LIST, ORIGIN, START, STOP, Caller, started
 from tests.fakes_recorder import FakeRecorder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -161,3 +163,27 @@ async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(
         assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
     [line] = lines
     assert (line["log_level"], line["exc_info"]) == ("error", True)
+
+
+@pytest.mark.parametrize("name", targets(RecordingLimits()), ids=lambda name: name.operation)
+async def test_every_target_answers_store_unavailable_where_the_store_does_not(name: TargetName) -> None:
+    """Never an unnamed 500; the caller may try again."""
+
+    class Unanswered(FakeRecorder):
+        async def confirm(self) -> None:
+            raise StoreError("etcd refuses kv/range")
+
+    body = b'{"channel_id":"sora","expire_time":0,"client_id":"a","connection_id":"a"}'
+    if not targets(RecordingLimits())[name].needs_body:
+        body = b""
+    recorder = Unanswered()
+    answer = await dispatch(targets(RecordingLimits()), recorder, name, body)
+    assert (answer.status, answer.body) == (503, b'{"error_type":"STORE-UNAVAILABLE"}')
+    assert recorder.recordings() == []
+
+
+@pytest.mark.parametrize("target", [START, STOP])
+async def test_a_change_that_the_store_does_not_take_is_refused_by_name(caller: Caller, target: str) -> None:
+    caller.recorder.fault = StoreError("database is locked")
+    status, body, _ = await caller.call(target, GIVEN if target == START else {"channel_id": "sora"})
+    assert (status, body) == (503, b'{"error_type":"STORE-UNAVAILABLE"}')

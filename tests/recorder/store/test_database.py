@@ -311,3 +311,70 @@ async def test_no_thread_is_left_behind(path: Path) -> None:
         async with Database(path, "threads-test", SCHEMA):
             pass
     assert not any("threads-test" in thread.name for thread in threading.enumerate())
+
+
+def add_slow(connection: sqlite3.Connection) -> bool:
+    connection.execute("INSERT INTO notes VALUES ('slow')")
+    return True
+
+
+def remove_slow(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM notes WHERE text = 'slow'")
+
+
+async def test_what_could_not_begin_in_time_never_happens(database: Database) -> None:
+    async with busy(database):
+        with pytest.raises(StoreError, match="did not answer"):
+            await database.transact(add_slow, within_s=0.001)
+        later = asyncio.create_task(note(database, "later"))
+        await asyncio.sleep(0)
+    await later
+    assert await notes(database) == ["later"]
+
+
+async def test_what_another_process_kept_from_beginning_in_time_never_happens(path: Path) -> None:
+    """The file is locked for longer than somebody waits."""
+    async with Database(path, "test", SCHEMA) as database:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="did not answer"):
+                await database.transact(add_slow, within_s=0.001)
+            other.execute("ROLLBACK")
+        assert await notes(database) == []
+
+
+@contextlib.asynccontextmanager
+async def hanging_commit(database: Database) -> AsyncIterator[None]:
+    """Have the next commit take until the end of the context, as of a disk that hangs."""
+    go_on, statements = threading.Event(), list[str]()
+
+    def trace(statement: str) -> None:
+        statements.append(statement)
+        if statement == "COMMIT" and statements.count("COMMIT") == 1:
+            go_on.wait()
+
+    assert database._connection is not None
+    database._connection.set_trace_callback(trace)
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+async def test_what_the_disk_takes_after_it_was_refused_is_undone_before_anybody_reads_it(database: Database) -> None:
+    async with hanging_commit(database):
+        with pytest.raises(StoreError, match="did not answer"):
+            await database.transact(add_slow, within_s=0.2, undo=remove_slow)
+        reading = asyncio.create_task(notes(database))
+        await asyncio.sleep(0)
+    assert await reading == []
+
+
+async def test_what_cannot_be_undone_is_waited_for(database: Database) -> None:
+    """The answer is true then, however late."""
+    async with hanging_commit(database):
+        adding = asyncio.create_task(database.transact(add_slow, within_s=0.5))
+        await asyncio.wait({adding}, timeout=0.7)
+        assert not adding.done()
+    assert await adding
+    assert await notes(database) == ["slow"]

@@ -5,14 +5,16 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rokuga.recorder.background import background
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.states import ArchiveStatus, NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.store import MinorityError, StoreError, TooLargeError
 from rokuga.recorder.store.etcd import MAX_RECORDING_BYTES, EtcdStore
-from rokuga.recorder.store.etcd_client import Etcd
+from rokuga.recorder.store.etcd_client import Etcd, UnknownOutcome
 from rokuga.recorder.store.etcd_wire import put
 from rokuga.recorder.store.shared import Keys
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -239,3 +241,64 @@ async def test_what_a_customer_keeps_about_a_client_is_not_shared(nodes: list[Et
     await nodes[0].save_archive(replace(archive(), connection=talkative), [])
     await until(lambda: _is_told(nodes[0]))
     assert (await nodes[0].archives("RECORDING"))[0].connection == talkative
+
+
+async def heard(node: EtcdStore, starts: list[str]) -> None:
+    """Note the starts that a node hears of from now on."""
+    async with contextlib.aclosing(node.changes()) as news:
+        async for changes in news:
+            starts += [change.recording.recording_id for change in changes if change.recording.status == "active"]
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["etcd has done it", "it is still on its way"])
+async def test_a_start_whose_answer_is_lost_is_withdrawn(
+    nodes: list[EtcdStore], monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    """Its caller was told that nothing was started: no node records, and the channel is free."""
+    node, starts = nodes[0], list[str]()
+    transact = node._etcd.transact
+
+    async def lose(*parts: Any) -> Any:
+        monkeypatch.undo()
+        if is_done:
+            await transact(*parts)
+        raise UnknownOutcome("etcd: no answer in time")
+
+    async with background(heard(node, starts)):
+        monkeypatch.setattr(node._etcd, "transact", lose)
+        with pytest.raises(UnknownOutcome):
+            await node.start_recording(recording(), [STARTED])
+        await until(lambda: _is_withdrawn(node))
+        assert not await node.start_recording(recording(), [STARTED])  # as a request that arrives late
+        assert await nodes[1].start_recording(recording("NEXT"), [])
+        for each in nodes:
+            await each.confirm()
+            assert list(each._view.recordings) == ["NEXT"]
+        await until(lambda: _has("NEXT", starts))
+    assert starts == ["NEXT"]
+    assert await node.events_after(0, 10) == []
+
+
+async def _has(recording_id: str, starts: list[str]) -> bool:
+    return recording_id in starts
+
+
+async def _is_withdrawn(node: EtcdStore) -> bool:
+    return not node._withdrawals._waiting
+
+
+async def test_a_start_that_the_nodes_own_file_does_not_take_is_withdrawn(
+    nodes: list[EtcdStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def locked(*_: object) -> bool:
+        raise StoreError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes[0]._local, "start_recording", locked)
+        with pytest.raises(StoreError, match="locked"):
+            await nodes[0].start_recording(recording(), [STARTED])
+    await until(lambda: _is_withdrawn(nodes[0]))
+    for node in nodes:
+        await node.confirm()
+        assert list(node._view.recordings) == []
+    assert await nodes[1].start_recording(recording("NEXT"), [])

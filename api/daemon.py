@@ -110,8 +110,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
             counters.append(gatekeeper.counters)
         disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
-        probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, **opened.probes}
-        probes["archive_dir"] = archive_dir.probe
+        probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, "media": port.probe}
+        probes = {**probes, "archive_dir": archive_dir.probe, **opened.probes}
         health = await enter(Health(probes, clock, lambda: [*opened.notes, *recorder.recovery_notes()]))
         counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
         back = api_app(recorder, config, *counters, refusals=refusals, health=health)

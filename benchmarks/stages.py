@@ -90,7 +90,8 @@ def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer: DatagramBuffer) -> flo
 async def read_us(sent: Sequence[tuple[int, bytes]]) -> float:
     """Read bursts from a socket by the port's own code, up to the call of a peer that does nothing."""
     bound = bind_all(["127.0.0.1"], 0).udp
-    async with UdpPort(bound, Demultiplexer(lambda data, path: None), time.monotonic_ns) as port:
+    async with UdpPort(Demultiplexer(lambda data, path: None), time.monotonic_ns) as port:
+        port.add(bound[0], 0)
         local = port._sockets[0]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(bound[0].getsockname())

@@ -2,10 +2,12 @@
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from aioice.ice import get_host_addresses
+
+from rokuga.recorder.webrtc.netlink import HostAddress, read_host_addresses
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,10 +26,19 @@ class MediaAddress:
 
 @dataclass(frozen=True, slots=True)
 class AddressPlan:
-    """Sockets are bound to `bind`; `offered` goes into the candidates."""
+    """Sockets are bound to `bind`; `offered` goes into the candidates: an empty one means all that are bound."""
 
     bind: Sequence[str]
     offered: Sequence[MediaAddress]
+
+    def candidates(self, bound: Collection[str]) -> Sequence[MediaAddress]:
+        """Return what is offered where only these addresses could be bound."""
+        return self.offered or [MediaAddress(host) for host in self.bind if host in bound]
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether no other machine can reach us, though nobody asked for that."""
+        return not self.offered and all(_stays_here(host) for host in self.bind)
 
 
 def parse_media_address(text: str) -> MediaAddress:
@@ -51,9 +62,9 @@ def parse_media_address(text: str) -> MediaAddress:
 
 
 async def plan_addresses(
-    media_addresses: Sequence[str], resolve: Callable[[str], Awaitable[Sequence[str]]]
+    media_addresses: Sequence[str], resolve: Callable[[str], Awaitable[Sequence[str]]], hosts: Sequence[str]
 ) -> AddressPlan:
-    """Say what to bind and what to offer. Raises AddressError.
+    """Say what to bind and what to offer, where the host has these usable addresses. Raises AddressError.
 
     Nothing given: all of the host's addresses, loopback only where there is no other. Given ones that are local are
     bound; as soon as one is not (a public address in front of NAT), all of the host's addresses are bound too. One
@@ -67,18 +78,30 @@ async def plan_addresses(
     ]
     local = [address for address in offered if is_local(address.host)]
     is_closed = bool(offered) and len(local) == len(offered) and all(address.port is None for address in local)
-    bind = dict.fromkeys([*(address.host for address in local), *([] if is_closed else host_addresses())])
-    return AddressPlan(list(bind), offered or [MediaAddress(host) for host in bind])
+    bind = dict.fromkeys([*(address.host for address in local), *([] if is_closed else hosts)])
+    return AddressPlan(list(bind), offered)
 
 
 def host_addresses() -> Sequence[str]:
-    """All usable addresses of the host, IPv4 first; loopback where there is no other, link-local ones never.
+    """Return all usable addresses of the host, as they are now; loopback where there is no other.
 
-    One that is listed but cannot be bound (IPv6 that is being set up) is left out.
+    One that is listed but cannot be bound is left out.
     """
-    found = get_host_addresses(use_ipv4=True, use_ipv6=False) + get_host_addresses(use_ipv4=False, use_ipv6=True)
-    usable = [host for host in found if not _stays_here(host) and is_local(host)]
-    return usable or [LOOPBACK]
+    try:
+        found = read_host_addresses()
+    except (OSError, AttributeError):  # no Linux, or a sandbox without netlink
+        listed = get_host_addresses(use_ipv4=True, use_ipv6=False) + get_host_addresses(use_ipv4=False, use_ipv6=True)
+        found = [HostAddress(host) for host in listed]
+    return [host for host in usable(found) if is_local(host)] or [LOOPBACK]
+
+
+def usable(found: Sequence[HostAddress]) -> list[str]:
+    """Return the addresses that a new client can be told, IPv4 first.
+
+    Neither loopback nor link-local ones, nor those whose duplicate may still be found or whose time is over.
+    """
+    hosts = [each.host for each in found if not (each.is_new or each.is_deprecated) and not _stays_here(each.host)]
+    return list(dict.fromkeys(sorted(hosts, key=lambda host: family_of(host) == socket.AF_INET6)))
 
 
 def is_local(host: str) -> bool:

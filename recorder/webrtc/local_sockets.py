@@ -50,6 +50,16 @@ def bind_all(hosts: Sequence[str], port: int, *, with_tcp: bool = False) -> Loca
     raise OSError(errno.EADDRINUSE, f"no port is free on all of {', '.join(hosts)}")
 
 
+def bind_one(host: str, port: int, *, with_tcp: bool) -> LocalSockets:
+    """Bind the port on one more address. Raises OSError, which names the address."""
+    udp = _udp(host, port)
+    try:
+        return LocalSockets([udp], [_tcp(host, port)] if with_tcp else [])
+    except OSError:
+        udp.close()
+        raise
+
+
 def _udp(host: str, port: int) -> socket.socket:
     bound = socket.socket(family_of(host), socket.SOCK_DGRAM)
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):

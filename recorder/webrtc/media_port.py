@@ -1,26 +1,35 @@
-"""One port number for all peers, on every local address."""
+"""One port number for all peers, on every local address, as addresses come and go."""
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import structlog
+
+from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.webrtc.addresses import AddressError, plan_addresses
+from rokuga.recorder.webrtc.addresses import AddressError, AddressPlan, host_addresses, plan_addresses
 from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
 from rokuga.recorder.webrtc.flow import Flow
-from rokuga.recorder.webrtc.ice_lite import IceLite, Path
-from rokuga.recorder.webrtc.local_sockets import bind_all
+from rokuga.recorder.webrtc.ice_lite import Address, IceLite, Path
+from rokuga.recorder.webrtc.local_sockets import LocalSockets, bind_all, bind_one
 from rokuga.recorder.webrtc.pending_peers import PendingPeers
 from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate
 from rokuga.recorder.webrtc.tcp_port import TcpPort
 from rokuga.recorder.webrtc.udp_port import UdpPort
 
+log = structlog.get_logger()
+
+RESCAN_S: Final = 2.0
+"""The host's addresses are looked at this often; it takes 0.1 ms."""
+
 
 class MediaPort:
-    """The port. An async context manager; `candidates` and `port` are known inside of it.
+    """The port. An async context manager; `candidates` (as they are now) and `port` are known inside of it.
 
     Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
     """
@@ -38,6 +47,7 @@ class MediaPort:
         `with_tcp` listens on TCP's port of the same number too, for peers that UDP does not reach (RFC 6544).
         """
         self.port = port
+        self.is_loopback_only = False
         self._with_tcp = with_tcp
         self.candidates: Sequence[Candidate] = ()
         self.pending = PendingPeers()
@@ -47,25 +57,27 @@ class MediaPort:
         self.buffer = self._demultiplexer.buffer
         self.counters = self._demultiplexer.counters
         self._checks = self._demultiplexer.checks
-        self._udp = UdpPort((), self._demultiplexer, self._now)
-        self._tcp = TcpPort((), self._demultiplexer, self._now, first_index=0)
+        self._udp = UdpPort(self._demultiplexer, self._now)
+        self._tcp = TcpPort(self._demultiplexer, self._now)
         self._senders: list[Callable[..., object]] = []
-        self._sockets = contextlib.AsyncExitStack()
+        self._bound: dict[str, Sequence[int]] = {}
+        self._refused: dict[str, str] = {}
+        self._plan = AddressPlan((), ())
+        self._hosts: Sequence[str] = ()
+        self._has_none = False
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        plan = await plan_addresses(self._media_addresses, _resolve)
-        bound = bind_all(plan.bind, self.port, with_tcp=self._with_tcp)
+        self._hosts = host_addresses()
+        self._plan = await plan_addresses(self._media_addresses, _resolve, self._hosts)
+        bound = bind_all(self._plan.bind, self.port, with_tcp=self._with_tcp)
         self.port = bound.udp[0].getsockname()[1]
-        self._udp = UdpPort(bound.udp, self._demultiplexer, self._now)
-        self._tcp = TcpPort(bound.tcp, self._demultiplexer, self._now, first_index=len(bound.udp))
-        self.candidates = tuple(
-            Candidate(address.host, address.port or self.port, protocol)
-            for protocol in (TRANSPORTS if self._with_tcp else ("udp",))
-            for address in plan.offered
-        )
-        self._senders = [*(each.sendto for each in bound.udp), *self._tcp.senders]
-        await self._sockets.enter_async_context(self._udp)
-        await self._sockets.enter_async_context(self._tcp)
+        await self._stack.enter_async_context(self._udp)
+        await self._stack.enter_async_context(self._tcp)
+        for place, host in enumerate(self._plan.bind):
+            await self._add(host, LocalSockets(bound.udp[place : place + 1], bound.tcp[place : place + 1]))
+        self._offer()
+        await self._stack.enter_async_context(background(self._follow()))
         return self
 
     async def __aexit__(
@@ -73,7 +85,93 @@ class MediaPort:
     ) -> None:
         self._senders = []
         self._demultiplexer.close()
-        await self._sockets.aclose()
+        await self._stack.aclose()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(RESCAN_S)
+            await self.rescan()
+
+    async def rescan(self) -> None:
+        """Look at the host's addresses again: bind and offer those that came, offer no more those that are gone.
+
+        A socket whose address is gone, or should not be used any more, is closed when no peer is on it. Names are
+        looked up again when the addresses of the host have changed.
+        """
+        hosts = host_addresses()
+        if hosts != self._hosts:
+            try:
+                self._plan = await plan_addresses(self._media_addresses, _resolve, hosts)
+            except AddressError as error:
+                self._warn("media_address", str(error))
+                return
+            self._hosts = hosts
+        for host in self._plan.bind:
+            if host not in self._bound:
+                await self._bind(host)
+        for host, indexes in list(self._bound.items()):
+            if host not in self._plan.bind and not any(self._checks.at(index) for index in indexes):
+                await self._close(host)
+        self._offer()
+
+    async def _bind(self, host: str) -> None:
+        """Bind the port on an address that came; tried again by the next rescan where that fails."""
+        try:
+            await self._add(host, bind_one(host, self.port, with_tcp=self._with_tcp))
+        except OSError as error:
+            self._warn(host, str(error))
+        else:
+            self._refused.pop(host, None)
+
+    async def _add(self, host: str, bound: LocalSockets) -> None:
+        indexes = []
+        for udp in bound.udp:
+            indexes.append(len(self._senders))
+            self._senders.append(udp.sendto)
+            self._udp.add(udp, indexes[-1])
+        for tcp in bound.tcp:
+            indexes.append(len(self._senders))
+            self._senders.append(await self._tcp.add(tcp, indexes[-1]))
+        self._bound[host] = indexes
+
+    async def _close(self, host: str) -> None:
+        udp, *tcp = self._bound.pop(host)
+        self._udp.remove(udp)
+        for index in tcp:
+            await self._tcp.remove(index)
+        for index in (udp, *tcp):
+            self._senders[index] = _closed
+
+    def _offer(self) -> None:
+        """Offer what there is from now on, and log what has changed."""
+        candidates = tuple(
+            Candidate(address.host, address.port or self.port, protocol)
+            for protocol in (TRANSPORTS if self._with_tcp else ("udp",))
+            for address in self._plan.candidates(self._bound)
+        )
+        self._has_none = not candidates
+        if not candidates:  # of no use, but an offer has to name an address; no new client should come: `probe`
+            return
+        if self.candidates not in (candidates, ()):
+            log.info("media addresses have changed", offered=list(dict.fromkeys(each.host for each in candidates)))
+        self.candidates = candidates
+        is_loopback_only = self._plan.is_loopback_only
+        if is_loopback_only and not self.is_loopback_only:
+            log.warning("no other machine can send media: this host has no address but loopback")
+        self.is_loopback_only = is_loopback_only
+
+    def _warn(self, what: str, reason: str) -> None:
+        if self._refused.get(what) != reason:
+            self._refused[what] = reason
+            log.warning("a media address cannot be used", reason=reason)
+
+    async def probe(self) -> str | None:
+        """Return what keeps clients of other machines from sending media, None where nothing does."""
+        if self._has_none:
+            return f"port {self.port} cannot be had on any address: {', '.join(self._refused.values())}"
+        if self.is_loopback_only:
+            return "this host has no address but loopback, and media_address is not set"
+        return None
 
     def open(
         self,
@@ -119,6 +217,10 @@ class MediaPort:
             self._senders[path.socket](data, path.address)
         except OSError:
             self.counters.send_errors += 1
+
+
+def _closed(_data: bytes, _address: Address) -> None:
+    raise OSError(errno.EADDRNOTAVAIL, "the socket is closed")
 
 
 async def _resolve(host: str) -> Sequence[str]:

@@ -41,15 +41,9 @@ _LENGTH_BYTES: Final = 2
 
 
 class TcpPort:
-    """The listeners, from `first_index` on as a path names them, served while the context is open and then closed."""
+    """The listeners, by the index that names them in a path, served while the context is open and then closed."""
 
-    def __init__(
-        self,
-        listeners: Sequence[socket.socket],
-        demultiplexer: Demultiplexer,
-        monotonic_ns: Callable[[], int],
-        first_index: int,
-    ) -> None:
+    def __init__(self, demultiplexer: Demultiplexer, monotonic_ns: Callable[[], int]) -> None:
         self.buffer = bytearray(_LENGTH_BYTES + MAX_DATAGRAM_BYTES + READ_BYTES)
         self.view = memoryview(self.buffer)
         self.demultiplexer = demultiplexer
@@ -57,29 +51,32 @@ class TcpPort:
         self.strangers: Counter[str | bytes] = Counter()
         self.failed: Counter[str | bytes] = Counter()
         self._second = 0
-        self._listeners = [_Listener(self, listener, index) for index, listener in enumerate(listeners, first_index)]
+        self._listeners: dict[int, _Listener] = {}
         self._paused: list[_Connection] = []
-
-    @property
-    def senders(self) -> Sequence[Callable[[bytes, Address], None]]:
-        """Send a datagram to an address from a listener, in the order of the listeners. Raises OSError."""
-        return [listener.send for listener in self._listeners]
 
     @property
     def connections(self) -> Sequence["_Connection"]:
         """All open connections."""
-        return [each for listener in self._listeners for each in listener.connections.values()]
+        return [each for listener in self._listeners.values() for each in listener.connections.values()]
+
+    async def add(self, listening: socket.socket, index: int) -> Callable[[bytes, Address], None]:
+        """Serve one more listener; return what sends a datagram from it to an address. That raises OSError."""
+        listener = self._listeners[index] = _Listener(self, listening, index)
+        await listener.open()
+        return listener.send
+
+    async def remove(self, index: int) -> None:
+        """Close a listener and its connections."""
+        await self._listeners.pop(index).close()
 
     async def __aenter__(self) -> Self:
-        for listener in self._listeners:
-            await listener.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for listener in self._listeners:
-            await listener.close()
+        for index in list(self._listeners):
+            await self.remove(index)
 
     def admits(self, key: str | bytes) -> bool:
         """Whether one more stranger may connect from there."""

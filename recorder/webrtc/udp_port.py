@@ -12,7 +12,7 @@ What did not pay (2026-11-25): reading a whole batch before any of it is looked 
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -48,27 +48,19 @@ DROPS_AT: Final = 32
 
 
 class UdpPort:
-    """The sockets, from `first_index` on as a path names them, read while the context is open and then closed."""
+    """The sockets, by the index that names them in a path, read while the context is open and then closed."""
 
-    def __init__(
-        self,
-        sockets: Sequence[socket.socket],
-        demultiplexer: Demultiplexer,
-        monotonic_ns: Callable[[], int],
-        first_index: int = 0,
-    ) -> None:
+    def __init__(self, demultiplexer: Demultiplexer, monotonic_ns: Callable[[], int]) -> None:
         self._demultiplexer = demultiplexer
         self._monotonic_ns = monotonic_ns
         self._reads = False
-        self._sockets = [
-            _LocalSocket(index, bound, demultiplexer.checks.at(index), _batch(bound))
-            for index, bound in enumerate(sockets, first_index)
-        ]
+        self._sockets: list[_LocalSocket] = []
+        self._closed_overflows = 0
 
     @property
     def overflows(self) -> int:
         """How many datagrams the kernel has dropped since the start, for want of room in the receive buffers."""
-        return sum(_drops(local.socket) for local in self._sockets)
+        return self._closed_overflows + sum(_drops(local.socket) for local in self._sockets)
 
     def read(self) -> None:
         """Read what has come since the last poll, a full batch at most. Nothing where a read is under way."""
@@ -76,21 +68,32 @@ class UdpPort:
             for local in self._sockets:
                 self._read(local)
 
-    async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        for local in self._sockets:
-            self._loop.add_reader(local.socket, self._wake, local)
-        return self
+    def add(self, bound: socket.socket, index: int) -> None:
+        """Read one more socket; the context is open."""
+        local = _LocalSocket(index, bound, self._demultiplexer.checks.at(index), _batch(bound))
+        self._sockets.append(local)
+        self._loop.add_reader(bound, self._wake, local)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for local in self._sockets:
+    def remove(self, index: int) -> None:
+        """Close a socket."""
+        for local in [each for each in self._sockets if each.index == index]:
+            self._sockets.remove(local)
+            self._closed_overflows += _drops(local.socket)
             if local.poll is not None:
                 local.poll.cancel()
             else:
                 self._loop.remove_reader(local.socket)
             local.socket.close()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for local in list(self._sockets):
+            self.remove(local.index)
 
     def _wake(self, local: _LocalSocket) -> None:
         self._loop.remove_reader(local.socket)

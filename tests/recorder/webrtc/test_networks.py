@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
+from unittest.mock import patch
 
 import pytest
 from aioice.stun import parse_message
 
-from rokuga.recorder.webrtc import local_sockets
+from rokuga.recorder.webrtc import local_sockets, media_port
 from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.media_port import MediaPort
 from tests.recorder.webrtc.clients import SRTP, Client, Sink, check, until
@@ -18,12 +20,13 @@ from tests.recorder.webrtc.tcp_client import TcpClient
 @contextlib.asynccontextmanager
 async def port_on(network: Network, machine: str, *media_addresses: str) -> AsyncIterator[MediaPort]:
     port = MediaPort(0, media_addresses, with_tcp=True)
-    with network.on(machine):
-        await port.__aenter__()
-    try:
-        yield port
-    finally:
-        await port.__aexit__(None, None, None)
+    with patch.object(media_port, "RESCAN_S", 3600):  # the loop is on another machine: tests look by themselves
+        with network.on(machine):
+            await port.__aenter__()
+        try:
+            yield port
+        finally:
+            await port.__aexit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -161,3 +164,86 @@ async def test_what_the_kernel_drops_is_counted(monkeypatch: pytest.MonkeyPatch)
             assert 0 < lost < 101
             await until(lambda: port.counters.received == 1 + 101 - lost)
     assert 0 < len(sink.media) <= 101 - lost
+
+
+async def scan(network: Network, port: MediaPort) -> list[str]:
+    """Have the port look at the recorder's addresses again; give what it offers."""
+    with network.on("recorder"):
+        await port.rescan()
+    return [each.host for each in port.candidates if each.transport == "udp"]
+
+
+async def test_an_address_that_comes_after_the_start_is_bound_and_offered() -> None:
+    """Started before the interface had its address; loopback is not offered any more then, and media flows."""
+    with networked("recorder", "client") as network:
+        async with port_on(network, "recorder") as port:
+            assert await scan(network, port) == ["127.0.0.1"]
+            assert await port.probe() == "this host has no address but loopback, and media_address is not set"
+            network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
+            assert await scan(network, port) == ["10.9.1.1"]
+            assert await port.probe() is None
+            sink = Sink(port, "peer")
+            with client_on(network, "client", "10.9.1.2", ("10.9.1.1", port.port)) as client:
+                assert await client.validate("peer") == "10.9.1.1"
+                client.send(SRTP)
+                await until(lambda: sink.media)
+            async with tcp_client_on(network, "client", ("10.9.1.1", port.port)) as connected:
+                await connected.validate("peer")
+                sink.flow.send(b"hello")
+                assert await connected.receive() == b"hello"
+
+
+async def test_an_address_that_changes_is_followed_and_a_peer_on_the_old_one_keeps_its_socket() -> None:
+    """It goes on if the address comes back; without a peer the socket goes, and another program can have the port."""
+    with networked("recorder", "client") as network:
+        network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
+        async with port_on(network, "recorder") as port:
+            sink = Sink(port, "peer")
+            with client_on(network, "client", "10.9.1.2", ("10.9.1.1", port.port)) as client:
+                await client.validate("peer")
+                network.run("recorder", "ip", "addr", "add", "10.9.1.3/24", "dev", "eth0")
+                network.run("recorder", "ip", "addr", "del", "10.9.1.1/24", "dev", "eth0")
+                network.run("recorder", "ip", "addr", "replace", "10.9.1.3/24", "dev", "eth0")
+                assert await scan(network, port) == ["10.9.1.3"]
+                assert set(port._bound) == {"10.9.1.1", "10.9.1.3"}
+                network.run("recorder", "ip", "addr", "add", "10.9.1.1/24", "dev", "eth0")
+                client.send(SRTP)
+                await until(lambda: sink.media)
+                sink.flow.close()
+                network.run("recorder", "ip", "addr", "del", "10.9.1.1/24", "dev", "eth0")
+                await scan(network, port)
+                assert set(port._bound) == {"10.9.1.3"}
+            with client_on(network, "client", "10.9.1.2", ("10.9.1.3", port.port)) as client:
+                Sink(port, "next")
+                assert await client.validate("next") == "10.9.1.3"
+
+
+async def test_addresses_whose_time_is_over_or_that_are_being_checked_are_not_offered() -> None:
+    """Deprecated and tentative ones of IPv6; the peers of one that becomes deprecated stay."""
+    with networked("recorder", "client") as network:
+        network.link(("recorder", "eth0"), ("client", "eth0"), ("fd09::1/64", "fd09::2/64"))
+        for more in (("fd09::3/64", "nodad", "preferred_lft", "0"), ("fd09::4/64", "nodad")):
+            network.run("recorder", "ip", "addr", "add", more[0], "dev", "eth0", *more[1:])
+        async with port_on(network, "recorder") as port:
+            assert sorted(await scan(network, port)) == ["fd09::1", "fd09::4"]
+            network.run("recorder", "ip", "addr", "add", "fd09::5/64", "dev", "eth0")  # detection takes a second
+            assert sorted(await scan(network, port)) == ["fd09::1", "fd09::4"]
+            Sink(port, "peer")
+            with client_on(network, "client", "fd09::2", ("fd09::1", port.port)) as client:
+                await client.validate("peer")
+                network.run("recorder", "ip", "addr", "change", "fd09::1/64", "dev", "eth0", "preferred_lft", "0")
+                assert "fd09::1" not in await scan(network, port)
+                assert await client.validate("peer") == "fd09::1"
+
+
+async def test_an_address_on_which_the_port_is_taken_is_not_offered_until_it_is_free() -> None:
+    with networked("recorder", "client") as network:
+        async with port_on(network, "recorder") as port:
+            with network.on("recorder"):
+                taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with taken:
+                network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
+                taken.bind(("10.9.1.1", port.port))
+                assert await scan(network, port) == ["127.0.0.1"]
+                assert "10.9.1.1: Address already in use" in str(await port.probe())
+            assert await scan(network, port) == ["10.9.1.1"]

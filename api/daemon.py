@@ -168,8 +168,11 @@ def _peer(
     )
 
 
-async def run_until_signal(config: DaemonConfig) -> None:
-    """Run until SIGTERM or SIGINT; a second one ends at once, with all that was committed kept."""
+async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = False) -> None:
+    """Run until SIGTERM or SIGINT; a second one ends at once, with all that was committed kept.
+
+    With `ends_with_stdin` also until the other end of standard input is closed, as by the end of the parent process.
+    """
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
 
@@ -180,6 +183,15 @@ async def run_until_signal(config: DaemonConfig) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    if ends_with_stdin:
+        stdin = sys.stdin.fileno()
+
+        def read() -> None:
+            if not os.read(stdin, 4096):
+                loop.remove_reader(stdin)
+                ending.set()
+
+        loop.add_reader(stdin, read)
     async with Systemd(os.environ) as systemd, running(config) as addresses, trimming(find_trim()):
         spare_collector()
         where = {"api": addresses.api_url, "signaling": addresses.signaling_url, "media_port": addresses.media_port}
@@ -204,6 +216,11 @@ def spare_collector() -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_config_argument(parser)
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        help="end when the other end of standard input, a pipe, is closed: with the process that started this one",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -217,7 +234,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in warnings:
         log.warning("configuration", warning=warning)
     try:
-        uvloop.run(run_until_signal(config))
+        uvloop.run(run_until_signal(config, ends_with_stdin=arguments.end_with_stdin))
     except (OSError, StoreError, AddressError, AiortcError) as error:
         log.error("the daemon cannot run", reason=str(error))
         return 1

@@ -87,11 +87,21 @@ class RokugaRecorder:
         self._publishers: list[subprocess.Popen[bytes]] = []
         url = f"http://127.0.0.1:{relay.server_port}/"
         environment = os.environ | loopback_environment(folder, event_webhook_url=url, log_format="json")
-        self._process = subprocess.Popen(_command("run"), env=environment, stderr=subprocess.PIPE)
-        self._reading = threading.Thread(target=self._read_log)
+        self._process = subprocess.Popen(
+            _command("run", "--end-with-stdin"),
+            env=environment,
+            stdin=subprocess.PIPE,  # it ends with this process, however this one ends
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for pytest, which ends it in order
+        )
+        self._reading = threading.Thread(target=self._read_log, daemon=True)
         self._reading.start()
-        if not self._ready.wait(READY_S) or not self.api_url:
-            self.stop()
+        try:
+            self._ready.wait(READY_S)
+        finally:
+            if not self.api_url:
+                self.stop()
+        if not self.api_url:
             raise RuntimeError("the daemon did not start:\n" + "".join(self._log))
 
     @property
@@ -135,7 +145,9 @@ class RokugaRecorder:
     ) -> None:
         """Begin to publish; ends after `seconds`, or with the fixture."""
         command = self._publish_command(channel_id, seconds, clip)
-        self._publishers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self._publishers.append(
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        )
 
     def wait_for_event(self, event_type: str, timeout_s: float = 20.0, **data: Any) -> dict[str, Any]:
         """Give the first event of this type whose `data` has these values, once the consumer has taken it.
@@ -154,11 +166,16 @@ class RokugaRecorder:
 
     def stop(self) -> None:
         """End publishers and daemon; what is recorded is whole afterwards."""
-        for publisher in self._publishers:
-            publisher.terminate()
-            publisher.wait(END_S)
-        self._process.terminate()
-        self._process.wait(END_S)
+        for process in (*self._publishers, self._process):
+            process.terminate()
+        for process in (*self._publishers, self._process):
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._reading.join()
 
     def _publish_command(self, channel_id: str, seconds: float, clip: Path | None) -> list[str]:

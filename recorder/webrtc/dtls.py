@@ -1,23 +1,28 @@
 """DTLS of one peer on aiortc's transport: the only file that touches aiortc's private names.
 
-They are listed in `check_aiortc`, which the daemon calls at its start: a version that moved one of them is refused
-with its name instead of failing with the first publisher.
+They are listed in `check_aiortc`, which the daemon calls at its start: a release that moved one of them is refused
+with its name instead of failing with the first publisher. Any other release is taken, so that one that closes a
+security hole can be installed on the day that it comes.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final, Self
 
+import aioice
 import aiortc
 import aiortc.rtcdtlstransport as aiortc_dtls
 import pylibsrtp
+from aioice import stun
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, State
 from OpenSSL import SSL
 from pylibsrtp import Policy, Session
 
 from rokuga.recorder.webrtc.srtp import srtp_session
 
-AIORTC_SERIES: Final = "1.16."
+OLDEST_AIORTC: Final = (1, 15)
+"""The oldest release that was tested (pyproject.toml)."""
 MAX_QUEUED_DATAGRAMS: Final = 32
 EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"
 
@@ -45,6 +50,7 @@ def check_aiortc() -> None:
             (aiortc_dtls.SRTP_PROFILES[0], name)
             for name in ("openssl_profile", "libsrtp_profile", "get_key_and_salt")
         ),
+        *((stun, name) for name in ("COOKIE", "Class", "Method", "message_fingerprint", "pack_xor_address")),
         (Session(), "_srtp"),
         *((pylibsrtp._binding.lib, name) for name in ("srtp_unprotect", "srtp_unprotect_rtcp")),
     ]
@@ -53,10 +59,16 @@ def check_aiortc() -> None:
         for owner, name in needed
         if not hasattr(owner, name)
     ]
-    if missing or not aiortc.__version__.startswith(AIORTC_SERIES):
-        found = f"aiortc {aiortc.__version__} and pylibsrtp {pylibsrtp.__version__} are installed"
+    if missing or _release(aiortc.__version__) < OLDEST_AIORTC:
+        found = f"aiortc {aiortc.__version__}, aioice {aioice.__version__} and pylibsrtp {pylibsrtp.__version__}"
         lost = f"; missing: {', '.join(missing)}" if missing else ""
-        raise AiortcError(f"{found}, Rokuga is written for aiortc {AIORTC_SERIES}*{lost}")
+        oldest = ".".join(map(str, OLDEST_AIORTC))
+        raise AiortcError(f"{found} are installed, Rokuga needs aiortc {oldest} or later{lost}")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 class Certificate(RTCCertificate):

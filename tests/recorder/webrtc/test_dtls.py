@@ -7,7 +7,7 @@ from aiortc import RTCDtlsTransport
 from rokuga.recorder.webrtc.dtls import MAX_QUEUED_DATAGRAMS, AiortcError, Certificate, DatagramPipe, check_aiortc
 
 
-def test_the_installed_aiortc_is_the_one_that_we_were_written_for() -> None:
+def test_the_installed_aiortc_has_every_private_name_that_is_used() -> None:
     check_aiortc()
 
 
@@ -17,10 +17,16 @@ def test_a_private_name_that_moved_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         check_aiortc()
 
 
-def test_another_series_of_aiortc_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiortc, "__version__", "1.17.0")
-    with pytest.raises(AiortcError, match=r"aiortc 1\.17\.0 .* written for aiortc 1\.16"):
+def test_an_older_aiortc_than_was_tested_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiortc, "__version__", "1.9.3")
+    with pytest.raises(AiortcError, match=r"aiortc 1\.9\.3,.* needs aiortc 1\.15 or later$"):
         check_aiortc()
+
+
+@pytest.mark.parametrize("version", ["1.15.0", "1.16.1", "1.17.0rc1", "2.0.0"])
+def test_a_release_that_has_all_names_is_taken(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(aiortc, "__version__", version)
+    check_aiortc()
 
 
 def test_the_certificate_tells_its_sha_256() -> None:

@@ -25,6 +25,7 @@ import uvloop
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.arguments import add_config_argument
+from rokuga.api.certificates import follow_certificates, shown
 from rokuga.api.compiled import is_compiled
 from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.connection_limits import Refused
@@ -40,13 +41,14 @@ from rokuga.api.storage import owned_directories
 from rokuga.api.store import open_store
 from rokuga.api.systemd import Systemd
 from rokuga.api.whip.sessions import Sessions
+from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ConnectionRequest, PeerHooks
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.webrtc.addresses import AddressError
-from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, check_aiortc
+from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, Certificates, check_aiortc
 from rokuga.recorder.webrtc.media_port import MediaPort
 from rokuga.recorder.webrtc.peer import Peer
 from rokuga.recorder.webrtc.sdp import Direction, MediaOffer
@@ -94,10 +96,10 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         await enter(opened.releases(outbox))
         dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.whose)
         delivering = await enter(contextlib.AsyncExitStack())  # it starts last, and ends after the recorder
-        certificate = Certificate.make()
+        certificates = Certificates()
 
         def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
-            return _peer(port, certificate, config.recorder, clock, request, hooks)
+            return _peer(port, certificates.current(clock.wall_ns()), config.recorder, clock, request, hooks)
 
         recorder = await enter(
             Recorder(config.recorder, store, make_peer, clock, outbox.notify, check_archive_dir=archive_dir.check)
@@ -114,8 +116,9 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         probes = {**probes, "archive_dir": archive_dir.probe, **opened.probes}
         health = await enter(Health(probes, clock, lambda: [*opened.notes, *recorder.recovery_notes()]))
         counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
+        certificate, certificate_files = shown(config)
         back = api_app(recorder, config, *counters, refusals=refusals, health=health)
-        api = await enter(serve(back, config.api_host, listeners[0], config, refused))
+        api = await enter(serve(back, config.api_host, listeners[0], config, refused, certificate))
         admin = Admin(recorder, outbox, config) if config.admin_enabled else None
         whip = await enter(Sessions(channels))
         redirection = Redirection(config.recorder.node_name)
@@ -128,10 +131,11 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         front = signaling_app(
             recorder, config, channels, gatekeeper, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
         )
-        signaling = await enter(serve(front, config.signaling_host, listeners[1], config, refused))
+        signaling = await enter(serve(front, config.signaling_host, listeners[1], config, refused, certificate))
         stack.push_async_callback(recorder.end)
         if admin is not None:
             await enter(admin.watch)
+        await enter(background(follow_certificates(certificate_files, clock)))
         await delivering.enter_async_context(dispatcher)
         tls = "" if config.tls_certificate is None else "s"
         yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)

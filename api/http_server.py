@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from rokuga.api.certificates import CertificateFiles
 from rokuga.api.config import DaemonConfig
 from rokuga.api.connection_limits import ConnectionLimits, Refused
 from rokuga.api.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProtocol
@@ -49,12 +50,18 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve(
-    app: Starlette, host: str, listener: socket.socket, config: DaemonConfig, refused: Refused
+    app: Starlette,
+    host: str,
+    listener: socket.socket,
+    config: DaemonConfig,
+    refused: Refused,
+    certificate: CertificateFiles | None = None,
 ) -> AsyncIterator[str]:
     """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
 
-    The listener is the caller's until the context is entered; at its end it is closed. Raises OSError where the
-    certificate and its key cannot be used (ssl.SSLError is one).
+    What `certificate` becomes later is shown to those who connect then. The listener is the caller's until the context
+    is entered; at its end it is closed. Raises OSError where the certificate and its key cannot be used (ssl.SSLError
+    is one).
     """
     limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
     settings = uvicorn.Config(
@@ -74,6 +81,8 @@ async def serve(
         settings.load()
     except OSError as error:
         raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
+    if certificate is not None and settings.ssl is not None:
+        certificate.contexts.append(settings.ssl)
     server = _Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

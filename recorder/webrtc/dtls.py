@@ -19,10 +19,12 @@ from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsFingerprint, RTCDtlsP
 from OpenSSL import SSL
 from pylibsrtp import Policy, Session
 
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.srtp import srtp_session
 
 OLDEST_AIORTC: Final = (1, 15)
 """The oldest release that was tested (pyproject.toml)."""
+RENEW_BEFORE_S: Final = 10 * 24 * 3600
 MAX_QUEUED_DATAGRAMS: Final = 32
 EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"
 
@@ -44,7 +46,10 @@ def check_aiortc() -> None:
     needed: list[tuple[object, str]] = [
         *((transport, name) for name in ("_role", "_rx_srtp", "_tx_srtp", "_ssl", "_srtp_profiles", "_transport")),
         *((transport, name) for name in ("_set_role", "_set_state", "_setup_srtp", "_recv_next", "_write_ssl")),
-        *((RTCCertificate, name) for name in ("_create_ssl_context", "generateCertificate", "getFingerprints")),
+        *(
+            (RTCCertificate, name)
+            for name in ("_create_ssl_context", "generateCertificate", "getFingerprints", "expires")
+        ),
         *((State, name) for name in ("CONNECTED", "CLOSED", "FAILED")),
         *(
             (aiortc_dtls.SRTP_PROFILES[0], name)
@@ -72,7 +77,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 class Certificate(RTCCertificate):
-    """Our certificate (ECDSA P-256): one for the whole process, for all peers."""
+    """Our certificate (ECDSA P-256), for all peers."""
 
     _context: SSL.Context | None = None
 
@@ -93,6 +98,19 @@ class Certificate(RTCCertificate):
             self._context.set_cipher_list(CIPHERS)
             self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         return self._context
+
+
+class Certificates:
+    """The certificate for peers that come now. aiortc's are valid for 30 days, and a daemon runs for longer."""
+
+    def __init__(self) -> None:
+        self._current = Certificate.make()
+
+    def current(self, wall_ns: int) -> Certificate:
+        """Return it; another one RENEW_BEFORE_S before it expires. Peers that are there keep theirs."""
+        if self._current.expires.timestamp() - wall_ns / NS_PER_S < RENEW_BEFORE_S:
+            self._current = Certificate.make()
+        return self._current
 
 
 class DatagramPipe:

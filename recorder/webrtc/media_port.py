@@ -90,7 +90,12 @@ class MediaPort:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(RESCAN_S)
-            await self.rescan()
+            try:
+                await self.rescan()
+            except OSError as error:  # no file descriptor is free
+                self._warn("rescan", str(error))
+            except Exception:
+                log.exception("unexpected fault")
 
     async def rescan(self) -> None:
         """Look at the host's addresses again: bind and offer those that came, offer no more those that are gone.

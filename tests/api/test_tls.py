@@ -36,6 +36,31 @@ async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> 
             await session.get(f"{api}livez".replace("https", "http"))
 
 
+async def test_a_certificate_that_is_renewed_while_the_daemon_runs_is_shown_by_both_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rokuga.api.certificates.LOOK_S", 0.01)
+    authority = Authority(tmp_path)
+    config = _config(tmp_path, *authority.issue("localhost"))
+    trust = ssl.create_default_context(cafile=authority.ca_file)
+
+    async def shown(url: str) -> object:
+        port = int(url.split("/")[2].rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
+        certificate = writer.get_extra_info("peercert")
+        writer.close()
+        return certificate["serialNumber"]
+
+    async with running(config) as addresses:
+        urls = (addresses.api_url, addresses.signaling_url)
+        before = [await shown(url) for url in urls]
+        assert before[0] == before[1]
+        authority.issue("localhost")
+        for url, old in zip(urls, before, strict=True):
+            while await shown(url) == old:
+                pass
+
+
 async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rokuga.api.http_server.HANDSHAKE_S", 0.2)
     config = _config(tmp_path, *Authority(tmp_path).issue("localhost"))

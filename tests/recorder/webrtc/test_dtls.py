@@ -4,7 +4,18 @@ import aiortc
 import pytest
 from aiortc import RTCDtlsTransport
 
-from rokuga.recorder.webrtc.dtls import MAX_QUEUED_DATAGRAMS, AiortcError, Certificate, DatagramPipe, check_aiortc
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc.dtls import (
+    MAX_QUEUED_DATAGRAMS,
+    AiortcError,
+    Certificate,
+    Certificates,
+    DatagramPipe,
+    check_aiortc,
+)
+
+DAY_NS = 24 * 3600 * NS_PER_S
 
 
 def test_the_installed_aiortc_has_every_private_name_that_is_used() -> None:
@@ -31,6 +42,14 @@ def test_a_release_that_has_all_names_is_taken(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_certificate_tells_its_sha_256() -> None:
     assert len(Certificate.make().fingerprint.split(":")) == 32
+
+
+def test_a_certificate_is_used_until_ten_days_before_it_expires() -> None:
+    certificates = Certificates()
+    now_ns = Clock().wall_ns()
+    first = certificates.current(now_ns)
+    assert certificates.current(now_ns + 19 * DAY_NS) is first
+    assert certificates.current(now_ns + 21 * DAY_NS) is not first
 
 
 async def test_the_pipe_keeps_a_bounded_number_of_datagrams() -> None:

@@ -91,8 +91,8 @@ class RecordingStore(Protocol):
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
         """Create an active recording; False (and no event) if its channel has another active one already.
 
-        Raises TooLargeError where it is more than can be kept. What was refused by an exception never starts: who tries
-        again draws another id.
+        Raises TooLargeError where it is more than can be kept. What was refused by an exception never starts: who
+        tries again draws another id.
         """
         ...
 

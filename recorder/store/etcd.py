@@ -145,19 +145,20 @@ class EtcdStore:
         shared = encode(Shared(recording))
         if len(shared) > MAX_RECORDING_BYTES:
             raise TooLargeError(len(shared), MAX_RECORDING_BYTES)
+        self._withdrawals.hold_back(recording.recording_id)
         try:
-            if not await self._share_start(recording, shared, events):
-                return False
-        except UnknownOutcome:
-            self._withdrawals.add(recording)
-            raise
-        try:
-            if not await self._local.start_recording(recording, events):
+            is_started = await self._share_start(recording, shared, events)
+            if is_started and not await self._local.start_recording(recording, events):
                 await self._local.append(events)
-        except StoreError:
+        except MinorityError as error:
+            if isinstance(error, UnknownOutcome):
+                self._withdrawals.add(recording)
+            raise
+        except (StoreError, asyncio.CancelledError):
             self._withdrawals.add(recording)
             raise
-        return True
+        self._withdrawals.decided(recording.recording_id)
+        return is_started
 
     async def _share_start(self, recording: RecordingState, shared: bytes, events: Sequence[Event]) -> bool:
         """Win the channel, or return False. Raises StoreError."""

@@ -36,9 +36,16 @@ class Withdrawals:
         self._waiting: list[RecordingState] = []
         self._added = asyncio.Event()
 
+    def hold_back(self, recording_id: str) -> None:
+        """Keep a start from being heard of here until it is decided: the watch may be faster than the answer."""
+        self._refused.add(recording_id)
+
+    def decided(self, recording_id: str) -> None:
+        """Note that whoever asked for a start knows what became of it."""
+        self._refused.discard(recording_id)
+
     def add(self, recording: RecordingState) -> None:
-        """Have a start withdrawn as soon as possible; its recording does not count from now on."""
-        self._refused.add(recording.recording_id)
+        """Have a start that is held back withdrawn as soon as possible; it stays held back."""
         self._waiting.append(recording)
         self._added.set()
 

@@ -31,7 +31,7 @@ from rokuga.api.config import ConfigError, DaemonConfig, load_config
 from rokuga.api.connection_limits import Refused
 from rokuga.api.counters import Source
 from rokuga.api.guard import Refusals
-from rokuga.api.health import Disk, Health
+from rokuga.api.health import Disk, Health, Probe
 from rokuga.api.http_server import listen, serve
 from rokuga.api.logs import configure_logs
 from rokuga.api.memory import find_trim, trimming
@@ -112,8 +112,8 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
             gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
             counters.append(gatekeeper.counters)
         disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
-        probes = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe, "media": port.probe}
-        probes = {**probes, "archive_dir": archive_dir.probe, **opened.probes}
+        probes: dict[str, Probe] = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}
+        probes |= {"archive_dir": archive_dir.probe, "media": port.probe, **opened.probes}
         health = await enter(Health(probes, clock, lambda: [*opened.notes, *recorder.recovery_notes()]))
         counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
         certificate, certificate_files = shown(config)

@@ -59,9 +59,9 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
 
-    What `certificate` becomes later is shown to those who connect then. The listener is the caller's until the context
-    is entered; at its end it is closed. Raises OSError where the certificate and its key cannot be used (ssl.SSLError
-    is one).
+    What `certificate` becomes later is shown to those who connect then. The listener is the caller's until the
+    context is entered; at its end it is closed. Raises OSError where the certificate and its key cannot be used
+    (ssl.SSLError is one).
     """
     limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
     settings = uvicorn.Config(

@@ -150,14 +150,12 @@ class EtcdStore:
             is_started = await self._share_start(recording, shared, events)
             if is_started and not await self._local.start_recording(recording, events):
                 await self._local.append(events)
-        except MinorityError as error:
-            if isinstance(error, UnknownOutcome):
+        except (StoreError, asyncio.CancelledError) as error:
+            if not isinstance(error, MinorityError) or isinstance(error, UnknownOutcome):
                 self._withdrawals.add(recording)
             raise
-        except (StoreError, asyncio.CancelledError):
-            self._withdrawals.add(recording)
-            raise
-        self._withdrawals.decided(recording.recording_id)
+        finally:
+            self._withdrawals.decided(recording.recording_id)
         return is_started
 
     async def _share_start(self, recording: RecordingState, shared: bytes, events: Sequence[Event]) -> bool:

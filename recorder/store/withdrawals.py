@@ -32,30 +32,32 @@ class Withdrawals:
         self._etcd = etcd
         self._keys = keys
         self._claims = claims
+        self._undecided: set[str] = set()
         self._refused: set[str] = set()
         self._waiting: list[RecordingState] = []
         self._added = asyncio.Event()
 
     def hold_back(self, recording_id: str) -> None:
         """Keep a start from being heard of here until it is decided: the watch may be faster than the answer."""
-        self._refused.add(recording_id)
+        self._undecided.add(recording_id)
 
     def decided(self, recording_id: str) -> None:
         """Note that whoever asked for a start knows what became of it."""
-        self._refused.discard(recording_id)
+        self._undecided.discard(recording_id)
 
     def add(self, recording: RecordingState) -> None:
         """Have a start that is held back withdrawn as soon as possible; it stays held back."""
+        self._refused.add(recording.recording_id)
         self._waiting.append(recording)
         self._added.set()
 
     def without_refused(self, changes: Sequence[Change]) -> Sequence[Change]:
-        """Return the changes without the starts that were refused."""
+        """Return the changes without the starts that were refused, or may still be."""
+        unheard = self._undecided | self._refused
         return [
             change
             for change in changes
-            if change.recording.status is not RecordingStatus.ACTIVE
-            or change.recording.recording_id not in self._refused
+            if change.recording.status is not RecordingStatus.ACTIVE or change.recording.recording_id not in unheard
         ]
 
     async def run(self) -> None:

@@ -175,6 +175,8 @@ def _match(kind: Kind, file: WebmFile, sent: Publication, begin_wall_ns: int) ->
         if kind == "video" and number != last + 1 and not block.is_keyframe:
             found.faults.append(f"the picture at {block.time_ms} ms lacks the one before it")
         shift_ns = time_ns - track.times_ns[number]
+        if kind == "video" and track.times_ns[number] < zero_ns and block.time_ms <= len(found.numbers):
+            shift_ns = 0  # a picture of before the start that later ones need: shown at the start, 1 ms apart
         found.numbers.append(number)
         found.shifts_ms.append(shift_ns / NS_PER_MS)
         last, last_ms = number, block.time_ms

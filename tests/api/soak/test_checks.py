@@ -27,6 +27,18 @@ def test_a_file_that_is_in_order_has_no_fault() -> None:
     assert not faults(Staged(late_ms={"audio": 300, "video": 310}))
 
 
+def test_pictures_of_before_the_start_that_later_ones_need_are_no_fault() -> None:
+    """They are shown at the start, 1 ms apart; the same pictures in the middle of a file are out of sync."""
+    staged = Staged(begin_ms=3_160)
+    file, video = staged.file(), sent().tracks["video"]
+    needed = [video.track.units[place] for place in video.places[75:79]]
+    file.blocks["video"][:0] = [Block(ms, unit.data, unit.is_keyframe) for ms, unit in enumerate(needed)]
+    file.cues.insert(0, ("video", 0, True))
+    assert not faults(staged, file)
+    file.blocks["video"][:4] = [block._replace(time_ms=block.time_ms + 100) for block in file.blocks["video"][:4]]
+    assert faults(staged, file)
+
+
 def without(kind: Kind, begin: int, count: int = 1) -> Callable[[WebmFile], None]:
     return lambda file: file.blocks[kind].__delitem__(slice(begin, begin + count))
 

@@ -11,7 +11,7 @@ from rokuga.recorder.states import NodeState, RecordingParameters, RecordingStat
 
 
 class PublisherConnection(Protocol):
-    """One client, from its offer to the end of its files."""
+    """One client, from its offer to its end."""
 
     @property
     def identity(self) -> ConnectionIdentity:
@@ -61,8 +61,8 @@ class PublisherConnection(Protocol):
         """Take the client's own offer instead; give our answer. Raises a ValueError that says what is wrong."""
         ...
 
-    async def wait_closed(self) -> str:
-        """Wait until it and its archive are closed; give the reason."""
+    async def wait_ended(self) -> str:
+        """Wait until it is over; give the reason. Its archive is closed later."""
         ...
 
     def stop(self, reason: str, remark: str | None = None) -> None:

@@ -113,6 +113,8 @@ class Connection:
     created_ns: int
     offer_sdp: str = ""
     beginning: Coroutine[Any, Any, None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once, when the peer is gone; its archive is closed later."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
@@ -182,9 +184,17 @@ class Connection:
 
     async def run(self) -> str:
         """Live until the peer is gone, or was closed before it answered; give the reason."""
-        await self._begun.wait()
-        if self._is_accepted:
-            self.close_reason = await self._peer.run()
+        try:
+            await self._begun.wait()
+            if self._is_accepted:
+                self.close_reason = await self._peer.run()
+        finally:
+            self.ended.set()
+        return self.close_reason
+
+    async def wait_ended(self) -> str:
+        """Wait until the peer is gone, which waits for no disk; give the reason."""
+        await self.ended.wait()
         return self.close_reason
 
     async def wait_closed(self) -> str:

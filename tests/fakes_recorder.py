@@ -64,7 +64,7 @@ class FakeConnection:
             self.connected.set()
         return "v=0\r\n"
 
-    async def wait_closed(self) -> str:
+    async def wait_ended(self) -> str:
         """Wait for the test, or for close."""
         await self.closed.wait()
         return self.close_reason

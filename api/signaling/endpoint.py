@@ -185,7 +185,7 @@ class Session:
         self._connection = connection
         self._notify_metadata = action.notify_metadata
         self._spawn(self._await_connected(connection))
-        self._spawn(self._await_closed(connection))
+        self._spawn(self._await_end(connection))
         offer = server_messages.offer(
             identity=connection.identity,
             sdp=connection.offer_sdp,
@@ -277,6 +277,6 @@ class Session:
         await connection.connected.wait()
         await self._waiting.put(self._conversation.connected)
 
-    async def _await_closed(self, connection: PublisherConnection) -> None:
-        reason = await connection.wait_closed()
+    async def _await_end(self, connection: PublisherConnection) -> None:
+        reason = await connection.wait_ended()
         await self._waiting.put(lambda _now_ns: self._conversation.ended(reason))

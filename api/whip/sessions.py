@@ -1,4 +1,4 @@
-"""The sessions: each a connection with a URL that cannot be guessed, from its answer to the end of its files."""
+"""The sessions: each a connection with a URL that cannot be guessed, from its answer to its end."""
 
 import asyncio
 import secrets
@@ -47,7 +47,7 @@ class Sessions:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End every session and wait for its files."""
+        """End every session."""
         for session in self._sessions.values():
             session.connection.stop("SHUTDOWN")
         await self._tasks.__aexit__(None, None, None)
@@ -87,7 +87,7 @@ class Sessions:
         """Tell the channel when the client is there, and when it is gone."""
         identity = connection.identity
         names = {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
-        closing = asyncio.create_task(connection.wait_closed())
+        closing = asyncio.create_task(connection.wait_ended())
         arriving = asyncio.create_task(connection.connected.wait())
         member = None
         try:

@@ -109,7 +109,7 @@ async def house_in_time(time: TurnedClock) -> AsyncIterator[House]:
 
 
 async def ended(connection: FakeConnection) -> str:
-    return await connection.wait_closed()
+    return await connection.wait_ended()
 
 
 async def test_a_client_comes_publishes_and_goes(house: House) -> None:

@@ -59,6 +59,13 @@ KEYS: Final[Mapping[str, Key]] = {
             "Less free disk than this (bytes, or with a unit as in 1 GB) ends archives cleanly and refuses new ones.",
         ),
         Key(
+            "archive_max_queued_bytes",
+            size_bytes,
+            "512 MB",
+            ("recorder.archive_max_queued_bytes",),
+            "Media that waits in memory while the disk stalls, over all archives; one that finds no room fails.",
+        ),
+        Key(
             "archive_sync_interval",
             duration_ns,
             "1 s",

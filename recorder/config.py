@@ -23,6 +23,7 @@ class RecorderConfig:
     archive_file_mode: int = 0o640
     archive_folder_mode: int = 0o750
     archive_min_free_bytes: int = 0
+    archive_max_queued_bytes: int = 512_000_000
     archive_sync_interval_ns: int = NS_PER_S
 
 

@@ -1,7 +1,8 @@
 """One recording: its archives, its end, its report.
 
-An archive is open from the moment it began until its files are whole and its event is stored. The report is due
-when the recording is stopping and nothing is open; the store says who tells it.
+A connection's archives are open from the moment the first one began until the connection leaves or the recording
+ends, and the files of the last one are whole and its event is stored: after a fault another archive follows. The
+report is due when the recording is stopping and nothing is open; the store says who tells it.
 """
 
 import asyncio
@@ -14,13 +15,15 @@ import structlog
 
 from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.disk import ArchiveError, make_folder, write_json
+from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent, write_json
 from rokuga.recorder.archive.leftovers import Outcome, repair_leftovers
 from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder, report_names
-from rokuga.recorder.archive.recovery import Recovery
+from rokuga.recorder.archive.recovery import Recovery, unfinished
 from rokuga.recorder.archive.report import report_document
+from rokuga.recorder.archive.turns import Turns
 from rokuga.recorder.archive.writer import WriterThread
+from rokuga.recorder.archive_series import ArchiveSeries
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
@@ -52,8 +55,12 @@ class Recording:
         clock: Clock,
         committed: Callable[[Sequence[Event]], None],
         ending: asyncio.Event,
+        interrupted: Callable[["Recording"], None],
     ) -> None:
-        """`ending` is set once the daemon ends: the store is not insisted on any more then."""
+        """`ending` is set once the daemon ends: the store is not insisted on any more then.
+
+        `interrupted` is called when a fault ends the archive of a connection that goes on.
+        """
         self.state = state
         self._config = config
         self._store = store
@@ -61,9 +68,10 @@ class Recording:
         self._clock = clock
         self._committed = committed
         self._ending = ending
-        self.has_folder = False
+        self._interrupted = interrupted
+        self._turns = Turns()
         self.is_start_told = False
-        self._open = 0
+        self._series: dict[str, ArchiveSeries] = {}
         self._nothing_open = asyncio.Event()
         self._nothing_open.set()
         self._start_ns = clock.monotonic_ns() - max(clock.wall_ns() - state.start_wall_ns, 0)
@@ -98,26 +106,30 @@ class Recording:
 
         One that is refused is a failed archive, told as such.
         """
-        archiver = Archiver(
-            self._open_account(connection),
+        connection_id = connection.identity.connection_id
+        series = self._series.setdefault(connection_id, ArchiveSeries(connection, self._make_archiver))
+        self._nothing_open.clear()
+        return self._start(series.begin(), refusal)
+
+    def _make_archiver(self, connection: Connection, before: ArchiveState | None) -> Archiver:
+        return Archiver(
+            self._open_account(connection, before),
             self.state.parameters,
             config=self._config,
             writer=self._writer,
             clock=self._clock,
+            turns=self._turns,
+            on_failure=lambda: self._interrupted(self),
         )
-        self._open += 1
-        self._nothing_open.clear()
-        connection.begin_archive(archiver)
-        return self._start(archiver, refusal)
 
-    def _open_account(self, connection: Connection) -> Account:
+    def _open_account(self, connection: Connection, before: ArchiveState | None) -> Account:
         start_ns = self._clock.monotonic_ns()
-        archive = ArchiveState(
-            self.state.recording_id,
-            connection.identity,
-            connection.audio,
-            connection.video,
-            self.wall_at(start_ns),
+        start_wall_ns = self.wall_at(start_ns)
+        recording_id, audio, video = self.state.recording_id, connection.audio, connection.video
+        archive = (
+            ArchiveState(recording_id, connection.identity, audio, video, start_wall_ns)
+            if before is None
+            else before.following(start_wall_ns)
         )
         return Account(
             self.state,
@@ -138,29 +150,60 @@ class Recording:
             archiver.fail(refusal)
 
     async def _make_folder(self) -> ArchiveError | None:
-        """Have the folder of a recording that another node started; give what keeps us from it."""
-        if self.has_folder:
-            return None
-        folder = recording_folder(str(self._config.archive_dir), self.state.recording_id)
+        """Make the folder where it is not there: another node started the recording, or somebody deleted it.
+
+        Returns what is in the way. It is synced later: files are not announced before their folder's names are.
+        """
+        folder = self._folder
         try:
             await self._writer.submit(lambda: make_folder(folder, self._config.archive_folder_mode))
         except ArchiveError as error:
             return error
-        self.has_folder = True
+        self._writer.beside(lambda: sync_parent(folder))
         return None
+
+    @property
+    def _folder(self) -> str:
+        return recording_folder(str(self._config.archive_dir), self.state.recording_id)
+
+    def interrupt_archives(self, reason: str, stop_ns: int) -> None:
+        """End all archives in order, though their connections go on."""
+        for series in self._series.values():
+            series.interrupt(reason, stop_ns)
+        self._interrupted(self)
+
+    def unrecorded(self, now_ns: int) -> list[Connection]:
+        """Return the connections that send, of which the next archive is due."""
+        return [series.connection for series in self._series.values() if series.may_begin(now_ns)]
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a connection waits for its next archive, or will when it sends."""
+        return any(not series.is_writing for series in self._series.values())
+
+    async def has_room(self) -> bool:
+        """Try whether files can be written now."""
+        folder, mode = self._folder, self._config.archive_folder_mode
+        try:
+            await self._writer.submit(lambda: make_folder(folder, mode), behind=True)
+            await self._writer.submit(lambda: check_room(folder), behind=True)
+        except ArchiveError:
+            return False
+        return True
 
     def end_archive(self, connection: Connection, stop_ns: int) -> Coroutine[Any, Any, None]:
         """Take the connection out of the recording now; await the answer for its files to be whole and announced."""
-        return self._close(connection.end_archive(), stop_ns)
+        connection.end_archive()
+        return self._close(self._series.get(connection.identity.connection_id), stop_ns)
 
-    async def _close(self, archiver: Archiver | None, stop_ns: int) -> None:
-        if archiver is None:
+    async def _close(self, series: ArchiveSeries | None, stop_ns: int) -> None:
+        if series is None:
             return
         try:
-            await archiver.close(stop_ns)
+            await series.end(stop_ns)
         finally:
-            self._open -= 1
-            if not self._open:
+            self._series.pop(series.connection.identity.connection_id, None)
+            if not self._series:
                 self._nothing_open.set()
 
     async def _save(self, archive: ArchiveState, events: Sequence[Event]) -> bool:
@@ -193,9 +236,8 @@ class Recording:
     async def recover(self) -> list[str]:
         """After a start: end the archives that the last process was writing; return what could not be understood."""
         notes = []
-        for archive in await self._store.archives(self.state.recording_id):
-            if archive.status is ArchiveStatus.WRITING:
-                notes += await self._recover(archive)
+        for archive in unfinished(await self._store.archives(self.state.recording_id)):
+            notes += await self._recover(archive)
         self._go_on_after(await self._store.archives(self.state.recording_id))
         folder, wall_ns = self._config.archive_dir / self.state.recording_id, self._clock.wall_ns()
         left = await self._writer.submit(lambda: repair_leftovers(folder, wall_ns))
@@ -286,7 +328,8 @@ class Recording:
         try:
             if (refusal := await self._make_folder()) is not None:
                 raise refusal
-            await self._writer.submit(lambda: write_json(names, document, self._config.archive_file_mode))
+            mode = self._config.archive_file_mode
+            await self._writer.submit(lambda: write_json(names, document, mode), behind=True)
         except ArchiveError as error:
             log.warning("the report cannot be written", path=error.path, reason=error.reason)
             return False

@@ -8,11 +8,11 @@ import asyncio
 import errno
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from rokuga.recorder.archive.disk import ArchiveError, make_folder, remove_empty_folder
+from rokuga.recorder.archive.disk import ArchiveError, make_folder, remove_empty_folder, sync_parent
 from rokuga.recorder.archive.names import recording_folder
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.channel import Channel, Channels
@@ -22,6 +22,7 @@ from rokuga.recorder.connection import Connection
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
 from rokuga.recorder.expiries import Expiries
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.recording import Recording
 from rokuga.recorder.space import Space
 from rokuga.recorder.states import Change, RecordingParameters, RecordingState, RecordingStatus
@@ -29,6 +30,9 @@ from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError
 from rokuga.recorder.teller import Teller
 
 log = structlog.get_logger()
+
+BEGIN_AGAIN_NS: Final = NS_PER_S
+"""While connections are unrecorded after a fault, the disk is tried this often."""
 
 EXPIRE_AGAIN_S = 1.0
 """Pause after which the store is asked again to end an expired recording."""
@@ -75,6 +79,9 @@ class Recordings:
         self._folder_lock = asyncio.Lock()
         self._finishing: dict[str, Recording] = {}
         self._expiries: Expiries[Recording] = Expiries()
+        self._interrupted: dict[str, Recording] = {}
+        self._begin_again_ns = 0
+        self._is_beginning_again = False
 
     async def start(self, parameters: RecordingParameters) -> RecordingState:
         """Record every publisher of the channel, those present and those to come.
@@ -90,8 +97,8 @@ class Recordings:
             folder = recording_folder(str(self._config.archive_dir), state.recording_id)
             mode, min_free_bytes = self._config.archive_folder_mode, self._config.archive_min_free_bytes
             await self._make_folder(folder, mode, min_free_bytes)
+            self._writer.beside(lambda: sync_parent(folder))
             recording = self._recording(state)
-            recording.has_folder = True
             is_started = False
             try:
                 is_started = await self._store.start_recording(state, [recording.started_event()])
@@ -272,11 +279,41 @@ class Recordings:
 
     async def watch_space(self) -> None:
         """Close the archives in order before the disk is full; begin none until there is space again."""
-        if await self._space.look():
-            for channel_id in self._channels.ids():
-                async with self._channels.hold(channel_id) as channel:
-                    if channel.recording is not None:
-                        self._end_archives(channel, channel.recording)
+        await self._space.look()
+        if (refusal := self._space.refusal()) is not None:
+            for recording in self._channels.recordings():
+                recording.interrupt_archives(refusal.reason, self._clock.monotonic_ns())
+
+    def _note_interrupted(self, recording: Recording) -> None:
+        self._interrupted[recording.state.recording_id] = recording
+
+    async def begin_again(self, now_ns: int) -> None:
+        """Begin the next archive of each connection that sends and whose last one a fault ended, if that is over."""
+        for recording_id, recording in list(self._interrupted.items()):
+            if not recording.is_interrupted:
+                self._interrupted.pop(recording_id, None)
+            elif recording.unrecorded(now_ns) and self._space.refusal() is None and await recording.has_room():
+                await self._begin_unrecorded(recording)
+
+    async def _begin_unrecorded(self, recording: Recording) -> None:
+        """Record whom a recording lacks, unless it, or the connection, is over by now."""
+        async with self._channels.hold(recording.state.parameters.channel_id) as channel:
+            if self.open_in(channel) is recording:
+                lacking = recording.unrecorded(self._clock.monotonic_ns())
+                present = [c for c in lacking if c.identity.connection_id in channel.connections]
+                await asyncio.gather(*(self.begin_archive(recording, connection) for connection in present))
+
+    def _look_for_unrecorded(self, now_ns: int) -> None:
+        if self._interrupted and not self._is_beginning_again and now_ns >= self._begin_again_ns:
+            self._begin_again_ns = now_ns + BEGIN_AGAIN_NS
+            self._is_beginning_again = True
+            self._spawn(self._begin_again_once(now_ns))
+
+    async def _begin_again_once(self, now_ns: int) -> None:
+        try:
+            await self.begin_again(now_ns)
+        finally:
+            self._is_beginning_again = False
 
     async def restore(self) -> list[str]:
         """Take up what the last process left: end its archives, go on with active recordings, report ended ones.
@@ -308,9 +345,19 @@ class Recordings:
         return recording_id in self._finishing or recording_id in active
 
     def tick(self, now_ns: int) -> None:
-        """Begin to end what has reached its `expire_time`."""
+        """Begin to end what has reached its `expire_time`, and to record whom a fault left unrecorded."""
+        self._look_for_unrecorded(now_ns)
         for recording in self._expiries.pop_expired(now_ns):
             self._spawn(self._expire(recording))
 
     def _recording(self, state: RecordingState) -> Recording:
-        return Recording(state, self._config, self._store, self._writer, self._clock, self._committed, self._ending)
+        return Recording(
+            state,
+            self._config,
+            self._store,
+            self._writer,
+            self._clock,
+            self._committed,
+            self._ending,
+            self._note_interrupted,
+        )

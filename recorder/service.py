@@ -64,7 +64,7 @@ class Recorder:
         self._on_committed = committed
         self._draw_id = draw_id
         self._totals = Totals()
-        self._writer = WriterThread()
+        self._writer = WriterThread(config.archive_max_queued_bytes)
         self._channels = Channels()
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
@@ -158,6 +158,10 @@ class Recorder:
     async def free_bytes(self) -> int:
         """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError."""
         return await self._space.free_bytes()
+
+    async def drain(self) -> None:
+        """Wait until the disk has all that it was given so far."""
+        await self._writer.drain()
 
     def archives(self) -> list[ArchiveProgress]:
         """Give the archives that are being written."""

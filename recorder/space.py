@@ -31,8 +31,5 @@ class Space:
         return low_space(self._folder) if self._is_low else None
 
     async def free_bytes(self) -> int:
-        """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError.
-
-        All that was queued before is done then.
-        """
-        return await self._writer.submit(lambda: free_bytes(self._folder), behind=True)
+        """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError."""
+        return await self._writer.submit(lambda: free_bytes(self._folder))

@@ -85,6 +85,11 @@ class ArchiveState:
     the documents of whole files that are not told yet, by the index of the part or WHOLE: whoever sees a document
     beside its file may take both away before the event is stored. `node_name` says on whose disk the files lie, "" on
     our own.
+
+    A connection has more than one archive in a recording where a fault ended one before the connection left:
+    `number` counts them from 1. Parts go on through all of them: `parts_before` is the last number that earlier
+    archives used, `parts_start_wall_ns` their beginning, `split_last_index` and `split_kinds` those of all.
+    `owes_parts_end`: it has ended, and split-archive.end is to be told by a later one, or when the connection leaves.
     """
 
     recording_id: str
@@ -99,6 +104,33 @@ class ArchiveState:
     split_kinds: frozenset[Kind] = frozenset()
     owed: Mapping[str, Document] = field(default_factory=dict)
     node_name: str = ""
+    number: int = 1
+    parts_before: int = 0
+    parts_start_wall_ns: int | None = None
+    owes_parts_end: bool = False
+
+    def following(self, start_wall_ns: int) -> "ArchiveState":
+        """Return the next archive of the same connection, which continues the parts of this one, as it begins."""
+        owed = {index: document for index, document in self.owed.items() if index != WHOLE}
+        has_parts = bool(owed or self.split_last_index)
+        return ArchiveState(
+            self.recording_id,
+            self.connection,
+            self.audio,
+            self.video,
+            start_wall_ns,
+            split_last_index=self.split_last_index,
+            split_kinds=self.split_kinds,
+            owed=owed,
+            number=self.number + 1,
+            parts_before=max(self.parts_before, int(self.split_last_index or 0), *map(int, owed)),
+            parts_start_wall_ns=self.parts_start_wall_ns or (self.start_wall_ns if has_parts else None),
+        )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether parts of its own were told."""
+        return int(self.split_last_index or 0) > self.parts_before
 
 
 @dataclass(frozen=True, slots=True)

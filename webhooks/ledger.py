@@ -5,6 +5,7 @@ recording things come in their order (start, archives, report), each once; the r
 `connection.created` is the first event of its connection; nothing overtakes what was refused (`order.py`).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,18 +35,31 @@ class Entered:
 
 
 @dataclass(slots=True)
-class _Archive:
-    """What was told of one connection in one recording. `status` is the event that ended it, "" until then."""
+class _Archives:
+    """What was told of one connection in one recording: its archives, one after the other, and their parts.
+
+    A fault ends an archive, and another one follows, which continues the parts. `status` is the event that ended the
+    newest archive, "" until then; `counts` counts the starts and the ends by their events.
+    """
 
     status: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
     last_index: int = 0
     is_split_ended: bool = False
 
+    def start(self, is_split_only: bool) -> str:
+        """Take archive.started; give what is wrong with that, "" if nothing is.
+
+        Of an archive that has parts alone and that ended in order nothing tells the end, if another one follows.
+        """
+        has_ended = self.status or (is_split_only and self.last_index)
+        fault = "the archive started before" if self.counts["archive.started"] and not has_ended else ""
+        self.counts["archive.started"] += 1
+        self.status = ""
+        return fault or ("the parts had their end already" if self.is_split_ended else "")
+
     def take(self, event_type: str, data: dict[str, Any]) -> str:
         """Take one event of it; give what is wrong with that, "" if nothing is."""
-        is_of_parts = event_type.startswith("split-archive.")
-        if self.status and not (is_of_parts and self.status == "archive.failed"):  # those of a slow disk come later
-            return f"the archive had its {self.status} already"
         if event_type == "split-archive.available":
             index, last = int(data.get("split_index", 0)), self.last_index
             self.last_index = max(index, last)
@@ -58,24 +72,34 @@ class _Archive:
             self.is_split_ended = True
             is_last = int(data.get("split_last_index", 0)) == self.last_index
             return "" if is_last else "the last part is not the one that split-archive.end names"
+        if self.status:  # parts of a slow disk come later
+            return f"the archive had its {self.status} already"
         self.status = event_type
-        is_open = event_type == "archive.available" and self.last_index and not self.is_split_ended
-        return "nothing told that the parts end" if is_open else ""
+        self.counts[event_type] += 1
+        return ""
+
+    def reported_as(self, status: str, is_split_only: bool) -> int:
+        """Give how often the report lists the connection among those that ended with this event.
+
+        Parts alone are one archive, of which split-archive.end is the end.
+        """
+        if status == "archive.available" and is_split_only:
+            return int(self.is_split_ended and self.counts["archive.started"] > self.counts["archive.failed"])
+        return self.counts[status]
 
 
 @dataclass(slots=True)
 class _Recording:
     is_split_only: bool
     is_reported: bool = False
-    archives: dict[str, _Archive] = field(default_factory=dict)
+    archives: dict[str, _Archives] = field(default_factory=dict)
 
     def ended_as(self, status: str) -> list[str]:
-        """Give the connections whose archives ended with this event; of parts alone split-archive.end is the end."""
-        implied = "archive.available" if self.is_split_only else ""
+        """Give the connections whose archives ended with this event, each as often as one did."""
         return sorted(
             connection_id
-            for connection_id, archive in self.archives.items()
-            if (archive.status or (implied if archive.is_split_ended else "")) == status
+            for connection_id, archives in self.archives.items()
+            for _ in range(archives.reported_as(status, self.is_split_only))
         )
 
     def take(self, event_type: str, data: dict[str, Any]) -> list[str]:
@@ -86,17 +110,17 @@ class _Recording:
         if event_type == "recording.report":
             self.is_reported = True
             return self._report_faults(data)
-        archive = self.archives.get(connection_id)
         if event_type == "archive.started":
-            self.archives.setdefault(connection_id, _Archive())
-            return [] if archive is None else ["the archive started before"]
-        if archive is None:
-            return ["nothing told that this archive started"]
-        fault = archive.take(event_type, data)
+            fault = self.archives.setdefault(connection_id, _Archives()).start(self.is_split_only)
+        elif (archives := self.archives.get(connection_id)) is None:
+            fault = "nothing told that this archive started"
+        else:
+            fault = archives.take(event_type, data)
         return [fault] if fault else []
 
     def _report_faults(self, data: dict[str, Any]) -> list[str]:
-        faults = []
+        is_open = any(archives.last_index and not archives.is_split_ended for archives in self.archives.values())
+        faults = ["nothing told that the parts end"] if is_open else []
         for status, name in ENDS.items():
             listed = sorted(str(archive.get("connection_id")) for archive in data.get(name, []))
             told = self.ended_as(status)

@@ -112,6 +112,7 @@ AVAILABLE: Final[Fields] = {
     "created_at": Positive,
     "format": Literal["webm"],
     "size": Positive,
+    "reason": Maybe(Text),
     "video_height": Maybe(Positive),
     "video_width": Maybe(Positive),
     "stats": STATS,

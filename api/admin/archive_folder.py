@@ -24,7 +24,8 @@ MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A metadata file that is larger is not read: it is none of ours."""
 
 _FILE_NAME: Final = re.compile(
-    rf"(?:(?:split-)?archive-{OWN_ID.pattern}(?:_[0-9]{{4,9}})?[.](?:webm|json)"
+    rf"(?:archive-{OWN_ID.pattern}(?:_[0-9]{{1,9}})?[.](?:webm|json)"
+    rf"|split-archive-{OWN_ID.pattern}_[0-9]{{4,9}}[.](?:webm|json)"
     rf"|split-archive-end-{OWN_ID.pattern}[.]json|report-{OWN_ID.pattern}[.]json)"
 )
 

@@ -165,7 +165,7 @@ class Stage:
     async def _settle(self) -> None:
         """Let disk and store do all that is due before time goes on."""
         for _ in range(SETTLING_ROUNDS):
-            await self.recorder.free_bytes()
+            await self.recorder.drain()
             await self.store.archives("")
 
     async def _do(self, act: Act) -> None:

@@ -5,6 +5,7 @@ store does not take is told with the next change.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,8 +65,10 @@ class Account:
         self._save = save
         self.state = state
         self.gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
-        self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, state))]
+        self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, state), *self._about())]
         self._is_parts_end_said = False
+        self.reason = ""
+        """Why the archive ends although its connection goes on."""
 
     async def tell(self) -> None:
         """Store the state and what was not told yet; what the store does not take is told the next time."""
@@ -76,23 +79,34 @@ class Account:
     def names(self, extension: str, index: int | None = None) -> FileNames:
         """Give the names of the whole file, or of part `index`, or of the document beside it."""
         if index is None:
-            return archive_names(*self._place(), extension)
+            return archive_names(*self._place(), extension, self.state.number)
         return split_names(*self._place(), index, extension)
 
     async def document(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
         """Write the document of a file that is whole, as owed first. Raises ArchiveError."""
-        metadata_names = self.names("json", index)
-        facts = FileFacts(names, metadata_names, file, self.wall_at(stop_ns))
-        stats = self._all_stats(stop_ns if index is None else None, file.stored)
-        created_wall_ns = self.wall_at(self._clock.monotonic_ns())
-        document = available_document(self._recording, self.state, facts, stats, created_wall_ns, index)
-        self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE): document})
+        document = self.owe(file, names, stop_ns, index)
         await self.tell()
-        await self._write(metadata_names, document)
+        await self._write(self.names("json", index), document)
         return document
 
-    async def tell_part(self, document: Document) -> None:
-        """Tell a part whose document is written."""
+    def owe(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
+        """Return the document of a file that is whole, and note it as owed."""
+        facts = FileFacts(names, self.names("json", index), file, self.wall_at(stop_ns))
+        stats = self._all_stats(stop_ns if index is None else None, file.stored)
+        created_wall_ns = self.wall_at(self._clock.monotonic_ns())
+        document = available_document(self._recording, self.state, facts, stats, created_wall_ns, index, self.reason)
+        self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE): document})
+        return document
+
+    async def tell_owed_parts(self) -> None:
+        """Write and tell the parts that a fault left without their documents. Raises ArchiveError."""
+        for index, document in sorted(self.state.owed.items()):
+            if index != WHOLE:
+                await self._write(self.names("json", int(index)), document)
+                await self.tell_part(document)
+
+    def tell_part(self, document: Document) -> Awaitable[None]:
+        """Tell a part whose document is written. Its place among the events is taken before this returns."""
         index = document["split_index"]
         last = max(int(self.state.split_last_index or 0), int(index))
         owed = {key: other for key, other in self.state.owed.items() if key != index}
@@ -106,36 +120,44 @@ class Account:
             owed=owed,
         )
         self._untold.append(self._event(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index))
-        await self.tell()
+        return asyncio.ensure_future(self.tell())
 
     async def end_parts(self, stop_ns: int) -> None:
         """Say once which part was the last, if there was any; another change tells it.
 
         It is told also where its document finds no place: ArchiveError.
         """
-        if self.state.split_last_index is None or self._is_parts_end_said:
+        if self._is_parts_end_said:
             return
         self._is_parts_end_said = True
+        with contextlib.suppress(ArchiveError):  # the disk is still full: their files stay without documents
+            await self.tell_owed_parts()
+        self.state = replace(self.state, owes_parts_end=False)
+        if self.state.split_last_index is None:
+            return
         names = split_end_names(*self._place())
         stop_wall_ns = self.wall_at(stop_ns)
         document = split_end_document(self._recording, self.state, names, stop_wall_ns, self._all_stats(stop_ns))
         self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
         await self._write(names, document)
 
-    async def end(self, stop_ns: int, whole: Document | None, failure: ArchiveError | None) -> None:
-        """Tell how the archive ended."""
+    def end(self, stop_ns: int, whole: Document | None, failure: ArchiveError | None) -> Awaitable[None]:
+        """Tell how the archive ended. Its place among the events is taken before this returns."""
         if failure is not None:
             self._untold.append(self._failed_event(failure, stop_ns))
         elif whole is not None:
-            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole))
+            self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole, *self._about()))
+        is_more_owed = self._recording.parameters.split_duration is not None and not self._is_parts_end_said
+        parts_owed = {index: document for index, document in self.state.owed.items() if index != WHOLE}
         self.state = replace(
             self.state,
             status=ArchiveStatus.AVAILABLE if failure is None else ArchiveStatus.FAILED,
             stop_wall_ns=self.wall_at(stop_ns),
             document=whole if failure is None else None,
-            owed={},
+            owed=parts_owed if is_more_owed else {},
+            owes_parts_end=is_more_owed,
         )
-        await self.tell()
+        return asyncio.ensure_future(self.tell())
 
     def _failed_event(self, failure: ArchiveError, stop_ns: int) -> Event:
         document = failed_document(
@@ -148,7 +170,11 @@ class Account:
             failure.errno,
             failure.path,
         )
-        return self._event(EventType.ARCHIVE_FAILED, document)
+        return self._event(EventType.ARCHIVE_FAILED, document, *self._about())
+
+    def _about(self) -> tuple[str, ...]:
+        """Return what tells this archive's events from those of the connection's first one."""
+        return (str(self.state.number),) if self.state.number > 1 else ()
 
     async def _write(self, names: FileNames, document: Document) -> None:
         mode = self._config.archive_file_mode

@@ -2,11 +2,12 @@
 
 Frames come in the loop's thread and leave it in batches. The first fault of the disk ends this archive, and only
 this one, with archive.failed. An archive in which no media came is a failed one: there is no file to announce.
+After a fault another archive of the connection may follow (recorder/archive_series.py), which continues the parts.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import FileNames
-from rokuga.recorder.archive.output import TOO_SLOW, Output
+from rokuga.recorder.archive.output import TOO_SLOW, UNEXPECTED, Output
+from rokuga.recorder.archive.turns import Turn, Turns
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
@@ -62,9 +64,16 @@ class Archiver:
         config: RecorderConfig,
         writer: WriterThread,
         clock: Clock,
+        turns: Turns,
+        on_failure: Callable[[], None],
     ) -> None:
-        """Begin when the account does; `parameters` say into which files."""
+        """Begin when the account does; `parameters` say into which files.
+
+        Ends are announced in `turns`, those of the recording. `on_failure` is called when a fault ends the archive.
+        """
         self._account = account
+        self._turns = turns
+        self._on_failure = on_failure
         self._config = config
         self._writer = writer
         self._clock = clock
@@ -75,10 +84,15 @@ class Archiver:
         self._opening = Opening(self._start_ns)
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
-        self._ending: asyncio.Task[ArchiveState] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._is_last = False
+        self.end_ns = 0
+        """When it ended, or began to; 0 until then."""
+        self.is_fault_ours = False
+        """Whether it ended by a fault of ours, not of the disk."""
         self._parts: dict[int, Output] = {}
         self._part_ends: list[asyncio.Task[None]] = []
-        self._last_index = 0
+        self._last_index = account.state.parts_before
         self._size_bytes = 0
         self._picture = (0, 0)
         state = account.state
@@ -92,14 +106,31 @@ class Archiver:
         try:
             await self._account.tell()
         finally:
+            if self._account.state.owed:
+                self._part_ends.append(asyncio.create_task(self._tell_owed_parts(self._turns.take())))
             if self._whole is not None:
                 self._whole.begin()
             self._started.set()
 
     @property
+    def state(self) -> ArchiveState:
+        """The archive as it is now."""
+        return self._account.state
+
+    @property
+    def start_ns(self) -> int:
+        """When it began."""
+        return self._start_ns
+
+    @property
     def is_writing(self) -> bool:
         """Whether frames still come into files."""
         return self._ending is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all files are finished and announced, but for the end of the parts."""
+        return self._ending is not None and self._ending.done()
 
     def write(self, frame: Frame) -> None:
         """Take a frame; see `Opening` for what was captured before the archive's start."""
@@ -117,7 +148,7 @@ class Archiver:
             return False
         self.due_ns = (now_ns + BATCH_NS) // BEAT_NS * BEAT_NS
         self._distribute(self._interleave.pop(now_ns, waiting))
-        self._hand_over(now_ns)
+        self._hand_over()
         opening = self._opening
         lacks_keyframe, opening.lacks_keyframe = opening.lacks_keyframe, False
         if self._splits is None:
@@ -145,19 +176,40 @@ class Archiver:
     def fail(self, error: ArchiveError) -> None:
         """Remember the first fault and end the archive with it."""
         self._failure = self._failure or error
-        self._begin_end(self._clock.monotonic_ns())
-
-    async def close(self, stop_ns: int) -> ArchiveState:
-        """End the archive as of `stop_ns`: files whole, documents beside them, events stored. Safe to repeat."""
-        return await asyncio.shield(self._begin_end(stop_ns))
-
-    def _begin_end(self, stop_ns: int) -> "asyncio.Task[ArchiveState]":
         if self._ending is None:
+            self._begin_end(self._clock.monotonic_ns())
+            self._on_failure()
+
+    def interrupt(self, reason: str, stop_ns: int) -> None:
+        """End the archive in order, though its connection goes on; its documents tell the reason."""
+        if self._ending is None:
+            self._account.reason = reason
+            self._begin_end(stop_ns)
+
+    async def close(self, stop_ns: int) -> None:
+        """End the archive as of `stop_ns`: files whole, documents beside them, events stored. Safe to repeat.
+
+        No other archive follows: of one that ended before, the end of the parts is told now.
+        """
+        self._is_last = True
+        await asyncio.shield(self._begin_end(stop_ns))
+        if self._account.state.owes_parts_end:
+            await self._tell_parts_end()
+
+    async def _tell_parts_end(self) -> None:
+        """Tell which part was the last, as of the end of the last one."""
+        with contextlib.suppress(ArchiveError):
+            await self._account.end_parts(self.end_ns)
+        await self._account.tell()
+
+    def _begin_end(self, stop_ns: int) -> "asyncio.Task[None]":
+        if self._ending is None:
+            self.end_ns = stop_ns
             self._ending = asyncio.create_task(self._end(stop_ns))
             self._ending.add_done_callback(self._let_go)
         return self._ending
 
-    def _let_go(self, _ending: "asyncio.Task[ArchiveState]") -> None:
+    def _let_go(self, _ending: "asyncio.Task[None]") -> None:
         """Forget the files and the fault: both hold this archiver, the fault by its traceback."""
         self._whole = self._failure = None
         self._parts.clear()
@@ -210,11 +262,11 @@ class Archiver:
         )
         return Output(file, names, self._writer, self.fail, begin_ns, index)
 
-    def _hand_over(self, now_ns: int) -> None:
+    def _hand_over(self) -> None:
         if self._whole is not None:
-            self._whole.hand_over(now_ns)
+            self._whole.hand_over()
         for part in self._parts.values():
-            part.hand_over(now_ns)
+            part.hand_over()
 
     def _end_parts(self, parts: Sequence[int], stop_ns: int) -> None:
         """Finish these parts: each ends where the next one begins, the last one at `stop_ns`."""
@@ -222,65 +274,83 @@ class Archiver:
             output = self._parts.pop(part)
             later = [following.begin_ns for following in self._parts.values() if following.begin_ns > output.begin_ns]
             end_ns = self._start_ns + min(later) if later else stop_ns
-            self._part_ends.append(asyncio.create_task(self._end_part(output, end_ns)))
+            self._part_ends.append(asyncio.create_task(self._end_part(output, end_ns, self._turns.take())))
         self._part_ends = [end for end in self._part_ends if not end.done() or end.exception() is not None]
 
-    async def _end(self, stop_ns: int) -> ArchiveState:
+    async def _end(self, stop_ns: int) -> None:
         """Finish all files; store how the archive ended."""
         await self._started.wait()
-        now_ns = self._clock.monotonic_ns()
-        whole: Document | None = None
         if self._failure is None:
             for frame in self._opening.flush():
                 self._interleave.push(frame)
             self._distribute(self._interleave.flush())
-            self._hand_over(now_ns)
+            self._hand_over()
+        if self._failure is None:
+            self._end_parts(list(self._parts), stop_ns)
+        turn = self._turns.take()
         try:
-            if self._failure is None:
-                whole = await self._finish(stop_ns)
-                await self._account.end_parts(stop_ns)
-        except ArchiveError as error:
-            self._failure = self._failure or error
-        giving_up: list[Awaitable[None]] = []
-        if self._failure is not None:
-            giving_up = self._give_up()
-            if self._failure.reason != TOO_SLOW:  # a disk that does not keep up is not waited for
-                await self._end_late(giving_up, stop_ns)
-        await self._account.end(stop_ns, whole, self._failure)
+            whole = await self._finish(stop_ns) if self._failure is None else None
+            late = [] if self._failure is None else self._give_up(stop_ns)
+            if self._failure is None or self._failure.reason != TOO_SLOW:  # a disk that stalls is not waited for
+                await asyncio.gather(*late)
+                await self._end_parts_if_last(stop_ns)
+                await turn.wait()
+            self.is_fault_ours = self._failure is not None and self._failure.reason.startswith(UNEXPECTED)
+            telling = self._account.end(stop_ns, whole, self._failure)
+        finally:
+            turn.end()
+        await telling
         if self._failure is not None:  # the report comes after all parts, however late
-            await self._end_late(giving_up, stop_ns)
+            await asyncio.gather(*late)
+            await self._end_parts_if_last(stop_ns)
             await self._account.tell()
-        return self._account.state
 
     async def _finish(self, stop_ns: int) -> Document | None:
-        """Make all files whole; give the whole one's document. Raises ArchiveError, also if there is no file."""
-        self._end_parts(list(self._parts), stop_ns)
-        await asyncio.gather(*self._part_ends)
-        whole = None
-        if self._whole is not None and self._failure is None:
-            whole = await self._end_file(self._whole, stop_ns)
-        if self._failure is not None:
-            raise self._failure
-        if whole is None and self._account.state.split_last_index is None:
-            raise ArchiveError(NO_MEDIA, None, "")
+        """Make all files whole; give the whole one's document. A fault, and media that never came, are failures."""
+        try:
+            await asyncio.gather(*self._part_ends)
+            whole = None
+            if self._whole is not None and self._failure is None:
+                whole = await self._end_file(self._whole, stop_ns)
+        except ArchiveError as error:
+            self._failure = self._failure or error
+            return None
+        if whole is None and not self._account.state.has_parts:
+            self._failure = self._failure or ArchiveError(NO_MEDIA, None, "")
         return whole
 
-    async def _end_late(self, giving_up: Sequence[Awaitable[None]], stop_ns: int) -> None:
-        """Wait for what is under way in an archive that failed; say which part was the last. Safe to repeat."""
-        await asyncio.gather(*giving_up)
-        with contextlib.suppress(ArchiveError):  # it has failed before: that is why
-            await self._account.end_parts(stop_ns)
+    async def _end_parts_if_last(self, stop_ns: int) -> None:
+        """Say which part was the last, unless another archive may continue them. Safe to repeat."""
+        if self._is_last:
+            try:
+                await self._account.end_parts(stop_ns)
+            except ArchiveError as error:
+                self._failure = self._failure or error
 
-    async def _end_part(self, output: Output, stop_ns: int) -> None:
-        """Finish one part and tell it."""
+    async def _tell_owed_parts(self, turn: Turn) -> None:
+        """Tell the parts that the archive before this one left without documents."""
+        try:
+            await turn.wait()
+            await self._account.tell_owed_parts()
+        except ArchiveError as error:
+            self.fail(error)
+        finally:
+            turn.end()
+
+    async def _end_part(self, output: Output, stop_ns: int, turn: Turn) -> None:
+        """Finish one part and tell it in its turn."""
         try:
             document = await self._end_file(output, stop_ns)
+            await turn.wait()
+            telling = None if document is None else self._account.tell_part(document)
         except ArchiveError as error:
-            await output.abandon()
+            await self._give_up_part(output, stop_ns)
             self.fail(error)
             return
-        if document is not None:
-            await self._account.tell_part(document)
+        finally:
+            turn.end()
+        if telling is not None:
+            await telling
 
     async def _end_file(self, output: Output, stop_ns: int) -> Document | None:
         """Make a file whole and write its metadata; None if nothing was in it. Raises ArchiveError."""
@@ -289,7 +359,19 @@ class Archiver:
             return None
         return await self._account.document(file, output.names, stop_ns, output.index)
 
-    def _give_up(self) -> list[Awaitable[None]]:
+    def _give_up(self, stop_ns: int) -> list[Awaitable[None]]:
         """Keep what can be played of the files; give what is under way, parts that were complete before included."""
-        open_files = (self._whole, *self._parts.values())
-        return [*self._part_ends, *(output.abandon() for output in open_files if output is not None)]
+        giving_up = [asyncio.create_task(self._give_up_part(part, stop_ns)) for part in self._parts.values()]
+        if self._whole is not None:
+            giving_up.append(asyncio.create_task(self._give_up_whole(self._whole)))
+        return [*self._part_ends, *giving_up]
+
+    async def _give_up_whole(self, output: Output) -> None:
+        """Keep what can be played of the whole file; archive.failed names it."""
+        await output.abandon()
+
+    async def _give_up_part(self, output: Output, stop_ns: int) -> None:
+        """Keep what can be played of a part, as one that is still to be told: the numbers of parts have no hole."""
+        file = await output.abandon()
+        if file is not None:
+            self._account.owe(file, output.names, stop_ns, output.index)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,12 @@ from rokuga.recorder.events import Document
 
 FAULTS: Final = (OSError, LayoutError)
 """What becomes an ArchiveError."""
+
+ENOUGH_FREE_BYTES: Final = 16 * 1024 * 1024
+"""After a fault, archives begin again where so much can be written,"""
+SMALL_DISK_PARTS: Final = 16
+"""or a sixteenth of the disk, if that is less."""
+PROBE_BYTES: Final = 4096
 
 
 class ArchiveError(Exception):
@@ -43,11 +50,13 @@ def archive_error(fault: OSError | LayoutError, path: str) -> ArchiveError:
 
 
 def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
-    """Make a recording's folder. Raises ArchiveError where files cannot be made in it, or not for long."""
+    """Make a recording's folder. Raises ArchiveError where files cannot be made in it, or not for long.
+
+    Its name is on the disk after `sync_parent`.
+    """
     with archive_errors(path):
         Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
         Path(path).chmod(mode)
-        sync_folder(str(Path(path).parent))
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         if has_less_free(path, min_free_bytes):
@@ -79,6 +88,22 @@ def has_less_free(path: str, min_free_bytes: int) -> bool:
     return found.f_bavail * found.f_frsize < min_free_bytes
 
 
+def check_room(path: str) -> None:
+    """Try whether files can be written in a folder for more than a moment. Raises ArchiveError.
+
+    Less free than ENOUGH_FREE_BYTES, or than a part of a small disk, is a full disk. Quotas, permissions and faults
+    of the device are found out by a file without a name that is written and synced.
+    """
+    with archive_errors(path):
+        found = os.statvfs(path)
+        size_bytes = found.f_blocks * found.f_frsize
+        if found.f_bavail * found.f_frsize < min(ENOUGH_FREE_BYTES, size_bytes // SMALL_DISK_PARTS):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryFile(dir=path) as probe:
+            put_all(probe.fileno(), bytes(PROBE_BYTES), 0)
+            os.fsync(probe.fileno())
+
+
 def low_space(path: str) -> ArchiveError:
     """Say that nothing new is begun because the disk is nearly full."""
     return ArchiveError("less space is free than archive_min_free_bytes", errno.ENOSPC, path)
@@ -106,6 +131,12 @@ def write_json(names: FileNames, document: Document, mode: int) -> None:
             with contextlib.suppress(OSError):
                 Path(names.in_progress_path).unlink()
             raise
+
+
+def sync_parent(path: str) -> None:
+    """Make the name of a folder last, as far as the disk lets us: it is made anew where it is missed."""
+    with contextlib.suppress(OSError):
+        sync_folder(str(Path(path).parent))
 
 
 def sync_folder(path: str) -> None:

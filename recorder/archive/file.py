@@ -1,4 +1,7 @@
-"""One WebM file from its first frame to its final name. All of it runs in the writer's thread."""
+"""One WebM file from its first frame to its final name.
+
+It is opened and written in the writer's thread, finished or abandoned in another one afterwards.
+"""
 
 import contextlib
 import os
@@ -109,8 +112,8 @@ class ArchiveFile:
             stored = {"audio": self._audio_units, "video": self._video_units, "keyframe": self._keyframes}
             return WholeFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, stored)
 
-    def abandon(self) -> None:
-        """Make what is on the disk of a file that failed a whole one, if it can be played."""
+    def abandon(self) -> WholeFile | None:
+        """Make what is on the disk of a file that failed a whole one, if it can be played: None if not."""
         with contextlib.suppress(OSError):
             self._end_sync()
         muxer, self._muxer = self._muxer, None
@@ -118,10 +121,12 @@ class ArchiveFile:
             muxer.abandon()
         path = self._names.in_progress_path
         with contextlib.suppress(OSError):  # the folder may be gone, too
-            if make_whole(path) is not None:
+            file = make_whole(path)
+            if file is not None:
                 publish_file(self._names)
-            else:
-                Path(path).unlink(missing_ok=True)
+                return file
+            Path(path).unlink(missing_ok=True)
+        return None
 
     def _sync_if_due(self, muxer: Muxer) -> None:
         """Have what was written so far made last when it is time; raise what went wrong the last time."""
@@ -133,9 +138,9 @@ class ArchiveFile:
             self._syncing = self._beside(muxer.sync_data)
 
     def _end_sync(self) -> None:
-        """Wait for what is being made last: the descriptor must stay open meanwhile."""
+        """Wait for the sync that is under way: the descriptor must stay open meanwhile. One that waits is dropped."""
         syncing, self._syncing = self._syncing, None
-        if syncing is not None:
+        if syncing is not None and not syncing.cancel():
             syncing.result()
 
     @property

@@ -1,6 +1,7 @@
 """The file on the disk, by one descriptor that is opened once: a lack of them shows at the start or not at all."""
 
 import os
+from pathlib import Path
 
 
 class MediaFile:
@@ -8,6 +9,7 @@ class MediaFile:
 
     def __init__(self, path: str, mode: int) -> None:
         """Create the file, with exactly this mode."""
+        self._path = Path(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
         os.fchmod(self._descriptor, mode)
 
@@ -20,8 +22,12 @@ class MediaFile:
         os.fsync(self._descriptor)
 
     def sync_data(self) -> None:
-        """Make last what was written so far, while more may be written."""
+        """Make last what was written so far, while more may be written.
+
+        Raises FileNotFoundError where the path is gone: nobody would find what is written from now on.
+        """
         os.fdatasync(self._descriptor)
+        self._path.stat()
 
     def close(self) -> None:
         """Let go of the descriptor. Safe to repeat."""

@@ -90,8 +90,12 @@ def available_document(
     stats: Mapping[str, Any],
     created_wall_ns: int,
     split: int | None = None,
+    reason: str = "",
 ) -> Json:
-    """Give the data of archive.available, or with the number of a part that of split-archive.available."""
+    """Give the data of archive.available, or with the number of a part that of split-archive.available.
+
+    `reason` is why the file ended although its connection went on, "" where it did not.
+    """
     file = facts.file
     document = {
         **_identity(recording, archive.connection),
@@ -108,6 +112,8 @@ def available_document(
         document |= {"video_width": file.width, "video_height": file.height}
     if split is not None:
         document["split_index"] = split_index(split)
+    if reason:
+        document["reason"] = reason
     return document
 
 
@@ -122,7 +128,7 @@ def split_end_document(
     return {
         **_identity(recording, archive.connection),
         **_tracks_of(archive, archive.split_kinds),
-        **_start(recording, archive.start_wall_ns),
+        **_start(recording, archive.parts_start_wall_ns or archive.start_wall_ns),
         **_stop(recording, stop_wall_ns),
         "file_path": names.path,
         "filename": names.name,
@@ -167,7 +173,7 @@ def archive_event(
     document: Document,
     *about: str,
 ) -> Event:
-    """Give the event about this connection's archive in this recording, or about the part `about` of it."""
+    """Give the event about this connection's archive in this recording, or about the part or the archive `about`."""
     return Event(
         id=event_id(event_type, recording.recording_id, connection.connection_id, *about),
         type=event_type,

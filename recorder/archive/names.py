@@ -31,9 +31,12 @@ def recording_folder(archive_dir: str, recording_id: str) -> str:
     return f"{archive_dir}/{_own(recording_id)}"
 
 
-def archive_names(archive_dir: str, recording_id: str, connection_id: str, extension: str) -> FileNames:
-    """Name a connection's whole file (extension webm) or its metadata (json)."""
-    return _names(archive_dir, recording_id, f"archive-{_own(connection_id)}.{extension}")
+def archive_names(
+    archive_dir: str, recording_id: str, connection_id: str, extension: str, number: int = 1
+) -> FileNames:
+    """Name the whole file (extension webm) of a connection's archive `number` (from 1), or its metadata (json)."""
+    suffix = f"_{number}" if number > 1 else ""
+    return _names(archive_dir, recording_id, f"archive-{_own(connection_id)}{suffix}.{extension}")
 
 
 def split_names(archive_dir: str, recording_id: str, connection_id: str, index: int, extension: str) -> FileNames:

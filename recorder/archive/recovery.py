@@ -8,7 +8,7 @@ name, reported in `notes`, and made again from what else there is; the other fil
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,7 @@ STATS: Final[Mapping[str, Any]] = {"is_recovered": True}
 class Recovery:
     """Recovers one archive in two steps: between them the store has to keep what the first one gives.
 
+    Of an archive that had ended, and that another one was to follow, only the parts are left to be told.
     All of it runs in the writer's thread.
     """
 
@@ -64,6 +65,7 @@ class Recovery:
         self._recording = recording
         self._archive = archive
         self._now_wall_ns = now_wall_ns
+        self._has_ended = archive.status is not ArchiveStatus.WRITING
         self._place = (str(config.archive_dir), recording.recording_id, archive.connection.connection_id)
         self._events: list[Event] = []
         self._failure: ArchiveError | None = None
@@ -74,9 +76,10 @@ class Recovery:
         """Make whole what files can be; give the archive with the documents that are owed."""
         pattern = re.compile(rf"\.?split-archive-{self._place[2]}_([0-9]{{4,9}})\.(webm|json)(\.part)?")
         numbers = {int(found[1]) for name in self._folder() if (found := pattern.fullmatch(name))}
-        indices = {split_index(number) for number in numbers if number}
+        indices = {split_index(number) for number in numbers if number > self._archive.parts_before}
         indices.update(self._archive.owed)
-        names = (*sorted(indices - {WHOLE}, key=int), WHOLE)
+        whole = () if self._has_ended else (WHOLE,)
+        names = (*sorted(indices - {WHOLE}, key=int), *whole)
         files = {index: file for index in names if (file := self._found(index)) is not None}
         known_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
         stop_wall_ns = until_wall_ns = max([known_wall_ns, *map(_stop_wall_ns, files.values())])
@@ -101,12 +104,15 @@ class Recovery:
             kinds = self._archive.split_kinds.union(*map(kinds_of, told.values()))
             self._archive = replace(self._archive, split_last_index=split_index(last), split_kinds=kinds)
             self._end_splits(stop_wall_ns)
+        if self._has_ended:
+            ended = replace(self._archive, owed={}, owes_parts_end=False)
+            return ended, self._events
         owes_whole = self._recording.parameters.has_whole_files(self._config.recording_dual_output)
-        is_available = whole is not None or (bool(last) and not owes_whole)
+        is_available = whole is not None or (last > self._archive.parts_before and not owes_whole)
         if whole is not None:
-            self._say(EventType.ARCHIVE_AVAILABLE, whole)
+            self._say(EventType.ARCHIVE_AVAILABLE, whole, *self._about)
         if not is_available:
-            self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns))
+            self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns), *self._about)
         status = ArchiveStatus.AVAILABLE if is_available else ArchiveStatus.FAILED
         ended = replace(self._archive, status=status, stop_wall_ns=stop_wall_ns, document=whole, owed={})
         return ended, self._events
@@ -117,11 +123,18 @@ class Recovery:
         For a fault of ours in the other two steps.
         """
         self._failure = ArchiveError(f"{NOT_RECOVERED}: {reason}", None, "")
-        self.notes.append(f"{archive_names(*self._place, 'webm').path}: {self._failure.reason}")
+        self.notes.append(f"{self._names(WHOLE, 'webm').path}: {self._failure.reason}")
         self._events = []
+        if self._has_ended:
+            return replace(self._archive, owed={}, owes_parts_end=False), self._events
         stop_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
-        self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns))
+        self._say(EventType.ARCHIVE_FAILED, self._failed(stop_wall_ns), *self._about)
         return replace(self._archive, status=ArchiveStatus.FAILED, stop_wall_ns=stop_wall_ns, owed={}), self._events
+
+    @property
+    def _about(self) -> tuple[str, ...]:
+        """What tells this archive's events from those of the connection's first one."""
+        return (str(self._archive.number),) if self._archive.number > 1 else ()
 
     def _folder(self) -> list[str]:
         try:
@@ -131,7 +144,7 @@ class Recovery:
 
     def _names(self, index: str, extension: str) -> FileNames:
         if index == WHOLE:
-            return archive_names(*self._place, extension)
+            return archive_names(*self._place, extension, self._archive.number)
         return split_names(*self._place, int(index), extension)
 
     def _found(self, index: str) -> Document | WholeFile | None:
@@ -228,7 +241,7 @@ class Recovery:
         self._say(EventType.SPLIT_ARCHIVE_END, document)
 
     def _failed(self, stop_wall_ns: int) -> Document:
-        names = archive_names(*self._place, "webm")
+        names = self._names(WHOLE, "webm")
         failure = self._failure or ArchiveError(NOTHING_LEFT, None, "")
         reason, errno, path = failure.reason, failure.errno, failure.path
         return failed_document(self._recording, self._archive, names, stop_wall_ns, STATS, reason, errno, path)
@@ -238,6 +251,17 @@ class Recovery:
         self._events.append(
             archive_event(event_type, self._recording, connection, self._now_wall_ns, document, *about)
         )
+
+
+def unfinished(archives: Sequence[ArchiveState]) -> list[ArchiveState]:
+    """Give the archives that are to be recovered: those being written, and those whose parts have no end yet."""
+    newest = {archive.connection.connection_id: archive.number for archive in archives}
+    return [
+        archive
+        for archive in archives
+        if archive.status is ArchiveStatus.WRITING
+        or (archive.owes_parts_end and archive.number == newest[archive.connection.connection_id])
+    ]
 
 
 def _stop_wall_ns(file: Document | WholeFile) -> int:

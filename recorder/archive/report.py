@@ -1,9 +1,10 @@
 """The report of a recording: the data of recording.report, and the file that is written last."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rokuga.recorder.archive.metadata import Json, client_document, offset_s, recording_document
-from rokuga.recorder.archive.names import report_names
+from rokuga.recorder.archive.names import report_names, split_index
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.states import REPORTED, ArchiveState, ArchiveStatus, RecordingState
 
@@ -31,17 +32,39 @@ def report_document(
         "filename": names.name,
         "file_written": True,
         "stop_timestamp": rfc3339(recording.stop_wall_ns or recording.start_wall_ns),
-        "archives": [
-            place(archive) | _reported(recording, archive)
-            for archive in listed
-            if archive.status is ArchiveStatus.AVAILABLE
-        ],
+        "archives": [place(archive) | _reported(recording, archive) for archive in _available(listed)],
         "failed_archives": [
             place(archive) | client_document(archive.connection)
             for archive in listed
             if archive.status is not ArchiveStatus.AVAILABLE
         ],
     }
+
+
+def _available(archives: Sequence[ArchiveState]) -> Iterable[ArchiveState]:
+    """Give the available archives so that the parts of a connection are listed once.
+
+    A reader makes the names of parts up from `split_last_index`, from 0001 on. So only the last one of a connection's
+    archives has it, for all; and where there are parts alone, that one is their only entry.
+    """
+    available = [archive for archive in archives if archive.status is ArchiveStatus.AVAILABLE]
+    newest = {archive.connection.connection_id: archive for archive in available}
+    for archive in available:
+        connection_id = archive.connection.connection_id
+        if archive is not newest[connection_id]:
+            if archive.document is not None:
+                yield replace(archive, split_last_index=None)
+            continue
+        parts = [
+            int(other.split_last_index)
+            for other in archives
+            if other.connection.connection_id == connection_id and other.split_last_index is not None
+        ]
+        last = split_index(max(parts)) if parts else None
+        start_wall_ns = archive.start_wall_ns
+        if archive.document is None:
+            start_wall_ns = archive.parts_start_wall_ns or start_wall_ns
+        yield replace(archive, split_last_index=last, start_wall_ns=start_wall_ns)
 
 
 def _reported(recording: RecordingState, archive: ArchiveState) -> Json:

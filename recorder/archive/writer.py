@@ -1,7 +1,10 @@
-"""The thread that writes what is recorded, behind one bounded queue; beside it one that waits for the disk.
+"""The thread that writes media, behind one bounded queue, and the threads that finish and sync files.
 
-Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes, over all archives and for
-each: a disk that stalls for some seconds costs memory, one that stalls for longer fails an archive, not the daemon.
+Frames are handed over in batches, a list per file and tick. The queue is bounded in bytes over all archives: a disk
+that stalls costs memory up to that bound; an archive that finds no room then fails, not the daemon.
+
+The writer thread never syncs. Whatever waits for the disk (finishing a file, a document, a sync) runs in one of two
+pools, so that a slow sync delays only the file that it belongs to.
 """
 
 import asyncio
@@ -15,8 +18,17 @@ from typing import Any, Final, Self, TypeVar
 
 T = TypeVar("T")
 
-MAX_QUEUED_BYTES: Final = 512 * 1024 * 1024
-"""Media that waits for the disk, over all archives: 5 s of 400 publishers at 2 Mbit/s."""
+MAX_QUEUED_BYTES: Final = 512_000_000
+"""Media that waits for the disk, over all archives: 5 s of 400 publishers at 2 Mbit/s, 100 s of 20."""
+
+FINISHING_THREADS: Final = 32
+"""So many files are finished at a time; threads are started when they are needed.
+
+Parts of 10 s of 40 publishers, on a disk that takes a second for each of the four syncs of a file, take 16.
+"""
+
+SYNC_THREADS: Final = 16
+"""So many files that are being written are synced at a time."""
 
 
 class _Work:
@@ -38,8 +50,8 @@ class _Work:
 class WriterThread:
     """Runs work in its thread, first in, first out; ends when all of it is done.
 
-    What is `behind` comes after all that was queued before it, and lets what was queued since go first, one piece of
-    it at a time: the media of others does not wait until a hundred files are finished, each with four syncs.
+    What is `behind` begins after all that was queued before it, in a thread of a pool: what is queued later does not
+    wait for it. Who needs an order among such work awaits one before it submits the next.
 
     The loop is woken once for all that was done since it last looked. An executor's futures wake it, and are locked,
     for each: some 7 % of the daemon's samples.
@@ -51,7 +63,10 @@ class WriterThread:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._done: deque[_Work] = deque()
         self._is_told = False
-        self._sync_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sync")
+        self._finishing_threads = ThreadPoolExecutor(FINISHING_THREADS, thread_name_prefix="finish")
+        self._sync_threads = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
+        self._unfinished: set[asyncio.Future[Any]] = set()
+        self._syncs: set[Future[None]] = set()
         self.queued_bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -64,8 +79,9 @@ class WriterThread:
     ) -> None:
         self._queue.put(None)
         await asyncio.to_thread(self._worker.join)
+        await asyncio.to_thread(self._finishing_threads.shutdown)
         self._answer()
-        await asyncio.to_thread(self._sync_thread.shutdown)
+        await asyncio.to_thread(self._sync_threads.shutdown)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more media may wait."""
@@ -75,27 +91,33 @@ class WriterThread:
         """Queue work that carries so many bytes of media. It is done also if the answer is cancelled: shield it."""
         self.queued_bytes += size_bytes
         answer: asyncio.Future[T] = self._loop.create_future()
+        if behind:
+            self._unfinished.add(answer)
+            answer.add_done_callback(self._unfinished.discard)
         self._queue.put(_Work(work, size_bytes, answer, behind))
         return answer
 
     def beside(self, work: Callable[[], None]) -> "Future[None]":
-        """Have the disk take what was written, while the writer goes on."""
-        return self._sync_thread.submit(work)
+        """Sync what was written, while the writer goes on. May be called in any thread."""
+        syncing = self._sync_threads.submit(work)
+        self._syncs.add(syncing)
+        syncing.add_done_callback(self._syncs.discard)
+        return syncing
+
+    async def drain(self) -> None:
+        """Wait for all that was submitted before this call, in all threads."""
+        await self.submit(_nothing)
+        if unfinished := list(self._unfinished):
+            await asyncio.wait(unfinished)
+        if syncs := [asyncio.wrap_future(sync) for sync in list(self._syncs)]:
+            await asyncio.wait(syncs)
 
     def _run(self) -> None:
-        behind: deque[_Work] = deque()
-        goes_on = True
-        while goes_on or behind:
-            for _ in range(self._queue.qsize() or not behind):  # waits where there is nothing to do
-                item = self._queue.get()
-                if item is None:
-                    goes_on = False
-                elif item.is_behind:
-                    behind.append(item)
-                else:
-                    self._do(item)
-            if behind:
-                self._do(behind.popleft())
+        while (item := self._queue.get()) is not None:
+            if item.is_behind:
+                self._finishing_threads.submit(self._do, item)
+            else:
+                self._do(item)
 
     def _do(self, item: _Work) -> None:
         try:
@@ -119,3 +141,7 @@ class WriterThread:
                 item.answer.set_exception(item.error)
             else:
                 item.answer.set_result(item.result)
+
+
+def _nothing() -> None:
+    """Be done at once."""

@@ -105,7 +105,7 @@ class RecordingStore(Protocol):
         ...
 
     async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
-        """Insert or replace the archive (key: recording and connection), with the events this causes."""
+        """Insert or replace the archive (key: recording, connection and number), with the events this causes."""
         ...
 
     async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:

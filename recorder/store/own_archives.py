@@ -25,14 +25,14 @@ class OwnArchives:
         self._etcd = etcd
         self._keys = keys
         self._node_name = node_name
-        self._untold: dict[tuple[str, str], ArchiveState] = {}
+        self._untold: dict[tuple[str, str, int], ArchiveState] = {}
         self._told = asyncio.Event()
         self._telling = asyncio.Lock()
 
     def add(self, archives: Iterable[ArchiveState]) -> None:
         """Take what others are to hear of as soon as they can."""
         for archive in archives:
-            self._untold[archive.recording_id, archive.connection.connection_id] = archive
+            self._untold[archive.recording_id, archive.connection.connection_id, archive.number] = archive
             self._told.set()
 
     async def tell(self) -> None:
@@ -61,10 +61,10 @@ class OwnArchives:
                 if isinstance(result, BaseException):
                     raise result
 
-    async def _tell_one(self, key: tuple[str, str]) -> None:
+    async def _tell_one(self, key: tuple[str, str, int]) -> None:
         """Tell one archive. A beginning never follows its end: one that was delayed on its way changes nothing."""
         archive = self._untold[key]
-        path = f"{self._keys.archives(key[0])}{self._node_name}/{key[1]}"
+        path = self._keys.archive(archive, self._node_name)
         compare = [present(self._keys.recording(key[0]))]
         if archive.status is ArchiveStatus.WRITING:
             compare.append(absent(path))

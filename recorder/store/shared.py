@@ -5,7 +5,8 @@
     {prefix}live/part/{recording_id}/{node}  this node's archives of it have all ended
     {prefix}live/claim/{event_id}            the node that tells this start or report; deleted when it is delivered
     {prefix}live/node/{node}                 a node that is up, on its lease
-    {prefix}archive/{recording_id}/{node}/{connection_id}   an archive, WRITING or how it ended
+    {prefix}archive/{recording_id}/{node}/{connection_id}   an archive, WRITING or how it ended; .../{connection_id}_2
+                                             is that connection's second one
     {prefix}finished/{recording_id}          keeps a start that comes late from winning, for an hour
     {prefix}told/{event_id}                  keeps a node that was dead from telling what its heir told, for 30 days
     {prefix}member/{node}                    a node that was ever there
@@ -153,6 +154,11 @@ class Keys:
     def archives(self, recording_id: str) -> str:
         """Give the beginning of a recording's archives."""
         return f"{self.prefix}archive/{recording_id}/"
+
+    def archive(self, archive: ArchiveState, node_name: str) -> str:
+        """Name one archive of a node."""
+        suffix = f"_{archive.number}" if archive.number > 1 else ""
+        return f"{self.archives(archive.recording_id)}{node_name}/{archive.connection.connection_id}{suffix}"
 
     def finished(self, recording_id: str) -> str:
         """Name what is left of a recording after its report."""

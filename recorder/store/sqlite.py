@@ -53,7 +53,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, ids_kept: int = IDS_KEPT, answer_s: float = ANSWER_S) -> None:
         here = resources.files("rokuga.recorder.store")
-        names = ("schema.sql", "schema-2.sql", "schema-3.sql")
+        names = ("schema.sql", "schema-2.sql", "schema-3.sql", "schema-4.sql")
         scripts = [here.joinpath(name).read_text("utf-8") for name in names]
         self._path = path
         self._seen_wall_ns = 0
@@ -156,8 +156,8 @@ class SqliteStore:
         def save(connection: sqlite3.Connection) -> None:
             connection_id = archive.connection.connection_id
             connection.execute(
-                "REPLACE INTO archives VALUES (?, ?, ?, ?)",
-                (archive.recording_id, connection_id, archive.start_wall_ns, _encode(archive)),
+                "REPLACE INTO archives VALUES (?, ?, ?, ?, ?)",
+                (archive.recording_id, connection_id, archive.number, archive.start_wall_ns, _encode(archive)),
             )
             _append(connection, events)
 
@@ -196,7 +196,7 @@ class SqliteStore:
 
         def read(connection: sqlite3.Connection) -> Sequence[ArchiveState]:
             rows = connection.execute(
-                "SELECT body FROM archives WHERE recording_id = ? ORDER BY start_wall_ns, connection_id",
+                "SELECT body FROM archives WHERE recording_id = ? ORDER BY start_wall_ns, connection_id, number",
                 (recording_id,),
             )
             return [_decode_archive(body) for (body,) in rows]

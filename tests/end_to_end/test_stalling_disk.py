@@ -82,13 +82,14 @@ async def stall_again_and_again(daemon: Daemon, consumer: Consumer, disk: Path) 
 async def test_a_disk_that_stalls_for_longer_ends_archives_and_not_the_daemon(
     consumer: Consumer, disk: Path, tmp_path: Path
 ) -> None:
-    """archive.failed is told while it still stalls, the API answers; afterwards the file is whole and all works."""
-    async with recording_on(disk, consumer, data_dir=str(tmp_path / "data")) as daemon:
+    """archive.failed is told while it still stalls, the API answers; then the connection is recorded again."""
+    settings = {"data_dir": str(tmp_path / "data"), "archive_max_queued_bytes": "1 MB"}
+    async with recording_on(disk, consumer, **settings) as daemon:
         await stall_for_too_long(daemon, consumer, disk)
 
 
 async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> None:
-    """Record one publisher until its archive fails, and once more."""
+    """Record one publisher until its archive fails, and on."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with publishing(daemon.signaling_url) as publication:
         await consumer.wait_for("archive.started")
@@ -102,17 +103,22 @@ async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> 
             assert connection["connection_id"] == publication.connection_id
             assert await ready(daemon) == 503
         assert [line["event"] for line in daemon.log if line["level"] == "warning"] == ["an archive failed"]
+        await consumer.wait_for("archive.started", count=2)
+        await asyncio.sleep(3)
         await daemon.api("StopRecording", {"channel_id": "sora"})
         report = await consumer.wait_for("recording.report")
         assert [a["connection_id"] for a in report["data"]["failed_archives"]] == [publication.connection_id]
+        (entry,) = report["data"]["archives"]
+        assert entry["filename"].endswith(f"archive-{publication.connection_id}_2.webm")
+        assert readers.decode_strictly(Path(entry["file_path"]))["video"]
         stored = Path(failed["data"]["file_path"])
         readers.identify(stored)
-        assert readers.duration_s(stored) > 10
+        assert readers.duration_s(stored) > 3
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
-        await consumer.wait_for("archive.started", count=2)
+        await consumer.wait_for("archive.started", count=3)
         await asyncio.sleep(1)
         await daemon.api("StopRecording", {"channel_id": "sora"})
-        again = await consumer.wait_for("archive.available")
+        again = await consumer.wait_for("archive.available", count=2)
         assert readers.decode_strictly(Path(again["data"]["file_path"]))["video"]
 
 

@@ -252,9 +252,7 @@ class House:
 
     async def disk(self) -> None:
         """Wait until the disk has all that it was given, as it has when time passes."""
-        writer = self.recorder._writer  # nothing else says so
-        await writer.submit(lambda: None, behind=True)
-        await asyncio.wrap_future(writer.beside(lambda: None))
+        await self.recorder.drain()
 
     def files(self, recording_id: str) -> list[str]:
         """Name what lies in a recording's folder."""

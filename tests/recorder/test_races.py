@@ -113,10 +113,10 @@ async def reported(house: House, started: list[str], events: list[Event]) -> Non
 
 
 def held() -> Counter[str]:
-    """Count what a round may forget to give back. The loop's own threads are as many as were ever wanted at once."""
+    """Count what a round may forget to give back. The threads of pools are as many as were ever wanted at once."""
     return Counter(
         tasks=len(asyncio.all_tasks()),
-        threads=sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
+        threads=sum(not thread.name.startswith(("asyncio_", "finish_", "sync_")) for thread in threading.enumerate()),
         files=len(list(Path("/proc/self/fd").iterdir())),
     )
 

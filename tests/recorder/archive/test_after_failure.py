@@ -21,13 +21,14 @@ PARTS_END = "split-archive.end"
 
 async def test_the_report_comes_after_parts_that_a_slow_disk_finished_late(house: House) -> None:
     """The disk hangs over some cuts: archive.failed while it does, the parts when it goes on, then the report."""
+    house.recorder._writer._max_queued_bytes = 80_000
     state = await house.start(split_duration=1)
     client = await house.enter()
     await client.play(900)
     await house.disk()
     goes_on = threading.Event()
     house.recorder._writer.submit(goes_on.wait)
-    for _ in range(15):
+    while not await house.events(FAILED):
         await client.play(1000)
     assert (await house.event(FAILED)).document["reason"] == TOO_SLOW
     await house.recorder.stop_recording("sora")
@@ -39,7 +40,7 @@ async def test_the_report_comes_after_parts_that_a_slow_disk_finished_late(house
     parts = await house.events(PART)
     (end,) = await house.events(PARTS_END)
     assert end.document["split_last_index"] == max(part.document["split_index"] for part in parts)
-    assert len(parts) >= 10
+    assert len(parts) >= 5
     for part in parts:
         assert readers.packets(Path(part.document["file_path"]))["audio"]
     await client.leave()
@@ -97,7 +98,8 @@ async def test_parts_that_were_told_have_an_end_when_the_archive_fails(house: Ho
     await house.stop()
     parts = await house.events(PART)
     types = [str(event.type) for event in await house.events(PART, PARTS_END, FAILED, REPORT)]
-    assert types == [*[PART] * len(parts), PARTS_END, FAILED, REPORT]
+    assert [name for name in types if name != PART] == [FAILED, PARTS_END, REPORT]
+    assert [part.document["split_index"] for part in parts] == [f"{index + 1:04d}" for index in range(len(parts))]
     (end,) = await house.events(PARTS_END)
     assert end.document["split_last_index"] == parts[-1].document["split_index"]
     if fault == "a file may not grow":

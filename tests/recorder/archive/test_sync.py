@@ -30,10 +30,12 @@ class PowerCut:
         self.fault: OSError | None = None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.is_asked = threading.Event()
         monkeypatch.setattr(os, "fdatasync", self)
 
     def __call__(self, descriptor: int) -> None:
         """Sync, or fail."""
+        self.is_asked.set()
         assert self.may_go_on.wait(30)
         if self.fault is not None:
             raise self.fault
@@ -68,7 +70,7 @@ async def test_a_power_cut_costs_two_seconds_and_not_the_file(tmp_path: Path, po
         file = opened(tmp_path, writer)
         for begin_ms in range(0, 6000, BATCH_MS):
             write(file, begin_ms)
-            writer.beside(lambda: None).result()  # the disk is in time
+            await writer.drain()  # the disk is in time
             if begin_ms > 1000:
                 left = tmp_path / "left.webm"
                 left.write_bytes(power.kept)
@@ -83,10 +85,11 @@ async def test_a_disk_that_syncs_slowly_is_asked_once_at_a_time(tmp_path: Path, 
     """The writer does not wait for it; the end does."""
     async with WriterThread() as writer:
         file = opened(tmp_path, writer)
-        writer.beside(lambda: None).result()  # the folder is synced
+        await writer.drain()  # the folder is synced
         power.may_go_on.clear()
         for begin_ms in range(0, 6000, BATCH_MS):
             write(file, begin_ms)
+        assert power.is_asked.wait(30)
         assert power.count == 0
         ending = writer.submit(file.finish)
         power.may_go_on.set()
@@ -101,9 +104,9 @@ async def test_d25_what_a_sync_says_ends_the_file(tmp_path: Path, power: PowerCu
         file = opened(tmp_path, writer)
         power.fault = OSError(errno.EIO, os.strerror(errno.EIO))
         write(file, 0)
-        writer.beside(lambda: None).result()
+        await writer.drain()
         write(file, 1000)
-        writer.beside(lambda: None).result()
+        await writer.drain()
         with pytest.raises(ArchiveError) as caught:  # noqa: PT012 (both ways end here)
             if not at_the_end:
                 write(file, 1100)

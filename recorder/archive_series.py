@@ -1,0 +1,74 @@
+"""The archives of one connection in one recording, one after the other.
+
+A fault (a full disk, one that stalls) ends an archive, not the recording of its connection: when the fault is over
+another archive begins. At most one of them is under way at a time.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from rokuga.recorder.archive.archiver import Archiver
+from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS, Pauses
+from rokuga.recorder.connection import Connection
+from rokuga.recorder.states import ArchiveState
+
+log = structlog.get_logger()
+
+MakeArchiver = Callable[[Connection, ArchiveState | None], Archiver]
+"""Returns the archiver of a connection's first archive, or of the one that follows an ended one."""
+
+
+class ArchiveSeries:
+    """One connection's archives, from its first one in a recording until it leaves or the recording ends."""
+
+    def __init__(self, connection: Connection, make_archiver: MakeArchiver) -> None:
+        self.connection: Final = connection
+        self._make_archiver = make_archiver
+        self._archiver: Archiver | None = None
+        self._pauses = Pauses()
+        self._noted: Archiver | None = None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether an archive is under way."""
+        return self._archiver is not None and self._archiver.is_writing
+
+    def begin(self) -> Archiver:
+        """Record the connection from now on into its next archive."""
+        before = None if self._archiver is None else self._archiver.state
+        self._archiver = archiver = self._make_archiver(self.connection, before)
+        self.connection.begin_archive(archiver)
+        return archiver
+
+    def interrupt(self, reason: str, now_ns: int) -> None:
+        """End the archive that is under way, in order; another one may follow."""
+        archiver = self._archiver
+        if archiver is not None and archiver.is_writing:
+            self.connection.end_archive()
+            archiver.interrupt(reason, now_ns)
+
+    def may_begin(self, now_ns: int) -> bool:
+        """Whether the next archive is due: the last one has ended, media came since, and the pause is over."""
+        archiver = self._archiver
+        if archiver is None or not archiver.has_ended:
+            return False
+        if self._noted is not archiver:
+            self._noted = archiver
+            self._note_end(archiver)
+        return self.connection.last_media_ns > archiver.end_ns and self._pauses.is_over(now_ns)
+
+    def _note_end(self, archiver: Archiver) -> None:
+        self._pauses.ended(archiver.start_ns, archiver.end_ns, is_ours=archiver.is_fault_ours)
+        if self._pauses.is_given_up:
+            log.error(
+                "a connection is not recorded any more: its archives end by faults of our own",
+                connection_id=self.connection.identity.connection_id,
+                archives=MAX_FAULTS_OF_OURS,
+            )
+
+    async def end(self, stop_ns: int) -> None:
+        """End the last archive, or what is left to announce of it. No other one follows. Safe to repeat."""
+        if self._archiver is not None:
+            await self._archiver.close(stop_ns)

@@ -1,0 +1,382 @@
+"""After a fault a connection that still sends is recorded again: no active recording lacks one of its publishers."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rokuga.recorder.archive.file import ArchiveFile
+from rokuga.recorder.archive.output import TOO_SLOW
+from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.ledger import Story
+from rokuga.webhooks.schemas import check_file
+from tests import machine, readers
+from tests.recorder.house import AVAILABLE, FAILED, PART, PARTS_END, REPORT, STARTED, Client, House, running
+
+DISK_BYTES = 4 << 20
+
+
+class Disk:
+    """A disk that is full, or has room, as the test says. A full one takes what fits into blocks that a file has."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        self._sizes: dict[int, int] = {}
+        self._write = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._pwrite)
+
+    def _pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        inode, end = os.fstat(descriptor).st_ino, offset + len(data)
+        if self.is_full and end > self._sizes.get(inode, 0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._sizes[inode] = max(self._sizes.get(inode, 0), end)
+        return self._write(descriptor, data, offset)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """A disk that the test fills."""
+    return Disk(monkeypatch)
+
+
+async def play(house: House, client: Client, seconds: int, **options: Any) -> None:
+    """Play while the disk keeps up, and while what is due is done each second."""
+    for _ in range(seconds):
+        for _ in range(5):
+            await client.play(200, **options)
+            await house.disk()
+        await ended(house)
+        await house.recorder._recordings.begin_again(house.hand.now_ns)
+
+
+async def ended(house: House) -> None:
+    """Wait until the archives that a fault ended are closed, as they are when time passes."""
+    for recording in house.recorder._channels.recordings():
+        for series in recording._series.values():
+            archiver = series._archiver
+            while archiver is not None and not archiver.is_writing and not archiver.has_ended:
+                await house.disk()
+
+
+async def story(house: House) -> list[Event]:
+    """Give the events so far, which are as a consumer may expect."""
+    events = await house.events()
+    check(events)
+    return events
+
+
+def check(events: list[Event]) -> None:
+    """Every event is in its place, once, and lies beside a file that can be read."""
+    told = Story()
+    for event in events:
+        if not event.type.startswith("connection."):
+            assert not told.take(event.type, dict(event.document)), event
+        if event.type in {AVAILABLE, PART}:
+            path = Path(event.document["metadata_file_path"])
+            check_file(path.name, path.read_bytes())
+            assert readers.packets(Path(event.document["file_path"]))
+    assert len({event.id for event in events}) == len(events)
+
+
+async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(house: House, disk: Disk) -> None:
+    """ENOSPC for 20 s: one failed archive and no other while it lasts; then `_2`, which a key frame was asked for."""
+    state = await house.start()
+    client = await house.enter()
+    await play(house, client, 5)
+    disk.is_full = True
+    await play(house, client, 20)
+    assert [str(event.type) for event in await house.events(STARTED, FAILED, AVAILABLE)] == [STARTED, FAILED]
+    assert not house.recorder.archives()
+    disk.is_full = False
+    asked = client.peer.keyframe_requests
+    await play(house, client, 5)
+    assert client.peer.keyframe_requests > asked
+    assert len(house.recorder.archives()) == 1
+    await house.stop()
+    events = await story(house)
+    (failed,) = [event.document for event in events if event.type == FAILED]
+    assert (failed["reason"], failed["errno"]) == (os.strerror(errno.ENOSPC), errno.ENOSPC)
+    (available,) = [event.document for event in events if event.type == AVAILABLE]
+    connection_id = client.connection.identity.connection_id
+    assert available["filename"] == f"{state.recording_id}/archive-{connection_id}_2.webm"
+    assert available["metadata_filename"] == f"{state.recording_id}/archive-{connection_id}_2.json"
+    assert available["start_time_offset"] in {25, 26}
+    assert len(readers.packets(Path(available["file_path"]))["audio"]) >= 190
+    assert len(readers.packets(Path(failed["file_path"]))["audio"]) >= 230
+    report = events[-1].document
+    assert [entry["filename"] for entry in report["archives"]] == [available["filename"]]
+    assert [entry["connection_id"] for entry in report["failed_archives"]] == [connection_id]
+
+
+async def test_parts_go_on_after_a_fault_without_a_hole_and_end_once(house: House, disk: Disk) -> None:
+    """The part that was open when the disk was full is told when there is room: numbers go on behind it."""
+    state = await house.start(split_duration=2, split_only=True)
+    client = await house.enter()
+    await play(house, client, 5)
+    disk.is_full = True
+    await play(house, client, 5)
+    disk.is_full = False
+    await play(house, client, 5)
+    await client.leave()
+    await house.stop()
+    events = await story(house)
+    parts = [event.document for event in events if event.type == PART]
+    assert [part["split_index"] for part in parts] == [f"{index + 1:04d}" for index in range(len(parts))]
+    assert len(parts) >= 5
+    (end,) = [event.document for event in events if event.type == PARTS_END]
+    assert end["split_last_index"] == parts[-1]["split_index"]
+    assert end["start_timestamp"] == parts[0]["start_timestamp"]
+    (entry,) = events[-1].document["archives"]
+    assert entry["split_last_index"] == end["split_last_index"]
+    assert entry["start_timestamp"] == end["start_timestamp"]
+    assert len(events[-1].document["failed_archives"]) == 1
+    stored = [data for part in parts for data in readers.payloads(Path(part["file_path"]), "audio")]
+    assert len(stored) == len(set(stored)) > 430
+    for part, following in pairwise(parts):
+        assert part["stop_timestamp"] <= following["start_timestamp"]
+    assert not [name for name in house.files(state.recording_id) if name.startswith(".")]
+
+
+@pytest.fixture
+def low(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether little space is free: the last value counts."""
+    values = [False]
+    monkeypatch.setattr("rokuga.recorder.space.has_less_free", lambda _path, _limit: values[-1])
+    return values
+
+
+@pytest.mark.parametrize("parameters", [{}, {"split_duration": 2}, {"split_duration": 2, "split_only": True}])
+async def test_archives_that_low_space_closed_say_so_and_are_followed(
+    house: House, low: list[bool], parameters: dict[str, Any]
+) -> None:
+    """Space is low for 10 s; a client that comes meanwhile is recorded afterwards, too."""
+    state = await house.start(**parameters)
+    first = await house.enter()
+    await play(house, first, 5)
+    low.append(True)
+    await house.recorder._recordings.watch_space()
+    second = await house.enter()
+    for _ in range(10):
+        await play(house, first, 1)
+        second.send("audio", house.hand.now_ns // 1_000_000, b"\xfc.")
+    assert not house.recorder.archives()
+    low.append(False)
+    await house.recorder._recordings.watch_space()
+    await play(house, first, 5)
+    assert len(house.recorder.archives()) == 2
+    await second.leave()
+    await house.stop()
+    events = await story(house)
+    about_first = [event for event in events if event.connection == first.connection.identity]
+    closed = [event for event in about_first if event.document.get("reason")]
+    assert "archive_min_free_bytes" in closed[0].document["reason"]
+    whole = [event.document["filename"] for event in about_first if event.type == AVAILABLE]
+    connection_id = first.connection.identity.connection_id
+    names = [f"{state.recording_id}/archive-{connection_id}{suffix}.webm" for suffix in ("", "_2")]
+    assert whole == ([] if "split_only" in parameters else names)
+    assert sum(event.type == PARTS_END for event in about_first) == ("split_duration" in parameters)
+
+
+async def test_space_that_comes_and_goes_makes_few_archives(house: House, low: list[bool]) -> None:
+    """Two minutes in which every other second is low: pauses grow."""
+    await house.start()
+    client = await house.enter()
+    for second in range(120):
+        low.append(second % 2 == 0)
+        await house.recorder._recordings.watch_space()
+        await play(house, client, 1)
+    low.append(False)
+    await house.recorder._recordings.watch_space()
+    await play(house, client, 65)
+    assert len(house.recorder.archives()) == 1
+    await house.stop()
+    events = await story(house)
+    assert sum(event.type == STARTED for event in events) <= 9
+
+
+@contextlib.contextmanager
+def stalled(house: House) -> Iterator[None]:
+    """Let the disk hang meanwhile."""
+    event = threading.Event()
+    house.recorder._writer.submit(event.wait)
+    try:
+        yield
+    finally:
+        event.set()
+
+
+async def test_after_a_stall_the_connection_is_recorded_again(house: House) -> None:
+    """What waited is in the file that failed, all later sound in the next one."""
+    house.recorder._writer._max_queued_bytes = 60_000
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 2)
+    with stalled(house):
+        while not await house.events(FAILED):
+            await client.play(200)
+        await client.play(5000)
+    await house.disk()
+    await play(house, client, 3)
+    await play(house, client, 3)
+    await house.stop()
+    events = await story(house)
+    assert [event.document["reason"] for event in events if event.type == FAILED] == [TOO_SLOW]
+    (available,) = [event.document for event in events if event.type == AVAILABLE]
+    assert len(readers.packets(Path(available["file_path"]))["audio"]) >= 150
+
+
+@pytest.mark.parametrize("way", ["deleted", "renamed"])
+async def test_a_folder_that_is_deleted_costs_what_was_open_alone(house: House, way: str) -> None:
+    """The file is missed when it is synced; the next archive makes the folder anew."""
+    state = await house.start()
+    client = await house.enter()
+    await play(house, client, 3)
+    folder = house.folder / "archive" / state.recording_id
+    if way == "deleted":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(house.folder / "elsewhere")
+    await play(house, client, 6)
+    assert len(house.recorder.archives()) == 1
+    await house.stop()
+    events = await story(house)
+    assert [event.document["errno"] for event in events if event.type == FAILED] == [errno.ENOENT]
+    (available,) = [event.document for event in events if event.type == AVAILABLE]
+    assert available["filename"].endswith("_2.webm")
+    assert events[-1].document["file_written"] is True
+    assert len(readers.packets(Path(available["file_path"]))["audio"]) >= 100
+
+
+async def test_a_muxer_that_fails_by_itself_is_tried_again_but_not_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours in every file: five archives, then an error in the log, and the connection stays."""
+
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ArchiveFile, "_takes", broken)
+    await house.start()
+    client = await house.enter()
+    for _ in range(10):
+        await play(house, client, 20)
+    assert len(await house.events(FAILED)) == MAX_FAULTS_OF_OURS
+    assert all("a bug" in event.document["reason"] for event in await house.events(FAILED))
+    assert not client.connection.closed.is_set()
+    await house.stop()
+    assert len((await story(house))[-1].document["failed_archives"]) == MAX_FAULTS_OF_OURS
+
+
+async def test_nothing_begins_again_for_who_is_silent(house: House, disk: Disk) -> None:
+    """A connection that sends nothing has nothing to record; what it sends later is recorded."""
+    await house.start()
+    client = await house.enter()
+    await play(house, client, 2)
+    disk.is_full = True
+    await client.play(200)
+    await house.disk()
+    await house.event(FAILED)
+    disk.is_full = False
+    for _ in range(5):
+        house.hand.now_ns += NS_PER_S
+        await house.recorder._recordings.begin_again(house.hand.now_ns)
+    assert len(await house.events(STARTED)) == 1
+    await play(house, client, 3)
+    assert len(await house.events(STARTED)) == 2
+    await house.stop()
+    await story(house)
+
+
+@pytest.mark.parametrize("end", ["stop", "expiry", "leave"])
+async def test_a_recording_that_ends_while_it_waits_for_room_is_reported(house: House, disk: Disk, end: str) -> None:
+    """The parts have their end, then comes the report; nothing begins again."""
+    state = await house.start(split_duration=1, expire_time=10)
+    client = await house.enter()
+    await play(house, client, 3)
+    disk.is_full = True
+    await play(house, client, 3)
+    assert [str(event.type) for event in await house.events(PARTS_END, FAILED)] == [FAILED]
+    disk.is_full = False
+    if end == "expiry":
+        house.hand.now_ns += 10 * NS_PER_S
+    elif end == "leave":
+        await client.leave()
+        assert await house.events(PARTS_END)
+    if end != "expiry":
+        await house.recorder.stop_recording("sora")
+    await house.reported(state.recording_id)
+    events = await story(house)
+    assert [str(event.type) for event in events if event.type in {PARTS_END, FAILED, REPORT}] == [
+        FAILED,
+        PARTS_END,
+        REPORT,
+    ]
+
+
+@pytest.mark.parametrize("when", ["it waits for room", "the next archive is written"])
+async def test_a_crash_after_a_fault_tells_all_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """What was told before stays; the next start ends the parts, finishes `_2`, and reports."""
+    folder = tmp_path / "alive"
+    folder.mkdir()
+    disk = Disk(monkeypatch)
+    async with running(folder) as house:
+        await house.start(split_duration=2)
+        client = await house.enter()
+        await play(house, client, 5)
+        disk.is_full = True
+        await play(house, client, 3)
+        disk.is_full = False
+        if when != "it waits for room":
+            await play(house, client, 6)
+        await house.disk()
+        hand = house.hand
+        shutil.copytree(folder, tmp_path / "left")
+        await house.stop()
+    shutil.rmtree(folder)
+    (tmp_path / "left").rename(folder)
+    for _ in range(2):
+        async with running(folder, hand) as house:
+            for recording in house.recorder.recordings():
+                await house.stop(recording.parameters.channel_id)
+            events = await house.events()
+            await asyncio.gather(
+                *(house.reported(recording.recording_id) for recording in house.recorder.recordings())
+            )
+            events = await story(house)
+    counted = [str(event.type) for event in events]
+    assert counted.count(PARTS_END) == counted.count(REPORT) == counted.count(FAILED) == 1
+    assert counted.count(AVAILABLE) == (when != "it waits for room")
+    parts = [event.document["split_index"] for event in events if event.type == PART]
+    assert parts == [f"{index + 1:04d}" for index in range(len(parts))]
+    assert not list(folder.glob("archive/*/.*"))
+
+
+async def test_a_real_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
+    """4 MiB: it fills up, somebody removes what fills it, and the connection is recorded again."""
+    with machine.small_disk(tmp_path / "archive", DISK_BYTES):
+        async with running(tmp_path) as house:
+            await house.start()
+            client = await house.enter()
+            ballast = tmp_path / "archive" / "ballast"
+            with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.tell() < DISK_BYTES * 7 // 8:
+                    file.write(bytes(4096))
+            await play(house, client, 20, size_bytes=4000)
+            assert len(await house.events(FAILED)) == 1
+            ballast.unlink()
+            await play(house, client, 5, size_bytes=4000)
+            await house.stop()
+            events = await story(house)
+            assert [str(event.type) for event in events if event.type in {FAILED, AVAILABLE}] == [FAILED, AVAILABLE]

@@ -127,11 +127,6 @@ class ArchiveState:
             parts_start_wall_ns=self.parts_start_wall_ns or (self.start_wall_ns if has_parts else None),
         )
 
-    @property
-    def has_parts(self) -> bool:
-        """Whether parts of its own were told."""
-        return int(self.split_last_index or 0) > self.parts_before
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

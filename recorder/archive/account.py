@@ -67,6 +67,9 @@ class Account:
         self.gaps: dict[Kind, GapStats] = {"audio": GapStats(), "video": GapStats()}
         self._untold = [self._event(EventType.ARCHIVE_STARTED, started_document(recording, state), *self._about())]
         self._is_parts_end_said = False
+        self._parts_end: Event | None = None
+        self._written: set[int] = set()
+        self._last_part, self._part_kinds = int(state.split_last_index or 0), state.split_kinds
         self.reason = ""
         """Why the archive ends although its connection goes on."""
 
@@ -87,7 +90,20 @@ class Account:
         document = self.owe(file, names, stop_ns, index)
         await self.tell()
         await self._write(self.names("json", index), document)
+        if index is not None:
+            self._note_part(index, document)
         return document
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are parts of its own with their documents."""
+        return self._last_part > self.state.parts_before
+
+    def _note_part(self, index: int, document: Document) -> None:
+        """Note a part whose document is written; it is told in its turn."""
+        self._written.add(index)
+        self._last_part = max(self._last_part, index)
+        self._part_kinds |= kinds_of(document)
 
     def owe(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
         """Return the document of a file that is whole, and note it as owed."""
@@ -101,8 +117,9 @@ class Account:
     async def tell_owed_parts(self) -> None:
         """Write and tell the parts that a fault left without their documents. Raises ArchiveError."""
         for index, document in sorted(self.state.owed.items()):
-            if index != WHOLE:
+            if index != WHOLE and int(index) not in self._written:
                 await self._write(self.names("json", int(index)), document)
+                self._note_part(int(index), document)
                 await self.tell_part(document)
 
     def tell_part(self, document: Document) -> Awaitable[None]:
@@ -123,7 +140,7 @@ class Account:
         return asyncio.ensure_future(self.tell())
 
     async def end_parts(self, stop_ns: int) -> None:
-        """Say once which part was the last, if there was any; another change tells it.
+        """Write once which part was the last, if there was any; `tell_parts_end` or `end` tells it.
 
         It is told also where its document finds no place: ArchiveError.
         """
@@ -133,16 +150,28 @@ class Account:
         with contextlib.suppress(ArchiveError):  # the disk is still full: their files stay without documents
             await self.tell_owed_parts()
         self.state = replace(self.state, owes_parts_end=False)
-        if self.state.split_last_index is None:
+        if not self._last_part:
             return
         names = split_end_names(*self._place())
         stop_wall_ns = self.wall_at(stop_ns)
-        document = split_end_document(self._recording, self.state, names, stop_wall_ns, self._all_stats(stop_ns))
-        self._untold.append(self._event(EventType.SPLIT_ARCHIVE_END, document))
+        parts = replace(self.state, split_last_index=split_index(self._last_part), split_kinds=self._part_kinds)
+        document = split_end_document(self._recording, parts, names, stop_wall_ns, self._all_stats(stop_ns))
+        self._parts_end = self._event(EventType.SPLIT_ARCHIVE_END, document)
         await self._write(names, document)
+
+    async def tell_parts_end(self) -> None:
+        """Tell which part was the last, after all parts."""
+        self._append_parts_end()
+        await self.tell()
+
+    def _append_parts_end(self) -> None:
+        if self._parts_end is not None:
+            self._untold.append(self._parts_end)
+            self._parts_end = None
 
     def end(self, stop_ns: int, whole: Document | None, failure: ArchiveError | None) -> Awaitable[None]:
         """Tell how the archive ended. Its place among the events is taken before this returns."""
+        self._append_parts_end()
         if failure is not None:
             self._untold.append(self._failed_event(failure, stop_ns))
         elif whole is not None:

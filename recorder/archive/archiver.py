@@ -91,6 +91,7 @@ class Archiver:
         self.is_fault_ours = False
         """Whether it ended by a fault of ours, not of the disk."""
         self._parts: dict[int, Output] = {}
+        self._part_files: list[asyncio.Task[Document | None]] = []
         self._part_ends: list[asyncio.Task[None]] = []
         self._last_index = account.state.parts_before
         self._size_bytes = 0
@@ -200,7 +201,7 @@ class Archiver:
         """Tell which part was the last, as of the end of the last one."""
         with contextlib.suppress(ArchiveError):
             await self._account.end_parts(self.end_ns)
-        await self._account.tell()
+        await self._account.tell_parts_end()
 
     def _begin_end(self, stop_ns: int) -> "asyncio.Task[None]":
         if self._ending is None:
@@ -274,7 +275,10 @@ class Archiver:
             output = self._parts.pop(part)
             later = [following.begin_ns for following in self._parts.values() if following.begin_ns > output.begin_ns]
             end_ns = self._start_ns + min(later) if later else stop_ns
-            self._part_ends.append(asyncio.create_task(self._end_part(output, end_ns, self._turns.take())))
+            file = asyncio.create_task(self._end_part(output, end_ns))
+            self._part_files.append(file)
+            self._part_ends.append(asyncio.create_task(self._tell_part(file, self._turns.take())))
+        self._part_files = [file for file in self._part_files if not file.done() or file.exception() is not None]
         self._part_ends = [end for end in self._part_ends if not end.done() or end.exception() is not None]
 
     async def _end(self, stop_ns: int) -> None:
@@ -303,19 +307,19 @@ class Archiver:
         if self._failure is not None:  # the report comes after all parts, however late
             await asyncio.gather(*late)
             await self._end_parts_if_last(stop_ns)
-            await self._account.tell()
+            await self._account.tell_parts_end()
 
     async def _finish(self, stop_ns: int) -> Document | None:
         """Make all files whole; give the whole one's document. A fault, and media that never came, are failures."""
         try:
-            await asyncio.gather(*self._part_ends)
+            await asyncio.gather(*self._part_files)
             whole = None
             if self._whole is not None and self._failure is None:
                 whole = await self._end_file(self._whole, stop_ns)
         except ArchiveError as error:
             self._failure = self._failure or error
             return None
-        if whole is None and not self._account.state.has_parts:
+        if whole is None and not self._account.has_parts:
             self._failure = self._failure or ArchiveError(NO_MEDIA, None, "")
         return whole
 
@@ -337,20 +341,26 @@ class Archiver:
         finally:
             turn.end()
 
-    async def _end_part(self, output: Output, stop_ns: int, turn: Turn) -> None:
-        """Finish one part and tell it in its turn."""
+    async def _end_part(self, output: Output, stop_ns: int) -> Document | None:
+        """Finish one part; its document is written then. None if it is empty, or has failed."""
         try:
-            document = await self._end_file(output, stop_ns)
-            await turn.wait()
-            telling = None if document is None else self._account.tell_part(document)
+            return await self._end_file(output, stop_ns)
         except ArchiveError as error:
             await self._give_up_part(output, stop_ns)
             self.fail(error)
-            return
+            return None
+
+    async def _tell_part(self, file: "asyncio.Task[Document | None]", turn: Turn) -> None:
+        """Tell one part in its turn, when it is finished."""
+        try:
+            document = await file
+            if document is None:
+                return
+            await turn.wait()
+            telling = self._account.tell_part(document)
         finally:
             turn.end()
-        if telling is not None:
-            await telling
+        await telling
 
     async def _end_file(self, output: Output, stop_ns: int) -> Document | None:
         """Make a file whole and write its metadata; None if nothing was in it. Raises ArchiveError."""

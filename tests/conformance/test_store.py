@@ -145,6 +145,17 @@ async def test_archives_come_in_the_order_of_their_start_and_of_one_recording(st
     assert [found.connection.connection_id for found in await store.archives("RECORDING")] == ["B", "A"]
 
 
+async def test_a_connection_may_have_several_archives(store: RecordingStore) -> None:
+    """Each is kept under its number, also where another one began in the same moment."""
+    await store.start_recording(recording(), [])
+    first = archive()
+    second = replace(first, number=2)
+    for each in (second, first, replace(second, status=ArchiveStatus.FAILED)):
+        await store.save_archive(each, [])
+    found = await store.archives(first.recording_id)
+    assert [(each.number, each.status) for each in found] == [(1, first.status), (2, ArchiveStatus.FAILED)]
+
+
 async def test_an_event_that_is_said_again_changes_nothing(store: RecordingStore) -> None:
     first = event(document={"first": True})
     await store.append([first, event(1)])

@@ -39,7 +39,7 @@ async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_p
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("UPDATE recordings SET body = x'7b7d' WHERE recording_id = 'bad'")
             other.execute("UPDATE archives SET body = x'ff' WHERE connection_id = 'bad'")
-            other.execute("REPLACE INTO archives SELECT 'bad', 'good', start_wall_ns, x'ff' FROM archives LIMIT 1")
+            other.execute("REPLACE INTO archives SELECT 'bad', 'good', 1, start_wall_ns, x'ff' FROM archives LIMIT 1")
             other.execute("UPDATE events SET body = x'00' WHERE cursor = 2")
         assert await store.set_unreadable_aside(aside) == 4
         assert [each.recording_id for each in await store.unfinished_recordings()] == ["good"]
@@ -53,6 +53,20 @@ async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_p
         ("events", 2, "AA=="),
     ]
     assert aside.stat().st_mode & 0o777 == 0o600
+
+
+async def test_archives_of_a_file_of_0_1_0_are_the_first_of_their_connections(tmp_path: Path) -> None:
+    """The step of the schema that numbers archives keeps those that are there."""
+    path, here = tmp_path / "x.sqlite3", resources.files("rokuga.recorder.store")
+    names = ("schema.sql", "schema-2.sql", "schema-3.sql")
+    async with Database(path, "recorder", [here.joinpath(name).read_text("utf-8") for name in names]) as old:
+        kept = msgspec.to_builtins(archive("r", connection_id="c"))
+        for added in ("number", "parts_before", "parts_start_wall_ns", "owes_parts_end"):
+            del kept[added]
+        body = msgspec.json.encode(kept)
+        await old.transact(lambda there: there.execute("INSERT INTO archives VALUES ('r', 'c', 1, ?)", (body,)))
+    async with SqliteStore(path) as store:
+        assert list(await store.archives("r")) == [archive("r", connection_id="c")]
 
 
 async def test_forgotten_events_give_their_room_back(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""A daemon whose archives lie on a disk that syncs slowly: `python -m tests.end_to_end.slow_syncs SECONDS run`.
+
+Each sync of a file or folder under an `archive` folder takes so long, and all of them may go on at a time, as on a
+disk whose journal commits them together. Writes are as fast as ever.
+"""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rokuga.api.__main__ import main
+
+
+def slow(sync: Callable[[int], None], seconds: float, descriptor: int) -> None:
+    """Sync, slowly if it is a file of archives."""
+    if "archive" in Path(f"/proc/self/fd/{descriptor}").readlink().parts:
+        time.sleep(seconds)
+    sync(descriptor)
+
+
+if __name__ == "__main__":
+    for name in ("fsync", "fdatasync"):
+        setattr(os, name, functools.partial(slow, getattr(os, name), float(sys.argv[1])))
+    sys.exit(main(sys.argv[2:]))

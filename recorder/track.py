@@ -57,6 +57,7 @@ class Track:
     __slots__ = (
         "_clock_rate_hz",
         "_depacketizer",
+        "_dropped_units",
         "_expected_before",
         "_gate_is_closed",
         "_jitter",
@@ -97,6 +98,7 @@ class Track:
         self._keyframes = KeyframeRequests(spread_ns)
         self._write_damaged = write_damaged
         self._gate_is_closed = kind == "video"
+        self._dropped_units = 0  # of the depacketizer, when the gate was last looked at
         self._clock_rate_hz = codec.clock_rate_hz
         self._repairs = 0  # what came by RTX, which is a stream of its own to RTCP
         self._expected_before = self._received_before = 0
@@ -136,6 +138,8 @@ class Track:
         if waiting_since_ns is not None and now_ns - waiting_since_ns >= DOUBT_NS and self.kind == "video":
             self._keyframes.request(now_ns)
         units = self._depacketize_all(reorder.expire(now_ns), now_ns)
+        if not reorder.is_holding:  # else what is missing may be of the unit under way
+            units += self._settled(now_ns)
         self._look_for_ease()
         return units
 
@@ -144,12 +148,11 @@ class Track:
         units = self._depacketize_all(self._reorder.flush(), now_ns)
         depacketizer = self._depacketizer
         dropped = depacketizer.dropped_units
-        unit = depacketizer.flush()
-        if unit is not None and self._passes(unit, now_ns):
+        unit = self._passed(depacketizer.flush(), now_ns)
+        if unit is not None:
             units.append(unit)
         if depacketizer.dropped_units != dropped:
             depacketizer.lost(0)  # the rest of the unit that was cut off may follow
-            self._close_gate(now_ns)
         return units
 
     @property
@@ -167,9 +170,9 @@ class Track:
         if self.kind == "video":
             self._request_keyframe(now_ns, spread=True)
 
-    def wants_keyframe(self, now_ns: int) -> bool:
-        """Whether a PLI is to be sent now."""
-        wanted = self._keyframes.is_due(now_ns)
+    def wants_keyframe(self, now_ns: int, heard_ns: int | None = None) -> bool:
+        """Whether a PLI is to be sent now, to a source that last sent at `heard_ns`."""
+        wanted = self._keyframes.is_due(now_ns, 0 if heard_ns is None else now_ns - heard_ns)
         self._stats.plis += wanted
         return wanted
 
@@ -185,6 +188,11 @@ class Track:
     def is_missing(self, sequence: int) -> bool:
         """Whether a packet, its sequence number as on the wire, is waited for."""
         return self._reorder.is_missing(sequence)
+
+    @property
+    def has_open_unit(self) -> bool:
+        """Whether a unit is under way that may come out soon."""
+        return not self._gate_is_closed and self._depacketizer.is_awaited
 
     @property
     def waiting_since_ns(self) -> int | None:
@@ -233,7 +241,7 @@ class Track:
             if isinstance(item, Lost):
                 self._stats.lost_packets += item.count
                 self._depacketizer.lost(item.count)
-                self._close_gate(now_ns)
+                self._close_gate_behind_the_next(now_ns)
                 continue
             unit = self._depacketize(item, now_ns)
             if unit is not None:
@@ -246,17 +254,26 @@ class Track:
         if not packet.payload:
             self._stats.padding_packets += 1
             return None
-        depacketizer = self._depacketizer
-        dropped = depacketizer.dropped_units
         try:
-            unit = depacketizer.push(packet)
-        except PayloadError:
+            unit = self._depacketizer.push(packet)
+        except PayloadError as error:
             self._stats.malformed_payloads += 1
-            self._close_gate(now_ns)
+            self._dropped_units = -1
+            unit = error.unit
+        if unit is None and self._dropped_units == self._depacketizer.dropped_units:
             return None
+        return self._passed(unit, now_ns)
+
+    def _passed(self, unit: AccessUnit | None, now_ns: int) -> AccessUnit | None:
+        """Give a unit that the depacketizer gave if it can be decoded; close the gate if it dropped any.
+
+        What is dropped, or lost, is later than what comes out with it.
+        """
         if unit is not None and not self._passes(unit, now_ns):
             unit = None
-        if depacketizer.dropped_units != dropped:  # what is dropped is later than what comes out with it
+        dropped_units = self._depacketizer.dropped_units
+        if dropped_units != self._dropped_units:
+            self._dropped_units = dropped_units
             self._close_gate(now_ns)
         return unit
 
@@ -278,6 +295,22 @@ class Track:
         if self.kind == "video":
             self._gate_is_closed = self._gate_is_closed or not self._write_damaged
             self._request_keyframe(now_ns)
+
+    def _settled(self, now_ns: int) -> Sequence[AccessUnit]:
+        depacketizer = self._depacketizer
+        unit = depacketizer.settle(now_ns)
+        if unit is None and depacketizer.is_open:
+            return ()
+        unit = self._passed(unit, now_ns)
+        return () if unit is None else (unit,)
+
+    def _close_gate_behind_the_next(self, now_ns: int) -> None:
+        """Close the gate for all but the unit that is under way: packets behind it are missing."""
+        if self._depacketizer.is_open:
+            self._dropped_units = -1
+        else:
+            self._dropped_units = self._depacketizer.dropped_units
+            self._close_gate(now_ns)
 
     def _look_for_ease(self) -> None:
         self.is_at_ease = not (self._reorder.is_holding or self._keyframes.is_wanted)

@@ -8,6 +8,9 @@ from rokuga.recorder.media import AccessUnit, RtpPacket
 class PayloadError(ValueError):
     """The payload breaks its RTP payload format; the unit that it belongs to is dropped."""
 
+    unit: AccessUnit | None = None
+    """The unit before, if this packet showed that it is whole."""
+
 
 class Depacketizer(Protocol):
     """Assembles access units of one track.
@@ -20,14 +23,31 @@ class Depacketizer(Protocol):
     dropped_units: int
     """Units that were begun or announced and did not come out whole: grows by one for each."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a unit is under way."""
+        ...
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a unit is under way that is likely to be whole soon."""
+        ...
+
     def push(self, packet: RtpPacket) -> AccessUnit | None:
-        """Take the next packet; give the unit that it completes. Raises PayloadError, and nothing else."""
+        """Take the next packet; give the unit that it shows to be whole. Raises PayloadError, and nothing else."""
         ...
 
     def lost(self, count: int) -> None:
-        """Learn that `count` packets are missing at this place and will not come."""
+        """Learn that `count` packets are missing at this place and will not come.
+
+        A unit that was whole before comes out by the next call of another method.
+        """
+        ...
+
+    def settle(self, now_ns: int) -> AccessUnit | None:
+        """Give the unit under way if so much time has passed that nothing more of it is to be expected."""
         ...
 
     def flush(self) -> AccessUnit | None:
-        """Give the unit under way if it is whole although nothing has followed it (senders without a marker)."""
+        """Give the unit under way if it is whole although nothing has followed it."""
         ...

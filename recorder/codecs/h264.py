@@ -9,7 +9,16 @@ import binascii
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from rokuga.recorder.codecs.assembly import AFTER_LOSS, FIRST, LAST, START, SURE_START, Picture, UnitAssembler
+from rokuga.recorder.codecs.assembly import (
+    AFTER_LOSS,
+    FIRST,
+    LAST,
+    PICTURE,
+    START,
+    SURE_START,
+    Picture,
+    UnitAssembler,
+)
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.h264_sps import read_size, read_sps_id, without_emulation_prevention
@@ -44,26 +53,25 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
     try:
         kind = payload[0] & 31
         if 0 < kind < _STAP_A:
-            begins = kind not in _BARE and _begins_unit(kind, payload[1])
-            return (_WHOLE | SURE_START if begins else _WHOLE), payload
+            return (_WHOLE if kind in _BARE else _WHOLE | _beginning(kind, payload[1])), payload
         if kind == _FU_A:
             head, first_byte = payload[1], payload[2]
             flags = LAST if head & 0x40 else 0
             if head & 0x80:
-                flags |= FIRST | START
-                if _begins_unit(head & 31, first_byte):
-                    flags |= SURE_START
+                flags |= FIRST | START | _beginning(head & 31, first_byte)
             return flags, payload
         if kind == _STAP_A:
-            return (_WHOLE | SURE_START if _begins_unit(payload[3] & 31, 0x80) else _WHOLE), payload
+            return _WHOLE | _beginning(payload[3] & 31, payload[4] if len(payload) > 4 else 0), payload
     except IndexError:
         raise PayloadError("an H.264 payload without data") from None
     raise PayloadError(f"an H.264 payload of type {kind}, which packetization modes 0 and 1 do not have")
 
 
-def _begins_unit(kind: int, first_byte: int) -> bool:
-    """Tell whether a NAL unit begins an access unit: all that stand in front, or a slice of macroblock 0."""
-    return kind in {_AUD, _SPS, _SEI} or (kind in {_SLICE, _IDR} and first_byte >= 0x80)
+def _beginning(kind: int, first_byte: int) -> int:
+    """Tell what a NAL unit begins: an access unit, as all that stand in front do; a picture, with macroblock 0."""
+    if kind in {_SLICE, _IDR}:
+        return SURE_START | PICTURE if first_byte >= 0x80 else 0
+    return SURE_START if kind in {_AUD, _SPS, _SEI} else 0
 
 
 class AccessUnitMaker:

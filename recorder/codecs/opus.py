@@ -64,9 +64,23 @@ class OpusDepacketizer:
                 raise
         return AccessUnit(packet.timestamp, data, True, packet.arrival_ns)
 
+    @property
+    def is_open(self) -> bool:
+        """Nothing is ever under way."""
+        return False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Nothing is ever under way."""
+        return False
+
     def lost(self, count: int) -> None:
         """Every lost packet was a unit."""
         self.dropped_units += count
+
+    def settle(self, now_ns: int) -> AccessUnit | None:
+        """Nothing is ever under way."""
+        return None
 
     def flush(self) -> AccessUnit | None:
         """Nothing is ever under way."""

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from rokuga.recorder.codecs.assembly import FIRST, LAST, START, SURE_START, Picture, UnitAssembler
+from rokuga.recorder.codecs.assembly import FIRST, LAST, PICTURE, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
 _CONTINUES: Final = FIRST | LAST  # VP8 does not say where a frame ends: any payload may be the last one
-_BEGINS: Final = _CONTINUES | START | SURE_START
+_BEGINS: Final = _CONTINUES | START | SURE_START | PICTURE
 _START_CODE: Final = b"\x9d\x01\x2a"
 
 

@@ -12,7 +12,17 @@ frame takes all references: there only the highest is kept.
 from itertools import pairwise
 from typing import Final
 
-from rokuga.recorder.codecs.assembly import FIRST, LAST, LAYERED, START, SURE_START, Picture, UnitAssembler
+from rokuga.recorder.codecs.assembly import (
+    FIRST,
+    LAST,
+    LAYERED,
+    PICTURE,
+    START,
+    SURE_END,
+    SURE_START,
+    Picture,
+    UnitAssembler,
+)
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.vp9_frame import (
     FrameHeader,
@@ -25,6 +35,9 @@ from rokuga.recorder.codecs.vp9_frame import (
 )
 
 _FLAGS_OF_B_E: Final = (0, LAST, FIRST | START, FIRST | START | LAST)
+_BEGINS: Final = SURE_START | PICTURE
+_ALONE_OF_B_E: Final = (0, LAST | SURE_END, FIRST | START | _BEGINS, FIRST | START | _BEGINS | LAST | SURE_END)
+"""The same of a picture that is one layer frame: E ends it."""
 _MAX_LAYER_FRAMES: Final = 8
 _LAYER_SHIFT: Final = 8  # the spatial layer stands in the flags above those of all formats
 
@@ -39,17 +52,15 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
     try:
         first = payload[0]
         offset = 1
-        flags = _FLAGS_OF_B_E[first >> 2 & 3]
+        flags = (_FLAGS_OF_B_E if first & 0x20 else _ALONE_OF_B_E)[first >> 2 & 3]
         if first & 0x80:
             offset = 3 if payload[1] & 0x80 else 2
         if first & 0x20:
             layer = payload[offset] >> 1 & 7
             if flags & FIRST and not layer:
-                flags |= SURE_START
+                flags |= _BEGINS
             flags |= LAYERED | layer << _LAYER_SHIFT
             offset += 1 if first & 0x10 else 2
-        elif flags & FIRST:
-            flags |= SURE_START
         if first & 0x50 == 0x50:
             offset = _after_reference_indices(payload, offset)
         if first & 0x02:

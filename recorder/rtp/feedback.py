@@ -35,18 +35,25 @@ def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
     return due
 
 
+KEYFRAME_MAX_RETRY_NS: Final = 5000 * NS_PER_MS
+"""The longest pause between two requests to a source that is silent (a paused video, a shared screen that rests)."""
+
+
 class KeyframeRequests:
     """Asks until a key frame comes: at once, then every KEYFRAME_RETRY_NS. One request is in flight at a time.
+
+    A source that is silent is asked ever more seldom, after half of its silence; when it sends again, at once.
 
     `spread_ns` puts the first request of this source off, so that many that start together do not answer together.
     """
 
-    __slots__ = ("_due_ns", "_spread_ns", "is_wanted")
+    __slots__ = ("_asked_ns", "_due_ns", "_spread_ns", "is_wanted")
 
     def __init__(self, spread_ns: int = 0) -> None:
         self._spread_ns = spread_ns
         self.is_wanted = False
         self._due_ns = 0
+        self._asked_ns: int | None = None
 
     def request(self, now_ns: int, *, spread: bool = False) -> None:
         """Want a key frame from now on; `spread` where others want one at the same moment."""
@@ -54,11 +61,14 @@ class KeyframeRequests:
             self.is_wanted = True
             self._due_ns = max(self._due_ns, now_ns + (self._spread_ns if spread else 0))
 
-    def is_due(self, now_ns: int) -> bool:
-        """Whether to ask now; asking is taken as done."""
+    def is_due(self, now_ns: int, silence_ns: int = 0) -> bool:
+        """Whether to ask now a source that has sent nothing for `silence_ns`; asking is taken as done."""
         if not self.is_wanted or now_ns < self._due_ns:
             return False
-        self._due_ns = now_ns + KEYFRAME_RETRY_NS
+        pause_ns = min(max(silence_ns // 2, KEYFRAME_RETRY_NS), KEYFRAME_MAX_RETRY_NS)
+        if self._asked_ns is not None and now_ns - self._asked_ns < pause_ns:
+            return False
+        self._asked_ns = now_ns
         return True
 
     def satisfied(self) -> None:

@@ -1,18 +1,19 @@
 """Decrypted packets in, access units and RTCP out. Sans-I/O: time is an argument, bytes are the answer.
 
 Streams are told apart by SSRC (RFC 3550 section 8), a new one by its payload type, which is unique in our offer
-(RFC 9143 section 9.2), so that no mid is needed. A kind has one source at a time. A new SSRC of the kind
-(replaceTrack, a restart, another layer) takes over with a key frame, if it appeared after the present source or if
-that has fallen silent. RTX streams (RFC 4588) belong to the source that the answer's FID group names, or else to the
-one that misses what they carry.
+(RFC 9143 section 9.2), so that no mid is needed. A kind has one source at a time; which of several it is, and when
+another one takes over, `sources.py` decides. Only the source that is recorded, and one that is to take over, is asked
+for key frames and missing packets. RTX streams (RFC 4588) belong to the source that the answer's FID group names, or
+else to the one that misses what they carry.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from itertools import dropwhile
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.rtp.feedback import KeyframeRequests
 from rokuga.recorder.rtp.packet import RtpError, parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import (
     RtcpError,
@@ -25,6 +26,7 @@ from rokuga.recorder.rtp.rtcp import (
 from rokuga.recorder.rtp.sender_report import SenderReport
 from rokuga.recorder.track import Track, TrackStats
 from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sources import SILENT_NS, Source, area_of, elected, may_take_over
 
 REPORT_NS: Final = 500 * NS_PER_MS
 """RR and REMB are sent at this step: libwebrtc needs REMB often to trust it."""
@@ -32,34 +34,16 @@ REPORT_NS: Final = 500 * NS_PER_MS
 SPREAD_NS: Final = 100 * NS_PER_MS
 """Key frames that many sources are asked for at one moment are asked for over this time."""
 
-SETTLED_NS: Final = 1000 * NS_PER_MS
-"""A source that appears this long after the present one is its successor."""
-
-SILENT_NS: Final = 200 * NS_PER_MS
-"""The present source gives way to any other after this silence."""
-
 MAX_CANDIDATES: Final = 4
 """Sources of a kind that are followed beside the present one; packets of more are dropped."""
 
-FORGOTTEN_NS: Final = 2000 * NS_PER_MS
+FORGOTTEN_NS: Final = 10_000 * NS_PER_MS
 """A source beside the present one is forgotten after this silence: it was the tail of one that was replaced."""
 
 MAX_COMPOUND_BYTES: Final = 1200
 """What is sent at once; requests that do not fit are made again by later ticks."""
 
 _COUNTERS: Final = tuple(field.name for field in fields(TrackStats))
-
-
-class _Source:
-    """One SSRC of a kind."""
-
-    __slots__ = ("first_ns", "heard_ns", "kind", "payload_type", "track")
-
-    def __init__(self, kind: Kind, payload_type: int, track: Track, now_ns: int) -> None:
-        self.kind = kind
-        self.payload_type = payload_type
-        self.track = track
-        self.first_ns = self.heard_ns = now_ns
 
 
 class Receiver:
@@ -94,9 +78,12 @@ class Receiver:
             if answered.rtx_payload_type is not None
         }
         self._repairs = {rtx: ssrc for answered in media.values() for rtx, ssrc in answered.rtx_ssrcs.items()}
-        self._sources: dict[int, _Source] = {}
-        self._present: dict[Kind, _Source] = {}
+        self._sources: dict[int, Source] = {}
+        self._present: dict[Kind, Source] = {}
+        self._elected: dict[Kind, Source] = {}
+        self._unseen = KeyframeRequests()  # to video of which no packet has come yet
         self._retired: dict[Kind, dict[str, int]] = {kind: {} for kind in media}
+        self._unseen_ns = 0  # since when it is asked
         self._report_due_ns = 0
         self.dropped_packets = 0
 
@@ -138,21 +125,31 @@ class Receiver:
         if report_is_due:
             self._report_due_ns = now_ns + REPORT_NS
             self._forget_silent(now_ns)
-        elif self.is_at_ease():
-            return b""
-        requests = [
-            request
-            for source in list(self._sources.values())
-            if not source.track.is_at_ease
-            for request in self._requests(source, now_ns)
-        ]
+        if len(self._sources) > len(self._present):
+            self._elect(now_ns)
+        requests: list[bytes] = []
+        for source in list(self._sources.values()):
+            track = source.track
+            if not track.is_at_ease or track.has_open_unit:
+                units = track.tick(now_ns)
+                if units:
+                    self._give(source, units, now_ns)
+                if self._is_asked(source):
+                    self._add_requests(source, now_ns, requests)
+        if self._unseen.is_wanted:
+            self._ask_unseen(now_ns, requests)
         if report_is_due:
             return _compound(self._report(now_ns), requests)
         # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
         return _compound(build_receiver_report(self._own_ssrc, ()), requests) if requests else b""
 
     def is_at_ease(self) -> bool:
-        """Whether no packet is missing and no key frame wanted, so that a tick has nothing to do but to report."""
+        """Whether no packet is missing, no key frame wanted and no source in question.
+
+        A tick then has nothing to do that could not wait for 100 ms.
+        """
+        if len(self._sources) > len(self._present) or self._unseen.is_wanted:
+            return False
         for source in self._sources.values():  # noqa: SIM110  # a generator costs more than all that it looks at
             if not source.track.is_at_ease:
                 return False
@@ -165,13 +162,20 @@ class Receiver:
                 self._on_unit(source.kind, unit)
 
     def request_keyframe(self, now_ns: int) -> None:
-        """Ask for a key frame with the next ticks."""
-        for source in self._sources.values():
+        """Ask for a key frame with the next ticks, however long ago the source has sent anything."""
+        source = self._present.get("video")
+        if source is not None:
             source.track.request_keyframe(now_ns)
+        elif self._unseen_ssrcs():
+            self._unseen.request(now_ns)
 
     def waiting(self) -> Collection[Kind]:
-        """Give the kinds whose packets are held back for a missing one."""
-        return [kind for kind, source in self._present.items() if source.track.waiting_since_ns is not None]
+        """Give the kinds whose packets are held back for a missing one, or whose newest unit may lack some."""
+        return [
+            kind
+            for kind, source in self._present.items()
+            if source.track.has_open_unit or source.track.waiting_since_ns is not None
+        ]
 
     def stats(self) -> Mapping[Kind, Mapping[str, int]]:
         """Give the counters of each kind, over all of its sources."""
@@ -180,25 +184,54 @@ class Receiver:
             _add(totals[source.kind], source)
         return totals
 
-    def _requests(self, source: _Source, now_ns: int) -> Iterator[bytes]:
-        """Give up on what is late of a source; ask for what is missing."""
+    def _add_requests(self, source: Source, now_ns: int, requests: list[bytes]) -> None:
+        """Ask a source for what it lacks."""
         track = source.track
-        units = track.tick(now_ns)
-        if units:
-            self._give(source, units, now_ns)
-        if track.wants_keyframe(now_ns):
-            yield build_pli(self._own_ssrc, track.ssrc)
+        if track.wants_keyframe(now_ns, source.heard_ns):
+            requests.append(build_pli(self._own_ssrc, track.ssrc))
         missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
         if missing:
-            yield build_nack(self._own_ssrc, track.ssrc, missing)
+            requests.append(build_nack(self._own_ssrc, track.ssrc, missing))
+
+    def _unseen_ssrcs(self) -> Sequence[int]:
+        """Give the video sources that the peer has announced, without those that only repair."""
+        video = self._media.get("video")
+        if video is None:
+            return ()
+        return [ssrc for ssrc in video.ssrcs if ssrc not in video.rtx_ssrcs][:MAX_CANDIDATES]
+
+    def _ask_unseen(self, now_ns: int, requests: list[bytes]) -> None:
+        """Ask video of which no packet has come: what it sent may be lost, and it may have nothing new to show."""
+        self._unseen_ns = self._unseen_ns or now_ns
+        if self._unseen.is_due(now_ns, now_ns - self._unseen_ns):
+            requests += [build_pli(self._own_ssrc, ssrc) for ssrc in self._unseen_ssrcs()]
+
+    def _elect(self, now_ns: int) -> None:
+        """Look which of the sources is to take over, and ask it for the key frame that it needs for that."""
+        for source in self._sources.values():
+            source.look(now_ns)
+        for kind, present in self._present.items():
+            rivals = [source for source in self._sources.values() if source.kind == kind and source is not present]
+            chosen = elected(rivals, present, now_ns) if rivals else None
+            if chosen is None:
+                self._elected.pop(kind, None)
+            else:
+                self._elected[kind] = chosen
+                chosen.track.request_keyframe(now_ns)
+
+    def _is_asked(self, source: Source) -> bool:
+        """Whether a source is recorded or about to be: nothing is asked of any other."""
+        kind = source.kind
+        return source is self._present[kind] or source is self._elected.get(kind)
 
     def _forget_silent(self, now_ns: int) -> None:
         present = self._present.values()
         for source in list(self._sources.values()):
             if now_ns - source.heard_ns > FORGOTTEN_NS and source not in present:
                 del self._sources[source.track.ssrc]
+        self._elected.clear()  # the next tick elects anew
 
-    def _new_source(self, packet: RtpPacket, now_ns: int) -> _Source | None:
+    def _new_source(self, packet: RtpPacket, now_ns: int) -> Source | None:
         """Follow an SSRC that was not seen before; the first of a kind is its present source."""
         kind = self._kind_of.get(packet.payload_type)
         if kind is None:
@@ -209,18 +242,23 @@ class Receiver:
             if oldest is self._present.get(kind) or now_ns - oldest.heard_ns < SILENT_NS:
                 return None
             del self._sources[oldest.track.ssrc]
+        source = self._follow(kind, packet.ssrc, now_ns)
+        self._present.setdefault(kind, source)
+        if kind == "video":
+            self._unseen.satisfied()  # what it sends is judged by itself
+        return source
+
+    def _follow(self, kind: Kind, ssrc: int, now_ns: int) -> Source:
         answered = self._media[kind]
         track = Track(
             kind,
             answered.codec,
-            packet.ssrc,
+            ssrc,
             fmtp=answered.format_parameters,
             write_damaged=self._write_damaged,
             spread_ns=self._own_ssrc % SPREAD_NS,
         )
-        source = _Source(kind, answered.payload_type, track, now_ns)
-        self._sources[packet.ssrc] = source
-        self._present.setdefault(kind, source)
+        source = self._sources[ssrc] = Source(kind, answered.payload_type, track, now_ns)
         return source
 
     def _retransmitted(self, packet: RtpPacket, now_ns: int) -> None:
@@ -238,18 +276,18 @@ class Receiver:
         if units:
             self._give(source, units, now_ns)
 
-    def _repaired_by(self, packet: RtpPacket, kind: Kind) -> _Source | None:
+    def _repaired_by(self, packet: RtpPacket, kind: Kind) -> Source | None:
         """Give the source that a retransmission is for, None if nobody can tell.
 
-        Where no FID group names one that is there, it is the only one that misses what is retransmitted (RFC 4588
-        section 5.3).
+        Where no FID group names one that is asked for anything, it is the only one of these that misses what is
+        retransmitted (RFC 4588 section 5.3).
         """
         source = self._sources.get(self._repairs.get(packet.ssrc, -1))
-        if source is not None:
+        if source is not None and self._is_asked(source):
             return source
         sequence = int.from_bytes(packet.payload[:2], "big")
         sources = [source for source in self._sources.values() if source.kind == kind]
-        asking = [source for source in sources if source.track.is_missing(sequence)]
+        asking = [source for source in sources if self._is_asked(source) and source.track.is_missing(sequence)]
         return asking[0] if len(asking) == 1 else None
 
     def _sender_report(self, report: SenderReport, now_ns: int) -> None:
@@ -261,33 +299,31 @@ class Receiver:
             rtp_time = source.track.unwrap_timestamp(report.rtp_time)
             self._on_sender_report(source.kind, report.ntp_ns, rtp_time, now_ns)
 
-    def _give(self, source: _Source, units: Sequence[AccessUnit], now_ns: int) -> None:
+    def _give(self, source: Source, units: Sequence[AccessUnit], now_ns: int) -> None:
         """Give units out if they are of the present source, or of one that takes over with them."""
         present = self._present[source.kind]
         if source is not present:
-            if not self._takes_over(source, present, now_ns):
-                return
+            source.area = area_of(units) or source.area
             units = list(dropwhile(lambda unit: not unit.is_keyframe, units))
-            if not units:  # its key frame came before its time
-                source.track.request_keyframe(now_ns)
+            if not units or not may_take_over(source, present, now_ns):
                 return
             self._replace(present, source, now_ns)
         for unit in units:
+            if unit.width:
+                source.area = unit.width * unit.height
             self._on_unit(source.kind, unit)
 
-    def _replace(self, present: _Source, source: _Source, now_ns: int) -> None:
+    def _replace(self, present: Source, source: Source, now_ns: int) -> None:
+        """Let a source take over. The one before is a rival from now on, which has been there before this one."""
         kind = source.kind
         for unit in present.track.flush(now_ns):
             self._on_unit(kind, unit)
         _add(self._retired[kind], present)
-        del self._sources[present.track.ssrc]
         self._present[kind] = source
+        self._elected.pop(kind, None)
+        before = self._follow(kind, present.track.ssrc, now_ns)
+        before.first_ns, before.heard_ns, before.area = present.first_ns, present.heard_ns, present.area
         self._on_source_changed(kind)
-
-    @staticmethod
-    def _takes_over(source: _Source, present: _Source, now_ns: int) -> bool:
-        is_successor = source.first_ns - present.first_ns > SETTLED_NS
-        return is_successor or now_ns - present.heard_ns > SILENT_NS
 
     def _report(self, now_ns: int) -> bytes:
         """RR of the present sources, and REMB over all video that is known."""
@@ -301,7 +337,7 @@ class Receiver:
         return report + build_remb(self._own_ssrc, self._remb_bps, ssrcs) if ssrcs else report
 
 
-def _add(totals: dict[str, int], source: _Source) -> None:
+def _add(totals: dict[str, int], source: Source) -> None:
     stats = source.track.stats
     for name in _COUNTERS:
         totals[name] = totals.get(name, 0) + getattr(stats, name)

@@ -25,14 +25,49 @@ def test_packets_become_units_with_their_time_unwrapped() -> None:
     assert [unit.arrival_ns - START_NS for unit in units] == [0, FRAME_NS, 2 * FRAME_NS]
 
 
-def test_units_come_out_with_their_last_packet() -> None:
-    """But for the first packets, which are held for a moment."""
+def test_a_unit_comes_out_with_the_first_packet_of_the_next_one() -> None:
     track = video()
     played(track, stream(frames(2)), flush=False)
-    *rest, last = stream(frames(1, keyframes=()), first_sequence=1006)
+    first, *rest = stream(frames(1, keyframes=()), first_sequence=1006, first_timestamp=96_000)
+    assert [unit.rtp_time for unit in track.receive(first)] == [(1 << 32) + 93_000]
     for packet in rest:
         assert track.receive(packet) == ()
-    assert len(track.receive(last)) == 1
+
+
+def test_a_unit_that_ended_by_its_marker_comes_out_a_moment_later_if_nothing_follows() -> None:
+    track = video()
+    played(track, stream(frames(2)), flush=False)
+    ticks_ns = [2 * NS_PER_S + ms * NS_PER_MS for ms in (0, 20, 40, 60, 80)]
+    assert [len(track.tick(now_ns)) for now_ns in ticks_ns] == [0, 0, 0, 1, 0]
+    assert not track.has_open_unit
+
+
+def test_a_unit_whose_end_is_missing_does_not_come_out_by_waiting_and_is_not_waited_for() -> None:
+    track = video()
+    played(track, stream(frames(2)), flush=False)
+    first, second, last = stream(frames(1, keyframes=()), first_sequence=1006, first_timestamp=96_000)
+    track.receive(first)
+    track.receive(second)
+    assert track.has_open_unit
+    for ms in range(0, 5000, 20):
+        assert track.tick(2 * NS_PER_S + ms * NS_PER_MS) == []
+    assert not track.has_open_unit
+    assert track.receive(last) == ()
+    assert [len(unit.data) for unit in track.flush(9 * NS_PER_S)] == [60]
+    assert track.stats.dropped_units == 0
+
+
+def test_what_a_unit_lacked_when_the_stream_was_ended_is_refused_and_a_key_frame_asked_for() -> None:
+    """The sender set a marker bit at each packet: how long the unit would be, nobody could tell."""
+    track = video()
+    packets = stream(frames(3))
+    for packet in packets:
+        packet.marker = True
+    played(track, packets[:-1], flush=False)
+    assert len(track.flush(2 * NS_PER_S)) == 1
+    assert track.receive(packets[-1]) == ()
+    assert (track.stats.malformed_payloads, track.stats.dropped_units) == (1, 1)
+    assert track.wants_keyframe(3 * NS_PER_S)
 
 
 # Loss, order, repair
@@ -202,6 +237,6 @@ def test_a_sender_that_starts_anew_goes_on_with_its_key_frame() -> None:
     played(track, stream(frames(10)), flush=False)
     anew = frames(10)
     units = played(track, stream(anew, first_sequence=40_000, first_timestamp=5, start_ns=3 * NS_PER_S))
-    assert [unit.data for unit in units] == joined(anew)
+    assert [unit.data for unit in units] == joined(frames(10)[9:] + anew), "the last one of before comes first"
     assert track.stats.lost_packets == 0
     assert track.report_block(4 * NS_PER_S).cumulative_lost == 0

@@ -179,6 +179,7 @@ def test_d15_padding_bytes_never_reach_a_file() -> None:
         header = bytes((0xA0, packet.marker << 7 | 96)) + packet.sequence.to_bytes(2, "big")
         data = header + packet.timestamp.to_bytes(4, "big") + bytes(4) + packet.payload + bytes(19) + b"\x14"
         units += track.receive(parse_rtp(data, 0))
+    units += track.flush(0)
     assert [unit.data for unit in units] == bodies([payloads])
 
 

@@ -55,6 +55,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.dropped_units = 0
+        self.is_open = self.is_awaited = False
 
     def push(self, packet: RtpPacket) -> AccessUnit | None:
         """Drop one unit more if the payload says so."""
@@ -63,6 +64,10 @@ class Silent:
 
     def lost(self, count: int) -> None:
         """Nothing is under way."""
+
+    def settle(self, now_ns: int) -> AccessUnit | None:
+        """Nothing is under way."""
+        return None
 
     def flush(self) -> AccessUnit | None:
         """Nothing is under way."""

@@ -47,6 +47,30 @@ def encoded(
     return tuple(units)
 
 
+@cache
+def encoded_slices(slices: int, count: int = 24, keys: tuple[int, ...] = (0, 12)) -> tuple[bytes, ...]:
+    """Give H.264 units like those of `encoded`, each picture of so many slices, without B frames."""
+    codec = av.CodecContext.create("libx264", "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.width, codec.height, codec.pix_fmt = 320, 180, "yuv420p"
+    codec.framerate = Fraction(30)
+    codec.gop_size = 1000
+    codec.thread_count = 1
+    codec.options = {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "x264-params": f"repeat-headers=1:sliced-threads=0:slices={slices}",
+    }
+    noise = np.random.default_rng(7).integers(0, 255, (180, 320 + 8 * count, 3), dtype=np.uint8)
+    units: list[bytes] = []
+    for i in range(count):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, 8 * i : 8 * i + 320]), format="rgb24")
+        frame.pts = i
+        frame.pict_type = PictureType.I if i in keys else PictureType.NONE
+        units += [bytes(packet) for packet in codec.encode(frame)]
+    return (*units, *(bytes(packet) for packet in codec.encode(None)))
+
+
 def decoded(name: str, units: list[bytes], decoder: str = "") -> list[av.VideoFrame]:
     """Decode units strictly, give all frames shown. Raises av.FFmpegError for any fault."""
     codec = av.CodecContext.create(decoder or DECODERS[name], "r")

@@ -5,7 +5,7 @@ import pytest
 from rokuga.recorder.codecs import h264, vp8
 from rokuga.recorder.codecs.assembly import MAX_UNIT_BYTES
 from rokuga.recorder.codecs.depacketizer import PayloadError
-from tests.recorder.codecs.feed import fed, packet
+from tests.recorder.codecs.feed import ended, fed, packet
 
 BEGIN, GO_ON = b"\x10", b"\x00"
 INTER = b"\x01"  # a frame tag with P set; the rest is of no matter here
@@ -29,10 +29,12 @@ def test_a_unit_without_marker_is_whole_at_the_next_time_and_both_come_out_in_or
 def test_a_unit_that_waits_is_given_although_the_next_packet_is_bad() -> None:
     depacketizer = vp8.depacketizer()
     depacketizer.push(packet(BEGIN + INTER + b"a", 0))
-    with pytest.raises(PayloadError):
+    with pytest.raises(PayloadError) as raised:
         depacketizer.push(packet(b"\x80", 3000, marker=True))
+    assert raised.value.unit is not None
+    assert raised.value.unit.data == INTER + b"a"
     out = fed(depacketizer, [packet(BEGIN + INTER + b"c", 6000, marker=True)])
-    assert [unit.data for unit in out] == [INTER + b"a", INTER + b"c"]
+    assert [unit.data for unit in out] == [INTER + b"c"]
     assert depacketizer.dropped_units == 1
 
 
@@ -62,7 +64,7 @@ def test_a_unit_larger_than_the_limit_is_dropped_with_an_error() -> None:
     with pytest.raises(PayloadError, match="more than"):
         depacketizer.push(packet(GO_ON + b"x", 0))
     assert depacketizer.push(packet(GO_ON + b"x", 0, marker=True)) is None
-    assert depacketizer.push(packet(BEGIN + INTER, 3000, marker=True)) is not None
+    assert ended(depacketizer, packet(BEGIN + INTER, 3000, marker=True)) is not None
     assert depacketizer.dropped_units == 1
 
 
@@ -80,7 +82,7 @@ def test_an_empty_payload_is_nothing() -> None:
     depacketizer = vp8.depacketizer()
     depacketizer.push(packet(BEGIN + INTER + b"a", 0))
     assert depacketizer.push(packet(b"", 0)) is None
-    unit = depacketizer.push(packet(GO_ON + b"b", 0, marker=True))
+    unit = ended(depacketizer, packet(GO_ON + b"b", 0, marker=True))
     assert unit is not None
     assert unit.data == INTER + b"ab"
 
@@ -133,7 +135,7 @@ def test_a_fragment_cannot_be_left_open_or_taken_up_from_nowhere() -> None:
         depacketizer.push(middle)
     depacketizer = h264.depacketizer()
     with pytest.raises(PayloadError, match="fragment"):
-        depacketizer.push(packet(b"\x7c\x81\x9a", 6000, marker=True))
+        ended(depacketizer, packet(b"\x7c\x81\x9a", 6000, marker=True))
     assert depacketizer.dropped_units == 1
 
 
@@ -167,6 +169,6 @@ def test_a_unit_arrives_with_its_earliest_packet() -> None:
     repaired, prompt = packet(BEGIN + INTER + b"a"), packet(GO_ON + b"b", marker=True)
     repaired.arrival_ns, prompt.arrival_ns = 60, 1
     depacketizer.push(repaired)
-    unit = depacketizer.push(prompt)
+    unit = ended(depacketizer, prompt)
     assert unit is not None
     assert unit.arrival_ns == 1

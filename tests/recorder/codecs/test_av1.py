@@ -13,7 +13,7 @@ from rokuga.recorder.codecs.av1_obu import leb128, read_leb128, read_obu, read_s
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.codecs.bitwriter import BitWriter
-from tests.recorder.codecs.feed import fed, packet
+from tests.recorder.codecs.feed import ended, fed, packet
 
 DELIMITER, SEQUENCE, FRAME, TILE_LIST = b"\x10", b"\x08", b"\x30", b"\x40"  # headers without size
 
@@ -46,19 +46,19 @@ def test_a_12000_byte_obu_with_its_size_over_10_packets_comes_out_whole_d19() ->
 
 def test_delimiters_and_tile_lists_are_left_out_and_sizes_put_in() -> None:
     payload = b"\x00" + b"\x01" + DELIMITER + b"\x04" + TILE_LIST + b"abc" + b"\x05" + FRAME + b"\x30xyz"
-    unit = av1.depacketizer().push(packet(payload, marker=True))
+    unit = ended(av1.depacketizer(), packet(payload, marker=True))
     assert unit is not None
     assert unit.data == b"\x32\x04\x30xyz"
 
 
 def test_a_unit_of_a_delimiter_alone_is_nothing() -> None:
     depacketizer = av1.depacketizer()
-    assert depacketizer.push(packet(b"\x10\x10", marker=True)) is None
+    assert ended(depacketizer, packet(b"\x10\x10", marker=True)) is None
     assert depacketizer.dropped_units == 0
 
 
 def test_an_obu_extension_stays_where_it_is() -> None:
-    unit = av1.depacketizer().push(packet(b"\x10\x34\x20\x30xyz", marker=True))
+    unit = ended(av1.depacketizer(), packet(b"\x10\x34\x20\x30xyz", marker=True))
     assert unit is not None
     assert unit.data == b"\x36\x20\x04\x30xyz"
 
@@ -67,7 +67,7 @@ def test_an_obu_cut_right_behind_its_header_is_joined() -> None:
     depacketizer = av1.depacketizer()
     depacketizer.push(packet(b"\x50\x30"))
     depacketizer.push(packet(b"\xd0\x30"))
-    unit = depacketizer.push(packet(b"\x90z", marker=True))
+    unit = ended(depacketizer, packet(b"\x90z", marker=True))
     assert unit is not None
     assert unit.data == b"\x32\x02\x30z"
 
@@ -78,7 +78,7 @@ def test_elements_are_counted_by_w_or_by_their_lengths(count: int) -> None:
     payload = bytes((count << 4,)) + b"".join(
         (b"" if count and i == count - 1 else b"\x03") + element for i, element in enumerate(elements)
     )
-    unit = av1.depacketizer().push(packet(payload, marker=True))
+    unit = ended(av1.depacketizer(), packet(payload, marker=True))
     assert unit is not None
     assert unit.data == b"".join(b"\x32\x02\x30" + bytes((i,)) for i in range(count or 5))
 
@@ -88,13 +88,13 @@ def test_a_payload_cut_within_its_elements_is_an_error(cut: int) -> None:
     payload = (b"\x20\x03" + FRAME + b"\x30a" + FRAME + b"\x30b")[:cut]
     depacketizer = av1.depacketizer()
     if not payload:
-        assert depacketizer.push(packet(payload, marker=True)) is None
+        assert ended(depacketizer, packet(payload, marker=True)) is None
         return
     if cut == 6:  # the last element has lost its end: it has no length, so nobody can tell
-        assert depacketizer.push(packet(payload, marker=True)) is not None
+        assert ended(depacketizer, packet(payload, marker=True)) is not None
         return
     with pytest.raises(PayloadError):
-        depacketizer.push(packet(payload, marker=True))
+        ended(depacketizer, packet(payload, marker=True))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_payload_cut_within_its_elements_is_an_error(cut: int) -> None:
 )
 def test_what_breaks_the_format_is_an_error(payload: bytes) -> None:
     with pytest.raises(PayloadError):
-        av1.depacketizer().push(packet(payload, marker=True))
+        ended(av1.depacketizer(), packet(payload, marker=True))
 
 
 def test_a_key_frame_that_lacks_its_sequence_header_gets_the_last_one() -> None:
@@ -258,7 +258,7 @@ def test_every_sequence_header_gives_its_size_and_its_av1c(case: tuple[bytes, in
 
 def test_a_reduced_still_picture_is_a_key_frame_whatever_its_frame_begins_with() -> None:
     payload = b"\x28" + leb128(1 + len(sequence_header())) + SEQUENCE + sequence_header() + FRAME + b"\xff"
-    unit = av1.depacketizer().push(packet(payload, marker=True))
+    unit = ended(av1.depacketizer(), packet(payload, marker=True))
     assert unit is not None
     assert (unit.is_keyframe, unit.width, unit.height) == (True, 640, 360)
 
@@ -280,7 +280,7 @@ def test_a_packet_may_end_one_obu_and_begin_the_next() -> None:
     depacketizer = av1.depacketizer()
     depacketizer.push(packet(b"\x50" + FRAME + b"\x30a"))
     depacketizer.push(packet(b"\xe0\x01b" + FRAME + b"\x30"))
-    unit = depacketizer.push(packet(b"\x90c", marker=True))
+    unit = ended(depacketizer, packet(b"\x90c", marker=True))
     assert unit is not None
     assert unit.data == b"\x32\x03\x30ab" + b"\x32\x02\x30c"
 

@@ -14,7 +14,7 @@ from rokuga.recorder.codecs.h264_sps import read_size
 from rokuga.recorder.media import RtpPacket
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.codecs.bitwriter import BitWriter
-from tests.recorder.codecs.feed import fed, packet
+from tests.recorder.codecs.feed import ended, fed, packet
 
 START_CODE = b"\x00\x00\x00\x01"
 
@@ -86,7 +86,7 @@ def test_an_idr_whose_parameter_sets_are_nowhere_is_an_error() -> None:
     packets = packets_of([idr])
     fed(depacketizer, packets[:-1], flush=False)
     with pytest.raises(PayloadError, match="parameter sets"):
-        depacketizer.push(packets[-1])
+        ended(depacketizer, packets[-1])
 
 
 def test_an_idr_whose_parameter_sets_were_lost_on_the_way_is_not_patched_up() -> None:
@@ -132,9 +132,9 @@ def test_parameter_sets_that_alternate_keep_every_key_frame_decodable_d22() -> N
 )
 def test_what_modes_0_and_1_do_not_have_is_an_error(payload: bytes) -> None:
     depacketizer = h264.depacketizer()
-    depacketizer.push(packet(b"\x41\x9a", marker=True))
+    ended(depacketizer, packet(b"\x41\x9a", marker=True))
     with pytest.raises(PayloadError):
-        depacketizer.push(packet(payload, 3000, marker=True))
+        ended(depacketizer, packet(payload, 3000, marker=True))
 
 
 @given(units=st.lists(st.binary(min_size=2, max_size=30).map(lambda b: b"\x41" + b), min_size=2, max_size=5))
@@ -144,7 +144,7 @@ def test_a_stap_a_cut_at_any_byte_gives_whole_units_or_the_error(units: list[byt
     for length in range(1, len(payload) + 1):
         depacketizer = h264.depacketizer()
         try:
-            unit = depacketizer.push(packet(payload[:length], marker=True))
+            unit = ended(depacketizer, packet(payload[:length], marker=True))
         except PayloadError:
             assert length not in borders
             continue
@@ -155,16 +155,16 @@ def test_a_stap_a_cut_at_any_byte_gives_whole_units_or_the_error(units: list[byt
 def test_end_of_sequence_is_a_unit_of_one_byte() -> None:
     depacketizer = h264.depacketizer()
     depacketizer.push(packet(b"\x41\x9a", 0))
-    unit = depacketizer.push(packet(b"\x0a", 0, marker=True))
+    unit = ended(depacketizer, packet(b"\x0a", 0, marker=True))
     assert unit is not None
     assert unit.data == annex_b(b"\x41\x9a", b"\x0a")
 
 
 def test_a_parameter_set_of_more_than_4096_bytes_is_an_error() -> None:
     depacketizer = h264.depacketizer()
-    depacketizer.push(packet(b"\x41\x9a", marker=True))
+    ended(depacketizer, packet(b"\x41\x9a", marker=True))
     with pytest.raises(PayloadError, match="4096"):
-        depacketizer.push(packet(b"\x68" + bytes(4096), 3000, marker=True))
+        ended(depacketizer, packet(b"\x68" + bytes(4096), 3000, marker=True))
 
 
 def test_junk_in_the_sdp_is_left_out() -> None:

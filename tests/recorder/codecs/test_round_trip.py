@@ -84,10 +84,13 @@ def test_without_markers_the_next_time_ends_a_unit_and_flush_gives_the_last(form
     name, units, expected = units_of(form, marker=False)
     depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(units), flush=False)
-    assert [unit.data for unit in out] == expected[:-1]
-    last = depacketizer.flush()
-    assert last is not None
-    assert last.data == expected[-1]
+    if form == "VP9":  # whose last packet says that it is the last
+        assert [unit.data for unit in out] == expected
+    else:
+        assert [unit.data for unit in out] == expected[:-1]
+        last = depacketizer.flush()
+        assert last is not None
+        assert last.data == expected[-1]
     assert depacketizer.flush() is None
     assert depacketizer.dropped_units == 0
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rokuga.recorder.codecs import vp9
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from tests.recorder.codecs import clips, packetize
-from tests.recorder.codecs.feed import fed, packet
+from tests.recorder.codecs.feed import ended, fed, packet
 
 
 def structure(layers: int, sizes: bool, pictures: Sequence[int] | None) -> bytes:
@@ -119,12 +119,12 @@ def test_key_frames_are_those_of_the_frame_header_not_of_the_p_bit_d01() -> None
 )
 def test_a_frame_that_is_none_is_an_error(frame: bytes) -> None:
     with pytest.raises(PayloadError):
-        vp9.depacketizer().push(packet(b"\x0c" + frame, marker=True))
+        ended(vp9.depacketizer(), packet(b"\x0c" + frame, marker=True))
 
 
 def test_a_marker_within_a_layer_frame_is_an_error() -> None:
     with pytest.raises(PayloadError, match="fragment"):
-        vp9.depacketizer().push(packet(b"\x08" + clips.encoded("VP9")[0], marker=True))
+        ended(vp9.depacketizer(), packet(b"\x08" + clips.encoded("VP9")[0], marker=True))
 
 
 def test_packets_of_20_bytes_of_padding_less_than_they_had_are_joined() -> None:

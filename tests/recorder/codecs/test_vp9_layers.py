@@ -24,7 +24,7 @@ from rokuga.recorder.codecs.vp9_frame import (
 from rokuga.recorder.media import AccessUnit
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.codecs.bitwriter import BitWriter
-from tests.recorder.codecs.feed import fed
+from tests.recorder.codecs.feed import ended, fed
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 Layers = list[tuple[int, bytes]]
@@ -118,7 +118,7 @@ def test_without_that_highest_layer_nothing_can_be_decoded() -> None:
     assert len(fed(depacketizer, key)) == 1
     assert fed(depacketizer, inter[:-1], flush=False) == []
     with pytest.raises(PayloadError, match="layer"):
-        depacketizer.push(inter[-1])
+        ended(depacketizer, inter[-1])
 
 
 def test_a_hidden_frame_reads_as_before_but_for_show_frame() -> None:
@@ -284,7 +284,7 @@ def test_more_than_8_layer_frames_are_an_error() -> None:
     for packet in packets[:-1]:
         depacketizer.push(packet)
     with pytest.raises(PayloadError, match="8"):
-        depacketizer.push(packets[-1])
+        ended(depacketizer, packets[-1])
 
 
 def test_before_the_first_key_frame_layers_are_joined_as_they_are() -> None:

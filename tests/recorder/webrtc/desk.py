@@ -9,16 +9,24 @@ from rokuga.recorder.rtp.rtcp import RtcpMessage, parse_rtcp
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.sdp import AnsweredMedia
 
-VP8, OPUS = CODECS["VP8"], CODECS["OPUS"]
+VP9, OPUS = CODECS["VP9"], CODECS["OPUS"]
 VIDEO, NEXT, RTX, NEXT_RTX, AUDIO = 0x200, 0x201, 0x300, 0x301, 0x100
-KEYFRAME = bytes.fromhex("10 10 00 00 9d 01 2a 40 01 b4 00") + bytes(20)
-DELTA = bytes.fromhex("10 11 00 00") + bytes(20)
+
+
+def keyframe(width: int, height: int) -> bytes:
+    """A payload that is a whole VP9 key frame and says so by B and E (RFC 9628): it comes out at once."""
+    size = (0x2 << 36 | width - 1 << 20 | height - 1 << 4).to_bytes(5, "big")
+    return bytes.fromhex("0c 82498342") + size + bytes(20)
+
+
+KEYFRAME = keyframe(320, 180)
+DELTA = bytes.fromhex("4c 86 00 00") + bytes(20)
 SOUND = b"\xfc" + bytes(30)
 FRAME = 33 * NS_PER_MS
 
 MEDIA: dict[Kind, AnsweredMedia] = {
     "audio": AnsweredMedia(OPUS, OPUS.payload_type, {}, None, (AUDIO,), {}, nack=False),
-    "video": AnsweredMedia(VP8, VP8.payload_type, {}, VP8.rtx_payload_type, (VIDEO,), {RTX: VIDEO}, nack=True),
+    "video": AnsweredMedia(VP9, VP9.payload_type, {}, VP9.rtx_payload_type, (VIDEO,), {RTX: VIDEO}, nack=True),
 }
 
 
@@ -42,7 +50,7 @@ class Desk:
             write_damaged=write_damaged,
         )
 
-    def packet(self, ssrc: int, payload: bytes, *, payload_type: int = VP8.payload_type) -> RtpPacket:
+    def packet(self, ssrc: int, payload: bytes, *, payload_type: int = VP9.payload_type) -> RtpPacket:
         """The next packet of a stream; each is a frame of its own."""
         sequence = self.sequences[ssrc] = self.sequences.get(ssrc, 99) + 1
         return RtpPacket(payload_type, True, sequence, sequence * 3000, ssrc, payload, self.now_ns)
@@ -70,7 +78,7 @@ class Desk:
         payload = packet.sequence.to_bytes(2, "big") + packet.payload
         sequence = self.sequences[rtx_ssrc] = self.sequences.get(rtx_ssrc, 0) + 1
         self.send(
-            replace(packet, payload_type=VP8.rtx_payload_type, ssrc=rtx_ssrc, sequence=sequence, payload=payload)
+            replace(packet, payload_type=VP9.rtx_payload_type, ssrc=rtx_ssrc, sequence=sequence, payload=payload)
         )
 
     @property

@@ -27,9 +27,9 @@ from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, Peer
 from rokuga.recorder.webrtc.sdp import TRANSPORTS, Candidate, MediaOffer, Transport
 from tests.recorder.webrtc.clients import until
 
-CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP8"}
+CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP9"}
 SSRCS: dict[Kind, tuple[int, int]] = {"audio": (1, 2), "video": (3, 4)}
-KEYFRAME = bytes.fromhex("10 10 00 00 9d 01 2a 40 01 b4 00") + bytes(900)
+KEYFRAME = bytes.fromhex("0c 82 49 83 42 20 13 f0 0b 30") + bytes(900)  # of VP9: it ends without a marker bit
 
 
 @dataclass
@@ -53,7 +53,7 @@ async def recording() -> AsyncIterator[Recording]:
         peer = Peer(
             port,
             Certificate.make(),
-            MediaOffer(TrackConfig("OPUS"), TrackConfig("VP8"), mid_suffix="3C5HZX"),
+            MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9"), mid_suffix="3C5HZX"),
             on_connected=lambda: None,
             on_unit=lambda kind, unit: units.append((kind, unit)),
             on_sender_report=lambda kind, *report: None,
@@ -87,7 +87,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def picture(sequence: int) -> RtpPacket:
-    return RtpPacket(CODECS["VP8"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0)
+    return RtpPacket(CODECS["VP9"].payload_type, True, sequence, sequence * 3000, SSRCS["video"][0], KEYFRAME, 0)
 
 
 def candidate_of(bound: socket.socket, transport: Transport = "udp") -> Candidate:

@@ -27,10 +27,10 @@ from rokuga.recorder.webrtc.sdp import MediaOffer, SdpError
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
 from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
 
-VP8 = CODECS["VP8"]
-OFFER = MediaOffer(TrackConfig("OPUS"), TrackConfig("VP8"), mid_suffix="3C5HZX")
-KEYFRAME = bytes.fromhex("10 10 00 00 9d 01 2a 40 01 b4 00") + bytes(900)
-DELTA = bytes.fromhex("10 11 00 00") + bytes(900)
+VP9 = CODECS["VP9"]
+OFFER = MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9"), mid_suffix="3C5HZX")
+KEYFRAME = bytes.fromhex("0c 82 49 83 42 20 13 f0 0b 30") + bytes(900)  # of VP9: it ends without a marker bit
+DELTA = bytes.fromhex("4c 86 00 00") + bytes(900)
 
 
 class Ours:
@@ -82,7 +82,7 @@ class Publisher:
         for payload in payloads:
             self.sequence += 1
             packet = RtpPacket(
-                VP8.payload_type, True, self.sequence, self.sequence * 3000, SSRCS["video"], payload, 0
+                VP9.payload_type, True, self.sequence, self.sequence * 3000, SSRCS["video"], payload, 0
             )
             await self.foreign.send(build_rtp(packet))
 
@@ -305,7 +305,7 @@ async def test_media_that_overtakes_the_handshake_is_not_lost(port: MediaPort, c
         def media_first() -> None:
             setup_srtp()
             for number in range(4):
-                packet = RtpPacket(VP8.payload_type, True, number, number * 3000, SSRCS["video"], KEYFRAME, 0)
+                packet = RtpPacket(VP9.payload_type, True, number, number * 3000, SSRCS["video"], KEYFRAME, 0)
                 early.append(foreign.dtls._tx_srtp.protect(build_rtp(packet)))
 
         foreign.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives

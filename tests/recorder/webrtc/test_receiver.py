@@ -42,6 +42,7 @@ def test_parameter_sets_of_the_answer_reach_the_depacketizer() -> None:
     fmtp = {"sprop-parameter-sets": ",".join(b64encode(units[kind]).decode() for kind in (7, 8))}
     desk = Desk({"video": AnsweredMedia(h264, h264.payload_type, fmtp, None, (), {}, nack=True)})
     desk.send(desk.packet(VIDEO, units[5], payload_type=h264.payload_type))
+    desk.receiver.flush(desk.now_ns)
     unit = desk.told[0][2]
     assert isinstance(unit, AccessUnit)
     assert unit.data == b"".join(b"\x00\x00\x00\x01" + units[kind] for kind in (7, 8, 5))

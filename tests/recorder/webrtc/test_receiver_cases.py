@@ -176,9 +176,10 @@ def test_d21_the_lower_layer_takes_over_with_the_key_frame_that_it_is_asked_for(
     call.run(12)
     video = [(at_ns, unit) for at_ns, kind, unit in call.told if kind == "video"]
     (place,) = [place for place, (_, unit) in enumerate(video) if unit is None]
-    before_ns = video[place - 1][0]
-    after_ns, first = video[place + 1]
+    last, first = video[place - 1][1], video[place + 1][1]
+    assert last is not None
     assert first is not None
+    before_ns, after_ns = last.arrival_ns, first.arrival_ns
     assert first.is_keyframe
     assert before_ns <= stop_ns + 30 * NS_PER_MS
     assert after_ns - before_ns <= NS_PER_S
@@ -212,5 +213,5 @@ def test_d23_sound_goes_on_while_pictures_have_no_key_frame_or_come_later() -> N
     later.run(8)
     assert later.units("video")[0].is_keyframe
     assert len(later.units("audio")) == 400
-    first_ns = next(at_ns for at_ns, kind, _ in later.told if kind == "video")
+    first_ns = later.units("video")[0].arrival_ns
     assert abs(first_ns - 6 * NS_PER_S - 30 * NS_PER_MS) <= 40 * NS_PER_MS

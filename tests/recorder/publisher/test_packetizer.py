@@ -68,6 +68,7 @@ def test_our_depacketizers_give_the_clip_back(name: str, kind: str) -> None:
             packet = RtpPacket(96, place == len(payloads) - 1, sequence, number * 3000, 1, payload, 0)
             sequence += 1
             units += [found for found in [depacketizer.push(packet)] if found is not None]
+    units += [found for found in [depacketizer.flush()] if found is not None]
     assert [unit.data for unit in units] == [unit.data for unit in track.units]
     assert [unit.is_keyframe for unit in units] == [unit.is_keyframe for unit in track.units]
     assert {(unit.width, unit.height) for unit in units if unit.is_keyframe and unit.width} <= {(640, 360)}

@@ -7,12 +7,13 @@ Origin.
 """
 
 import hmac
-import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-from urllib.parse import urlsplit
+
+from rokuga.api.authority import Authority, is_loopback, parse_address, parse_authority, parse_origin
 
 MAX_BODY_BYTES: Final = 1 << 20
 """More than any SDP has."""
@@ -23,14 +24,22 @@ Headers = Mapping[str, Collection[str]]
 """The values of each header, by its name in lower case."""
 
 
-class Refusal(Enum):
-    """Why a request may not pass: the error type of the answer is the name, its HTTP status the value."""
+_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)[ \t]*", re.IGNORECASE | re.ASCII)
 
-    MALFORMED_PATH = 400
-    HOST_NOT_ALLOWED = 421
-    ORIGIN_NOT_ALLOWED = 403
-    UNAUTHORIZED = 401
-    PAYLOAD_TOO_LARGE = 413
+
+class Refusal(Enum):
+    """Why a request may not pass: the error type of the answer is the name."""
+
+    MALFORMED_PATH = (400,)
+    HOST_NOT_ALLOWED = (421,)
+    ORIGIN_NOT_ALLOWED = (403,)
+    LOOPBACK_ONLY = (403, "api_loopback_address_only is true, and this may come from another machine: set a token")
+    UNAUTHORIZED = (401,)
+    PAYLOAD_TOO_LARGE = (413,)
+
+    def __init__(self, status: int, reason: str | None = None) -> None:
+        self.status = status
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +56,25 @@ class Hosts:
     def __contains__(self, host: str) -> bool:
         if host in {"localhost", self.listening} or host in self.names:
             return True
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return False
-        return address.is_loopback or self.listening in {"0.0.0.0", "::"}
+        return is_loopback(host) or (self.listening in {"0.0.0.0", "::"} and parse_address(host) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a request must have: None checks nothing. A page of the front itself is always welcome."""
+    """What a request must have: None checks nothing. A page of the front itself is always welcome.
+
+    `takes_no_host` is for probes: a request of HTTP/1.0 may have no Host, and no browser sends one. `is_local_only`
+    wants requests that come from this machine for sure.
+    """
 
     hosts: Hosts | None
     origins: Collection[str] | None = ()
     token: str | None = None
     max_body_bytes: int | None = MAX_BODY_BYTES
+    takes_no_host: bool = False
+    is_local_only: bool = False
 
-    def refusal(self, method: str, path: str, headers: Headers) -> Refusal | None:
+    def refusal(self, method: str, path: str, headers: Headers, *, is_local: bool = True) -> Refusal | None:
         """Say why a request may not pass, None where it may. `path` is decoded; a preflight can carry no token."""
         if "\0" in path or "\\" in path or ".." in path.split("/"):
             return Refusal.MALFORMED_PATH
@@ -71,17 +82,28 @@ class Rules:
             return Refusal.HOST_NOT_ALLOWED
         if not self._allows_origin(headers.get("origin", ()), headers.get("host", ())):
             return Refusal.ORIGIN_NOT_ALLOWED
-        if self.token is not None and method != "OPTIONS" and not _has_token(headers, self.token):
-            return Refusal.UNAUTHORIZED
+        if refusal := self._refusal_of_caller(method, headers, is_local=is_local):
+            return refusal
         if self.max_body_bytes is not None and _content_length(headers) > self.max_body_bytes:
             return Refusal.PAYLOAD_TOO_LARGE
         return None
 
+    def _refusal_of_caller(self, method: str, headers: Headers, *, is_local: bool) -> Refusal | None:
+        if self.is_local_only and not is_local:
+            return Refusal.LOOPBACK_ONLY
+        if (
+            self.token is None
+            or method == "OPTIONS"
+            or has_bearer_token(headers.get("authorization", ()), self.token)
+        ):
+            return None
+        return Refusal.UNAUTHORIZED
+
     def _allows_host(self, authorities: Collection[str]) -> bool:
-        if self.hosts is None:
+        if self.hosts is None or (self.takes_no_host and not authorities):
             return True
-        hosts = [_host_and_port(authority, None) for authority in authorities]
-        return len(hosts) == 1 and hosts[0] is not None and hosts[0][0] in self.hosts
+        hosts = [parse_authority(authority) for authority in authorities]
+        return len(hosts) == 1 and hosts[0] is not None and hosts[0].host in self.hosts
 
     def _allows_origin(self, origins: Collection[str], authorities: Collection[str]) -> bool:
         if self.origins is None or "*" in self.origins:
@@ -96,33 +118,22 @@ def is_below(path: str, base: str) -> bool:
 
 def _is_own(origin: str, authorities: Collection[str]) -> bool:
     """Say whether an origin is that of the front; its scheme may be a proxy's."""
-    scheme, _, authority = origin.partition("://")
-    port = DEFAULT_PORTS.get(scheme)
-    theirs = _host_and_port(authority, port)
-    return (
-        port is not None and theirs is not None and [_host_and_port(each, port) for each in authorities] == [theirs]
-    )
+    parsed = parse_origin(origin)
+    port = DEFAULT_PORTS.get(parsed[0]) if parsed is not None else None
+    if parsed is None or port is None:
+        return False
+    hosts = [parse_authority(each) for each in authorities]
+    return [_with_port(each, port) for each in hosts if each is not None] == [_with_port(parsed[1], port)]
 
 
-def _host_and_port(authority: str, default_port: int | None) -> tuple[str, int | None] | None:
-    """Read `HOST[:PORT]` (RFC 3986 section 3.2.2), None where it is none; an IPv6 address comes without brackets."""
-    if any(character in authority for character in "/?#@\\ "):
-        return None
-    try:
-        parts = urlsplit(f"//{authority}")
-        port = parts.port
-    except ValueError:
-        return None
-    return (parts.hostname, port or default_port) if parts.hostname else None
+def _with_port(authority: Authority, default_port: int) -> Authority:
+    return Authority(authority.host, default_port if authority.port is None else authority.port)
 
 
-def _has_token(headers: Headers, token: str) -> bool:
-    """Say whether a request shows the token (RFC 6750 section 2.1)."""
-    for credentials in headers.get("authorization", ()):
-        scheme, _, given = credentials.partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
-            return True
-    return False
+def has_bearer_token(credentials: Collection[str], token: str) -> bool:
+    """Say whether an Authorization header shows a token (RFC 6750 section 2.1). There has to be one header."""
+    matches = [_BEARER.fullmatch(each) for each in credentials]
+    return len(matches) == 1 and matches[0] is not None and hmac.compare_digest(matches[0][1], token)
 
 
 def _content_length(headers: Headers) -> int:

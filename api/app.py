@@ -10,8 +10,9 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from rokuga.api.access import Hosts, Rules
-from rokuga.api.admin.access import Access
+from rokuga.api.admin.access import Access, Door
 from rokuga.api.admin.endpoint import Admin
+from rokuga.api.authority import is_loopback
 from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Source
 from rokuga.api.guard import SERVER, Guard, Refusals
@@ -53,9 +54,19 @@ def api_app(
     app.router.redirect_slashes = False
     origins = () if config.api_cors_origin is None else (config.api_cors_origin.lower(),)
     rules = Rules(Hosts(config.api_host, config.allowed_hosts), origins, config.api_bearer_token)
-    probed = replace(rules, token=None)
-    exceptions = {"/": replace(rules, max_body_bytes=None), "/livez": probed, "/readyz": probed}
-    app.add_middleware(Guard, rules=rules, exceptions=exceptions, refusals=refusals or Refusals(Clock()))
+    is_local_only = config.api_bearer_token is None and is_loopback(config.api_host)
+    driving = replace(rules, max_body_bytes=None, is_local_only=is_local_only)
+    numbers = replace(rules, takes_no_host=True)
+    probed = replace(numbers, token=None)
+    exceptions = {"/": driving, "/livez": probed, "/readyz": probed, "/metrics": numbers}
+    app.add_middleware(
+        Guard,
+        rules=rules,
+        exceptions=exceptions,
+        refusals=refusals or Refusals(Clock()),
+        trusted=config.trusted_proxies,
+        knows_local=not config.is_behind_proxy,
+    )
     return app
 
 
@@ -113,16 +124,29 @@ def signaling_app(
         "/whip-session": counts_itself,
         "/api": Rules(hosts, token=token, max_body_bytes=None),
     }
-    app.add_middleware(Guard, rules=Rules(hosts), exceptions=exceptions, refusals=refusals or Refusals(clock))
+    app.add_middleware(
+        Guard,
+        rules=Rules(hosts),
+        exceptions=exceptions,
+        refusals=refusals or Refusals(clock),
+        trusted=config.trusted_proxies,
+        knows_local=not config.is_behind_proxy,
+    )
     return app
 
 
 def page_routes(recorder: RecordingService, config: DaemonConfig, admin: Admin) -> list[BaseRoute]:
     """Give the page and what it uses: /admin, and at /api the API, which it could not reach on another port."""
 
+    door = Door(
+        loopback_only=config.admin_loopback_address_only,
+        basic_auth=config.admin_basic_auth,
+        token=config.api_bearer_token,
+        is_behind_proxy=config.is_behind_proxy,
+    )
+
     def behind(app: ASGIApp) -> Access:
-        only, password = config.admin_loopback_address_only, config.admin_basic_auth
-        return Access(app, loopback_only=only, basic_auth=password)
+        return Access(app, door)
 
     site = Site()
     page = Starlette(routes=[Route("/", site.answer)])

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from rokuga.api.authority import Network
 from rokuga.api.config_keys import KEYS, UNUSED_SORA_KEYS, Key
 from rokuga.recorder.config import ClusterConfig, RecorderConfig
 from rokuga.webhooks.config import WebhookConfig
@@ -46,7 +47,8 @@ class DaemonConfig:
     signaling_host: str = "0.0.0.0"
     signaling_port: int = 5000
     signaling_origins: tuple[str, ...] = ()
-    max_connections: int = 400
+    trusted_proxies: tuple[Network, ...] = ()
+    max_connections: int = 4000
     max_connects_per_second: int = 200
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -58,6 +60,11 @@ class DaemonConfig:
     data_dir: Path = Path("data")
     log_format: str = "console"
     version: str = field(default_factory=lambda: version("rokuga"))
+
+    @property
+    def is_behind_proxy(self) -> bool:
+        """Whether what comes from this machine's loopback may be what a proxy passes on."""
+        return bool(self.allowed_hosts or self.trusted_proxies)
 
 
 @dataclass(frozen=True, slots=True)

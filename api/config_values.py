@@ -3,13 +3,13 @@
 Times and sizes have a unit after a space, as in sora.conf: `5 s`, `1 min`, `100 MB`.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from rokuga.api.authority import Network, is_host_name, parse_address, parse_network, parse_origin
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.recorder.webrtc.addresses import parse_media_address
 
@@ -25,8 +25,6 @@ SIZE_UNITS_BYTES: Final[Mapping[str, int]] = {"B": 1, "KB": 10**3, "MB": 10**6, 
 
 _QUANTITY: Final = re.compile("([0-9]{1,12}) +([A-Za-z]+)")
 _NUMBER: Final = re.compile("[0-9]{1,15}")
-_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")
 _MIN_TOKEN: Final = 16
 _TOKEN: Final = re.compile(f"[A-Za-z0-9._~+/-]{{{_MIN_TOKEN},}}=*")
 
@@ -116,7 +114,7 @@ def host_names(value: str) -> tuple[str, ...]:
     """Take host names or addresses without ports, apart by commas or spaces."""
     names = tuple(value.lower().replace(",", " ").split())
     for name in names:
-        if not _HOST.fullmatch(name) and not _is_address(name):
+        if not is_host_name(name) and parse_address(name) is None:
             raise ValueError(f"has {name}, which is not a host name without a port")
     return names
 
@@ -125,9 +123,20 @@ def web_origins(value: str) -> tuple[str, ...]:
     """Take origins of pages, apart by commas or spaces; `*` is any."""
     origins = tuple(value.lower().replace(",", " ").split())
     for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
+        if origin != "*" and parse_origin(origin) is None:
             raise ValueError(f"has {origin}, which is not an origin as in https://example.com:8080")
     return origins
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Take addresses and networks as in 10.0.0.0/8, apart by commas or spaces."""
+    found = []
+    for text in value.replace(",", " ").split():
+        network = parse_network(text)
+        if network is None:
+            raise ValueError(f"has {text}, which is neither an address nor a network as in 10.0.0.0/8")
+        found.append(network)
+    return tuple(found)
 
 
 def bearer_token(value: str) -> str:
@@ -167,14 +176,6 @@ def http_url(value: str) -> str:
     if not is_clean or url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:
         raise ValueError("is not an http or https URL")
     return value
-
-
-def _is_address(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _quantity(value: str, units: Mapping[str, int], example: str) -> int:

@@ -1,143 +1,172 @@
-"""Limits on TCP connections and on the time and size of a request, before the application sees anything of it.
+"""How many connections a port has, and which of them has to go where there are too many.
 
-uvicorn's parser sets none: a connection that never says anything, or whose header never ends, would stay for good.
+A connection is unproven until a request of it was whole, or signalling has accepted its `connect`. Unproven ones have
+a budget of their own, and where it is used up, the address that has most of them loses its oldest: nobody keeps
+others out by connections that say nothing. One that is at work is never closed for the sake of another; one that
+rests between two requests only where there are max_connections in all.
 """
 
-import asyncio
-from collections import Counter
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Final
 
 import structlog
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from rokuga.api.counters import Numbers
+from rokuga.api.shares import Shares
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 
 log = structlog.get_logger()
 
-MAX_HEAD_BYTES: Final = 64 << 10
-"""Request line and headers."""
-
-TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_PROOF: Final = "rokuga.proof"
 
 
 @dataclass
 class Refused:
-    """The connections that both ports closed at once."""
+    """What both ports closed, held back or could not read."""
 
     too_many: int = 0
-    too_often: int = 0
+    evicted: int = 0
+    held: int = 0
+    malformed: int = 0
 
     async def counters(self) -> Numbers:
-        """Give them by the limit that they broke."""
-        return {"connections_refused": {"max_connections": self.too_many, "max_connects_per_second": self.too_often}}
+        """Give them by the names of the daemon's table of counters."""
+        return {
+            "connections_refused": {"max_connections": self.too_many, "unproven": self.evicted},
+            "connections_held": self.held,
+            "requests_malformed": self.malformed,
+        }
+
+
+class Standing(Enum):
+    """What a connection has shown, and whether it waits for us."""
+
+    UNPROVEN = auto()
+    WORKING = auto()
+    RESTING = auto()
+    GONE = auto()
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One TCP connection in the books of its port. `end` closes it at once; it may change with what it is."""
+
+    limits: "ConnectionLimits"
+    owner: str
+    end: Callable[[], None]
+    standing: Standing = Standing.UNPROVEN
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self.standing is Standing.GONE
+
+    def work(self) -> None:
+        """Prove it: something whole was asked of us, and is being done."""
+        if self.standing is not Standing.GONE:
+            self.limits.move(self, Standing.WORKING)
+
+    def rest(self) -> None:
+        """Note that what was asked is done."""
+        if self.standing is Standing.WORKING:
+            self.limits.move(self, Standing.RESTING)
+
+    def leave(self) -> None:
+        """Note that it is closed. Safe to repeat."""
+        self.limits.move(self, Standing.GONE)
+
+    def belongs_to(self, owner: str) -> None:
+        """Note that somebody else is at the other end: whom a proxy names."""
+        standing = self.standing
+        self.limits.move(self, Standing.GONE)
+        self.owner = owner
+        self.limits.move(self, standing)
 
 
 @dataclass
 class ConnectionLimits:
-    """Of one port: how many connections there may be, and how many may come from one address in a second.
-
-    A request has `request_s` to be whole, counted from the connect or from its first byte.
-    """
+    """Of one port. A request has `request_s` to be whole, counted from the connect or from its first byte."""
 
     max_connections: int
     max_per_second: int
     clock: Clock
     refused: Refused = field(default_factory=Refused)
     request_s: float = 20.0
-    _second: int = 0
-    _came: Counter[str] = field(default_factory=Counter)
+    _all: int = 0
+    _unproven: Shares[Connection] = field(default_factory=Shares)
+    _resting: Shares[Connection] = field(default_factory=Shares)
+    _next_line_ns: int = 0
     _untold: int = 0
 
-    def admits(self, address: str, connections: int) -> bool:
-        """Say whether one more may come from an address, now that there are so many with it."""
-        second = self.clock.monotonic_ns() // NS_PER_S
-        if second != self._second:
-            if self._untold:
-                log.warning("connections refused", count=self._untold, addresses=len(self._came))
-            self._second, self._untold = second, 0
-            self._came.clear()
-        self._came[address] += 1
-        is_too_many = connections > self.max_connections
-        is_too_often = not is_too_many and self._came[address] > self.max_per_second
-        self.refused.too_many += is_too_many
-        self.refused.too_often += is_too_often
-        self._untold += is_too_many or is_too_often
-        return not (is_too_many or is_too_often)
+    @property
+    def max_unproven(self) -> int:
+        """How many connections may be unproven at a time."""
+        return max(self.max_connections // 2, 1)
 
-    def protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> asyncio.Protocol:
-        """Make the protocol of one connection, as uvicorn asks for it."""
-        return _LimitedHttp(self, config, server_state, app_state, _loop)
+    def admit(self, owner: str, end: Callable[[], None]) -> Connection | None:
+        """Take one more connection, and close another for it where that has to be; None where it cannot be taken."""
+        connection = Connection(self, owner, end, Standing.GONE)
+        self.move(connection, Standing.UNPROVEN)
+        if len(self._unproven) > self.max_unproven:
+            self.evict()
+        elif self._all > self.max_connections and not self._make_room():
+            connection.leave()
+            self.refused.too_many += 1
+            self._tell()
+            return None
+        return connection
+
+    def _make_room(self) -> bool:
+        if len(self._unproven) > 1:
+            return self.evict()
+        return self._end(self._resting.oldest_of_most())
+
+    def evict(self) -> bool:
+        """Close the unproven connection that has the least right to stay; False where there is none."""
+        is_done = self._end(self._unproven.oldest_of_most())
+        self.refused.evicted += is_done
+        self._tell()
+        return is_done
+
+    def _end(self, connection: Connection | None) -> bool:
+        if connection is None:
+            return False
+        connection.leave()
+        connection.end()
+        return True
+
+    def move(self, connection: Connection, standing: Standing) -> None:
+        """Write down what a connection is now."""
+        before = connection.standing
+        if before is standing:
+            return
+        connection.standing = standing
+        self._all += (before is Standing.GONE) - (standing is Standing.GONE)
+        for shares, kind in ((self._unproven, Standing.UNPROVEN), (self._resting, Standing.RESTING)):
+            if before is kind:
+                shares.remove(connection.owner, connection)
+            elif standing is kind:
+                shares.add(connection.owner, connection)
+
+    def _tell(self) -> None:
+        """Log what was closed: one line a second."""
+        self._untold += 1
+        now_ns = self.clock.monotonic_ns()
+        if now_ns >= self._next_line_ns:
+            log.warning("connections closed", count=self._untold, connections=self._all, unproven=len(self._unproven))
+            self._next_line_ns, self._untold = now_ns + NS_PER_S, 0
 
 
-class _LimitedHttp(HttpToolsProtocol):
-    """HTTP whose requests are whole in time, and have heads that end."""
+def add_proof(scope: MutableMapping[str, Any], connection: Connection) -> None:
+    """Let an application prove the connection of an ASGI scope."""
+    scope[_PROOF] = connection.work
 
-    def __init__(self, limits: ConnectionLimits, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._limits = limits
-        self._deadline: asyncio.TimerHandle | None = None
-        self._head_bytes: int | None = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuse one too many without a word: a word costs more than the connection."""
-        super().connection_made(transport)
-        if self._limits.admits(self.client[0] if self.client else "", len(self.connections)):
-            self._await_request()
-        else:
-            transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
-        self._end_wait()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take what comes, unless a head has no end."""
-        super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Begin to wait for the rest of a request."""
-        super().on_message_begin()
-        self._head_bytes = 0
-        if self._deadline is None:
-            self._await_request()
-
-    def on_headers_complete(self) -> None:
-        """Stop counting."""
-        self._head_bytes = None
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Stop waiting."""
-        self._end_wait()
-        super().on_message_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Stop waiting: what comes now is signalling's."""
-        self._end_wait()
-        super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # as when it is lost: the parser holds this protocol
-
-    def _await_request(self) -> None:
-        self._deadline = self.loop.call_later(self._limits.request_s, self.transport.abort)
-
-    def _end_wait(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+def prove(scope: MutableMapping[str, Any]) -> None:
+    """Prove the connection of an ASGI scope; nothing happens where its server keeps no books."""
+    proof = scope.get(_PROOF)
+    if proof is not None:
+        proof()

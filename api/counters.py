@@ -69,7 +69,9 @@ COUNTERS: Final[Mapping[str, Counter]] = {
         Counter("cluster_request_microseconds", "Time that answered requests to etcd took, all together."),
         Counter("cluster_slowest_request_microseconds", "The longest of them since the start.", is_gauge=True),
         # The fronts
-        Counter("connections_refused", "TCP connections that were closed at once, by the limit.", "limit"),
+        Counter("connections_refused", "TCP connections that were closed for others, by the limit.", "limit"),
+        Counter("connections_held", "TCP connections that waited unread: max_connects_per_second."),
+        Counter("requests_malformed", "Requests that could not be read as HTTP, or were not whole in time."),
         Counter("requests_refused", "Requests that may not be made, by the error type of the answer.", "reason"),
         # The process and its disk
         Counter("event_loop_lag_microseconds", "How late the event loop was last.", is_gauge=True),

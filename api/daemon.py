@@ -35,6 +35,8 @@ from rokuga.api.health import Disk, Health, Probe
 from rokuga.api.http_server import listen, serve
 from rokuga.api.logs import configure_logs
 from rokuga.api.memory import find_trim, trimming
+from rokuga.api.open_doors import open_doors
+from rokuga.api.open_files import raise_open_files, shortage
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.storage import owned_directories
@@ -235,7 +237,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logs(config.log_format)
-    for warning in warnings:
+    lack = shortage(raise_open_files(), config.max_connections)
+    for warning in [*warnings, *open_doors(config), *([] if lack is None else [lack])]:
         log.warning("configuration", warning=warning)
     try:
         uvloop.run(run_until_signal(config, ends_with_stdin=arguments.end_with_stdin))

@@ -1,7 +1,7 @@
 """The door of a front: nothing that its rules refuse is seen by anything behind it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -9,7 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rokuga.api.access import Refusal, Rules, is_below
+from rokuga.api.authority import Network
 from rokuga.api.counters import Numbers
+from rokuga.api.forwarded import caller
 from rokuga.api.targets.answer import failure
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -18,6 +20,9 @@ log = structlog.get_logger()
 
 SERVER: Final = "Rokuga"
 """The `server` header. No version: nobody needs it who may not have it from GetStatsReport."""
+
+CALLER: Final = "rokuga.caller"
+"""The key of an ASGI scope under which there is its Caller."""
 
 MAX_LOGGED: Final = 200
 """Characters of what a stranger said that a log line repeats."""
@@ -57,13 +62,27 @@ class Refusals:
 
 
 class Guard:
-    """ASGI middleware. `exceptions` are the rules of some paths and of all below them, in place of `rules`."""
+    """ASGI middleware. `exceptions` are the rules of some paths and of all below them, in place of `rules`.
 
-    def __init__(self, app: ASGIApp, rules: Rules, exceptions: Mapping[str, Rules], refusals: Refusals) -> None:
+    What it lets through says who calls: `client` is whom `trusted` proxies name, CALLER what is known of it. Without
+    `knows_local` nothing counts as coming from this machine.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        rules: Rules,
+        exceptions: Mapping[str, Rules],
+        refusals: Refusals,
+        trusted: Sequence[Network] = (),
+        knows_local: bool = True,
+    ) -> None:
         self._app = app
         self._rules = rules
         self._exceptions = exceptions
         self._refusals = refusals
+        self._trusted = trusted
+        self._knows_local = knows_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -74,7 +93,13 @@ class Guard:
         for name, value in scope["headers"]:
             headers[name.decode("latin-1")].append(value.decode("latin-1"))
         rules = self._rules_of(scope["path"])
-        refusal = rules.refusal(scope.get("method", "GET"), scope["path"], headers)
+        client = scope.get("client")
+        who = caller(client[0] if client else None, headers, self._trusted)
+        scope[CALLER] = who
+        if client and who.address != client[0]:
+            scope["client"] = None if who.address is None else (who.address, 0)
+        is_local = who.is_local and self._knows_local
+        refusal = rules.refusal(scope.get("method", "GET"), scope["path"], headers, is_local=is_local)
         if refusal is None:
             refusal = await self._pass(scope, receive, send, rules.max_body_bytes)
         if refusal is not None:
@@ -135,7 +160,8 @@ async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) 
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": error_type(refusal)})
         return
-    answer = failure(error_type(refusal), status=refusal.value)
+    reason = None if refusal.reason is None else {"request": refusal.reason}
+    answer = failure(error_type(refusal), reason, status=refusal.status)
     headers = {"content-type": "application/json", "server": SERVER}
     if refusal is Refusal.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"

@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
 
+from rokuga.api.acceptor import Acceptor, Client
+from rokuga.api.authority import Network
 from rokuga.api.certificates import CertificateFiles
 from rokuga.api.config import DaemonConfig
-from rokuga.api.connection_limits import ConnectionLimits, Refused
+from rokuga.api.connection_limits import Connection, ConnectionLimits, Refused
+from rokuga.api.http_protocol import HttpProtocol
+from rokuga.api.protective_headers import PROTECTIVE_HEADERS
+from rokuga.api.slow_readers import SlowReaders
 from rokuga.api.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProtocol
 from rokuga.recorder.clock import Clock
 
@@ -18,12 +23,15 @@ GRACE_S = 2.0
 """What a request may take to end once the daemon does."""
 
 BACKLOG = 1024
-HANDSHAKE_S = 10.0
-"""How long a TLS handshake may take."""
 
 
 class _Server(uvicorn.Server):
     """A server whose process belongs to somebody else: signals are the daemon's."""
+
+    def __init__(self, config: uvicorn.Config, limits: ConnectionLimits, trusted: Sequence[Network]) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._trusted = trusted
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -31,20 +39,14 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen as uvicorn would, but not wait a minute for the end of a TLS handshake."""
-        settings, loop = self.config, asyncio.get_running_loop()
-        self.servers = []
+        """Listen, with limits."""
+        slow_readers = SlowReaders()
 
-        def accept() -> asyncio.Protocol:
-            state = self.lifespan.state
-            return settings.http_protocol_class(config=settings, server_state=self.server_state, app_state=state)  # type: ignore[call-arg]
+        def make(connection: Connection, client: Client) -> asyncio.Protocol:
+            return HttpProtocol(connection, client, slow_readers, self.config, self.server_state, self.lifespan.state)
 
-        patience_s = None if settings.ssl is None else HANDSHAKE_S
-        for each in sockets or ():
-            server = await loop.create_server(
-                accept, sock=each, backlog=BACKLOG, ssl=settings.ssl, ssl_handshake_timeout=patience_s
-            )
-            self.servers.append(server)
+        acceptors = [Acceptor(each, self._limits, self._trusted, make, self.config.ssl) for each in sockets or ()]
+        self.servers = acceptors  # type: ignore[assignment]  # of a server, uvicorn only asks to close it
         self.started = True
 
 
@@ -69,11 +71,12 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=list(PROTECTIVE_HEADERS),
+        http=HttpProtocol,
         ws=WebsocketProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         lifespan="off",
-        http=limits.protocol,  # type: ignore[arg-type]  # any callable
         ssl_certfile=config.tls_certificate,
         ssl_keyfile=config.tls_key,
     )
@@ -83,7 +86,7 @@ async def serve(
         raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
     if certificate is not None and settings.ssl is not None:
         certificate.contexts.append(settings.ssl)
-    server = _Server(settings)
+    server = _Server(settings, limits, config.trusted_proxies)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

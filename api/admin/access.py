@@ -1,45 +1,92 @@
 """Who may see the page and what it shows: this machine only unless told otherwise, with a password if there is one.
 
-The guard of the port sees to Host and Origin before.
+The guard of the port sees to Host and Origin before. What a proxy passes on never comes from this machine; and where
+the configuration speaks of a proxy, nothing does for sure: a request that a proxy passes on can look like one of its
+own. Then a password or the API's token is what lets somebody in.
 """
 
 import base64
-import binascii
 import hmac
-import ipaddress
+import re
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rokuga.api.access import has_bearer_token
+from rokuga.api.guard import CALLER
 from rokuga.api.targets.answer import Answer, failure
 
 SAFE_HEADERS: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; object-src 'none'",
-    "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
 }
+"""What answers of the page have beside the headers of all answers."""
 
 LOOPBACK_ONLY: Final = failure(
-    "LOOPBACK-ONLY", {"admin_loopback_address_only": "is true: the page is for this machine only"}, status=403
+    "LOOPBACK-ONLY",
+    {
+        "admin_loopback_address_only": "is true: the page is for this machine only, "
+        "and what has come through a proxy may be of another"
+    },
+    status=403,
+)
+NO_PASSWORD: Final = failure(
+    "LOOPBACK-ONLY",
+    {
+        "admin_basic_auth": "is not set: with allowed_hosts or trusted_proxies "
+        "the page is for who has a password, from this machine as well"
+    },
+    status=403,
 )
 UNAUTHORIZED: Final = failure("UNAUTHORIZED", status=401)
 
+_BASIC: Final = re.compile(r"basic +((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What is wanted of who comes. `basic_auth` is `user:password`, `token` the API's.
+
+    With `is_behind_proxy`, to come from this machine says nothing.
+    """
+
+    loopback_only: bool = True
+    basic_auth: str | None = None
+    token: str | None = None
+    is_behind_proxy: bool = False
+
+    def refusal(self, credentials: list[str], *, is_local: bool) -> Answer | None:
+        """Say why a request may not pass, None where it may; `credentials` are its Authorization headers."""
+        has_right = self._has_right(credentials)
+        if self.loopback_only and not self.is_behind_proxy and not is_local:
+            return LOOPBACK_ONLY
+        if self.basic_auth is not None:
+            return None if has_right else UNAUTHORIZED
+        if self.loopback_only and self.is_behind_proxy and not has_right:
+            return NO_PASSWORD
+        return None
+
+    def _has_right(self, credentials: list[str]) -> bool:
+        if self.token is not None and has_bearer_token(credentials, self.token):
+            return True
+        return self.basic_auth is not None and _has_password(credentials, self.basic_auth.encode())
+
 
 class Access:
-    """ASGI middleware. `basic_auth` is `user:password`."""
+    """ASGI middleware, behind a Guard."""
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool, basic_auth: str | None) -> None:
+    def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
-        self._loopback_only = loopback_only
-        self._basic_auth = basic_auth.encode() if basic_auth is not None else None
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
-        refusal = self._refusal(scope)
+        credentials = Headers(scope=scope).getlist("authorization")
+        refusal = self._door.refusal(credentials, is_local=CALLER in scope and scope[CALLER].is_local)
         if refusal is None or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,29 +95,9 @@ class Access:
             headers["www-authenticate"] = 'Basic realm="Rokuga", charset="UTF-8"'
         await Response(refusal.body, refusal.status, headers)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Answer | None:
-        if self._loopback_only and not _is_loopback((scope.get("client") or ("",))[0]):
-            return LOOPBACK_ONLY
-        if self._basic_auth is not None and not _has_password(
-            Headers(scope=scope).get("authorization", ""), self._basic_auth
-        ):
-            return UNAUTHORIZED
-        return None
 
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+def _has_password(credentials: list[str], expected: bytes) -> bool:
+    matches = [_BASIC.fullmatch(each) for each in credentials]
+    if len(matches) != 1 or matches[0] is None:
         return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def _has_password(header: str, expected: bytes) -> bool:
-    scheme, _, encoded = header.partition(" ")
-    try:
-        given = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return scheme.lower() == "basic" and hmac.compare_digest(given, expected)
+    return hmac.compare_digest(base64.b64decode(matches[0][1]), expected)

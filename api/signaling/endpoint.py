@@ -11,6 +11,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from rokuga.api.connection_limits import prove
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
 from rokuga.api.signaling import permission, server_messages
@@ -182,6 +183,7 @@ class Session:
         except ConnectionRefused as error:
             await self._do(self._conversation.refused(error.reason))
             return
+        prove(self._websocket.scope)
         self._connection = connection
         self._notify_metadata = action.notify_metadata
         self._spawn(self._await_connected(connection))

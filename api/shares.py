@@ -1,0 +1,53 @@
+"""What each of many owners has of something that is scarce, so that who has most can lose some of it (pure)."""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=Hashable)
+
+
+class Shares(Generic[Item]):
+    """Items by their owners. Every method takes the same time, however many there are."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, dict[Item, None]] = {}
+        self._owners: list[dict[str, None]] = [{}]
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, owner: str, item: Item) -> None:
+        """Add an item, the newest of its owner."""
+        items = self._items.setdefault(owner, {})
+        if item not in items:
+            items[item] = None
+            self._move(owner, len(items) - 1, len(items))
+
+    def remove(self, owner: str, item: Item) -> None:
+        """Remove an item. Nothing happens where it is not there."""
+        items = self._items.get(owner, {})
+        if item in items:
+            del items[item]
+            self._move(owner, len(items) + 1, len(items))
+            if not items:
+                del self._items[owner]
+
+    def oldest_of_most(self) -> Item | None:
+        """Give the oldest item of an owner who has most, of the first of several such; None where there is none."""
+        if not self._count:
+            return None
+        owner = next(iter(self._owners[-1]))
+        return next(iter(self._items[owner]))
+
+    def _move(self, owner: str, before: int, after: int) -> None:
+        """Put an owner among those with as many items; the last of `_owners` are those with most."""
+        self._count += after - before
+        if before:
+            del self._owners[before][owner]
+        if after == len(self._owners):
+            self._owners.append({})
+        if after:
+            self._owners[after][owner] = None
+        if len(self._owners) > 1 and not self._owners[-1]:
+            self._owners.pop()

@@ -44,8 +44,8 @@ class Fronts:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fronts() -> AsyncIterator[Fronts]:
-    config = DaemonConfig(api_cors_origin=STUDIO, allowed_hosts=("rokuga",))
-    secret = DaemonConfig(api_bearer_token=TOKEN, api_cors_origin=STUDIO)
+    config = DaemonConfig(api_cors_origin=STUDIO)
+    secret = DaemonConfig(api_bearer_token=TOKEN, api_cors_origin=STUDIO, allowed_hosts=("rokuga",))
     closed = DaemonConfig(signaling_origins=(STUDIO,), allowed_hosts=("rokuga",))
     async with (
         served(api_app(FakeRecorder(), config)) as api,
@@ -91,8 +91,18 @@ async def test_a_foreign_page_or_name_gets_nowhere_beside_signalling(fronts: Fro
 
 
 async def test_programs_the_configured_page_and_the_fronts_own_pages_call_the_api(fronts: Fronts) -> None:
-    for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{fronts.api}"}, {"host": "rokuga:3000"}):
+    for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{fronts.api}"}):
         assert await answer(fronts.api, LIST | headers) == (200, "")
+    named = {"host": "rokuga:3000", "authorization": f"Bearer {TOKEN}"}
+    assert await answer(fronts.api_with_token, LIST | named) == (200, "")
+
+
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
+async def test_what_a_proxy_passes_on_drives_nothing_without_a_token(fronts: Fronts, header: str) -> None:
+    """The proxy is on this machine, who asked it may be anywhere."""
+    assert await answer(fronts.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
+    shown = {header: "127.0.0.1", "authorization": f"Bearer {TOKEN}"}
+    assert await answer(fronts.api_with_token, LIST | shown) == (200, "")
 
 
 async def test_a_preflight_of_a_foreign_page_is_refused(fronts: Fronts) -> None:
@@ -126,13 +136,11 @@ async def test_only_pages_of_the_configured_origins_publish(fronts: Fronts) -> N
     url = f"ws://{fronts.closed_signaling}/signaling"
     async with websockets.connect(url, origin=websockets.Origin(STUDIO)), websockets.connect(url):
         pass
-    for foreign in (
-        {"origin": websockets.Origin(EVIL)},
-        {"additional_headers": {"host": "evil.example"}, "origin": websockets.Origin("http://evil.example")},
-    ):
+    two_hosts = {"additional_headers": {"host": "evil.example"}, "origin": websockets.Origin("http://evil.example")}
+    for foreign, status in (({"origin": websockets.Origin(EVIL)}, 403), (two_hosts, 400)):
         with pytest.raises(websockets.InvalidStatus) as raised:
             await websockets.connect(url, **foreign)
-        assert raised.value.response.status_code == 403
+        assert raised.value.response.status_code == status
 
 
 async def _echo_length(request: Request) -> Response:

@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 from websockets.server import ServerProtocol
 
-from rokuga.api.connection_limits import _LimitedHttp
 from rokuga.api.daemon import running
+from rokuga.api.http_protocol import HttpProtocol
 from rokuga.api.publish import Publication, PublishOptions, publish
 from rokuga.api.signaling.endpoint import Session
 from rokuga.recorder.archive.archiver import Archiver
@@ -34,7 +34,7 @@ from tests.end_to_end.daemon import CLIPS
 
 pytestmark = pytest.mark.end_to_end
 
-OF_A_CLIENT = (_LimitedHttp, ServerProtocol, Session, Connection, Peer, Flow, SrtpReceiver, Receiver, Archiver)
+OF_A_CLIENT = (HttpProtocol, ServerProtocol, Session, Connection, Peer, Flow, SrtpReceiver, Receiver, Archiver)
 
 
 @pytest.fixture(autouse=True)

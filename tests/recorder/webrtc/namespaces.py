@@ -27,15 +27,15 @@ class Network:
 
     def machine(self, name: str) -> None:
         """Add a machine that has loopback only."""
-        _run("ip", "netns", "add", _full(name))
+        _run("ip", "netns", "add", machine_of(name))
         self._names.append(name)
         self.run(name, "ip", "link", "set", "lo", "up")
 
     def link(self, one: Interface, other: Interface, *addresses: tuple[str, str], mtu: int = 1500) -> None:
         """Join two machines, each with its interface's name; of each pair of addresses, one end has one."""
         _run(
-            "ip", "link", "add", one[1], "netns", _full(one[0]), "mtu", str(mtu),
-            "type", "veth", "peer", other[1], "netns", _full(other[0]), "mtu", str(mtu),
+            "ip", "link", "add", one[1], "netns", machine_of(one[0]), "mtu", str(mtu),
+            "type", "veth", "peer", other[1], "netns", machine_of(other[0]), "mtu", str(mtu),
         )  # fmt: skip
         for place, (machine, interface) in enumerate((one, other)):
             for pair in addresses:
@@ -44,13 +44,16 @@ class Network:
 
     def run(self, machine: str, *command: str) -> None:
         """Run a command on a machine. Raises where it fails."""
-        _run("ip", "netns", "exec", _full(machine), *command)
+        _run("ip", "netns", "exec", machine_of(machine), *command)
 
     @contextlib.contextmanager
     def on(self, machine: str) -> Iterator[None]:
         """Make sockets on a machine."""
         libc = ctypes.CDLL(None, use_errno=True)
-        with Path("/proc/thread-self/ns/net").open() as ours, Path(f"/run/netns/{_full(machine)}").open() as theirs:
+        with (
+            Path("/proc/thread-self/ns/net").open() as ours,
+            Path(f"/run/netns/{machine_of(machine)}").open() as theirs,
+        ):
             assert libc.setns(theirs.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
             try:
                 yield
@@ -60,7 +63,7 @@ class Network:
     def close(self) -> None:
         """Take it down."""
         for name in self._names:
-            _run("ip", "netns", "del", _full(name))
+            _run("ip", "netns", "del", machine_of(name))
 
 
 @contextlib.contextmanager
@@ -80,7 +83,8 @@ def networked(*machines: str) -> Iterator[Network]:
         network.close()
 
 
-def _full(name: str) -> str:
+def machine_of(name: str) -> str:
+    """Return the name of a machine's namespace, for `ip netns exec`."""
     return f"rokuga-{os.getpid()}-{name}"
 
 

@@ -1,0 +1,177 @@
+"""A daemon on a machine of its own, its clients on a second one, and attackers with eight addresses on a third.
+
+What an attack did to the clients, the callers of the API and newcomers is returned as a value: a test compares what
+has to hold, a benchmark prints the figures.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests import readers
+from tests.end_to_end.daemon import ROOT
+from tests.end_to_end.publishing import CLIP_FILE
+from tests.recorder.webrtc.namespaces import Network, machine_of, networked
+
+RECORDER, CLIENTS = "10.9.1.1", "10.9.1.2"
+ATTACKED = "10.9.2.1"
+ATTACKERS = tuple(f"10.9.2.{place}" for place in range(11, 19))
+KINDS = ("offers", "answers", "silent", "pings")
+CALL = """
+import http.client, json, sys, time
+until, times = time.monotonic() + float(sys.argv[1]), []
+while time.monotonic() < until:
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", 3000, timeout=30)
+    connection.request("POST", "/", "{}", {"x-sora-target": "Sora_20161101.ListStartedRecording"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    times.append(time.monotonic() - began)
+    time.sleep(0.05)
+print(json.dumps(times))
+"""
+"""Calls the API on a new connection each time, for so many seconds."""
+
+
+@dataclass
+class Outcome:
+    """What an attack left: seconds, bytes, numbers of things."""
+
+    answers_s: Sequence[float] = ()
+    newcomers_s: list[float] = field(default_factory=list)
+    publishers: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    done: dict[str, Any] = field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    faults: Sequence[str] = ()
+
+    @property
+    def median_answer_s(self) -> float:
+        """The median of the API's answers."""
+        return statistics.median(self.answers_s)
+
+
+async def attack(folder: Path, publishers: int, seconds: float) -> Outcome:
+    """Record so many publishers, with all attacks at once for so long."""
+    outcome = Outcome()
+    with networked("recorder", "clients", "attackers") as network:
+        network.link(("recorder", "eth1"), ("clients", "eth0"), (f"{RECORDER}/24", f"{CLIENTS}/24"))
+        network.link(("recorder", "eth2"), ("attackers", "eth0"), (f"{ATTACKED}/24", f"{ATTACKERS[0]}/24"))
+        for address in ATTACKERS[1:]:
+            network.run("attackers", "ip", "addr", "add", f"{address}/24", "dev", "eth0")
+        async with _daemon(folder, network, outcome) as pid:
+            await _call(network, "StartRecording", {"channel_id": "sora", "expire_time": 0})
+            sending = await _python(network, "clients", "-m", "rokuga.api", *_publish(publishers, seconds + 4))
+            await _recorded(network, publishers)
+            attackers = [
+                await _python(
+                    network, "attackers", "tests/end_to_end/attackers.py",
+                    kind, "5000", str(seconds), ATTACKED, *ATTACKERS,
+                )
+                for kind in KINDS
+            ]  # fmt: skip
+            calling = await _python(network, "recorder", "-c", CALL, str(seconds))
+            await _newcomers(network, seconds, outcome)
+            outcome.answers_s = json.loads((await calling.communicate())[0])
+            for kind, process in zip(KINDS, attackers, strict=True):
+                outcome.done[kind] = json.loads((await process.communicate())[0])
+            said = (await sending.communicate())[0].decode()
+            outcome.peak_rss_bytes = _peak_rss_bytes(pid)
+            await _call(network, "StopRecording", {"channel_id": "sora"})
+        _compare(folder, said, outcome)
+    return outcome
+
+
+def _publish(count: int, seconds: float, channel: str = "sora") -> Sequence[str]:
+    options = ["--url", f"ws://{RECORDER}:5000/signaling", "--channel", channel, "--loop", "--count", str(count)]
+    return ["publish", str(CLIP_FILE), *options, "--seconds", str(seconds)]
+
+
+async def _newcomers(network: Network, seconds: float, outcome: Outcome) -> None:
+    """Have a client come every few seconds, publish for a moment and go; note how long it took to come in."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s - 3:
+        process = await _python(network, "clients", "tests/end_to_end/newcomer.py", f"ws://{RECORDER}:5000/signaling")
+        took = (await process.communicate())[0]
+        outcome.newcomers_s.append(float(took) if took else float("inf"))
+        await asyncio.sleep(1)
+
+
+@contextlib.asynccontextmanager
+async def _daemon(folder: Path, network: Network, outcome: Outcome) -> AsyncIterator[int]:
+    settings = {
+        "ARCHIVE_DIR": str(folder / "archive"),
+        "DATA_DIR": str(folder / "data"),
+        "MEDIA_ADDRESS": RECORDER,
+        "LOG_FORMAT": "json",
+    }
+    environment = {f"ROKUGA_{key}": value for key, value in settings.items()}
+    log = (folder / "daemon.log").open("wb")
+    process = await _python(network, "recorder", "-m", "rokuga.api", "run", environment=environment, stderr=log)
+    try:
+        while b'"ready"' not in (folder / "daemon.log").read_bytes():
+            assert process.returncode is None, (folder / "daemon.log").read_text()
+            await asyncio.sleep(0.1)
+        yield process.pid
+    finally:
+        process.terminate()
+        await process.wait()
+        log.close()
+        lines = (folder / "daemon.log").read_text().splitlines()
+        outcome.faults = [line for line in lines if '"level":"error"' in line or '"level": "error"' in line]
+
+
+async def _python(
+    network: Network, machine: str, *arguments: str, environment: Mapping[str, str] = {}, stderr: Any = None
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", machine_of(machine), sys.executable, *arguments,
+        cwd=ROOT, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=stderr,
+    )  # fmt: skip
+
+
+async def _call(network: Network, operation: str, body: Mapping[str, Any]) -> Any:
+    """Call the API from the recorder's own machine."""
+    process = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", machine_of("recorder"), "curl", "-sS", "http://127.0.0.1:3000/",
+        "-H", f"x-sora-target: Sora_20161101.{operation}", "-d", json.dumps(body),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    return json.loads((await process.communicate())[0])
+
+
+async def _recorded(network: Network, publishers: int) -> None:
+    """Wait until so many are being recorded."""
+    while len(await _call(network, "ListArchiving", {})) < publishers:  # noqa: ASYNC110  # in another process
+        await asyncio.sleep(0.2)
+
+
+def _peak_rss_bytes(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def _compare(folder: Path, said: str, outcome: Outcome) -> None:
+    """Hold every file against what its publisher says that it sent."""
+    sent = {
+        found[1]: (int(found[2]), int(found[3])) for found in re.finditer(r"(\w{26}): (\d+) pictures, (\d+)", said)
+    }
+    outcome.publishers = list(sent)
+    missing = []
+    for connection_id, (pictures, sounds) in sent.items():
+        file = next((folder / "archive").glob(f"*/archive-{connection_id}.webm"), None)
+        for kind, count in (("video", pictures), ("audio", sounds)):
+            stored = [] if file is None else readers.payloads(file, kind)  # type: ignore[arg-type]
+            clip = readers.payloads(CLIP_FILE, kind)  # type: ignore[arg-type]
+            if stored != (clip * (count // len(clip) + 1))[: len(stored)] or len(stored) < count - 3:
+                missing.append(f"{connection_id} {kind}: {len(stored)} of {count}")
+    outcome.missing = missing

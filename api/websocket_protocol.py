@@ -43,6 +43,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, connection: Connection, client: tuple[str, int], **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.conn.parser.close()  # a generator that holds its protocol and is held by it
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error"))
         self._connection = connection
         self._client = client

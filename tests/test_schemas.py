@@ -33,6 +33,7 @@ async def record(folder: Path, *, is_folder_lost: bool = False, **parameters: An
         recording_id = await simulation.start(**parameters)
         if is_folder_lost:
             shutil.rmtree(folder / "archive" / recording_id)
+            (folder / "archive" / recording_id).touch()  # no folder can be made there
         await simulation.publish(CLIP)
         await simulation.publish(Clip({"audio": CLIP.tracks["audio"]}, CLIP.duration_ns))
         silent = await simulation.publish(Clip({}, 0), negotiated=["video"])

@@ -6,10 +6,14 @@ from rokuga.recorder.media import AccessUnit, RtpPacket
 
 
 class PayloadError(ValueError):
-    """The payload breaks its RTP payload format; the unit that it belongs to is dropped."""
+    """The payload breaks its RTP payload format; the unit that it belongs to is dropped.
 
-    unit: AccessUnit | None = None
-    """The unit before, if this packet showed that it is whole."""
+    `unit` is the one before, where this packet showed that it is whole.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.unit: AccessUnit | None = None
 
 
 class Depacketizer(Protocol):

@@ -40,6 +40,9 @@ MAX_CANDIDATES: Final = 4
 FORGOTTEN_NS: Final = 10_000 * NS_PER_MS
 """A source beside the present one is forgotten after this silence: it was the tail of one that was replaced."""
 
+UNSEEN_NS: Final = 500 * NS_PER_MS
+"""A peer that has just connected begins with a key frame by itself: only after this is one asked for."""
+
 MAX_COMPOUND_BYTES: Final = 1200
 """What is sent at once; requests that do not fit are made again by later ticks."""
 
@@ -203,6 +206,8 @@ class Receiver:
     def _ask_unseen(self, now_ns: int, requests: list[bytes]) -> None:
         """Ask video of which no packet has come: what it sent may be lost, and it may have nothing new to show."""
         self._unseen_ns = self._unseen_ns or now_ns
+        if now_ns - self._unseen_ns < UNSEEN_NS:
+            return
         if self._unseen.is_due(now_ns, now_ns - self._unseen_ns):
             requests += [build_pli(self._own_ssrc, ssrc) for ssrc in self._unseen_ssrcs()]
 

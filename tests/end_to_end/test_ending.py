@@ -77,12 +77,14 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
             await recorded(daemon)
             assert await daemon.stop() == 0
         assert not unfinished(daemon)
-        assert consumer.types == ["recording.started"]
+        assert set(consumer.types) == {"recording.started", "connection.created"}, "these wait for nothing"
     consumer.answer = None
     async with running(tmp_path, consumer.url):
         await consumer.wait_for("connection.destroyed")
-    assert [event["type"] for event in consumer.once()] == [
-        "recording.started",
+    types = [event["type"] for event in consumer.once()]
+    assert types.index("recording.started") < types.index("archive.started")
+    types.remove("recording.started")  # which waits for no connection
+    assert types == [
         "connection.created",
         "archive.started",
         "archive.available",

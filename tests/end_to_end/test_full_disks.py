@@ -84,7 +84,7 @@ async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, co
                 async with publishing(daemon.signaling_url) as publication:
                     while not any(each["seconds"] for each in await daemon.api("ListArchiving")):
                         pass
-            assert caught.value.status == 500
+            assert caught.value.status == 503
             gone = await consumer.wait_for("connection.destroyed")
             assert gone["connection_id"] == publication.connection_id
             found = await consumer.wait_for("archive.available")

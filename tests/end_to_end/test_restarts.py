@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rokuga.api.publish import PublishOptions, publish
 from rokuga.recorder.publisher.clip import read_clip
 from rokuga.recorder.webrtc.dtls import Certificate
 from rokuga.recorder.webrtc.outgoing import PublishError
-from rokuga.webhooks import schemas
+from rokuga.webhooks import order, schemas
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, NotReadyError, consuming, running
 from tests.end_to_end.dying import STEPS
@@ -200,12 +201,19 @@ def check(archive_dir: Path, media: Path, events: list[Event]) -> None:
 
 
 def check_outbox(folder: Path, events: list[Event]) -> None:
-    """All that was committed has come, in each channel in the order of the commits."""
+    """All that was committed has come; what follows on something, after it."""
     with contextlib.closing(sqlite3.connect(folder / "data" / "rokuga.sqlite3")) as connection:
         rows = connection.execute("SELECT channel_id, event_id FROM outbox ORDER BY seq").fetchall()
-    arrived = [(event["channel_id"], event["id"]) for event in events]
-    for channel in {channel for channel, _ in rows}:
-        assert [pair for pair in arrived if pair[0] == channel] == [pair for pair in rows if pair[0] == channel]
+    assert {event_id for _, event_id in rows} == {event["id"] for event in events}
+    arrival = {event["id"]: place for place, event in enumerate(events)}
+    places = {
+        event["id"]: order.Place(
+            event["channel_id"], event.get("connection_id", ""), event["data"].get("recording_id", "")
+        )
+        for event in events
+    }
+    for (_, earlier), (_, later) in combinations(rows, 2):
+        assert not order.follows(places[later], places[earlier]) or arrival[earlier] < arrival[later]
 
 
 def check_recording(folder: Path, media: Path, told: list[Event]) -> None:

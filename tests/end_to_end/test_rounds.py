@@ -56,7 +56,8 @@ async def wave(url: str, consumer: Consumer, certificate: Certificate, seconds: 
 
 async def play(folder: Path, consumer: Consumer, rounds: int, seconds: float) -> tuple[int, int, int]:
     """Play so many rounds; give what they left behind in bytes, files and tasks, beside the first wave's."""
-    config = config_in(folder, event_webhook_url=consumer.url)
+    # One connection to the consumer: how many are kept depends on how many events come at once.
+    config = config_in(folder, event_webhook_url=consumer.url, webhook_max_in_flight="4")
     certificate = Certificate.make()
     async with running_here(config) as addresses:
         daemon = Daemon(None, folder, addresses.api_url)  # type: ignore[arg-type]  # there is no process of its own

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rokuga.recorder.archive.file import ArchiveFile
+from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS
 from rokuga.recorder.events import Event
@@ -265,7 +265,7 @@ async def test_a_muxer_that_fails_by_itself_is_tried_again_but_not_for_ever(
     def broken(*_arguments: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(ArchiveFile, "_takes", broken)
+    monkeypatch.setattr(MediaFile, "put", broken)
     await house.start()
     client = await house.enter()
     for _ in range(10):

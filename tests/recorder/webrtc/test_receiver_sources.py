@@ -6,7 +6,7 @@ import pytest
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit
 from rokuga.recorder.rtp.rtcp import KeyframeRequest, Nack
-from rokuga.recorder.webrtc.receiver import FORGOTTEN_NS, MAX_CANDIDATES
+from rokuga.recorder.webrtc.receiver import FORGOTTEN_NS, MAX_CANDIDATES, UNSEEN_NS
 from rokuga.recorder.webrtc.sources import SETTLED_NS, SILENT_NS
 from tests.recorder.webrtc.desk import AUDIO, DELTA, FRAME, KEYFRAME, NEXT, OPUS, SOUND, VIDEO, Desk, keyframe
 
@@ -274,4 +274,15 @@ def test_a_source_that_is_silent_is_asked_for_a_key_frame_ever_more_seldom_until
     assert asked == 12, "at once, and every 5 s of a minute"
     desk.rtcp.clear()
     desk.video(VIDEO, DELTA)
+    assert KeyframeRequest(VIDEO) in desk.rtcp
+
+
+def test_video_of_which_nothing_has_come_is_asked_for_a_key_frame_after_a_moment() -> None:
+    """An encoder that has just begun sends one by itself; one that has nothing new to show has to be asked."""
+    desk = Desk()
+    desk.receiver.request_keyframe(desk.now_ns)
+    desk.pass_time(FRAME)
+    desk.pass_time(UNSEEN_NS - FRAME)
+    assert KeyframeRequest(VIDEO) not in desk.rtcp
+    desk.pass_time(FRAME)
     assert KeyframeRequest(VIDEO) in desk.rtcp

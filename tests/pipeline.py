@@ -16,11 +16,12 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
+from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.publisher.clip import Clip
 from rokuga.recorder.publisher.sender import Sender
 from rokuga.recorder.publisher.source import Source, SourceNumbers
+from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.states import RecordingParameters
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -145,13 +146,17 @@ class Simulation:
         *,
         channel_id: str = "sora",
         negotiated: Collection[Kind] | None = None,
+        video_codec: str = "VP9",
         loop: bool = False,
         rtx: bool = True,
         feedback_delay_ns: int = 30 * NS_PER_MS,
         hears_feedback: bool = True,
     ) -> Publisher:
-        """Connect a client that begins to send now. `negotiated` kinds that the clip lacks stay silent."""
-        codecs: dict[Kind, str] = {"audio": "OPUS", "video": "VP9"}
+        """Connect a client that begins to send now. `negotiated` kinds that the clip lacks stay silent.
+
+        What else comes of them, of `video_codec`, is the test's own: `receive` takes its packets.
+        """
+        codecs: dict[Kind, str] = {"audio": "OPUS", "video": video_codec}
         codecs.update((kind, track.codec_type) for kind, track in clip.tracks.items())
         tracks = {kind: TrackConfig(codecs[kind]) for kind in negotiated or clip.tracks}
         request = ConnectionRequest("sora", "sendonly", audio=tracks.get("audio"), video=tracks.get("video"))
@@ -176,6 +181,10 @@ class Simulation:
         told = EventType.ARCHIVE_STARTED if is_recorded else EventType.CONNECTION_CREATED
         await self._until(lambda event: event.type is told and event.connection == connection.identity)
         return publisher
+
+    def receive(self, publisher: Publisher, packet: RtpPacket, time_ns: int) -> None:
+        """Have a packet of the test's own arrive."""
+        self._at(time_ns, publisher.peer.receiver.rtp, build_rtp(packet))
 
     async def run(self, until_ns: int) -> None:
         """Let time pass."""

@@ -90,9 +90,12 @@ class SplitPolicy:
         return self._oldest
 
     def keyframe_wanted(self, now_offset_ns: int) -> bool:
-        """Whether to ask for a key frame now: ahead of a boundary, and while video flows that no part can show."""
-        video_ns = self._video_ns
-        if video_ns is None or now_offset_ns - video_ns > SILENT_NS:
+        """Whether to ask for a key frame now: ahead of a boundary, and while the present part has none.
+
+        Also of video that is silent now: a paused one, or a screen at rest, may answer. Of video that has sent
+        nothing yet, the archive's start has asked.
+        """
+        if self._video_ns is None:
             return False
         lacks_keyframe = self._keyframe_part != self._present
         if not lacks_keyframe and now_offset_ns < self._boundary_ns - min(LEAD_NS, self._early_ns):

@@ -214,12 +214,30 @@ def test_video_alone_closes_at_once() -> None:
 def test_d23_video_that_is_silent_over_the_boundary_is_cut_by_audio(video_until_s: int | None) -> None:
     policy = SplitPolicy(10 * S, has_video=True)
     archive = Archive(policy)
+    asked = 0
     for at_ns in steps(0, 35 * S, 20 * MS):
         if video_until_s is not None and at_ns <= video_until_s * S:
             archive.write("video", at_ns)
         assert archive.write("audio", at_ns) == at_ns // (10 * S)
-        assert not policy.keyframe_wanted(at_ns) or at_ns < 7 * S
+        asked += policy.keyframe_wanted(at_ns)
     assert list(archive.begins_ns.values()) == [0, 10 * S, 20 * S, 30 * S]
+    assert asked == 0 if video_until_s is None else 3 < asked < 30, "it may answer, but it is not flooded"
+
+
+def test_each_part_of_a_screen_at_rest_has_a_picture_if_the_sender_answers() -> None:
+    """It sends one picture at first, and a key frame 200 ms after each request; nothing else."""
+    policy = SplitPolicy(10 * S, has_video=True)
+    archive = Archive(policy)
+    answers_ns = [0]
+    for at_ns in steps(0, 59 * S, 20 * MS):
+        if answers_ns and answers_ns[0] <= at_ns:
+            archive.write("video", at_ns)
+            answers_ns.clear()
+        archive.write("audio", at_ns)
+        if policy.keyframe_wanted(at_ns):
+            answers_ns.append(at_ns + 200 * MS)
+    assert list(archive.video_starts()) == list(range(6))
+    assert [len([each for each in frames if each.kind == "video"]) for frames in archive.parts.values()] == [1] * 6
 
 
 def test_video_that_falls_silent_just_at_the_boundary_is_cut_a_second_later() -> None:

@@ -1,5 +1,6 @@
 """Odd senders of video through the whole pipeline: marker bits anywhere, several slices, a screen at rest."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,34 @@ async def test_markers_on_every_packet_or_on_none_change_no_picture(
         path, times_ms = await recorded(simulation, codec_type, pictures)
     assert times_ms == pytest.approx([times_ms[0] + number * 1000 / 30 for number in range(len(units))], abs=2)
     assert readers.decode_strictly(path)["video"] == len(units)
+
+
+@pytest.mark.parametrize(
+    ("codec_type", "width", "height"),
+    [
+        ("H264", 640, 360),
+        ("H264", 1920, 1080),
+        ("H264", 1366, 768),
+        ("VP8", 1365, 767),
+        ("VP9", 1365, 767),
+        ("AV1", 1366, 766),
+    ],
+)
+async def test_the_size_is_that_of_the_shown_picture(
+    tmp_path: Path, codec_type: str, width: int, height: int
+) -> None:
+    """https://github.com/meetecho/janus-gateway/pull/1155: what is coded beyond the picture is cropped."""
+    packetizers = {**PACKETIZERS, "H264": lambda unit: packetize.h264(packetize.nal_units(unit))}
+    pictures = []
+    for unit in clips.encoded(codec_type, width, height, 3, (0,)):
+        payloads = packetizers[codec_type](unit)
+        pictures.append([(payload, place == len(payloads)) for place, payload in enumerate(payloads, 1)])
+    async with simulating(tmp_path) as simulation:
+        path, _ = await recorded(simulation, codec_type, pictures)
+    (stream,) = readers.probe(path, "-select_streams", "v", "-show_entries", "stream=width,height")["streams"]
+    document = json.loads(path.with_suffix(".json").read_text())
+    assert (document["video_width"], document["video_height"]) == (width, height)
+    assert (stream["width"], stream["height"]) == (width, height)
 
 
 def rest(simulation: Simulation, publisher: Publisher, *, has_markers: bool = True) -> None:

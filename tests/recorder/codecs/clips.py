@@ -48,8 +48,13 @@ def encoded(
 
 
 @cache
-def encoded_slices(slices: int, count: int = 24, keys: tuple[int, ...] = (0, 12)) -> tuple[bytes, ...]:
-    """Give H.264 units like those of `encoded`, each picture of so many slices, without B frames."""
+def encoded_slices(
+    slices: int, count: int = 24, keys: tuple[int, ...] = (0, 12), set_id: int = 0
+) -> tuple[bytes, ...]:
+    """Give H.264 units like those of `encoded`, each picture of so many slices, without B frames.
+
+    Their parameter sets have the id `set_id`.
+    """
     codec = av.CodecContext.create("libx264", "w")
     assert isinstance(codec, av.VideoCodecContext)
     codec.width, codec.height, codec.pix_fmt = 320, 180, "yuv420p"
@@ -59,7 +64,7 @@ def encoded_slices(slices: int, count: int = 24, keys: tuple[int, ...] = (0, 12)
     codec.options = {
         "preset": "ultrafast",
         "tune": "zerolatency",
-        "x264-params": f"repeat-headers=1:sliced-threads=0:slices={slices}",
+        "x264-params": f"repeat-headers=1:sliced-threads=0:slices={slices}:sps-id={set_id}",
     }
     noise = np.random.default_rng(7).integers(0, 255, (180, 320 + 8 * count, 3), dtype=np.uint8)
     units: list[bytes] = []

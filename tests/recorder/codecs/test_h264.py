@@ -258,3 +258,25 @@ def test_a_picture_of_more_than_16384_pixels_is_an_error() -> None:
     writer.ue(1024).ue(10).put(1).put(1).put(0).put(0)
     with pytest.raises(PayloadError, match="16384"):
         read_size(b"\x67" + writer.done())
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+def test_each_key_frame_has_the_parameter_sets_that_it_names_though_each_names_new_ones(is_early: bool) -> None:
+    """https://github.com/w3c/webcodecs/issues/432: in a STAP-A before the IDR, or alone behind the picture before."""
+    payloads: list[list[bytes]] = []
+    for set_id in range(5):
+        key, *rest = (packetize.nal_units(unit) for unit in clips.encoded_slices(1, 12, (0,), set_id))
+        sets = [unit for unit in key if unit[0] & 31 in {7, 8}]
+        others = [unit for unit in key if unit[0] & 31 not in {7, 8}]
+        if is_early and payloads:
+            payloads[-1] += sets
+            payloads.append(packetize.h264(others))
+        else:
+            payloads.append([packetize.stap_a(sets), *packetize.h264(others)])
+        payloads += [packetize.h264(units) for units in rest]
+    packets = [packet for unit in packetize.packets(payloads) for packet in unit]
+    out = [unit.data for unit in fed(h264.depacketizer(), packets)]
+    assert len(out) == 60
+    assert len(clips.decoded("H264", out)) == 60
+    for begin in range(0, 60, 12):
+        assert len(clips.decoded("H264", out[begin:])) == 60 - begin, "a part decodes from its first picture on"

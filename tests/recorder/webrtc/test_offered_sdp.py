@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc.offered_sdp import ClientOffer, OfferRefused, agree, read_offer, write_answer
-from rokuga.recorder.webrtc.sdp import Answer, Candidate, LocalTransport, MediaOffer, SdpError
+from rokuga.recorder.webrtc.sdp import Answer, Candidate, LocalTransport, MediaOffer, SdpError, write_offer
 
 TRANSPORT = LocalTransport(
     "ufrag123", "p" * 32, "AB:" * 31 + "CD", (Candidate("192.0.2.1", 5004), Candidate("2001:db8::1", 15004))
@@ -238,3 +238,13 @@ def test_lines_in_any_order_are_refused_or_answered(lines: list[str], tail: str)
     except SdpError:
         return
     SessionDescription.parse(answer)
+
+
+def test_orientation_is_not_agreed_to_so_that_a_phone_turns_its_pictures_itself() -> None:
+    """https://github.com/ant-media/Ant-Media-Server/issues/4024."""
+    urn = "urn:3gpp:video-orientation"
+    assert urn in CHROMIUM
+    agreed, answer = answered(CHROMIUM)
+    assert "video" in agreed.media
+    assert urn not in answer
+    assert urn not in write_offer(MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9")), TRANSPORT, session_id=1)

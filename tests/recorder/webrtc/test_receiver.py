@@ -4,17 +4,20 @@ from base64 import b64encode
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
+from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import KeyframeRequest
 from rokuga.recorder.webrtc.sdp import AnsweredMedia
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.webrtc.desk import (
     AUDIO,
     DELTA,
+    FRAME,
     KEYFRAME,
     MEDIA,
     NEXT,
@@ -70,6 +73,19 @@ def test_a_payload_type_that_was_not_negotiated_is_counted_and_dropped() -> None
     desk.send(desk.packet(VIDEO, SOUND, payload_type=OPUS.payload_type))
     assert desk.words == "K"
     assert desk.receiver.dropped_packets == 3
+
+
+@pytest.mark.parametrize("extension", ["bede0001 d0010000", "10000001 0d010100"])
+def test_an_orientation_that_nobody_agreed_to_changes_no_byte_of_the_picture(extension: str) -> None:
+    """https://github.com/ant-media/Ant-Media-Server/issues/4024: `urn:3gpp:video-orientation`, in both forms."""
+    desk = Desk()
+    for payload in (KEYFRAME, DELTA, DELTA):
+        packet = build_rtp(desk.packet(VIDEO, payload))
+        data = bytes((packet[0] | 0x10,)) + packet[1:12] + bytes.fromhex(extension) + packet[12:]
+        desk.receiver.rtp(data, desk.now_ns)
+        desk.pass_time(FRAME)
+    assert [unit.data for _, _, unit in desk.told if isinstance(unit, AccessUnit)] == [KEYFRAME[1:], *[DELTA[1:]] * 2]
+    assert desk.receiver.stats()["video"]["malformed_payloads"] == desk.receiver.dropped_packets == 0
 
 
 def test_damaged_video_is_given_out_if_asked_for() -> None:

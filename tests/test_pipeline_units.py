@@ -28,6 +28,7 @@ PACKETIZERS: dict[str, Callable[[bytes], list[bytes]]] = {
     "VP8": packetize.vp8,
     "VP9": packetize.vp9,
     "AV1": packetize.av1,
+    "H264": lambda unit: packetize.h264(packetize.nal_units(unit)),
 }
 
 
@@ -108,10 +109,9 @@ async def test_the_size_is_that_of_the_shown_picture(
     tmp_path: Path, codec_type: str, width: int, height: int
 ) -> None:
     """https://github.com/meetecho/janus-gateway/pull/1155: what is coded beyond the picture is cropped."""
-    packetizers = {**PACKETIZERS, "H264": lambda unit: packetize.h264(packetize.nal_units(unit))}
     pictures = []
     for unit in clips.encoded(codec_type, width, height, 3, (0,)):
-        payloads = packetizers[codec_type](unit)
+        payloads = PACKETIZERS[codec_type](unit)
         pictures.append([(payload, place == len(payloads)) for place, payload in enumerate(payloads, 1)])
     async with simulating(tmp_path) as simulation:
         path, _ = await recorded(simulation, codec_type, pictures)

@@ -239,9 +239,7 @@ class UnitAssembler:
         if begins:
             return self._complete() if flags & SURE_END and previous is None else unit
         if gap == _NO_GAP:
-            error = PayloadError("a unit without its beginning")
-            error.unit = unit
-            raise error
+            raise PayloadError("a unit without its beginning", unit)
         return unit
 
     def _refuse(self, packet: RtpPacket) -> AccessUnit | None:

@@ -8,12 +8,12 @@ from rokuga.recorder.media import AccessUnit, RtpPacket
 class PayloadError(ValueError):
     """The payload breaks its RTP payload format; the unit that it belongs to is dropped.
 
-    `unit` is the one before, where this packet showed that it is whole.
+    `unit` is the one before, if the packet showed that it is whole.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.unit: AccessUnit | None = None
+    def __init__(self, message: str, unit: AccessUnit | None = None) -> None:
+        super().__init__(message)
+        self.unit = unit  # compiled, a default of the class would not reach what is derived from ValueError
 
 
 class Depacketizer(Protocol):

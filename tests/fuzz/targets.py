@@ -182,17 +182,25 @@ def sprop(data: bytes) -> None:
 
 
 def through(depacketizer: Depacketizer, data: bytes) -> None:
-    """Units or PayloadError, and what is dropped is counted. Bits of a record: 1 marker, 2 new unit, 4 and 8 lost."""
-    time = dropped = 0
+    """Units or PayloadError, and what is dropped is counted.
+
+    Bits of a record: 1 marker, 2 new unit, 4 and 8 lost, 16 a second without a packet.
+    """
+    time = dropped = now_ns = 0
     for what, payload in records(data):
         time += 3000 * (what >> 1 & 1)
         if what & 12:
             depacketizer.lost(what >> 2 & 3)
         try:
             unit = depacketizer.push(RtpPacket(96, bool(what & 1), 0, time, 1, payload, 0))
-            assert unit is None or (unit.data and unit.rtp_time <= time)
-        except PayloadError:
+        except PayloadError as error:
+            unit = error.unit
             assert depacketizer.dropped_units
+        assert unit is None or (unit.data and unit.rtp_time <= time)
+        if what & 16:
+            now_ns += 1000 * NS_PER_MS
+            depacketizer.settle(now_ns)
+        assert depacketizer.is_open or not depacketizer.is_awaited
         assert depacketizer.dropped_units >= dropped
         dropped = depacketizer.dropped_units
     depacketizer.flush()
@@ -207,14 +215,14 @@ def depacketizer_of(name: str) -> Target:
         depacketizer.lost(1000)
         out: list[AccessUnit] = []
         for number, packets in enumerate(packetize.packets([payloads(name)[0]] * 2)):
-            for place, packet in enumerate(packets):
+            for packet in packets:
                 packet.timestamp += 1 << 40
                 try:
                     unit = depacketizer.push(packet)
-                except PayloadError as error:
-                    assert number == 0 or place == 0, "the next packet says what was wrong with the first key frame"
-                    unit = error.unit
-                out += [unit] if unit is not None else []
+                except PayloadError:
+                    assert number == 0 or packet is packets[0], "the second one shows what is wrong with the first"
+                else:
+                    out += [unit] if unit is not None else []
         last = depacketizer.flush()
         out += [last] if last is not None else []
         assert out, "no key frame comes out any more"

@@ -75,6 +75,20 @@ def test_a_payload_type_that_was_not_negotiated_is_counted_and_dropped() -> None
     assert desk.receiver.dropped_packets == 3
 
 
+def test_a_picture_of_which_more_may_come_is_waited_for_but_not_for_ever() -> None:
+    """So that sound of after it is not written before it. VP8 does not say where a picture ends."""
+    vp8 = CODECS["VP8"]
+    desk = Desk({"video": AnsweredMedia(vp8, vp8.payload_type, {}, None, (), {}, nack=True)})
+    for unit in clips.encoded("VP8")[:4]:
+        (payload,) = packetize.vp8(unit, size=1 << 20)
+        desk.send(desk.packet(VIDEO, payload, payload_type=vp8.payload_type))
+    waited = [list(desk.receiver.waiting())]
+    for _ in range(200):
+        desk.pass_time(20 * NS_PER_MS)
+    waited.append(list(desk.receiver.waiting()))
+    assert waited == [["video"], []]
+
+
 @pytest.mark.parametrize("extension", ["bede0001 d0010000", "10000001 0d010100"])
 def test_an_orientation_that_nobody_agreed_to_changes_no_byte_of_the_picture(extension: str) -> None:
     """https://github.com/ant-media/Ant-Media-Server/issues/4024: `urn:3gpp:video-orientation`, in both forms."""

@@ -178,6 +178,17 @@ def test_a_larger_layer_that_comes_later_takes_over_when_it_keeps_coming() -> No
     assert requests(desk) == set()
 
 
+def test_a_smaller_layer_that_comes_later_does_not_take_over_while_the_larger_one_keeps_coming() -> None:
+    desk = Desk()
+    layers(desk, HIGH, key=True)
+    layers(desk, HIGH, count=60)
+    layers(desk, LOW, HIGH, key=True)
+    layers(desk, LOW, HIGH, count=60)
+    layers(desk, LOW, HIGH, key=True)
+    assert set(widths(desk)) == {1280}
+    assert LOW not in requests(desk)
+
+
 def test_a_layer_that_comes_and_goes_is_recorded_only_when_it_stays() -> None:
     desk = Desk()
     layers(desk, LOW, HIGH, key=True)

@@ -29,8 +29,8 @@ def test_what_was_passed_on_is_never_local(name: str) -> None:
 def test_a_connection_of_loopback_that_no_proxy_touched_is_local() -> None:
     for peer in ("127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"):
         assert caller(peer, {"host": ["localhost"]}, []) == Caller(peer, is_local=True)
-    for peer in ("10.0.0.1", "fe80::1", "localhost", "127.1", "0177.0.0.1", None):
-        assert not caller(peer, {}, []).is_local
+    for other in ("10.0.0.1", "fe80::1", "localhost", "127.1", "0177.0.0.1", None):
+        assert not caller(other, {}, []).is_local
 
 
 @pytest.mark.parametrize(

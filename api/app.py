@@ -17,6 +17,7 @@ from rokuga.api.config import DaemonConfig
 from rokuga.api.counters import Source
 from rokuga.api.guard import SERVER, Guard, Refusals
 from rokuga.api.health import Health
+from rokuga.api.large_messages import LargeMessages
 from rokuga.api.monitoring import monitoring_routes
 from rokuga.api.pages.site import Site
 from rokuga.api.ports import Gatekeeper, RecordingService
@@ -103,13 +104,16 @@ def signaling_app(
     if config.auth_webhook_url is not None and gatekeeper is None:
         raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
     clock = Clock()
-    endpoint = SignalingEndpoint(recorder, channels or Channels(clock), clock, config.version, gatekeeper, elsewhere)
+    large = LargeMessages()
+    endpoint = SignalingEndpoint(
+        recorder, channels or Channels(clock), clock, config.version, gatekeeper, elsewhere, large
+    )
     routes: list[BaseRoute] = [WebSocketRoute("/signaling", endpoint)]
     if admin is not None:
         routes += page_routes(recorder, config, admin)
     if whip_sessions is not None:
         limits = PublishLimits(clock.monotonic_ns, config.max_connects_per_second, config.max_connections)
-        whip = Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token, limits)
+        whip = Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token, limits, large)
         routes += whip_routes(whip, SERVER)
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rokuga.api.connection_limits import prove
+from rokuga.api.large_messages import LargeMessages
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
 from rokuga.api.signaling import permission, server_messages
@@ -46,7 +47,9 @@ class SignalingEndpoint:
         version: str,
         gatekeeper: Gatekeeper | None = None,
         elsewhere: said.Elsewhere = said.nowhere,
+        large: LargeMessages | None = None,
     ) -> None:
+        self._large = large or LargeMessages()
         self._recorder = recorder
         self._channels = channels
         self._clock = clock
@@ -62,7 +65,14 @@ class SignalingEndpoint:
             self._clock.monotonic_ns(), asks=self._gatekeeper is not None, elsewhere=self._elsewhere
         )
         session = Session(
-            websocket, conversation, self._recorder, self._channels, self._clock, self._version, self._gatekeeper
+            websocket,
+            conversation,
+            self._recorder,
+            self._channels,
+            self._clock,
+            self._version,
+            self._gatekeeper,
+            self._large,
         )
         await session.run()
 
@@ -79,8 +89,10 @@ class Session:
         clock: Clock,
         version: str,
         gatekeeper: Gatekeeper | None,
+        large: LargeMessages,
     ) -> None:
         self._websocket = websocket
+        self._large = large
         self._recorder = recorder
         self._channels = channels
         self._clock = clock
@@ -202,7 +214,8 @@ class Session:
     async def _accept(self, action: said.Accept) -> None:
         try:
             if self._connection is not None:
-                self._connection.accept(action.sdp)
+                async with self._large.turn(action.sdp):
+                    self._connection.accept(action.sdp)
         except ValueError as error:
             await self._do(self._conversation.refused(str(error)))
 

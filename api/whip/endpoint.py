@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from rokuga.api.large_messages import LargeMessages
 from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import client_messages, permission
 from rokuga.api.whip.limits import PublishLimits
@@ -64,7 +65,9 @@ class Whip:
         gatekeeper: Gatekeeper | None,
         token: str | None,
         limits: PublishLimits,
+        large: LargeMessages,
     ) -> None:
+        self._large = large
         self._recorder = recorder
         self._sessions = sessions
         self._gatekeeper = gatekeeper
@@ -78,7 +81,8 @@ class Whip:
         token = self._authorize(request, self._token)
         check_media_type(request.headers.get("content-type"), SDP)
         text = await _body(request)
-        offer = _read(text)
+        async with self._large.turn(text):
+            offer = _read(text)
         codec_types = _ANY_CODEC if isinstance(offer, Problem) else offer.codec_types
         connection_id = new_id()
         channel_id, user_agent = request.path_params["channel_id"], request.headers.get("user-agent")

@@ -1,0 +1,31 @@
+"""Large texts take turns, and small ones pass them by."""
+
+import asyncio
+
+import pytest
+
+from rokuga.api.large_messages import LARGE, LargeMessages
+
+
+async def test_large_texts_take_turns_and_small_ones_pass_them_by() -> None:
+    messages = LargeMessages()
+    order: list[str] = []
+
+    async def read(name: str, size: int) -> None:
+        async with messages.turn("x" * size):
+            order.append(name)
+
+    async with messages.turn("x" * LARGE):
+        waiting = [asyncio.create_task(read(name, LARGE)) for name in ("first", "second")]
+        await read("small", LARGE - 1)
+        assert order == ["small"]
+    await asyncio.gather(*waiting)
+    assert order == ["small", "first", "second"]
+
+
+async def test_a_fault_in_a_turn_ends_the_turn() -> None:
+    messages = LargeMessages()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="odd"):
+            async with messages.turn("x" * LARGE):
+                raise ValueError("odd")

@@ -50,6 +50,10 @@ class Standing(Enum):
     GONE = auto()
 
 
+def _nothing() -> None:
+    """End what has ended."""
+
+
 @dataclass(eq=False, slots=True)
 class Connection:
     """One TCP connection in the books of its port. `end` closes it at once; it may change with what it is."""
@@ -75,8 +79,9 @@ class Connection:
             self.limits.move(self, Standing.RESTING)
 
     def leave(self) -> None:
-        """Note that it is closed. Safe to repeat."""
+        """Note that it is closed, and hold nothing of it any more. Safe to repeat."""
         self.limits.move(self, Standing.GONE)
+        self.end = _nothing
 
     def belongs_to(self, owner: str) -> None:
         """Note that somebody else is at the other end: whom a proxy names."""
@@ -134,8 +139,9 @@ class ConnectionLimits:
     def _end(self, connection: Connection | None) -> bool:
         if connection is None:
             return False
+        end = connection.end
         connection.leave()
-        connection.end()
+        end()
         return True
 
     def move(self, connection: Connection, standing: Standing) -> None:

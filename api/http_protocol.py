@@ -9,7 +9,7 @@ from uvicorn.server import ServerState
 
 from rokuga.api.connection_limits import Connection
 from rokuga.api.http_framing import End, Head, Malformed, RequestReader
-from rokuga.api.slow_readers import SlowReaders
+from rokuga.api.slow_readers import SlowReaders, give_up_unread
 from rokuga.api.targets.answer import failure
 from rokuga.api.websocket_protocol import WebsocketProtocol
 
@@ -166,6 +166,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Look at the next request."""
         super().on_response_complete()
+        if self.transport.is_closing():
+            give_up_unread(self.transport)
         if self._reader.is_between:
             self._connection.rest()
         if not self.transport.is_closing() and self._reader.unread_bytes:

@@ -71,6 +71,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who is behind a proxy, the guard says
         headers=list(PROTECTIVE_HEADERS),
         http=HttpProtocol,
         ws=WebsocketProtocol,

@@ -1,11 +1,26 @@
 """Connections whose other end does not read: how much is kept for them, and which of them is closed."""
 
 import asyncio
+import socket
 from typing import Final
 
 MAX_CONNECTIONS: Final = 256
 MAX_BYTES: Final = 64 << 20
 """In the buffers of all of them."""
+
+
+UNREAD_MS: Final = 20_000
+"""How long the kernel keeps what is not taken, where nobody waits for it to be."""
+
+
+def give_up_unread(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel end a connection whose other end takes nothing (tcp(7), TCP_USER_TIMEOUT).
+
+    One that was closed with something in its buffer would else stay for as long as the other end likes.
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
 
 
 class SlowReaders:

@@ -60,7 +60,8 @@ class Turns(Generic[Item]):
 
     def _may(self, owner: str, now_ns: int) -> bool:
         """Say whether an owner has a turn left, and take it (GCRA: a turn is due an interval after the last)."""
-        due_ns = max(self._due_ns.get(owner, 0), now_ns - self._full_ns)
+        full_ns = now_ns - self._full_ns
+        due_ns = max(self._due_ns.get(owner, full_ns), full_ns)
         if due_ns > now_ns:
             return False
         self._due_ns[owner] = due_ns + self._interval_ns

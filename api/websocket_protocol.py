@@ -4,13 +4,14 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from rokuga.api.connection_limits import Connection, add_proof
 from rokuga.api.protective_headers import PROTECTIVE_HEADERS
+from rokuga.api.slow_readers import give_up_unread
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 
@@ -43,7 +44,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, connection: Connection, client: tuple[str, int], **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.conn.parser.close()  # a generator that holds its protocol and is held by it
+        self.conn.parser.close()  # a generator that would hold the first one for ever
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error"))
         self._connection = connection
         self._client = client
@@ -57,6 +58,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
         """Begin."""
         super().connection_made(transport)
         self.client = self._client
+        give_up_unread(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the parser, a generator that holds its protocol and is held by it, and waits for ever."""
@@ -99,6 +101,11 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
         self._unread += data
         self._read_on()
 
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says, and look at what has come meanwhile: before the handshake nothing is."""
+        await super().send(message)
+        self._read_on()
+
     async def receive(self) -> ASGIReceiveEvent:
         """Give the application what happened, and look at what has come meanwhile."""
         message = await super().receive()
@@ -112,7 +119,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
 
     def _read_on(self) -> None:
         """Look at what has come, as far as the client may go on."""
-        while self._unread and not self.read_paused and not self.transport.is_closing():
+        while self._unread and self._may_read and not self.transport.is_closing():
             if self._timer is not None or not self._may_go_on():
                 self.transport.pause_reading()
                 return
@@ -121,6 +128,11 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(piece)
         if self.transport.is_closing():
             self._unread.clear()
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether the application is ready for what comes."""
+        return not self.read_paused and self.handshake_complete is self.handshake_initiated
 
     def _may_go_on(self) -> bool:
         """Say whether the client has frames left; if not, look again when it has."""

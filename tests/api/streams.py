@@ -46,3 +46,17 @@ async def status_of(stream: Stream, head: bytes = b"GET /livez HTTP/1.1\r\nhost:
         return (await read_answer(reader))[0]
     except (ConnectionError, asyncio.IncompleteReadError):
         return 0
+
+
+def stop_reading(stream: Stream) -> None:
+    """Read nothing any more, so that the kernel's buffers fill."""
+    transport = stream[1].transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+
+
+def start_reading(stream: Stream) -> None:
+    """Read again."""
+    transport = stream[1].transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.resume_reading()

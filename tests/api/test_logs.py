@@ -1,25 +1,51 @@
-"""What strangers send stays text on a console: one line, and no cursor moves."""
+"""Log lines at a terminal hold nothing that a terminal obeys."""
 
-import subprocess
-import sys
+import logging
+import os
+from collections.abc import Iterator
 
-from rokuga.api.logs import printable
+import pytest
+import structlog
+
+from rokuga.api.logs import configure_logs, printable
+
+ATTACKS = ["\x1b[2J\x1b[1;31mroot", "a\nb", "a\rb", "\x9b31m", "\x07", "a\u202eb", "a\u2028b", "\x7f", "\ud800"]
 
 
-def test_control_and_format_characters_are_escaped() -> None:
-    assert printable("日本 é 😀") == "日本 é 😀"
-    assert printable("a\x1b[2Jb\r\nc\x00\x9b\u2028\u202e\ud800") == (
-        "a\\x1b[2Jb\\r\\nc\\x00\\x9b\\u2028\\u202e\\ud800"
-    )
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
-def test_a_line_of_the_console_has_no_byte_that_a_terminal_obeys() -> None:
-    code = (
-        "from rokuga.api.logs import configure_logs; import structlog; configure_logs('console');"
-        r"structlog.get_logger().info('request refused', host='\x1b[31mevil', path='\x07\n\u009b')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    line = done.stderr.decode()
-    assert line.count("\n") == 1
-    assert "\\x1b[31mevil" in line
-    assert all(character.isprintable() for character in line.rstrip("\n"))
+@pytest.mark.parametrize("said", ATTACKS)
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_strangers_sent_is_escaped(said: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(log_format)
+    log = structlog.get_logger()
+    log.warning("request refused", host=said, path=f"/{said} x", several=[said])
+    logging.getLogger("other").warning("said %s", said)
+    lines = capsys.readouterr().err.split("\n")
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_traceback_keeps_its_lines_and_nothing_else(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(log_format)
+    try:
+        os.environ["\x1b[2J\n"]
+    except KeyError:
+        structlog.get_logger().exception("failed")
+    text = capsys.readouterr().err
+    assert "KeyError" in text
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_other_scripts_stay_as_they_are() -> None:
+    assert printable("録画 é 😀 \\x1b") == "録画 é 😀 \\x1b"
+    assert printable("あ\x1b") == "あ\\x1b"

@@ -1,0 +1,64 @@
+"""Who may see the page, one request at a time."""
+
+import base64
+
+import pytest
+
+from rokuga.api.admin.access import LOOPBACK_ONLY, NO_PASSWORD, UNAUTHORIZED, Door
+from rokuga.api.targets.answer import Answer
+
+TOKEN = "0123456789abcdef"
+PASSWORD = "me:secret:ü"
+RIGHT = f"Basic {base64.b64encode(PASSWORD.encode()).decode()}"
+BEARER = f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("door", "credentials", "is_local", "refusal"),
+    [
+        (Door(), [], True, None),
+        (Door(), [], False, LOOPBACK_ONLY),
+        (Door(basic_auth=PASSWORD), [RIGHT], False, LOOPBACK_ONLY),
+        (Door(basic_auth=PASSWORD), [RIGHT], True, None),
+        (Door(basic_auth=PASSWORD), [], True, UNAUTHORIZED),
+        (Door(loopback_only=False), [], False, None),
+        (Door(loopback_only=False, basic_auth=PASSWORD), [], False, UNAUTHORIZED),
+        (Door(loopback_only=False, basic_auth=PASSWORD), [RIGHT], False, None),
+        (Door(is_behind_proxy=True), [], True, NO_PASSWORD),
+        (Door(is_behind_proxy=True), [], False, NO_PASSWORD),
+        (Door(is_behind_proxy=True, token=TOKEN), [BEARER], False, None),
+        (Door(is_behind_proxy=True, token=TOKEN), [], True, NO_PASSWORD),
+        (Door(is_behind_proxy=True, basic_auth=PASSWORD), [], True, UNAUTHORIZED),
+        (Door(is_behind_proxy=True, basic_auth=PASSWORD), [RIGHT], False, None),
+        (Door(is_behind_proxy=True, basic_auth=PASSWORD, token=TOKEN), [BEARER], False, None),
+    ],
+)
+def test_loopback_is_a_right_only_where_no_proxy_is_configured(
+    door: Door, credentials: list[str], is_local: bool, refusal: Answer | None
+) -> None:
+    assert door.refusal(credentials, is_local=is_local) is refusal
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        ["Basic"],
+        ["Basic "],
+        [RIGHT + "="],
+        [RIGHT + " "],
+        [RIGHT + "\x1f"],
+        [RIGHT.replace(" ", "\t")],
+        [RIGHT.replace("Basic ", "Basic")],
+        [RIGHT[:-1]],
+        [RIGHT, RIGHT],
+        ["Basic bWU6c2VjcmV0"],
+        [BEARER],
+        ["Basic éééé"],
+    ],
+)
+def test_a_password_is_shown_in_one_form(credentials: list[str]) -> None:
+    assert Door(basic_auth=PASSWORD).refusal(credentials, is_local=True) is UNAUTHORIZED
+
+
+def test_the_scheme_may_be_in_any_case() -> None:
+    assert Door(basic_auth=PASSWORD).refusal([RIGHT.replace("Basic", "bAsIc")], is_local=True) is None

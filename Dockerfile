@@ -27,6 +27,6 @@ USER 10001:10001
 WORKDIR /var/lib/rokuga
 VOLUME ["/var/lib/rokuga/archive", "/var/lib/rokuga/data"]
 EXPOSE 3000/tcp 5000/tcp 5004/udp 5004/tcp
-HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["python", "-m", "rokuga.api.healthcheck"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["python", "-m", "rokuga.cli.healthcheck"]
 ENTRYPOINT ["rokuga"]
 CMD ["run"]

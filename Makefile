@@ -15,9 +15,9 @@ CCACHE := CC="ccache gcc" CCACHE_SLOPPINESS=locale CCACHE_DIR=$(CURDIR)/build/cc
 CACHED := $(if $(shell command -v ccache 2>/dev/null),$(CCACHE))
 SOURCES := setup.py pyproject.toml $(shell find -L rokuga -type f -not -path '*/__pycache__/*')
 # What else runs on the plain sources, which is what a source install runs: the tests of what is compiled, and one daemon.
-HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs timing webrtc) \
+HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs sync webrtc) \
   $(wildcard tests/recorder/test_track*.py) \
-  $(addprefix tests/recorder/archive/test_,archiver.py cluster.py file.py muxer.py stalls.py sync.py) \
+  tests/recorder/archive/webm $(addprefix tests/recorder/archive/test_,archiver.py stalls.py sync.py) \
   tests/end_to_end/test_own_publisher.py
 
 .PHONY: run demo test check compiled unit soak fuzz bench clean

@@ -9,19 +9,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from rokuga.api.access import Hosts, Rules
 from rokuga.api.admin.access import Access, Door
 from rokuga.api.admin.endpoint import Admin
-from rokuga.api.authority import is_loopback
-from rokuga.api.config import DaemonConfig
-from rokuga.api.counters import Source
-from rokuga.api.guard import SERVER, Guard, Refusals
-from rokuga.api.health import Health
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.authority import is_loopback
+from rokuga.api.http.middleware import SERVER, Guard, Refusals
+from rokuga.api.http.request_policy import Hosts, Rules
+from rokuga.api.http.schemas import schema_routes
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.monitoring import monitoring_routes
+from rokuga.api.monitoring.counters import Source
+from rokuga.api.monitoring.endpoint import monitoring_routes
+from rokuga.api.monitoring.health import Health
 from rokuga.api.pages.site import Site
-from rokuga.api.ports import Gatekeeper, RecordingService
-from rokuga.api.schemas_endpoint import schema_routes
+from rokuga.api.protocols import Gatekeeper, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.conversation import Elsewhere, nowhere
 from rokuga.api.signaling.endpoint import SignalingEndpoint

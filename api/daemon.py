@@ -8,7 +8,6 @@ The start is in an order, too: whoever cannot own the directories, or cannot hav
 another daemon works with. Then what the last process left is recovered, and events are delivered last.
 """
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -20,40 +19,33 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import structlog
-import uvloop
 
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
-from rokuga.api.arguments import add_config_argument
-from rokuga.api.certificates import follow_certificates, shown
 from rokuga.api.compiled import is_compiled
-from rokuga.api.config import ConfigError, DaemonConfig, load_config
-from rokuga.api.connection_limits import Refused
-from rokuga.api.counters import Source
-from rokuga.api.guard import Refusals
-from rokuga.api.health import Disk, Health, Probe
-from rokuga.api.http_server import listen, serve
-from rokuga.api.logs import configure_logs
-from rokuga.api.memory import find_trim, trimming
-from rokuga.api.open_doors import open_doors
-from rokuga.api.open_files import raise_open_files, shortage
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.certificates import follow_certificates, shown
+from rokuga.api.http.connection_limits import Refused
+from rokuga.api.http.middleware import Refusals
+from rokuga.api.http.server import listen, serve
+from rokuga.api.monitoring.counters import Source
+from rokuga.api.monitoring.health import Disk, Health, Probe
+from rokuga.api.monitoring.memory import find_trim, trimming
+from rokuga.api.monitoring.systemd import Systemd
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection
 from rokuga.api.storage import owned_directories
 from rokuga.api.store import open_store
-from rokuga.api.systemd import Systemd
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ConnectionRequest, PeerHooks
 from rokuga.recorder.service import Recorder
-from rokuga.recorder.store import StoreError
-from rokuga.recorder.webrtc.addresses import AddressError
-from rokuga.recorder.webrtc.dtls import AiortcError, Certificate, Certificates, check_aiortc
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.dtls.transport import Certificate, Certificates, check_aiortc
 from rokuga.recorder.webrtc.peer import Peer
-from rokuga.recorder.webrtc.sdp import Direction, MediaOffer
+from rokuga.recorder.webrtc.sdp.offer_and_answer import Direction, MediaOffer
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
@@ -217,32 +209,3 @@ def spare_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_config_argument(parser)
-    parser.add_argument(
-        "--end-with-stdin",
-        action="store_true",
-        help="end when the other end of standard input, a pipe, is closed: with the process that started this one",
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the daemon; 0 when it was told to end, 2 where the configuration is at fault, 1 where the machine is."""
-    try:
-        config, warnings = load_config(arguments.config, os.environ)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    configure_logs(config.log_format)
-    lack = shortage(raise_open_files(), config.max_connections)
-    for warning in [*warnings, *open_doors(config), *([] if lack is None else [lack])]:
-        log.warning("configuration", warning=warning)
-    try:
-        uvloop.run(run_until_signal(config, ends_with_stdin=arguments.end_with_stdin))
-    except (OSError, StoreError, AddressError, AiortcError) as error:
-        log.error("the daemon cannot run", reason=str(error))
-        return 1
-    return 0

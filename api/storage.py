@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.recorder.directories import DirectoryFault, DirectoryInUse, DirectoryLock
 
 log = structlog.get_logger()

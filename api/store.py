@@ -9,13 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from rokuga.api.config import DaemonConfig
-from rokuga.api.counters import Numbers, Source
-from rokuga.api.health import Probe
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.monitoring.counters import Numbers, Source
+from rokuga.api.monitoring.health import Probe
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.directories import aside_path
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 from rokuga.recorder.store import RecordingStore, StoreHealth, Whose
 from rokuga.recorder.store.damage import replace_damaged
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -65,8 +65,8 @@ async def open_store(
         if not config.cluster.endpoints:
             yield OpenStore(local, notes=notes)
             return
-        from rokuga.recorder.store.etcd import EtcdStore  # one node loads nothing of a cluster
-        from rokuga.recorder.store.etcd_client import Etcd
+        from rokuga.recorder.store.cluster.etcd_client import Etcd
+        from rokuga.recorder.store.cluster.store import EtcdStore  # one node loads nothing of a cluster
 
         node = NodeState(
             node_name=config.recorder.node_name,

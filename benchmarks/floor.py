@@ -7,11 +7,11 @@ process show less than half of it: there the caches are warm.
 import sys
 from collections.abc import Callable
 
-from rokuga.api.__main__ import main
-from rokuga.recorder.webrtc.flow import Flow
-from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.media_port import MediaPort
-from rokuga.recorder.webrtc.srtp import SrtpReceiver
+from rokuga.cli.__main__ import main
+from rokuga.recorder.webrtc.dtls.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite
+from rokuga.recorder.webrtc.transport.flow import Flow
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 
 open_flow = MediaPort.open
 

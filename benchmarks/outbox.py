@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from rokuga.api.serving import serving
+from rokuga.devtools.serving import serving
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store.sqlite import SqliteStore

@@ -17,23 +17,23 @@ from typing import Final
 
 from pylibsrtp import Policy
 
-from rokuga.recorder.archive.muxer import Muxer
-from rokuga.recorder.archive.sora_layout import AudioEntry, VideoEntry
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.sender import Sender
+from rokuga.devtools.publisher.source import Source, SourceNumbers
+from rokuga.recorder.archive.webm.muxer import Muxer
+from rokuga.recorder.archive.webm.sora_layout import AudioEntry, VideoEntry
 from rokuga.recorder.codecs.opus import opus_head
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.publisher.sender import Sender
-from rokuga.recorder.publisher.source import Source, SourceNumbers
 from rokuga.recorder.rtp.packet import parse_rtp
 from rokuga.recorder.rtp.reorder import Reorder
-from rokuga.recorder.timing.timeline import Timeline
-from rokuga.recorder.webrtc.demultiplexer import Demultiplexer
-from rokuga.recorder.webrtc.flow import Flow
-from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.local_sockets import bind_all
-from rokuga.recorder.webrtc.srtp import DatagramBuffer, SrtpReceiver, srtp_session
-from rokuga.recorder.webrtc.udp_port import UdpPort
+from rokuga.recorder.sync.timeline import Timeline
+from rokuga.recorder.webrtc.dtls.srtp import DatagramBuffer, SrtpReceiver, srtp_session
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite
+from rokuga.recorder.webrtc.transport.demultiplexer import Demultiplexer
+from rokuga.recorder.webrtc.transport.flow import Flow
+from rokuga.recorder.webrtc.transport.local_sockets import bind_all
+from rokuga.recorder.webrtc.transport.udp_port import UdpPort
 
 CLIP: Final = Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm"
 ROUNDS: Final = 7

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from rokuga.api.soak.webm import WebmError, read_webm
+from rokuga.devtools.soak.webm import WebmError, read_webm
 
 IVF_HEADER_PLACE: Final = slice(6, 8)
 END_MS: Final = 250

@@ -12,7 +12,7 @@ import structlog
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS, Pauses
 from rokuga.recorder.connection import Connection
-from rokuga.recorder.states import ArchiveState
+from rokuga.recorder.models import ArchiveState
 
 log = structlog.get_logger()
 

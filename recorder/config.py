@@ -8,7 +8,7 @@ from rokuga.recorder.media import NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class RecorderConfig:
-    """Defaults work as they are. Each field is a key of the configuration file (api/config.py says which)."""
+    """Defaults work as they are. Each field is a key of the configuration file (api/config/loader.py says which)."""
 
     archive_dir: Path = Path("archive")
     label: str = "WebRTC SFU Sora"

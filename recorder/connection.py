@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from rokuga.recorder.archive.archiver import Archiver, Written
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.feed import Feed
+from rokuga.recorder.frame_sink import Feed
 from rokuga.recorder.media import AccessUnit, Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from rokuga.recorder.archive.account import Account
+from rokuga.recorder.archive.announcement_order import Turns
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent, write_json
 from rokuga.recorder.archive.leftovers import Outcome, repair_leftovers
@@ -21,7 +22,6 @@ from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder, report_names
 from rokuga.recorder.archive.recovery import Recovery, unfinished
 from rokuga.recorder.archive.report import report_document
-from rokuga.recorder.archive.turns import Turns
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.archive_series import ArchiveSeries
 from rokuga.recorder.clock import Clock
@@ -29,7 +29,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingState, RecordingStatus
+from rokuga.recorder.models import ArchiveState, ArchiveStatus, RecordingState, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 
 log = structlog.get_logger()

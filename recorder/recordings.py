@@ -19,15 +19,15 @@ from rokuga.recorder.channel import Channel, Channels
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
+from rokuga.recorder.disk_space import Space
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.event_publisher import Teller
 from rokuga.recorder.events import Event
 from rokuga.recorder.expiries import Expiries
 from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.models import Change, RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.recording import Recording
-from rokuga.recorder.space import Space
-from rokuga.recorder.states import Change, RecordingParameters, RecordingState, RecordingStatus
 from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError
-from rokuga.recorder.teller import Teller
 
 log = structlog.get_logger()
 

@@ -14,9 +14,9 @@ import structlog
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.leftovers import Outcome, recording_folders, repair_leftovers
 from rokuga.recorder.clock import Clock
+from rokuga.recorder.connection_events import lost_events
 from rokuga.recorder.directories import DirectoryFault
 from rokuga.recorder.events import Event
-from rokuga.recorder.presence import lost_events
 from rokuga.recorder.recordings import Recordings
 from rokuga.recorder.store import LastLife, RecordingStore, StoreError
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rokuga.devtools.publisher.clip import Clip, ClipTrack, ClipUnit, read_clip
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
-from rokuga.recorder.publisher.clip import Clip, ClipTrack, ClipUnit, read_clip
 from tests import readers
 
 CLIP = read_clip(Path(__file__).parent.parent / "media-samples" / "vp9-opus.webm")

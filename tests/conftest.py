@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rokuga.api.etcd_servers import serving
+from rokuga.devtools.etcd_servers import serving
 from tests.etcd import Servers
 
 settings.register_profile(

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rokuga.api.etcd_servers import EtcdServers, free_ports, server_command
+from rokuga.devtools.etcd_servers import EtcdServers, free_ports, server_command
 from rokuga.recorder.background import background
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.events import EventType
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 from rokuga.recorder.store import MinorityError
-from rokuga.recorder.store.etcd import EtcdStore
-from rokuga.recorder.store.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.store import EtcdStore
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.material import told_once
 

@@ -8,8 +8,8 @@ from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest, Role
 from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_S, Kind
+from rokuga.recorder.models import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.store import MinorityError
 
 START_WALL_NS = 1_638_234_656 * NS_PER_S

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Document, Event, EventType, event_id
+from rokuga.recorder.models import ArchiveState, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import ArchiveState, RecordingParameters, RecordingState
 
 WALL_NS = 1_709_251_200_000_123_000
 """2024-03-01T00:00:00.000123Z."""

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from rokuga.devtools.publisher.clip import Clip
+from rokuga.devtools.publisher.sender import Sender
+from rokuga.devtools.publisher.source import Source, SourceNumbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
+from rokuga.recorder.models import RecordingParameters
 from rokuga.recorder.negotiation import TrackConfig
-from rokuga.recorder.publisher.clip import Clip
-from rokuga.recorder.publisher.sender import Sender
-from rokuga.recorder.publisher.source import Source, SourceNumbers
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.service import Recorder
-from rokuga.recorder.states import RecordingParameters
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 
 START_NS = 1_000 * NS_PER_S
 WALL_START_NS = 1_700_000_000 * NS_PER_S

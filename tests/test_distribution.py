@@ -85,7 +85,7 @@ def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypa
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
     (next((environment / "lib").glob("python*")) / "site-packages" / "dependencies.pth").write_text(dependencies)
     code = (
-        "import api, webhooks, tests, recorder, rokuga.api.__main__, rokuga.webhooks, rokuga.recorder\n"
+        "import api, webhooks, tests, recorder, rokuga.cli.__main__, rokuga.webhooks, rokuga.recorder\n"
         "print({m.OWNER for m in (api, webhooks, tests, recorder)}, rokuga.__file__)"
     )
     shown = subprocess.run([python, "-c", code], cwd=project, check=True, capture_output=True, text=True).stdout

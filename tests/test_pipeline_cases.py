@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.devtools.publisher.clip import Clip
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
-from rokuga.recorder.publisher.clip import Clip
 from rokuga.recorder.rtp.rtcp import build_pli
 from tests import readers
 from tests.clips_at_times import OPUS_NS, clip, opus, pictures, speech, times_ms, whole_file

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.devtools.publisher.clip import Clip
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
-from rokuga.recorder.publisher.clip import Clip
 from tests import readers
 from tests.clips_at_times import clip, of_type, pictures, speech
 from tests.pipeline import Simulation, after, simulating

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from rokuga.api.__main__ import main
+from rokuga.cli.__main__ import main
+from rokuga.devtools.publisher.clip import Clip, read_clip
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.publisher.clip import Clip, read_clip
 from rokuga.webhooks import schemas
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig

@@ -8,7 +8,7 @@ from rokuga.recorder.media import NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """Defaults work as they are. Each field is a key of the configuration file (api/config.py says which)."""
+    """Defaults work as they are. Each field is a key of the configuration file (api/config/loader.py says which)."""
 
     url: str | None = None
     response_timeout_ns: int = 5 * NS_PER_S

@@ -14,8 +14,8 @@ import msgspec
 from rokuga.recorder.archive.metadata import kinds_of
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.models import ArchiveState, ArchiveStatus, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import ArchiveState, ArchiveStatus, RecordingParameters, RecordingState
 from rokuga.webhooks.log import BACKUPS
 
 NAME: Final = "event_webhook.jsonl"

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rokuga.api.access import has_bearer_token
-from rokuga.api.guard import CALLER
+from rokuga.api.http.middleware import CALLER
+from rokuga.api.http.request_policy import has_bearer_token
 from rokuga.api.targets.answer import Answer, failure
 
 SAFE_HEADERS: Final = {

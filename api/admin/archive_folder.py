@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rokuga.api import json_text
+from rokuga.api.http import json_text
 from rokuga.recorder.archive.names import OWN_ID
 from rokuga.recorder.media import NS_PER_S
 

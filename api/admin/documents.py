@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from rokuga.api.ports import RecordingService
+from rokuga.api.protocols import RecordingService
 from rokuga.api.targets.recordings import RecordingLimits, track_object
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.media import NS_PER_MS
-from rokuga.recorder.states import RecordingState
+from rokuga.recorder.models import RecordingState
 from rokuga.webhooks.entry import Entry
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from rokuga.api import json_text
+from rokuga.api.http import json_text
 from rokuga.recorder.codecs.table import CODECS, ParametersError
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import Kind

@@ -11,9 +11,9 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from rokuga.api.connection_limits import prove
+from rokuga.api.http.connection_limits import prove
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
+from rokuga.api.protocols import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
 from rokuga.api.signaling import permission, server_messages
 from rokuga.api.signaling.budget import Budget

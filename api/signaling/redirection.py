@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 
 CLEARLY: Final = 2
 """So many fewer clients a node has to have, or a tenth of ours if that is more: a client's way there is not free."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rokuga.api.ports import RecordingService
+from rokuga.api.protocols import RecordingService
 from rokuga.recorder.clock import rfc3339
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 
 
 async def list_nodes(recorder: RecordingService, _request: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from rokuga.api.ports import PublisherConnection, RecordingService
+from rokuga.api.protocols import PublisherConnection, RecordingService
 from rokuga.api.targets.answer import TargetError
 from rokuga.api.targets.recordings import Request, track_object
 from rokuga.recorder.media import NS_PER_S

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from rokuga.api import json_text
-from rokuga.api.ports import RecordingService
+from rokuga.api.http import json_text
+from rokuga.api.protocols import RecordingService
 from rokuga.api.targets import answer
 from rokuga.api.targets.answer import Answer, TargetError, success
 from rokuga.api.targets.table import Target, TargetName

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from rokuga.api.ports import RecordingService
+from rokuga.api.protocols import RecordingService
 from rokuga.api.targets import answer
 from rokuga.api.targets.answer import Answer
 from rokuga.api.targets.dispatch import dispatch, parse_name

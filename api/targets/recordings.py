@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from rokuga.api.ports import RecordingService
+from rokuga.api.protocols import RecordingService
 from rokuga.api.targets.answer import TargetError
 from rokuga.api.targets.schema import ID, Schema, Violation, violation
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
+from rokuga.recorder.models import RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import TrackConfig
-from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import TooLargeError
 
 Request = Mapping[str, Any]

@@ -6,8 +6,8 @@ Only what is really counted is there; the exporter takes what is missing for 0.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from rokuga.api.counters import Numbers, Source, read_all, total
-from rokuga.api.ports import RecordingService
+from rokuga.api.monitoring.counters import Numbers, Source, read_all, total
+from rokuga.api.protocols import RecordingService
 
 SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total_session_created": ("sessions_created",),

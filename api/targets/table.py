@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
-from rokuga.api.counters import Source
-from rokuga.api.ports import RecordingService
+from rokuga.api.monitoring.counters import Source
+from rokuga.api.protocols import RecordingService
 from rokuga.api.targets import cluster, connections, recordings, statistics
 from rokuga.api.targets.answer import Json
 from rokuga.api.targets.recordings import RecordingLimits

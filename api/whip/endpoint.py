@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.ports import Gatekeeper, PublisherConnection, RecordingService
+from rokuga.api.protocols import Gatekeeper, PublisherConnection, RecordingService
 from rokuga.api.signaling import client_messages, permission
 from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.problem import Problem
@@ -31,9 +31,9 @@ from rokuga.api.whip.translation import (
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.webrtc.offered_sdp import ClientOffer, OfferRefused, read_offer
-from rokuga.recorder.webrtc.sdp import SdpError
-from rokuga.recorder.webrtc.session_description import SdpLimitError
+from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
+from rokuga.recorder.webrtc.sdp.session_description import SdpLimitError
+from rokuga.recorder.webrtc.sdp.whip_offer import ClientOffer, OfferRefused, read_offer
 from rokuga.webhooks.auth import NoAnswer
 
 MAX_BODY_BYTES: Final = 64 * 1024

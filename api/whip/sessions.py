@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import structlog
 
-from rokuga.api.ports import PublisherConnection
+from rokuga.api.protocols import PublisherConnection
 from rokuga.api.signaling.channels import Channels, Member
 from rokuga.api.signaling.server_messages import Present
 from rokuga.api.whip.translation import Fragment

@@ -28,8 +28,8 @@ from rokuga.recorder.clock import Clock, from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import Kind
-from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
-from rokuga.recorder.timing.gaps import GapStats
+from rokuga.recorder.models import WHOLE, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.sync.gaps import GapStats
 
 Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
 """Stores an archive's state with the events that the change causes; False where the store did not take them."""

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.archive.account import Account
+from rokuga.recorder.archive.announcement_order import Turn, Turns
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.output import TOO_SLOW, UNEXPECTED, Output
-from rokuga.recorder.archive.turns import Turn, Turns
+from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
-from rokuga.recorder.states import ArchiveState, RecordingParameters
-from rokuga.recorder.timing.interleave import Interleave
-from rokuga.recorder.timing.opening import Opening
-from rokuga.recorder.timing.split_policy import SplitPolicy
+from rokuga.recorder.models import ArchiveState, RecordingParameters
+from rokuga.recorder.sync.interleave import Interleave
+from rokuga.recorder.sync.opening import Opening
+from rokuga.recorder.sync.split_policy import SplitPolicy
 
 BATCH_NS: Final = 200 * NS_PER_MS
 """Frames are handed to the writer at this step."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rokuga.recorder.archive.ebml import LayoutError
 from rokuga.recorder.archive.media_file import put_all
 from rokuga.recorder.archive.metadata import encode_document
 from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.archive.webm.ebml import LayoutError
 from rokuga.recorder.events import Document
 
 FAULTS: Final = (OSError, LayoutError)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rokuga.recorder.archive.disk import sync_folder
 from rokuga.recorder.archive.names import IN_PROGRESS, is_recording_folder
-from rokuga.recorder.archive.repair import is_empty, make_whole
+from rokuga.recorder.archive.webm.repair import is_empty, make_whole
 from rokuga.recorder.directories import aside_path
 
 

@@ -15,8 +15,8 @@ from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S, Kind
+from rokuga.recorder.models import ArchiveState, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import ArchiveState, RecordingState
 
 Json = dict[str, Any]
 

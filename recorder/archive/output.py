@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.metadata import WholeFile
 from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import AccessUnit, Kind
 

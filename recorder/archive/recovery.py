@@ -34,13 +34,13 @@ from rokuga.recorder.archive.metadata import (
     split_end_document,
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
-from rokuga.recorder.archive.repair import is_empty, make_whole
+from rokuga.recorder.archive.webm.repair import is_empty, make_whole
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.directories import aside_path
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import NS_PER_MS
-from rokuga.recorder.states import WHOLE, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.models import WHOLE, ArchiveState, ArchiveStatus, RecordingState
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rokuga.recorder.archive.metadata import Json, client_document, offset_s, recording_document
 from rokuga.recorder.archive.names import report_names, split_index
 from rokuga.recorder.clock import rfc3339
-from rokuga.recorder.states import REPORTED, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.models import REPORTED, ArchiveState, ArchiveStatus, RecordingState
 
 
 def report_document(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from rokuga.recorder.events import Event
-from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState
+from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState
 
 ANSWER_S: Final = 5.0
 """How long a start or a stop may take, which somebody waits for; after that it is refused, and has no effect."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.states import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
+from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import ANSWER_S, LastLife, StoredEvent
 from rokuga.recorder.store.database import Database, append_private, last_written_wall_ns
 

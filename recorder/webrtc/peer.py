@@ -14,14 +14,14 @@ import structlog
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
-from rokuga.recorder.webrtc.answer_sdp import read_answer
-from rokuga.recorder.webrtc.dtls import Certificate, DatagramPipe, DtlsTransport
-from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.media_port import MediaPort
-from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
+from rokuga.recorder.webrtc.dtls.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.dtls.transport import Certificate, DatagramPipe, DtlsTransport
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import Answer, LocalTransport, MediaOffer, write_offer
-from rokuga.recorder.webrtc.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.sdp.answer import read_answer
+from rokuga.recorder.webrtc.sdp.offer_and_answer import Answer, LocalTransport, MediaOffer, write_offer
+from rokuga.recorder.webrtc.sdp.whip_offer import agree, read_offer, write_answer
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 
 log = structlog.get_logger()
 

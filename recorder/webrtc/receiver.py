@@ -25,7 +25,7 @@ from rokuga.recorder.rtp.rtcp import (
 )
 from rokuga.recorder.rtp.sender_report import SenderReport
 from rokuga.recorder.track import Track, TrackStats
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from rokuga.recorder.webrtc.sources import SILENT_NS, Source, area_of, elected, may_take_over
 
 REPORT_NS: Final = 500 * NS_PER_MS

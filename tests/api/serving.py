@@ -6,10 +6,10 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from rokuga.api.config import DaemonConfig, load_config
-from rokuga.api.connection_limits import Refused
-from rokuga.api.http_server import listen, serve
-from rokuga.api.loopback import loopback_environment
+from rokuga.api.config.loader import DaemonConfig, load_config
+from rokuga.api.http.connection_limits import Refused
+from rokuga.api.http.server import listen, serve
+from rokuga.devtools.loopback import loopback_environment
 
 
 def config_in(folder: Path, **settings: str) -> DaemonConfig:

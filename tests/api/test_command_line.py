@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import pytest
 
-from rokuga.api.__main__ import COMMANDS, main
 from rokuga.api.compiled import is_compiled
+from rokuga.cli.__main__ import COMMANDS, main
 
-LOADED = "import sys; from rokuga.api.__main__ import main\ntry: main({words})\nfinally: print(*sys.modules)"
+LOADED = "import sys; from rokuga.cli.__main__ import main\ntry: main({words})\nfinally: print(*sys.modules)"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
@@ -17,7 +17,7 @@ def test_what_needs_no_command_loads_none(words: list[str]) -> None:
     """So that it answers at once: no media, no server, no client of HTTP."""
     told = subprocess.run([sys.executable, "-c", LOADED.format(words=words)], check=False, capture_output=True).stdout
     loaded = told.decode().split()
-    assert "rokuga.api.__main__" in loaded
+    assert "rokuga.cli.__main__" in loaded
     assert not {"aiortc", "av", "aiohttp", "uvicorn", "asyncio", *(path for _, _, path in COMMANDS)} & set(loaded)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rokuga.api.counters import COUNTERS
-from rokuga.api.monitoring import exposition
+from rokuga.api.monitoring.counters import COUNTERS
+from rokuga.api.monitoring.endpoint import exposition
 from tests.end_to_end.daemon import ROOT
 
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "api/deployment/grafana-dashboard.json").read_text())
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text())
 EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 LABELS = {f"rokuga_{row.name}_total": row.label for row in COUNTERS.values() if row.label}
 

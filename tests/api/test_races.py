@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from rokuga.api.app import api_app, signaling_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Event, EventType

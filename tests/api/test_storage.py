@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from rokuga.api.daemon import running
-from rokuga.api.loopback import loopback_environment
+from rokuga.devtools.loopback import loopback_environment
 from tests.api.serving import config_in
 from tests.machine import lacks, mounted
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 def run(folder: Path, settings: Mapping[str, str], *command: str, user: int | None = None) -> tuple[int, list[str]]:
     """Run a command of ours to its end; give its exit code and the lines that it said."""
     environment = os.environ | loopback_environment(folder, **settings)
-    words = [sys.executable, "-m", "rokuga.api", *(command or ("run",))]
+    words = [sys.executable, "-m", "rokuga", *(command or ("run",))]
     more = {} if user is None else {"user": user, "group": 0, "extra_groups": []}
     ended = subprocess.run(
         words, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more
@@ -183,7 +183,7 @@ def test_any_uid_of_group_0_works_in_folders_of_that_group(open_folder: Path) ->
     environment = os.environ | loopback_environment(open_folder, log_format="json")
     environment |= {"HOME": "/nonexistent", "TMPDIR": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     for user in (STRANGER, STRANGER):
-        command = [sys.executable, "-m", "rokuga.api", "run"]
+        command = [sys.executable, "-m", "rokuga", "run"]
         daemon = subprocess.Popen(
             command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, user=user, group=0, extra_groups=[]
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
-from rokuga.recorder.archive.ebml import read_element
-from rokuga.recorder.archive.repair import make_whole
-from rokuga.recorder.archive.sora_layout import (
+from rokuga.recorder.archive.webm.ebml import read_element
+from rokuga.recorder.archive.webm.repair import make_whole
+from rokuga.recorder.archive.webm.sora_layout import (
     AUDIO_TRACK,
     CLUSTER,
     CUES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from rokuga.api.serving import serving
+from rokuga.devtools.serving import serving
 from tests.conformance.archives import VIDEO_CODECS, audio_units, record, video_units
 from tests.end_to_end.clients import place
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.states import ArchiveStatus, RecordingStatus
+from rokuga.recorder.models import ArchiveStatus, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.etcd import Servers, cluster_store

@@ -126,7 +126,7 @@ async def run_services(image: Image) -> dict[str, Any]:
         facts["own_page"] = _call_of_page(*start, origin=f"http://{PAGE}")
         clip = str(ROOT / "media-samples/vp9-opus.webm")
         url = f"ws://{OTHER}:5000/signaling"
-        publish = [sys.executable, "-m", "rokuga.api", "publish", clip, "--channel", "sora", "--url", url]
+        publish = [sys.executable, "-m", "rokuga", "publish", clip, "--channel", "sora", "--url", url]
         facts["publish"] = await _run(publish)
         _call("StopRecording", {"channel_id": "sora"})
         daemon.terminate()

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rokuga.api.config import load_config
-from rokuga.recorder.webrtc.addresses import MediaAddress, parse_media_address
+from rokuga.api.config.loader import load_config
+from rokuga.recorder.webrtc.transport.addresses import MediaAddress, parse_media_address
 from tests.container.dockerfile import DockerfileError, Ignored, Instruction, read_dockerfile
 from tests.container.rehearsal import ROOT
 

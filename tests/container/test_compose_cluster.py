@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from rokuga.api.config import DaemonConfig, load_config
-from rokuga.api.etcd_servers import EtcdServers, free_ports
+from rokuga.api.config.loader import DaemonConfig, load_config
+from rokuga.devtools.etcd_servers import EtcdServers, free_ports
 from rokuga.recorder.config import ClusterConfig
-from rokuga.recorder.store.etcd_client import Etcd
-from rokuga.recorder.store.etcd_wire import put
-from rokuga.recorder.webrtc.addresses import MediaAddress, parse_media_address
+from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_wire import put
+from rokuga.recorder.webrtc.transport.addresses import MediaAddress, parse_media_address
 from tests.container.dockerfile import read_dockerfile
 from tests.container.rehearsal import ROOT
 

@@ -70,7 +70,7 @@ async def attack(folder: Path, publishers: int, seconds: float) -> Outcome:
             network.run("attackers", "ip", "addr", "add", f"{address}/24", "dev", "eth0")
         async with _daemon(folder, network, outcome) as pid:
             await _call(network, "StartRecording", {"channel_id": "sora", "expire_time": 0})
-            sending = await _python(network, "clients", "-m", "rokuga.api", *_publish(publishers, seconds + 4))
+            sending = await _python(network, "clients", "-m", "rokuga", *_publish(publishers, seconds + 4))
             await _recorded(network, publishers)
             attackers = [
                 await _python(
@@ -116,7 +116,7 @@ async def _daemon(folder: Path, network: Network, outcome: Outcome) -> AsyncIter
     }
     environment = {f"ROKUGA_{key}": value for key, value in settings.items()}
     log = (folder / "daemon.log").open("wb")
-    process = await _python(network, "recorder", "-m", "rokuga.api", "run", environment=environment, stderr=log)
+    process = await _python(network, "recorder", "-m", "rokuga", "run", environment=environment, stderr=log)
     try:
         while b'"ready"' not in (folder / "daemon.log").read_bytes():
             assert process.returncode is None, (folder / "daemon.log").read_text()

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from rokuga.api.serving import serving
+from rokuga.devtools.serving import serving
 from tests.end_to_end.daemon import ROOT, Daemon
 from tests.machine import lacks
 

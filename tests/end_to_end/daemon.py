@@ -15,8 +15,8 @@ import msgspec
 from aiohttp import web
 
 from rokuga.api.compiled import is_compiled
-from rokuga.api.loopback import loopback_environment
-from rokuga.api.serving import serving
+from rokuga.devtools.loopback import loopback_environment
+from rokuga.devtools.serving import serving
 
 ROOT = Path(__file__).parent.parent.parent
 CLIPS = ROOT / "media-samples"
@@ -141,7 +141,7 @@ class NotReadyError(AssertionError):
     """The daemon ended before it was ready."""
 
 
-RUN = ("api", "run")
+RUN = ("rokuga", "run")
 """The module to run, and its arguments."""
 
 

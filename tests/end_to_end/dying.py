@@ -16,15 +16,16 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final
 
-from rokuga.api.__main__ import main
+from rokuga.cli.__main__ import main
 from rokuga.recorder import recording
-from rokuga.recorder.archive import account, disk, media_file, recovery, repair
+from rokuga.recorder.archive import account, disk, media_file, recovery
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.media_file import MediaFile
+from rokuga.recorder.archive.webm import repair
 from rokuga.recorder.media import Frame
-from rokuga.recorder.store.claims import Claims
+from rokuga.recorder.store.cluster.ownership import Claims
+from rokuga.recorder.store.cluster.store import EtcdStore
 from rokuga.recorder.store.database import Database
-from rokuga.recorder.store.etcd import EtcdStore
 from rokuga.webhooks.post import Poster
 
 STEPS: Final = tuple(

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import pytest
 from aioice.stun import Class, Message, Method
 
-from rokuga.recorder.publisher import pace
-from rokuga.recorder.webrtc.outgoing import OutgoingPeer
+from rokuga.devtools.publisher import pace
+from rokuga.recorder.webrtc.outgoing.peer import OutgoingPeer
 
 VARIANTS = 64
 """Datagrams of a kind that are drawn; more would only measure how fast they are drawn."""

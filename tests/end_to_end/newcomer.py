@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 
 CLIP_FILE = Path(__file__).parents[2] / "media-samples" / "vp9-opus.webm"
 

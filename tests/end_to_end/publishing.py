@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
 from rokuga.recorder.media import Kind
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.outgoing import PublishError
+from rokuga.recorder.webrtc.dtls.transport import Certificate
+from rokuga.recorder.webrtc.outgoing.peer import PublishError
 from tests import readers
 from tests.end_to_end.daemon import CLIPS
 

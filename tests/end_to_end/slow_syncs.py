@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rokuga.api.__main__ import main
+from rokuga.cli.__main__ import main
 
 
 def slow(sync: Callable[[int], None], seconds: float, descriptor: int) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rokuga.api.etcd_servers import free_ports
-from rokuga.api.publish import Publication
+from rokuga.devtools.etcd_servers import free_ports
+from rokuga.devtools.publisher.publisher import Publication
 from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
 from tests.end_to_end.daemon import ROOT, RUN, Consumer, Daemon, running
@@ -265,7 +265,7 @@ async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
 
 RUN_ALONE = """
 import asyncio, sys
-from rokuga.api.config import load_config
+from rokuga.api.config.loader import load_config
 from rokuga.api.daemon import running
 
 async def main():

@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 from tests import readers
 from tests.end_to_end.daemon import Consumer, Daemon
 from tests.end_to_end.publishing import CLIP, publishing

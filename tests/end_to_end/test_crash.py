@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.publisher.sender import played
+from rokuga.devtools.publisher.sender import played
 from tests import readers
 from tests.end_to_end.daemon import Consumer, running
 from tests.end_to_end.publishing import CLIP, CLIP_FILE, publishing

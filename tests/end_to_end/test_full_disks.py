@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rokuga.recorder.webrtc.outgoing import PublishError
+from rokuga.recorder.webrtc.outgoing.peer import PublishError
 from tests import readers
 from tests.end_to_end.daemon import Consumer, Daemon, running, start
 from tests.end_to_end.publishing import publishing

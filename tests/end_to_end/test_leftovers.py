@@ -18,17 +18,17 @@ import pytest
 from websockets.server import ServerProtocol
 
 from rokuga.api.daemon import running
-from rokuga.api.http_protocol import HttpProtocol
-from rokuga.api.publish import Publication, PublishOptions, publish
+from rokuga.api.http.protocol import HttpProtocol
 from rokuga.api.signaling.endpoint import Session
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.connection import Connection
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.flow import Flow
+from rokuga.recorder.webrtc.dtls.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 from rokuga.recorder.webrtc.peer import Peer
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.srtp import SrtpReceiver
+from rokuga.recorder.webrtc.transport.flow import Flow
 from tests.api.serving import config_in
 from tests.end_to_end.daemon import CLIPS
 

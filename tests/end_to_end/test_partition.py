@@ -14,10 +14,10 @@ import aiohttp
 import msgspec
 import pytest
 
-from rokuga.api.etcd_servers import server_command
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.devtools.etcd_servers import server_command
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, ROOT, Daemon
 from tests.end_to_end.test_cluster import MINORITY, answer
@@ -118,7 +118,7 @@ async def node(folder: Path, number: int) -> AsyncIterator[Daemon]:
         "CLUSTER_ENDPOINTS": ",".join(f"http://{address(each)}:2379" for each in order),
     }
     process = await asyncio.create_subprocess_exec(
-        *("ip", "netns", "exec", namespace(number), sys.executable, "-m", "api", "run"),
+        *("ip", "netns", "exec", namespace(number), sys.executable, "-m", "rokuga", "run"),
         cwd=ROOT,
         env=os.environ | {f"ROKUGA_{key}": value for key, value in settings.items()},
         stderr=asyncio.subprocess.PIPE,

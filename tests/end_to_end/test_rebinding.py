@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.webrtc.sdp import Candidate, Transport
+from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate, Transport
 from tests.end_to_end.daemon import Consumer, Daemon
 from tests.end_to_end.hostile import keep_outgoing_peers
 from tests.end_to_end.publishing import assert_all_is_stored, publishing

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from rokuga.api.publish import PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.outgoing import PublishError
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import PublishOptions, publish
+from rokuga.recorder.webrtc.dtls.transport import Certificate
+from rokuga.recorder.webrtc.outgoing.peer import PublishError
 from rokuga.webhooks import order, schemas
 from tests import readers
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, NotReadyError, consuming, running

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rokuga.api.daemon import running as running_here
-from rokuga.api.publish import Publication, PublishOptions, publish
-from rokuga.recorder.publisher.clip import read_clip
-from rokuga.recorder.webrtc.dtls import Certificate
+from rokuga.devtools.publisher.clip import read_clip
+from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 from tests import readers
 from tests.api.serving import config_in
 from tests.end_to_end.daemon import CLIPS, ROOT, Consumer, Daemon, running

@@ -5,7 +5,7 @@ import threading
 import pytest
 from consumer import Index
 
-pytest_plugins = ["rokuga.api.testing"]
+pytest_plugins = ["rokuga.devtools.pytest_plugin"]
 
 
 @pytest.fixture

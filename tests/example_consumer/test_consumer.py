@@ -24,7 +24,7 @@ def test_a_recording_is_listed_once_it_is_complete(rokuga_recorder, index):
     ("scenario", "files"), [("three-connections", 3), ("duplicate-delivery", 3), ("crash-and-recovery", 7)]
 )
 def test_what_comes_twice_or_after_a_crash_is_listed_once(index, tmp_path, scenario, files):
-    command = [sys.executable, "-m", "rokuga.api", "rehearse", scenario, "--url", index.url, "--speed", "inf"]
+    command = [sys.executable, "-m", "rokuga", "rehearse", scenario, "--url", index.url, "--speed", "inf"]
     subprocess.run([*command, "--archive-dir", str(tmp_path)], check=True)
     assert len(index.files) == len(set(index.files)) == files
     assert all(Path(file).exists() for file in index.files)

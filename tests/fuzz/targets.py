@@ -40,18 +40,25 @@ from rokuga.recorder.rtp.rtcp import (
     parse_rtcp,
 )
 from rokuga.recorder.rtp.sender_report import build_sender_report
-from rokuga.recorder.webrtc.answer_sdp import read_answer
-from rokuga.recorder.webrtc.offered_sdp import agree, read_offer, write_answer
-from rokuga.recorder.webrtc.outgoing_sdp import read_offer as read_remote_offer
-from rokuga.recorder.webrtc.outgoing_sdp import write_answer as write_client_answer
+from rokuga.recorder.webrtc.outgoing.sdp import read_offer as read_remote_offer
+from rokuga.recorder.webrtc.outgoing.sdp import write_answer as write_client_answer
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia, Candidate, LocalTransport, MediaOffer, SdpError, write_offer
-from rokuga.recorder.webrtc.session_description import (
+from rokuga.recorder.webrtc.sdp.answer import read_answer
+from rokuga.recorder.webrtc.sdp.offer_and_answer import (
+    AnsweredMedia,
+    Candidate,
+    LocalTransport,
+    MediaOffer,
+    SdpError,
+    write_offer,
+)
+from rokuga.recorder.webrtc.sdp.session_description import (
     MAX_CREDENTIAL_CHARACTERS,
     MAX_PARAMETERS,
     MAX_SOURCES,
     parse_description,
 )
+from rokuga.recorder.webrtc.sdp.whip_offer import agree, read_offer, write_answer
 from tests.recorder.codecs import clips, packetize
 
 MAX_BYTES: Final = 20_000

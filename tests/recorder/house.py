@@ -12,9 +12,9 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks, Role
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
+from rokuga.recorder.models import RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.service import Recorder
-from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import RecordingStore
 from rokuga.recorder.store.sqlite import SqliteStore
 

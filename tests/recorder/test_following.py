@@ -10,8 +10,7 @@ import pytest
 
 from rokuga.recorder.errors import RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
-from rokuga.recorder.negotiation import ConnectionIdentity
-from rokuga.recorder.states import (
+from rokuga.recorder.models import (
     ArchiveState,
     ArchiveStatus,
     Change,
@@ -19,6 +18,7 @@ from rokuga.recorder.states import (
     RecordingState,
     RecordingStatus,
 )
+from rokuga.recorder.negotiation import ConnectionIdentity
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.recorder.house import START_WALL_NS, House, running
 

@@ -9,7 +9,7 @@ import pytest
 
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
-from rokuga.recorder.states import RecordingState
+from rokuga.recorder.models import RecordingState
 from tests.recorder.house import AVAILABLE, FAILED, PARTS_END, STARTED, HandClock, House
 
 ROUNDS = 60

@@ -14,7 +14,7 @@ from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.errors import ConnectionRefused, RecordingNotStarted
 from rokuga.recorder.events import Event
-from rokuga.recorder.states import ArchiveState
+from rokuga.recorder.models import ArchiveState
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.recorder.house import AVAILABLE, PART, PARTS_END, REPORT, STARTED, running

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from rokuga.api.serving import serving
+from rokuga.devtools.serving import serving
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from rokuga.recorder.archive.metadata import archive_event, recording_document, started_document
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.states import ArchiveStatus
+from rokuga.recorder.models import ArchiveStatus
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.log import WebhookLog

@@ -16,7 +16,7 @@ from yarl import URL
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.admin.watch import MAX_WAITING, Viewer
 from rokuga.api.app import signaling_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig

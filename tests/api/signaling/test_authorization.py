@@ -13,7 +13,7 @@ from aiohttp import web
 from websockets.asyncio.client import connect as open_websocket
 
 from rokuga.api.app import signaling_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.signaling.conversation import Authorize, Close, Conversation, Open, Phase
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import ConnectionRequest

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rokuga.api.app import signaling_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.conversation import ANSWER_TIMEOUT_NS, PING_INTERVAL_NS
 from rokuga.api.signaling.endpoint import SignalingEndpoint

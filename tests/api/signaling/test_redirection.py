@@ -3,7 +3,7 @@
 import pytest
 
 from rokuga.api.signaling.redirection import ARRIVAL_NS, Redirection
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 
 
 def node(name: str, connections: int, url: str | None = None) -> NodeState:

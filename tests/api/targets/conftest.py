@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from rokuga.api.app import api_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from tests.api.serving import served
 from tests.api.targets.caller import ORIGIN, Caller
 from tests.fakes_recorder import FakeRecorder

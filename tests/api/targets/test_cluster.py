@@ -8,7 +8,7 @@ from rokuga.api.targets.dispatch import dispatch
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import TargetName, targets
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.states import NodeState
+from rokuga.recorder.models import NodeState
 from tests.fakes_recorder import FakeRecorder
 
 TABLE = targets(RecordingLimits())

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from rokuga.api.app import api_app
-from rokuga.api.config import DaemonConfig
-from rokuga.api.counters import Number
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.monitoring.counters import Number
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.negotiation import TrackConfig
 from tests.api.serving import served

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from rokuga.api.app import api_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.targets.dispatch import dispatch
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits

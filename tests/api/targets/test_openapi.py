@@ -14,8 +14,8 @@ from rokuga.api.targets.openapi import document
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.api.targets.table import TargetName, targets
 from rokuga.recorder.connection import ArchiveProgress, ConnectionRequest
+from rokuga.recorder.models import NodeState
 from rokuga.recorder.negotiation import TrackConfig
-from rokuga.recorder.states import NodeState
 from tests.fakes_recorder import FakeRecorder
 
 DOCUMENT = document()

@@ -7,8 +7,8 @@ import pytest
 
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.connection import ArchiveProgress
+from rokuga.recorder.models import RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
-from rokuga.recorder.states import RecordingParameters, RecordingState
 from rokuga.recorder.store import TooLargeError
 from tests.api.targets.caller import ARCHIVING, GET, GIVEN, LIST, START, STOP, Caller, started
 

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from rokuga.api.app import signaling_app
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.clock import Clock

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.problem import Problem
 from rokuga.recorder.media import NS_PER_S

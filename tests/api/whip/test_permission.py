@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from aiohttp import web
 
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.negotiation import TrackConfig

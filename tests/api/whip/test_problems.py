@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rokuga.api.config import DaemonConfig
+from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.whip.endpoint import MAX_BODY_BYTES
 from tests.api.whip.front import FRAGMENT, OFFER, TRICKLE, house
 

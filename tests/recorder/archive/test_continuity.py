@@ -151,7 +151,7 @@ async def test_parts_go_on_after_a_fault_without_a_hole_and_end_once(house: Hous
 def low(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether little space is free: the last value counts."""
     values = [False]
-    monkeypatch.setattr("rokuga.recorder.space.has_less_free", lambda _path, _limit: values[-1])
+    monkeypatch.setattr("rokuga.recorder.disk_space.has_less_free", lambda _path, _limit: values[-1])
     return values
 
 

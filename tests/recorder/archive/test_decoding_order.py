@@ -7,7 +7,7 @@ from typing import NamedTuple
 import av
 import pytest
 
-from rokuga.recorder.archive.repair import make_whole
+from rokuga.recorder.archive.webm.repair import make_whole
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from tests import readers
 from tests.recorder.house import OPUS_20_MS, Client, House

@@ -238,7 +238,7 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
     """Below archive_min_free_bytes running archives end as available, new ones and Start are refused."""
     free = 10_000_000
     monkeypatch.setattr(disk, "has_less_free", lambda _path, limit: free < limit)
-    monkeypatch.setattr("rokuga.recorder.space.has_less_free", lambda _path, limit: free < limit)
+    monkeypatch.setattr("rokuga.recorder.disk_space.has_less_free", lambda _path, limit: free < limit)
     async with running(tmp_path, archive_min_free_bytes=5_000_000) as house:
         await house.start()
         first = await house.enter()

@@ -4,10 +4,10 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from rokuga.recorder.archive.cluster import AUDIO_CUE_MS, CLUSTER_MS
-from rokuga.recorder.archive.layout_reader import FIRST_BLOCK_BYTES, MAX_HEADER_BYTES, read_contents, read_header
-from rokuga.recorder.archive.muxer import Muxer
-from rokuga.recorder.archive.sora_layout import AUDIO_TRACK, AudioEntry
+from rokuga.recorder.archive.webm.cluster import AUDIO_CUE_MS, CLUSTER_MS
+from rokuga.recorder.archive.webm.layout_reader import FIRST_BLOCK_BYTES, MAX_HEADER_BYTES, read_contents, read_header
+from rokuga.recorder.archive.webm.muxer import Muxer
+from rokuga.recorder.archive.webm.sora_layout import AUDIO_TRACK, AudioEntry
 from rokuga.recorder.codecs.opus import opus_head
 from rokuga.recorder.media import NS_PER_MS
 from tests.recorder.house import AUDIO_MS, OPUS_20_MS

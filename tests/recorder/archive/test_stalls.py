@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.devtools.publisher.clip import Clip, read_clip
 from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.errors import RecordingAlreadyStarted
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
-from rokuga.recorder.publisher.clip import Clip, read_clip
 from tests import readers
 from tests.recorder.archive.test_faults import AVAILABLE, FAILED, play, works_again
 from tests.recorder.house import PART, Client, House

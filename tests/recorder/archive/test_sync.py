@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.file import ArchiveFile
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.archive.repair import make_whole
+from rokuga.recorder.archive.webm.file import ArchiveFile
+from rokuga.recorder.archive.webm.repair import make_whole
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig

@@ -9,9 +9,9 @@ from typing import Self
 
 from aioice.stun import Class, Message, Method, parse_message
 
-from rokuga.recorder.webrtc.flow import Flow
-from rokuga.recorder.webrtc.ice_lite import IceLite
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite
+from rokuga.recorder.webrtc.transport.flow import Flow
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 
 PASSWORD = "0123456789abcdef0123456789abcdef"
 SRTP = b"\x80\x60" + bytes(30)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 
 
 @pytest.fixture

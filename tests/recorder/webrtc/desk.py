@@ -7,7 +7,7 @@ from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import RtcpMessage, parse_rtcp
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 
 VP9, OPUS = CODECS["VP9"], CODECS["OPUS"]
 VIDEO, NEXT, RTX, NEXT_RTX, AUDIO = 0x200, 0x201, 0x300, 0x301, 0x100

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from aioice.stun import Class, parse_message
 
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.recorder.webrtc.clients import check
 
 

@@ -9,9 +9,9 @@ from unittest.mock import patch
 import pytest
 from aioice.stun import parse_message
 
-from rokuga.recorder.webrtc import local_sockets, media_port
-from rokuga.recorder.webrtc.demultiplexer import MAX_DATAGRAM_BYTES
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.transport import local_sockets, media_port
+from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.recorder.webrtc.clients import SRTP, Client, Sink, check, until
 from tests.recorder.webrtc.namespaces import Network, networked
 from tests.recorder.webrtc.tcp_client import TcpClient

@@ -19,11 +19,11 @@ from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.rtp.sender_report import build_sender_report
 from rokuga.recorder.webrtc import peer as peer_module
-from rokuga.recorder.webrtc.dtls import Certificate
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.dtls.transport import Certificate
 from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, EVICTED, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
 from rokuga.recorder.webrtc.pending_peers import PendingPeers
-from rokuga.recorder.webrtc.sdp import MediaOffer, SdpError
+from rokuga.recorder.webrtc.sdp.offer_and_answer import MediaOffer, SdpError
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
 from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
 

@@ -12,7 +12,7 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import KeyframeRequest
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from tests.recorder.codecs import clips, packetize
 from tests.recorder.webrtc.desk import (
     AUDIO,

@@ -12,7 +12,7 @@ from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind, RtpPack
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import KeyframeRequest, Nack, RtcpMessage, parse_rtcp
 from rokuga.recorder.webrtc.receiver import Receiver
-from rokuga.recorder.webrtc.sdp import AnsweredMedia
+from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from tests.recorder.call import opus, vp8
 
 VP8, OPUS = CODECS["VP8"], CODECS["OPUS"]

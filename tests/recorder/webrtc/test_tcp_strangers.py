@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.webrtc import tcp_port
-from rokuga.recorder.webrtc.media_port import MediaPort
+from rokuga.recorder.webrtc.transport import tcp_port
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.material import ManualClock
 from tests.recorder.webrtc.clients import DTLS, SRTP, Sink, check, until
 from tests.recorder.webrtc.tcp_client import TcpClient, connected

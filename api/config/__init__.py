@@ -1,0 +1,1 @@
+"""Configuration: one flat file, environment variables, and their check."""

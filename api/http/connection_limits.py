@@ -1,0 +1,178 @@
+"""How many connections a port has, and which of them has to go where there are too many.
+
+A connection is unproven until a request of it was whole, or signalling has accepted its `connect`. Unproven ones have
+a budget of their own, and where it is used up, the address that has most of them loses its oldest: nobody keeps
+others out by connections that say nothing. One that is at work is never closed for the sake of another; one that
+rests between two requests only where there are max_connections in all.
+"""
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final
+
+import structlog
+
+from rokuga.api.http.shares import Shares
+from rokuga.api.monitoring.counters import Numbers
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+
+log = structlog.get_logger()
+
+_PROOF: Final = "rokuga.proof"
+
+
+@dataclass
+class Refused:
+    """What both ports closed, held back or could not read."""
+
+    too_many: int = 0
+    evicted: int = 0
+    held: int = 0
+    malformed: int = 0
+
+    async def counters(self) -> Numbers:
+        """Give them by the names of the daemon's table of counters."""
+        return {
+            "connections_refused": {"max_connections": self.too_many, "unproven": self.evicted},
+            "connections_held": self.held,
+            "requests_malformed": self.malformed,
+        }
+
+
+class Standing(Enum):
+    """What a connection has shown, and whether it waits for us."""
+
+    UNPROVEN = auto()
+    WORKING = auto()
+    RESTING = auto()
+    GONE = auto()
+
+
+def _nothing() -> None:
+    """End what has ended."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One TCP connection in the books of its port. `end` closes it at once; it may change with what it is."""
+
+    limits: "ConnectionLimits"
+    owner: str
+    end: Callable[[], None]
+    standing: Standing = Standing.UNPROVEN
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self.standing is Standing.GONE
+
+    def work(self) -> None:
+        """Prove it: something whole was asked of us, and is being done."""
+        if self.standing is not Standing.GONE:
+            self.limits.move(self, Standing.WORKING)
+
+    def rest(self) -> None:
+        """Note that what was asked is done."""
+        if self.standing is Standing.WORKING:
+            self.limits.move(self, Standing.RESTING)
+
+    def leave(self) -> None:
+        """Note that it is closed, and hold nothing of it any more. Safe to repeat."""
+        self.limits.move(self, Standing.GONE)
+        self.end = _nothing
+
+    def belongs_to(self, owner: str) -> None:
+        """Note that somebody else is at the other end: whom a proxy names."""
+        standing = self.standing
+        self.limits.move(self, Standing.GONE)
+        self.owner = owner
+        self.limits.move(self, standing)
+
+
+@dataclass
+class ConnectionLimits:
+    """Of one port. A request has `request_s` to be whole, counted from the connect or from its first byte."""
+
+    max_connections: int
+    max_per_second: int
+    clock: Clock
+    refused: Refused = field(default_factory=Refused)
+    request_s: float = 20.0
+    _all: int = 0
+    _unproven: Shares[Connection] = field(default_factory=Shares)
+    _resting: Shares[Connection] = field(default_factory=Shares)
+    _next_line_ns: int = 0
+    _untold: int = 0
+
+    @property
+    def max_unproven(self) -> int:
+        """How many connections may be unproven at a time."""
+        return max(self.max_connections // 2, 1)
+
+    def admit(self, owner: str, end: Callable[[], None]) -> Connection | None:
+        """Take one more connection, and close another for it where that has to be; None where it cannot be taken."""
+        connection = Connection(self, owner, end, Standing.GONE)
+        self.move(connection, Standing.UNPROVEN)
+        if len(self._unproven) > self.max_unproven:
+            self.evict()
+        elif self._all > self.max_connections and not self._make_room():
+            connection.leave()
+            self.refused.too_many += 1
+            self._tell()
+            return None
+        return connection
+
+    def _make_room(self) -> bool:
+        if len(self._unproven) > 1:
+            return self.evict()
+        return self._end(self._resting.oldest_of_most())
+
+    def evict(self) -> bool:
+        """Close the unproven connection that has the least right to stay; False where there is none."""
+        is_done = self._end(self._unproven.oldest_of_most())
+        self.refused.evicted += is_done
+        self._tell()
+        return is_done
+
+    def _end(self, connection: Connection | None) -> bool:
+        if connection is None:
+            return False
+        end = connection.end
+        connection.leave()
+        end()
+        return True
+
+    def move(self, connection: Connection, standing: Standing) -> None:
+        """Write down what a connection is now."""
+        before = connection.standing
+        if before is standing:
+            return
+        connection.standing = standing
+        self._all += (before is Standing.GONE) - (standing is Standing.GONE)
+        for shares, kind in ((self._unproven, Standing.UNPROVEN), (self._resting, Standing.RESTING)):
+            if before is kind:
+                shares.remove(connection.owner, connection)
+            elif standing is kind:
+                shares.add(connection.owner, connection)
+
+    def _tell(self) -> None:
+        """Log what was closed: one line a second."""
+        self._untold += 1
+        now_ns = self.clock.monotonic_ns()
+        if now_ns >= self._next_line_ns:
+            log.warning("connections closed", count=self._untold, connections=self._all, unproven=len(self._unproven))
+            self._next_line_ns, self._untold = now_ns + NS_PER_S, 0
+
+
+def add_proof(scope: MutableMapping[str, Any], connection: Connection) -> None:
+    """Let an application prove the connection of an ASGI scope."""
+    scope[_PROOF] = connection.work
+
+
+def prove(scope: MutableMapping[str, Any]) -> None:
+    """Prove the connection of an ASGI scope; nothing happens where its server keeps no books."""
+    proof = scope.get(_PROOF)
+    if proof is not None:
+        proof()

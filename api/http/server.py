@@ -1,0 +1,122 @@
+"""A front on a port of its own while a context is open: HTTP and WebSocket by uvicorn, with limits and TLS."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import uvicorn
+from starlette.applications import Starlette
+
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.acceptor import Acceptor, Client
+from rokuga.api.http.authority import Network
+from rokuga.api.http.certificates import CertificateFiles
+from rokuga.api.http.connection_limits import Connection, ConnectionLimits, Refused
+from rokuga.api.http.protective_headers import PROTECTIVE_HEADERS
+from rokuga.api.http.protocol import HttpProtocol
+from rokuga.api.http.slow_readers import SlowReaders
+from rokuga.api.http.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProtocol
+from rokuga.recorder.clock import Clock
+
+GRACE_S = 2.0
+"""What a request may take to end once the daemon does."""
+
+BACKLOG = 1024
+
+
+class _Server(uvicorn.Server):
+    """A server whose process belongs to somebody else: signals are the daemon's."""
+
+    def __init__(self, config: uvicorn.Config, limits: ConnectionLimits, trusted: Sequence[Network]) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._trusted = trusted
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with limits."""
+        slow_readers = SlowReaders()
+
+        def make(connection: Connection, client: Client) -> asyncio.Protocol:
+            return HttpProtocol(connection, client, slow_readers, self.config, self.server_state, self.lifespan.state)
+
+        acceptors = [Acceptor(each, self._limits, self._trusted, make, self.config.ssl) for each in sockets or ()]
+        self.servers = acceptors  # type: ignore[assignment]  # of a server, uvicorn only asks to close it
+        self.started = True
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    app: Starlette,
+    host: str,
+    listener: socket.socket,
+    config: DaemonConfig,
+    refused: Refused,
+    certificate: CertificateFiles | None = None,
+) -> AsyncIterator[str]:
+    """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
+
+    What `certificate` becomes later is shown to those who connect then. The listener is the caller's until the
+    context is entered; at its end it is closed. Raises OSError where the certificate and its key cannot be used
+    (ssl.SSLError is one).
+    """
+    limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who is behind a proxy, the guard says
+        headers=list(PROTECTIVE_HEADERS),
+        http=HttpProtocol,
+        ws=WebsocketProtocol,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        ssl_certfile=config.tls_certificate,
+        ssl_keyfile=config.tls_key,
+    )
+    try:
+        settings.load()
+    except OSError as error:
+        raise OSError(error.errno, f"{config.tls_certificate}, {config.tls_key}: {error.strerror}") from error
+    if certificate is not None and settings.ssl is not None:
+        certificate.contexts.append(settings.ssl)
+    server = _Server(settings, limits, config.trusted_proxies)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        cutting = asyncio.get_running_loop().call_later(GRACE_S, _cut, server)
+        await serving
+        cutting.cancel()
+        listener.close()
+
+
+def _cut(server: uvicorn.Server) -> None:
+    """End the connections of who does not read to the end: a paused player, a stalled download."""
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket; clients that connect wait until it is served. Raises OSError where the port is taken.
+
+    Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{host} port {port}: {error.strerror}") from error
+    return listener

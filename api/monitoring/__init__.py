@@ -1,0 +1,1 @@
+"""What monitors read: probes, metrics, the process itself."""

@@ -1,0 +1,84 @@
+"""Look at and act on events that are not delivered. The daemon may be running meanwhile: no lock is needed."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from rokuga.api.config.arguments import add_config_argument
+from rokuga.api.config.loader import ConfigError, DaemonConfig, load_config
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.outbox import Outbox
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the newest events and how they stand")
+    listing.add_argument("--state", choices=[state.value for state in EntryState])
+    listing.add_argument("--limit", type=int, default=50)
+    for name, summary in (("show", "an event's body"), ("drop", "forget an event that is not delivered")):
+        actions.add_parser(name, help=summary).add_argument("event_id")
+    retry = actions.add_parser("retry", help="try an event again now, or all that wait, are parked or dead")
+    retry.add_argument("event_id", nargs="?")
+    for action in actions.choices.values():
+        add_config_argument(action)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Act; 0 if there was something to act on."""
+    try:
+        config, _ = load_config(arguments.config, os.environ)
+        return asyncio.run(_act(arguments, config))
+    except (ConfigError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
+    path = config.data_dir / "rokuga.sqlite3"
+    if not path.exists():
+        print(f"{path}: there is no such file; data_dir says where the daemon keeps it", file=sys.stderr)
+        return 1
+    async with SqliteStore(path) as store, Outbox(path, store, config.webhooks, Clock()) as outbox:
+        match arguments.action:
+            case "list":
+                state = EntryState(arguments.state) if arguments.state else None
+                for entry in await outbox.entries(state, arguments.limit):
+                    print(_line(entry))
+                print(_summary(await outbox.counters(), config))
+                return 0
+            case "show":
+                found = await outbox.entry(arguments.event_id)
+                print(found.body.decode() if found else "no such event")
+                return 0 if found else 1
+            case "retry":
+                count = await outbox.retry(arguments.event_id)
+            case _:
+                count = await outbox.drop(arguments.event_id)
+        print(f"{count} event{'' if count == 1 else 's'}")
+        return 0 if count else 1
+
+
+def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
+    """Say what is kept of all that is not delivered, and for how long."""
+    hours = config.webhooks.dead_max_age_ns / (3600 * NS_PER_S)
+    return (
+        f"{counters['outbox_pending']} pending; {counters['outbox_parked']} parked;"
+        f" {counters['outbox_dead']} dead, kept for {hours:g} h; {config.webhooks.dead_max_number} of each at most;"
+        f" {counters['outbox_forgotten']} forgotten"
+    )
+
+
+def _line(entry: Entry) -> str:
+    due = ""
+    if entry.state is EntryState.PENDING:
+        due = f" due {datetime.fromtimestamp(entry.due_wall_ns / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    error = f" ({entry.last_error})" if entry.last_error else ""
+    return f"{entry.event_id} {entry.state:<9} {entry.type:<23} {entry.channel_id} x{entry.attempts}{due}{error}"

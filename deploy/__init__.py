@@ -1,0 +1,1 @@
+"""Files for deployment: the systemd unit, the Grafana dashboard."""

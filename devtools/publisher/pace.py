@@ -1,0 +1,51 @@
+"""Drives a sender by the clock: connects, then hands the peer what is due every few milliseconds."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rokuga.devtools.publisher.sender import Sender
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc.dtls.transport import Certificate
+from rokuga.recorder.webrtc.outgoing.peer import OutgoingPeer, PublishError
+from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer
+
+TICK_S: Final = 0.005
+
+
+class Pace:
+    """One sender and the peer that it sends by. What is due depends on the clock alone, so nothing drifts."""
+
+    def __init__(
+        self, sender: Sender, offer: RemoteOffer, certificate: Certificate, loses: Callable[[], bool] | None = None
+    ) -> None:
+        self.peer = OutgoingPeer(offer, certificate, self._take, loses)
+        self._sender = sender
+        self._started_ns = 0
+        self._started_wall_ns = 0
+
+    async def run(self, seconds: float | None, on_start: Callable[[], None]) -> None:
+        """Connect, call `on_start`, send for `seconds` or to the end of the clip. Raises PublishError."""
+        await self.peer.connect()
+        self._started_ns, self._started_wall_ns = time.monotonic_ns(), time.time_ns()
+        on_start()
+        limit_ns = None if seconds is None else int(seconds * NS_PER_S)
+        while not self.peer.ended.done():
+            media_ns = time.monotonic_ns() - self._started_ns
+            if limit_ns is not None and media_ns >= limit_ns:
+                return
+            for packet in self._sender.packets(media_ns):
+                self.peer.send_rtp(packet)
+            # Not the present wall time: sending may have taken long, and a report must not tell another time for it.
+            for report in self._sender.reports(media_ns, self._started_wall_ns + media_ns):
+                self.peer.send_rtcp(report)
+            if self._sender.is_over(media_ns):
+                return
+            await asyncio.sleep(TICK_S)
+        raise PublishError(self.peer.ended.result())
+
+    def _take(self, rtcp: bytes) -> None:
+        """Answer what the recorder asks for."""
+        for packet in self._sender.feedback(rtcp, time.monotonic_ns() - self._started_ns):
+            self.peer.send_rtp(packet)

@@ -1,0 +1,117 @@
+"""A webhook consumer to develop against: prints what comes, checks every promise, and misbehaves if it is told to.
+
+Ends with SIGINT, SIGTERM, or after so many reports; the exit code is 0 if no promise was broken, 1 otherwise.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from rokuga.api.config.arguments import pause_s, share
+from rokuga.devtools.serving import serving
+from rokuga.webhooks.ledger import Entered, Ledger
+from rokuga.webhooks.post import signing_key
+
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+LINGER_S: Final = 0.5
+"""After the last report clients still leave: their events are taken, too."""
+
+
+@dataclass(slots=True)
+class Manners:
+    """How the sink treats who posts: shares of 0 to 1, seconds. What is answered badly is not entered."""
+
+    fail: float = 0.0
+    reset: float = 0.0
+    delay_s: float = 0.0
+    chance: random.Random = field(default_factory=random.Random)
+
+
+class Sink:
+    """Takes POSTs at every path. `ended` is set once `reports` reports have come."""
+
+    def __init__(self, ledger: Ledger, manners: Manners, reports: int | None = None) -> None:
+        self.ledger = ledger
+        self.ended = asyncio.Event()
+        self._manners = manners
+        self._reports = reports
+
+    async def take(self, request: web.Request) -> web.StreamResponse:
+        """Take one event, or refuse it as the manners say. It is entered when it is answered with 200, not before."""
+        body = await request.read()
+        manners = self._manners
+        if manners.delay_s:
+            await asyncio.sleep(manners.delay_s)
+        if manners.chance.random() < manners.reset:
+            self.ledger.refuse(body)
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
+        if manners.chance.random() < manners.fail:
+            self.ledger.refuse(body)
+            print(f"  500       {request.headers.get('sora-event-webhook-type', '?')}")
+            return web.Response(status=500, text="the sink fails on purpose")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        print(_line(self.ledger.enter(headers, body, int(time.time()))), flush=True)
+        if self._reports is not None and self.ledger.reports >= self._reports:
+            self.ended.set()
+        return web.Response()
+
+    def verdict(self) -> int:
+        """Print the sum of it; give the exit code."""
+        ledger = self.ledger
+        sums = f"{ledger.events} events, {ledger.again} came again, {ledger.reports} reports"
+        print(f"{sums}, {len(ledger.faults)} faults")
+        for recording_id in ledger.open_recordings:
+            print(f"  recording {recording_id} has no report yet")
+        return 1 if ledger.faults else 0
+
+
+def _line(entered: Entered) -> str:
+    about = f"{entered.event_type:<24} {entered.event_id}  {entered.channel_id}"
+    faults = "".join(f"\n    FAULT   {fault}" for fault in entered.faults)
+    return f"  {'again' if entered.is_again else 'taken':<9} {about}{faults}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--fail", type=share, default=0.0, help="share of POSTs that are answered with 500")
+    parser.add_argument("--reset", type=share, default=0.0, help="share of POSTs whose connection is reset")
+    parser.add_argument("--delay", type=pause_s, default=0.0, help="wait so long before each answer, such as `2s`")
+    parser.add_argument("--secret", help="the webhook secret: signatures have to be there and right")
+    parser.add_argument("--reports", type=int, help="end after so many recording.report")
+    parser.add_argument("--seed", type=int, help="makes the misbehaviour the same every time")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Be a consumer; 0 if all was right, 1 if a promise was broken, 2 where it cannot begin."""
+    try:
+        key = None if arguments.secret is None else signing_key(arguments.secret)
+        return asyncio.run(_serve(arguments, key))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
+    manners = Manners(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
+    sink = Sink(Ledger(key), manners, arguments.reports)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, sink.ended.set)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_post("/{path:.*}", sink.take)
+    async with serving(app, arguments.host, arguments.port, grace_s=1.0) as address:
+        print(f"listening on http://{address}/", flush=True)
+        await sink.ended.wait()
+        await asyncio.sleep(LINGER_S)
+    return sink.verdict()

@@ -1,0 +1,1 @@
+"""The WebM container: written, finished, repaired and read back."""

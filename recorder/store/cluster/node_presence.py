@@ -1,0 +1,106 @@
+"""A node of a cluster is up while its key is there: on a lease, written again every second.
+
+The writing also tells whether this node still belongs to a majority, and keeps every node's watch from being silent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from rokuga.recorder.models import NodeState
+from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_wire import put
+from rokuga.recorder.store.cluster.shared_state import Keys, encode
+
+log = structlog.get_logger()
+
+BEAT_S: Final = 1.0
+AGAIN_S: Final = 0.3
+"""A node in a minority asks this often whether it still is."""
+
+
+class Presence:
+    """Keeps one node present, with its `connections`. `has_majority` is what the last call to etcd showed."""
+
+    def __init__(
+        self, etcd: Etcd, keys: Keys, node: NodeState, instance: str, ttl_s: int, connections: Callable[[], int]
+    ) -> None:
+        self._etcd = etcd
+        self._keys = keys
+        self._node = node
+        self._instance = instance
+        self._connections = connections
+        self._lease: str | None = None
+        self._up_until_s = 0.0
+        self.ttl_s = ttl_s
+        self.has_majority = False
+
+    async def enter(self) -> None:
+        """Be there, if a majority can be asked. Raises StoreError where another node that is up has our name."""
+        end_s = asyncio.get_running_loop().time() + self.ttl_s + 2
+        try:
+            while await self._is_taken():
+                if asyncio.get_running_loop().time() > end_s:
+                    raise StoreError(
+                        f"another node that is up is called {self._node.node_name}: node_name must differ"
+                    )
+                await asyncio.sleep(BEAT_S)
+            await self._beat()
+        except MinorityError as error:
+            log.warning("this node sees no majority of its cluster", reason=str(error))
+
+    async def _is_taken(self) -> bool:
+        """Whether our name is that of another disk. Our own from before is overwritten."""
+        found = await self._etcd.get(self._keys.node(self._node.node_name))
+        if found is None:
+            return False
+        try:
+            owner = msgspec.json.decode(found.value or b"").get("instance")
+        except (msgspec.DecodeError, AttributeError):
+            return False
+        return bool(owner != self._instance)
+
+    def lost(self) -> None:
+        """Take it that there is no majority, until the next beat says otherwise."""
+        self.has_majority = False
+
+    @property
+    def is_surely_up(self) -> bool:
+        """Whether our lease cannot have run out, whatever etcd says: nobody takes us for dead."""
+        return asyncio.get_running_loop().time() < self._up_until_s
+
+    async def live(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            try:
+                await self._beat()
+            except StoreError as error:
+                if self.has_majority:
+                    log.warning("this node sees no majority of its cluster", reason=str(error))
+                self.has_majority = False
+            await asyncio.sleep(BEAT_S if self.has_majority else AGAIN_S)
+
+    async def _beat(self) -> None:
+        """Renew the lease, or take another one, and write who we are. Raises StoreError."""
+        now_s = asyncio.get_running_loop().time()
+        if self._lease is None or not await self._etcd.keep_alive(self._lease):
+            self._lease = await self._etcd.grant(self.ttl_s)
+            member = encode(replace(self._node, is_alive=False))
+            await self._etcd.transact([], [put(self._keys.members + self._node.node_name, member)])
+        node = replace(self._node, connections=self._connections())
+        value = encode(msgspec.to_builtins(node) | {"instance": self._instance})
+        await self._etcd.transact([], [put(self._keys.node(self._node.node_name), value, self._lease)])
+        self._up_until_s = now_s + self.ttl_s
+        if not self.has_majority:
+            log.info("this node belongs to the majority of its cluster")
+        self.has_majority = True
+
+    async def leave(self) -> None:
+        """Be gone at once. Raises StoreError."""
+        if self._lease is not None:
+            await self._etcd.revoke(self._lease)

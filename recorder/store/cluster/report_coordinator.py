@@ -1,0 +1,93 @@
+"""How a cluster comes to one report: every node tells its archives and that there are no more, then one claims it."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from rokuga.recorder.events import EventType, event_id
+from rokuga.recorder.models import ArchiveState, ArchiveStatus
+from rokuga.recorder.store import MinorityError
+from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_wire import present, put
+from rokuga.recorder.store.cluster.own_archives import OwnArchives
+from rokuga.recorder.store.cluster.ownership import Claims
+from rokuga.recorder.store.cluster.shared_state import Keys, View, decode_archive
+from rokuga.recorder.store.cluster.watcher import Following
+
+AGAIN_S: Final = 0.3
+"""Pause after which a minority tries again."""
+
+LOOK_S: Final = 1.0
+"""Who waits to report looks again after so long: nobody says when a node that never came back is dead.
+
+Nor when the last archive of another node is told.
+"""
+
+
+class Conclusion:
+    """Concludes recordings for one node."""
+
+    def __init__(
+        self, etcd: Etcd, keys: Keys, view: View, following: Following, claims: Claims, own_archives: OwnArchives
+    ) -> None:
+        self._etcd = etcd
+        self._keys = keys
+        self._view = view
+        self._following = following
+        self._claims = claims
+        self._own_archives = own_archives
+
+    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Say that we are through, and wait for the others or for their death; see RecordingStore."""
+        while True:
+            with contextlib.suppress(MinorityError):
+                if not await self._end_part(recording_id):
+                    return None
+                with self._following.news_of(recording_id) as news:
+                    return await self._claim_or_wait(recording_id, news)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _end_part(self, recording_id: str) -> bool:
+        """Tell all of our archives, then that there are no more; False where the recording is over."""
+        await self._own_archives.tell_now(recording_id)
+        part = put(self._keys.parts(recording_id) + self._view.node_name, b"ended")
+        answer = await self._etcd.transact([present(self._keys.recording(recording_id))], [part])
+        if answer.get("succeeded"):  # what we are about to look at is not older than this
+            await self._following.taken(int(answer["header"]["revision"]))
+        return bool(answer.get("succeeded"))
+
+    async def _claim_or_wait(self, recording_id: str, news: asyncio.Event) -> Sequence[ArchiveState] | None:
+        """Wait until the report is ours, with all archives, or was told by another node: None."""
+        while True:
+            news.clear()
+            if recording_id not in self._view.recordings:
+                return None
+            if self._is_due(recording_id):
+                archives = await self._all_archives(recording_id)
+                if archives is not None and await self._claims.report(recording_id):
+                    return archives
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await news.wait()
+
+    def _is_due(self, recording_id: str) -> bool:
+        """Whether all have ended their archives, the start is told, and the report is ours to claim, or claimed."""
+        report = event_id(EventType.RECORDING_REPORT, recording_id)
+        return (
+            self._view.has_ended(recording_id)
+            and event_id(EventType.RECORDING_STARTED, recording_id) not in self._view.claims
+            and (self._view.is_ours(report) or not self._claims.is_held_by_the_living(report))
+        )
+
+    async def _all_archives(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Give the archives of all nodes, those that a dead one was writing as failed; None if one may yet end."""
+        _, found = await self._etcd.list(self._keys.archives(recording_id))
+        archives = [decode_archive(each) for each in found]
+        for place, archive in enumerate(archives):
+            if archive.status is ArchiveStatus.WRITING:
+                if not self._view.is_dead(archive.node_name, asyncio.get_running_loop().time()):
+                    return None
+                archives[place] = replace(archive, status=ArchiveStatus.FAILED)
+        return sorted(archives, key=lambda archive: (archive.start_wall_ns, archive.connection.connection_id))

@@ -1,0 +1,275 @@
+"""The store of a cluster: who records what is decided in etcd, what this node did is kept in its own file.
+
+A start, a stop and the right to report are each one transaction of etcd that compares and moves. Archives and events
+are in this node's SQLite file first; archives are then told to the others, for the report. Media waits for nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rokuga.recorder.background import background
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.events import TOLD_ONCE, Event, EventType, event_id
+from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
+from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth, TooLargeError
+from rokuga.recorder.store.cluster.etcd_client import BUDGET_S, Etcd, UnknownOutcome
+from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, read, unchanged, values_read
+from rokuga.recorder.store.cluster.node_presence import Presence
+from rokuga.recorder.store.cluster.own_archives import OwnArchives
+from rokuga.recorder.store.cluster.ownership import Claims
+from rokuga.recorder.store.cluster.report_coordinator import Conclusion
+from rokuga.recorder.store.cluster.shared_state import Keys, Shared, View, decode_node, decode_shared, encode
+from rokuga.recorder.store.cluster.watcher import Following
+from rokuga.recorder.store.cluster.withdrawals import Withdrawals
+from rokuga.recorder.store.sqlite import SqliteStore
+
+MAX_RECORDING_BYTES: Final = 1 << 20
+"""Of one recording as it is shared, its metadata above all. etcd takes 1.5 MiB in a request, unless told less."""
+
+
+class EtcdStore:
+    """A RecordingStore of one node of a cluster. `local` and `etcd` are open before it and closed after it."""
+
+    def __init__(
+        self,
+        local: SqliteStore,
+        etcd: Etcd,
+        prefix: str,
+        node: NodeState,
+        instance: str,
+        ttl_s: int,
+        connections: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Take what it lives by.
+
+        `instance` tells this node's disk from another one with the same name; after `ttl_s` of silence it is dead;
+        `connections` counts its clients.
+        """
+        self._local = local
+        self._etcd = etcd
+        self._keys = keys = Keys(prefix)
+        self._node_name = node.node_name
+        self._presence = Presence(etcd, keys, node, instance, ttl_s, connections)
+        self._view = view = View(keys.live, node.node_name)
+        self.claims = Claims(etcd, keys, view, self._presence)
+        self._following = Following(etcd, view, self._mirror, self.claims.inherit)
+        self._own_archives = OwnArchives(etcd, keys, node.node_name)
+        self._conclusion = Conclusion(etcd, keys, view, self._following, self.claims, self._own_archives)
+        self._withdrawals = Withdrawals(etcd, keys, self.claims)
+        self._reported: set[str] = set()
+        self._stack = contextlib.AsyncExitStack()
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        """Come up. Raises StoreError where another node has our name; a minority is no reason to stay away."""
+        await self._presence.enter()
+        for recording in await self._local.unfinished_recordings():
+            self._own_archives.add(await self._local.archives(recording.recording_id))
+        self._view.unseen_dead_at_s = asyncio.get_running_loop().time() + self._presence.ttl_s
+        self._is_open = True
+        await self._stack.enter_async_context(
+            background(self._presence.live(), self._own_archives.tell(), self._withdrawals.run())
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Tell the others how our archives ended, then leave, so that nobody waits for us."""
+        await self._stack.aclose()
+        with contextlib.suppress(StoreError):
+            await self._own_archives.tell_now()
+            await self._presence.leave()
+        self._is_open = False
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the cluster looks from here."""
+        counts = self._etcd.counts
+        return StoreHealth(
+            self._presence.has_majority,
+            counts.answered,
+            counts.failed,
+            counts.seconds,
+            counts.slowest_s,
+            len(self._view.nodes),
+        )
+
+    def nodes_up(self) -> Sequence[NodeState]:
+        """Give the nodes that are up, as heard last; none in a minority, which does not know."""
+        return tuple(self._view.nodes.values()) if self._presence.has_majority else ()
+
+    async def confirm(self) -> None:
+        """Ask a majority which start or stop was the last, and wait until it is taken; see RecordingStore."""
+        if not self._presence.has_majority:
+            raise MinorityError("this node sees no majority of its cluster")
+        try:
+            async with asyncio.timeout(BUDGET_S):
+                turn = await self._etcd.get(self._keys.turn)
+                if turn is not None:
+                    await self._following.taken(turn.modified)
+        except TimeoutError:
+            raise MinorityError("this node does not hear in time what the others do") from None
+        except MinorityError:
+            self._presence.lost()
+            raise
+
+    async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
+        """Give what all nodes start and stop; see RecordingStore."""
+        known = await self._local.unfinished_recordings()
+        async with contextlib.aclosing(self._following.changes(known)) as news:
+            async for changes in news:
+                yield self._withdrawals.without_refused(changes)
+
+    async def _mirror(self, changes: Sequence[Change]) -> None:
+        """Keep in our own file what ended, where we had a part in it."""
+        for change in changes:
+            recording = change.recording
+            if recording.status is RecordingStatus.FINISHED:
+                self._reported.discard(recording.recording_id)
+            if recording.status is not RecordingStatus.ACTIVE:
+                stop_wall_ns = recording.stop_wall_ns or Clock().wall_ns()
+                await self._local.stop_recording(recording.recording_id, stop_wall_ns)
+
+    async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
+        """Create an active recording if its channel has none on any node; see RecordingStore.
+
+        Where this raises after etcd was asked, what etcd has made of it is withdrawn.
+        """
+        for event in events:
+            encode(event)
+        shared = encode(Shared(recording))
+        if len(shared) > MAX_RECORDING_BYTES:
+            raise TooLargeError(len(shared), MAX_RECORDING_BYTES)
+        self._withdrawals.hold_back(recording.recording_id)
+        try:
+            is_started = await self._share_start(recording, shared, events)
+            if is_started and not await self._local.start_recording(recording, events):
+                await self._local.append(events)
+        except (StoreError, asyncio.CancelledError) as error:
+            if not isinstance(error, MinorityError) or isinstance(error, UnknownOutcome):
+                self._withdrawals.add(recording)
+            raise
+        finally:
+            self._withdrawals.decided(recording.recording_id)
+        return is_started
+
+    async def _share_start(self, recording: RecordingState, shared: bytes, events: Sequence[Event]) -> bool:
+        """Win the channel, or return False. Raises StoreError."""
+        keys, recording_id = self._keys, recording.recording_id
+        channel = keys.channel(recording.parameters.channel_id)
+        answer = await self._transact(
+            [absent(channel), absent(keys.recording(recording_id)), absent(keys.finished(recording_id))],
+            [
+                put(channel, recording_id.encode()),
+                put(keys.recording(recording_id), shared),
+                put(keys.turn, recording_id.encode()),
+                *(self.claims.first(event.type, recording_id) for event in events if event.type in TOLD_ONCE),
+            ],
+            [read(channel)],
+        )
+        return bool(answer.get("succeeded")) or [found.value for found in values_read(answer)] == [
+            recording_id.encode()
+        ]
+
+    async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
+        """Move a recording from ACTIVE to STOPPING, unless any node did; see RecordingStore."""
+        key = self._keys.recording(recording_id)
+        while True:
+            found = await self._get(key)
+            if found is None:
+                return False
+            shared = decode_shared(found)
+            recording = shared.recording
+            if recording.status is not RecordingStatus.ACTIVE:
+                return (shared.stopped_by, recording.stop_wall_ns) == (self._node_name, stop_wall_ns)
+            stopped = replace(recording, status=RecordingStatus.STOPPING, stop_wall_ns=stop_wall_ns)
+            answer = await self._transact(
+                [unchanged(found)],
+                [
+                    put(key, encode(replace(shared, recording=stopped, stopped_by=self._node_name))),
+                    delete(self._keys.channel(recording.parameters.channel_id)),
+                    put(self._keys.turn, recording_id.encode()),
+                ],
+            )
+            if answer.get("succeeded"):
+                await self._local.stop_recording(recording_id, stop_wall_ns)
+                return True
+
+    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+        """Wait for the archives of all nodes, or for their death; see RecordingStore."""
+        if recording_id in self._reported:  # in our log, and on its way
+            return None
+        self._check_open()
+        return await self._conclusion.conclude(recording_id)
+
+    async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
+        """Keep the report that we claimed in our own file; the cluster forgets the recording when it is delivered."""
+        for event in events:
+            encode(event)
+        self._check_open()
+        if recording_id in self._reported:
+            return False
+        if not events or not self._view.is_ours(event_id(EventType.RECORDING_REPORT, recording_id)):
+            await self._local.finish_recording(recording_id, [])
+            return False
+        if not await self._local.finish_recording(recording_id, events):
+            await self._local.append(events)
+        self._reported.add(recording_id)
+        return True
+
+    async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
+        """Keep an archive and its events in our own file; the others hear of it as soon as they can."""
+        shared = self._view.recordings.get(archive.recording_id)
+        if shared is not None:
+            await self._local.start_recording(shared.recording, [])
+        await self._local.save_archive(archive, events)
+        self._own_archives.add([archive])
+
+    async def nodes(self) -> Sequence[NodeState]:
+        """Give all nodes that ever were, and whether they are up."""
+        _, members = await self._etcd.list(self._keys.members)
+        _, alive = await self._etcd.list(self._keys.node(""))
+        known = {node.node_name: replace(node, is_alive=False) for node in map(decode_node, members)}
+        known |= {node.node_name: replace(node, is_alive=True) for node in map(decode_node, alive)}
+        return [known[name] for name in sorted(known)]
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Add events that belong to no recording."""
+        await self._local.append(events)
+
+    async def last_life(self) -> LastLife:
+        """Give our own connections that are open."""
+        return await self._local.last_life()
+
+    async def unfinished_recordings(self) -> Sequence[RecordingState]:
+        """Give the recordings that we have a part in and that are not FINISHED."""
+        return await self._local.unfinished_recordings()
+
+    async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
+        """Give our own archives."""
+        return await self._local.archives(recording_id)
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
+        """Give the next of our events."""
+        return await self._local.events_after(cursor, limit)
+
+    async def forget_events(self, cursor: int) -> None:
+        """Let go of our events up to `cursor`."""
+        await self._local.forget_events(cursor)
+
+    async def _transact(self, *parts: Sequence[Any]) -> Any:
+        self._check_open()
+        return await self._etcd.transact(*parts)
+
+    async def _get(self, key: str) -> Any:
+        self._check_open()
+        return await self._etcd.get(key)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("the store is not open")

@@ -1,0 +1,99 @@
+"""Starts that were refused though etcd may have taken them, or may yet: each is withdrawn from the cluster.
+
+A request whose answer is lost may be done now, later, or never. Whoever asked for it was told that nothing was
+started, so nothing may be: the mark of a finished recording keeps a request that is still on its way from starting
+it, and what was started is removed, with the claim of its recording.started.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from rokuga.recorder.events import EventType, event_id
+from rokuga.recorder.models import Change, RecordingState, RecordingStatus
+from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, unchanged
+from rokuga.recorder.store.cluster.ownership import FINISHED_S, Claims
+from rokuga.recorder.store.cluster.shared_state import Keys, decode_shared
+
+log = structlog.get_logger()
+
+AGAIN_S: Final = 0.3
+"""Pause after which a start that could not be withdrawn is tried again."""
+
+
+class Withdrawals:
+    """The refused starts of one node. They are known for as long as it runs: its watch may be late."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, claims: Claims) -> None:
+        self._etcd = etcd
+        self._keys = keys
+        self._claims = claims
+        self._undecided: set[str] = set()
+        self._refused: set[str] = set()
+        self._waiting: list[RecordingState] = []
+        self._added = asyncio.Event()
+
+    def hold_back(self, recording_id: str) -> None:
+        """Keep a start from being heard of here until it is decided: the watch may be faster than the answer."""
+        self._undecided.add(recording_id)
+
+    def decided(self, recording_id: str) -> None:
+        """Note that whoever asked for a start knows what became of it."""
+        self._undecided.discard(recording_id)
+
+    def add(self, recording: RecordingState) -> None:
+        """Have a start that is held back withdrawn as soon as possible; it stays held back."""
+        self._refused.add(recording.recording_id)
+        self._waiting.append(recording)
+        self._added.set()
+
+    def without_refused(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Return the changes without the starts that were refused, or may still be."""
+        unheard = self._undecided | self._refused
+        return [
+            change
+            for change in changes
+            if change.recording.status is not RecordingStatus.ACTIVE or change.recording.recording_id not in unheard
+        ]
+
+    async def run(self) -> None:
+        """Withdraw what is added, again and again until it is done; ends by cancellation."""
+        while True:
+            await self._added.wait()
+            try:
+                while self._waiting:
+                    if await self._withdraw(self._waiting[0]):
+                        self._waiting.pop(0)
+            except MinorityError:
+                await asyncio.sleep(AGAIN_S)
+            except StoreError as error:
+                log.error("a refused start cannot be withdrawn from the cluster", reason=str(error))
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._added.clear()
+
+    async def _withdraw(self, recording: RecordingState) -> bool:
+        """Return False where the recording changed meanwhile. Raises StoreError."""
+        keys, recording_id = self._keys, recording.recording_id
+        found = await self._etcd.get(keys.recording(recording_id))
+        mark = await self._claims.mark(keys.finished(recording_id), FINISHED_S)
+        if found is None:
+            answer = await self._etcd.transact([absent(keys.recording(recording_id))], [mark])
+        elif decode_shared(found).recording.status is not RecordingStatus.ACTIVE:
+            return True  # somebody has stopped it: it ends as any other
+        else:
+            answer = await self._etcd.transact(
+                [unchanged(found)],
+                [
+                    delete(keys.recording(recording_id)),
+                    delete(keys.channel(recording.parameters.channel_id)),
+                    delete(keys.claim(event_id(EventType.RECORDING_STARTED, recording_id))),
+                    put(keys.turn, recording_id.encode()),
+                    mark,
+                ],
+            )
+        return bool(answer.get("succeeded"))

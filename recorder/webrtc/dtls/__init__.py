@@ -1,0 +1,1 @@
+"""DTLS and SRTP of one peer."""

@@ -1,0 +1,1 @@
+"""ICE-lite: connectivity checks and what they prove."""

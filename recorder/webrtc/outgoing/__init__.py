@@ -1,0 +1,1 @@
+"""A publisher's end of a connection."""

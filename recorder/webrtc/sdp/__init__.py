@@ -1,0 +1,1 @@
+"""Session descriptions: what we offer, and how answers and offers are read."""

@@ -1,0 +1,327 @@
+"""Session descriptions as they come from outside: any text gives a `Description` or SdpError. Pure.
+
+RFC 8866 (SDP), RFC 8839 (ICE), RFC 8122 (fingerprints), RFC 4585 (feedback), RFC 5576 (sources), RFC 9143 (BUNDLE).
+The time and the memory that a text takes grow with its length and no faster: whatever may be there many times has a
+limit, and no line is compared with other lines. Lines that nothing here needs are passed over, however odd they are.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
+
+MAX_SDP_CHARACTERS: Final = 256 * 1024
+"""A browser's description has 3 to 10 kB."""
+MAX_LINES: Final = 4096
+MAX_LINE_CHARACTERS: Final = 8192
+"""The longest honest lines are parameter sets of H.264, below 1 kB."""
+MAX_SECTIONS: Final = 32
+MAX_PAYLOAD_TYPES: Final = 128
+"""Payload types of a section: there are no more (RFC 3551 section 6)."""
+MAX_FEEDBACK: Final = 32
+"""`rtcp-fb` lines of one payload type. Chromium has 5."""
+MAX_PARAMETERS: Final = 64
+"""Parameters in one `fmtp` line."""
+MAX_SOURCES: Final = 128
+"""Different SSRCs of a section, and FID groups of a section."""
+MAX_EXTENSIONS: Final = 64
+MAX_FINGERPRINTS: Final = 16
+MAX_CANDIDATES: Final = 256
+MAX_CREDENTIAL_CHARACTERS: Final = 256
+"""`ice-ufrag` and `ice-pwd` (RFC 8839 section 5.4)."""
+
+_MEDIA_LINE: Final = re.compile(r"m=([^ ]+) ([0-9]{1,5}) ([A-Z/]+) (.+)")
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_SETUPS: Final = frozenset({"actpass", "active", "passive"})
+_RTCP_PACKET_TYPES: Final = range(72, 77)
+"""Payload types that look like RTCP where both share a port (RFC 3551 section 6)."""
+
+
+class SdpLimitError(SdpError):
+    """The description has more of something than is accepted; the text names the limit."""
+
+
+@dataclass(slots=True)
+class RtpCodec:
+    """The `rtpmap` of one payload type."""
+
+    payload_type: int
+    encoding: str
+    clock_rate_hz: int
+
+
+@dataclass(slots=True)
+class TransportParameters:
+    """ICE and DTLS of a section; what it does not say itself is as the session says. Empty where it is missing."""
+
+    ice_ufrag: str = ""
+    ice_password: str = ""
+    setup: str = ""
+    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Section:
+    """One m-section.
+
+    `formats` are the payload types in the order of the m-line, each once; empty for what is neither audio nor video.
+    `codecs` and `parameters` (of `fmtp`) are by payload type. `feedback` has the words of `rtcp-fb` by payload type,
+    and of all under None. `sources` are SSRCs in their order; `repairs` maps an RTX stream to what it repairs.
+    `extensions` are ids and URIs of header extensions, `candidates` the lines without `a=candidate:`.
+    """
+
+    kind: str
+    port: int
+    protocol: str
+    formats: Sequence[int] = ()
+    mid: str = ""
+    direction: str = "sendrecv"
+    transport: TransportParameters = field(default_factory=TransportParameters)
+    flags: set[str] = field(default_factory=set)
+    codecs: dict[int, RtpCodec] = field(default_factory=dict)
+    parameters: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    feedback: dict[int | None, list[str]] = field(default_factory=dict)
+    sources: dict[int, None] = field(default_factory=dict)
+    repairs: dict[int, int] = field(default_factory=dict)
+    extensions: list[tuple[int, str]] = field(default_factory=list)
+    candidates: list[str] = field(default_factory=list)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it is not rejected: port 0 rejects, unless the section is bundle-only (RFC 9143 section 6)."""
+        return bool(self.port) or "bundle-only" in self.flags
+
+    def parameters_of(self, payload_type: int) -> Mapping[str, str]:
+        """Return the `fmtp` parameters of a payload type."""
+        return self.parameters.get(payload_type, {})
+
+    def feedback_of(self, payload_type: int) -> Sequence[str]:
+        """Return the words of `rtcp-fb` that hold for a payload type."""
+        return [*self.feedback.get(payload_type, ()), *self.feedback.get(None, ())]
+
+    def retransmissions(self) -> Mapping[int, int]:
+        """Return the RTX payload type of each payload type that has one (RFC 4588 section 8.6)."""
+        found: dict[int, int] = {}
+        for codec in self.codecs.values():
+            repaired = self.parameters_of(codec.payload_type).get("apt", "")
+            if codec.encoding.lower() == "rtx" and _NUMBER.fullmatch(repaired):
+                found.setdefault(int(repaired), codec.payload_type)
+        return found
+
+
+@dataclass(slots=True)
+class Description:
+    """A whole description. `bundled` are the mids of all BUNDLE groups."""
+
+    sections: list[Section] = field(default_factory=list)
+    bundled: set[str] = field(default_factory=set)
+    is_ice_lite: bool = False
+
+
+def parse_description(text: str, what: str) -> Description:
+    """Parse an SDP text; `what` names it in errors ("offer", "answer"). Raises SdpError, of limits SdpLimitError."""
+    if len(text) > MAX_SDP_CHARACTERS:
+        raise SdpLimitError(f"the {what} is too long: {len(text)} characters, at most {MAX_SDP_CHARACTERS}")
+    try:
+        return _parse(text.splitlines())
+    except _LimitError as error:
+        raise SdpLimitError(f"the {what} has more than {error}") from error
+    except _LineError as error:
+        raise SdpError(f"the {what} cannot be read: {error}") from error
+
+
+class _LineError(ValueError):
+    """A line cannot be read."""
+
+
+class _LimitError(ValueError):
+    """There is more of something than is accepted."""
+
+
+def _parse(lines: Sequence[str]) -> Description:
+    _check_room(len(lines) - 1, MAX_LINES, "lines")
+    description = Description()
+    session = section = Section("", 0, "")  # the first takes what holds for all others
+    for line in lines:
+        _check_room(len(line) - 1, MAX_LINE_CHARACTERS, "characters in a line")
+        if line.startswith("m="):
+            _check_room(len(description.sections), MAX_SECTIONS, "m-lines")
+            section = _section(line, session)
+            description.sections.append(section)
+        elif line.startswith("a="):
+            name, _, value = line[2:].partition(":")
+            if name == "group" and section is session:
+                _add_bundle(description, value)
+            elif name in _ATTRIBUTES:
+                _ATTRIBUTES[name](section, name, value)
+    description.is_ice_lite = "ice-lite" in session.flags
+    return description
+
+
+def _section(line: str, session: Section) -> Section:
+    match = _MEDIA_LINE.fullmatch(line)
+    if match is None:
+        raise _LineError(f"{_shown(line)} is no m-line")
+    kind, port, protocol, formats = match.groups()
+    common = session.transport
+    return Section(
+        kind=kind,
+        port=int(port),
+        protocol=protocol,
+        formats=_formats(formats) if kind in {"audio", "video"} else (),
+        direction=session.direction,
+        transport=TransportParameters(common.ice_ufrag, common.ice_password, common.setup, list(common.fingerprints)),
+        flags=set(session.flags),
+        extensions=list(session.extensions),
+    )
+
+
+def _formats(text: str) -> Sequence[int]:
+    words = text.split(maxsplit=MAX_PAYLOAD_TYPES)
+    _check_room(len(words) - 1, MAX_PAYLOAD_TYPES, "payload types in an m-line")
+    numbers = tuple(dict.fromkeys(_number(word) for word in words))
+    for number in numbers:
+        if number > 255 or number in _RTCP_PACKET_TYPES:
+            raise _LineError(f"{number} is no payload type")
+    return numbers
+
+
+def _number(text: str) -> int:
+    """Parse a number of ten digits at most: SSRCs have no more."""
+    if _NUMBER.fullmatch(text) is None:
+        raise _LineError(f"{_shown(text)} is no number")
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    return repr(text[:32])
+
+
+def _check_room(have: int, most: int, name: str) -> None:
+    """See that there may be one more. Raises _LimitError."""
+    if have >= most:
+        raise _LimitError(f"{most} {name}")
+
+
+def _add_bundle(description: Description, value: str) -> None:
+    semantics, _, mids = value.partition(" ")
+    if semantics == "BUNDLE":
+        words = mids.split(maxsplit=MAX_SECTIONS)
+        _check_room(len(description.bundled) + len(words) - 1, 2 * MAX_SECTIONS, "mids in BUNDLE groups")
+        description.bundled.update(words)
+
+
+def _flag(section: Section, name: str, _value: str) -> None:
+    section.flags.add(name)
+
+
+def _direction(section: Section, name: str, _value: str) -> None:
+    section.direction = name
+
+
+def _mid(section: Section, _name: str, value: str) -> None:
+    section.mid = value
+
+
+def _credential(section: Section, name: str, value: str) -> None:
+    _check_room(len(value) - 1, MAX_CREDENTIAL_CHARACTERS, f"characters in {name}")
+    if name == "ice-ufrag":
+        section.transport.ice_ufrag = value
+    else:
+        section.transport.ice_password = value
+
+
+def _setup(section: Section, _name: str, value: str) -> None:
+    if value not in _SETUPS:
+        raise _LineError(f"{_shown(value)} is no setup")
+    section.transport.setup = value
+
+
+def _fingerprint(section: Section, _name: str, value: str) -> None:
+    _check_room(len(section.transport.fingerprints), MAX_FINGERPRINTS, "fingerprints in a section")
+    words = value.split()
+    if len(words) != 2:
+        raise _LineError(f"{_shown(value)} is no fingerprint")
+    section.transport.fingerprints.append((words[0].lower(), words[1]))
+
+
+def _rtpmap(section: Section, _name: str, value: str) -> None:
+    """RFC 8866 section 6.6. The first line of a payload type holds."""
+    number, _, rest = value.partition(" ")
+    encoding, slash, rate = rest.strip().partition("/")
+    if not slash:
+        raise _LineError(f"{_shown(value)} is no rtpmap")
+    codec = RtpCodec(_number(number), encoding, _number(rate.partition("/")[0]))
+    if codec.payload_type not in section.codecs:
+        _check_room(len(section.codecs), MAX_PAYLOAD_TYPES, "rtpmap lines in a section")
+        section.codecs[codec.payload_type] = codec
+
+
+def _fmtp(section: Section, _name: str, value: str) -> None:
+    """RFC 8866 section 6.15. Parameters without a value are left out: none that we know is like that."""
+    number, _, rest = value.partition(" ")
+    payload_type = _number(number)
+    if payload_type not in section.parameters:
+        _check_room(len(section.parameters), MAX_PAYLOAD_TYPES, "fmtp lines in a section")
+    words = rest.split(";", MAX_PARAMETERS)
+    _check_room(len(words) - 1, MAX_PARAMETERS, "parameters in an fmtp line")
+    pairs = [word.partition("=") for word in words]
+    section.parameters[payload_type] = {key.strip(): told.strip() for key, equals, told in pairs if equals}
+
+
+def _feedback(section: Section, _name: str, value: str) -> None:
+    number, _, word = value.partition(" ")
+    payload_type = None if number == "*" else _number(number)
+    if payload_type not in section.feedback:
+        _check_room(len(section.feedback), MAX_PAYLOAD_TYPES + 1, "payload types with rtcp-fb lines")
+    words = section.feedback.setdefault(payload_type, [])
+    _check_room(len(words), MAX_FEEDBACK, "rtcp-fb lines of a payload type")
+    words.append(word.strip())
+
+
+def _source(section: Section, _name: str, value: str) -> None:
+    ssrc = _number(value.partition(" ")[0])
+    if ssrc not in section.sources:
+        _check_room(len(section.sources), MAX_SOURCES, "SSRCs in a section")
+        section.sources[ssrc] = None
+
+
+def _source_group(section: Section, _name: str, value: str) -> None:
+    """RFC 5576 section 4.2: the second of a FID group repairs the first (RFC 4588 section 8.7)."""
+    words = value.split(maxsplit=3)
+    if len(words) == 3 and words[0] == "FID":
+        _check_room(len(section.repairs), MAX_SOURCES, "FID groups in a section")
+        section.repairs[_number(words[2])] = _number(words[1])
+
+
+def _extension(section: Section, _name: str, value: str) -> None:
+    """RFC 8285 section 8. What is not of this form is no extension of ours."""
+    number, _, rest = value.partition(" ")
+    plain = number.partition("/")[0]
+    if _NUMBER.fullmatch(plain):
+        _check_room(len(section.extensions), MAX_EXTENSIONS, "header extensions in a section")
+        section.extensions.append((int(plain), rest.partition(" ")[0]))
+
+
+def _candidate(section: Section, _name: str, value: str) -> None:
+    _check_room(len(section.candidates), MAX_CANDIDATES, "candidates in a section")
+    section.candidates.append(value)
+
+
+_ATTRIBUTES: Final[Mapping[str, Callable[[Section, str, str], None]]] = {
+    **dict.fromkeys(("rtcp-mux", "rtcp-rsize", "bundle-only", "ice-lite"), _flag),
+    **dict.fromkeys(("sendrecv", "sendonly", "recvonly", "inactive"), _direction),
+    **dict.fromkeys(("ice-ufrag", "ice-pwd"), _credential),
+    "mid": _mid,
+    "setup": _setup,
+    "fingerprint": _fingerprint,
+    "rtpmap": _rtpmap,
+    "fmtp": _fmtp,
+    "rtcp-fb": _feedback,
+    "ssrc": _source,
+    "ssrc-group": _source_group,
+    "extmap": _extension,
+    "candidate": _candidate,
+}

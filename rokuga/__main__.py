@@ -1,0 +1,8 @@
+"""Run the command line: `python -m rokuga`."""
+
+import sys
+
+from rokuga.cli.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main())

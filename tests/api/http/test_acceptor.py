@@ -1,0 +1,115 @@
+"""Connections over real sockets before they have a protocol: turns, trusted proxies, TLS behind them."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.authority import Network
+from rokuga.api.http.connection_limits import Refused
+from rokuga.api.http.middleware import Guard, Refusals
+from rokuga.api.http.request_policy import Rules
+from rokuga.api.http.server import listen, serve
+from rokuga.recorder.clock import Clock
+from tests.api.streams import all_of, connected, port_of, read_answer
+from tests.webhooks.certificates import Authority
+
+HERE = Network(bytes([127, 0, 0, 1]), 32)
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def _client(request: Request) -> Response:
+    return PlainTextResponse(request.client.host if request.client else "nobody")
+
+
+@contextlib.asynccontextmanager
+async def served(config: DaemonConfig, refused: Refused) -> AsyncIterator[int]:
+    """Serve what says who calls; gives the port."""
+    app = Starlette(routes=[Route("/", _client)])
+    refusals = Refusals(Clock())
+    app.add_middleware(
+        Guard, rules=Rules(None, None), exceptions={}, refusals=refusals, trusted=config.trusted_proxies
+    )
+    async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), config, refused) as address:
+        yield port_of(address)
+
+
+async def _ask(port: int, *pieces: bytes) -> bytes:
+    async with connected(port) as (reader, writer):
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.01 * (len(pieces) > 1))  # so that each is a segment of its own
+        return (await read_answer(reader))[2]
+
+
+async def test_a_trusted_proxy_of_tcp_says_who_connected() -> None:
+    async with served(DaemonConfig(trusted_proxies=(HERE,)), Refused()) as port:
+        header = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n"
+        assert await _ask(port, header + GET) == b"192.0.2.1"
+        assert await _ask(port, header[:20], header[20:], GET) == b"192.0.2.1"
+        assert await _ask(port, b"PROXY UNKNOWN\r\n" + GET) == b"127.0.0.1"
+        assert await _ask(port, GET) == b"127.0.0.1"
+        assert await _ask(port, GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n")) == b"192.0.2.2"
+        async with connected(port) as (reader, writer):
+            writer.write(b"PROXY TCP4 localhost\r\n" + GET)
+            assert await all_of(reader) == b""
+
+
+async def test_nobody_else_says_who_connected() -> None:
+    async with served(DaemonConfig(), Refused()) as port:
+        assert await _ask(port, GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n")) == b"127.0.0.1"
+        async with connected(port) as (reader, writer):
+            writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET)
+            assert (await read_answer(reader))[0] == 400
+
+
+async def test_what_comes_too_often_from_an_address_is_answered_later() -> None:
+    """None is reset; others are not concerned, and those who say nothing take no turn."""
+    refused = Refused()
+    async with served(DaemonConfig(trusted_proxies=(HERE,), max_connects_per_second=20), refused) as port:
+        flood = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET
+        other = b"PROXY TCP4 192.0.2.2 10.0.0.1 4660 3000\r\n" + GET
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(100):
+                await stack.enter_async_context(connected(port))
+            answers = await asyncio.gather(*(_ask(port, flood) for _ in range(30)), _ask(port, other))
+    assert answers == [b"192.0.2.1"] * 30 + [b"192.0.2.2"]
+    assert refused.held >= 9
+    assert (refused.too_many, refused.evicted) == (0, 0)
+
+
+async def test_what_waits_for_its_turn_is_closed_with_the_port() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        config = replace(DaemonConfig(trusted_proxies=(HERE,)), max_connects_per_second=1)
+        async with served(config, Refused()) as port:
+            streams = [await stack.enter_async_context(connected(port)) for _ in range(5)]
+            for _, writer in streams:
+                writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET)
+            assert (await read_answer(streams[0][0]))[0] == 200
+        for reader, _ in streams[1:]:
+            await all_of(reader)
+
+
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_tls_begins_behind_the_proxy_header(tmp_path: Path, is_proxied: bool) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    config = DaemonConfig(trusted_proxies=(HERE,), tls_certificate=certificate, tls_key=key)
+    async with served(config, Refused()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if is_proxied:
+            writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n")
+        await writer.start_tls(ssl.create_default_context(cafile=authority.ca_file), server_hostname="localhost")
+        writer.write(GET)
+        assert (await read_answer(reader))[2] == (b"192.0.2.1" if is_proxied else b"127.0.0.1")
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,39 @@
+"""JSON from outside: any bytes are a value that can be written again, or JsonError."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rokuga.api.http import json_text
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES)
+def test_what_is_json_is_read(value: object) -> None:
+    assert json_text.decode(json.dumps(value).encode()) == value
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_bytes_are_a_value_or_the_error(data: bytes) -> None:
+    try:
+        value = json_text.decode(data)
+    except json_text.JsonError:
+        return
+    msgspec.json.encode(value)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_has_a_limit(opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    deepest = opening * 127 + "[]" + closing * 127
+    json_text.decode(deepest)
+    for text in (opening + deepest + closing, opening * 10_000):
+        with pytest.raises(json_text.JsonError):
+            json_text.decode(text)

@@ -1,0 +1,176 @@
+"""Both fronts over real HTTP: what their guards refuse, and what they let through."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+import structlog
+import websockets
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from rokuga.api.app import api_app, signaling_app
+from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.middleware import Guard, Refusals
+from rokuga.api.http.request_policy import Refusal, Rules
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from tests.api.serving import served
+from tests.fakes_recorder import FakeRecorder
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "correct-horse-battery-staple"
+STUDIO = "https://studio.example"
+EVIL = "https://evil.example"
+LIST = {"x-sora-target": "Sora_20161101.ListStartedRecording"}
+
+
+@dataclass
+class Fronts:
+    """Where the fronts are."""
+
+    api: str
+    api_with_token: str
+    signaling: str
+    closed_signaling: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fronts() -> AsyncIterator[Fronts]:
+    config = DaemonConfig(api_cors_origin=STUDIO)
+    secret = DaemonConfig(api_bearer_token=TOKEN, api_cors_origin=STUDIO, allowed_hosts=("rokuga",))
+    closed = DaemonConfig(signaling_origins=(STUDIO,), allowed_hosts=("rokuga",))
+    async with (
+        served(api_app(FakeRecorder(), config)) as api,
+        served(api_app(FakeRecorder(), secret)) as api_with_token,
+        served(signaling_app(FakeRecorder(), config)) as signaling,
+        served(signaling_app(FakeRecorder(), closed)) as closed_signaling,
+    ):
+        yield Fronts(api, api_with_token, signaling, closed_signaling)
+
+
+async def answer(
+    address: str, headers: Mapping[str, str], method: str = "POST", path: str = "/", body: bytes = b""
+) -> tuple[int, str]:
+    """Send a request exactly as it is said here; give the status and the error type."""
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        length_of_body = {} if "transfer-encoding" in headers else {"content-length": str(len(body))}
+        lines = {"host": address, **length_of_body, **headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        status = int((await reader.readline()).split()[1])
+        length = 0
+        while (line := await reader.readline()).strip():
+            name, _, value = line.decode().partition(":")
+            length = int(value) if name.lower() == "content-length" else length
+        answered = await reader.readexactly(length)
+    finally:
+        writer.close()
+    return status, json.loads(answered)["error_type"] if status >= 400 and answered else ""
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/nothing"])
+async def test_a_foreign_page_or_name_gets_nowhere_on_the_api(fronts: Fronts, path: str) -> None:
+    assert await answer(fronts.api, {"origin": EVIL, **LIST}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(fronts.api, {"host": "evil.example", **LIST}, path=path) == (421, "HOST-NOT-ALLOWED")
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/admin/archives", "/nothing"])
+async def test_a_foreign_page_or_name_gets_nowhere_beside_signalling(fronts: Fronts, path: str) -> None:
+    assert await answer(fronts.signaling, {"origin": EVIL}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(fronts.signaling, {"host": "evil.example"}, "GET", path) == (421, "HOST-NOT-ALLOWED")
+
+
+async def test_programs_the_configured_page_and_the_fronts_own_pages_call_the_api(fronts: Fronts) -> None:
+    for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{fronts.api}"}):
+        assert await answer(fronts.api, LIST | headers) == (200, "")
+    named = {"host": "rokuga:3000", "authorization": f"Bearer {TOKEN}"}
+    assert await answer(fronts.api_with_token, LIST | named) == (200, "")
+
+
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
+async def test_what_a_proxy_passes_on_drives_nothing_without_a_token(fronts: Fronts, header: str) -> None:
+    """The proxy is on this machine, who asked it may be anywhere."""
+    assert await answer(fronts.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
+    shown = {header: "127.0.0.1", "authorization": f"Bearer {TOKEN}"}
+    assert await answer(fronts.api_with_token, LIST | shown) == (200, "")
+
+
+async def test_a_preflight_of_a_foreign_page_is_refused(fronts: Fronts) -> None:
+    asks = {"access-control-request-method": "POST"}
+    assert await answer(fronts.api, {"origin": EVIL, **asks}, "OPTIONS") == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(fronts.api_with_token, {"origin": STUDIO, **asks}, "OPTIONS") == (200, "")
+
+
+async def test_without_the_token_nothing_is_done(fronts: Fronts) -> None:
+    for wrong in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
+        for path in ("/", "/metrics"):
+            assert await answer(fronts.api_with_token, LIST | wrong, path=path) == (401, "UNAUTHORIZED")
+    assert await answer(fronts.api_with_token, LIST | {"authorization": f"Bearer {TOKEN}"}) == (200, "")
+
+
+@pytest.mark.parametrize(
+    "path", ["/archives/../../etc/passwd", "/archives/%2e%2e/%2E%2E/etc/passwd", "/archives/..%2f..%2fetc/passwd"]
+)
+async def test_no_path_leads_out(fronts: Fronts, path: str) -> None:
+    for address in (fronts.api, fronts.signaling):
+        assert await answer(address, {}, "GET", path) == (400, "MALFORMED-PATH")
+
+
+async def test_pages_of_all_origins_publish(fronts: Fronts) -> None:
+    """An SDK's page is served from anywhere, and called by whatever name leads here."""
+    async with websockets.connect(f"ws://{fronts.signaling}/signaling", origin=websockets.Origin(EVIL)):
+        pass
+
+
+async def test_only_pages_of_the_configured_origins_publish(fronts: Fronts) -> None:
+    url = f"ws://{fronts.closed_signaling}/signaling"
+    async with websockets.connect(url, origin=websockets.Origin(STUDIO)), websockets.connect(url):
+        pass
+    two_hosts = {"additional_headers": {"host": "evil.example"}, "origin": websockets.Origin("http://evil.example")}
+    for foreign, status in (({"origin": websockets.Origin(EVIL)}, 403), (two_hosts, 400)):
+        with pytest.raises(websockets.InvalidStatus) as raised:
+            await websockets.connect(url, **foreign)
+        assert raised.value.response.status_code == status
+
+
+async def _echo_length(request: Request) -> Response:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> None:
+    guard = Middleware(Guard, rules=Rules(None, max_body_bytes=8), exceptions={}, refusals=Refusals(Clock()))
+    app = Starlette(routes=[Route("/", _echo_length, methods=["POST"])], middleware=[guard])
+    chunked = {"transfer-encoding": "chunked"}
+    async with served(app) as address:
+        assert await answer(address, {}, body=b"x" * 8) == (200, "")
+        assert await answer(address, {}, body=b"x" * 9) == (413, "PAYLOAD-TOO-LARGE")
+        assert await answer(address, chunked, body=b"8\r\nxxxxxxxx\r\n0\r\n\r\n") == (200, "")
+        endless = b"8\r\nxxxxxxxx\r\n" * 1000
+        assert await answer(address, chunked, body=endless) == (413, "PAYLOAD-TOO-LARGE")
+
+
+async def test_a_thousand_refusals_in_a_second_are_one_line() -> None:
+    now_ns = [0]
+    refusals = Refusals(Clock(monotonic_ns=lambda: now_ns[0]))
+    scope = {"headers": [(b"origin", b"https://evil.example" + b"x" * 500)], "path": "/", "client": ("192.0.2.1", 1)}
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(1000):
+            refusals.note(Refusal.ORIGIN_NOT_ALLOWED, scope)
+        now_ns[0] = NS_PER_S
+        refusals.note(Refusal.HOST_NOT_ALLOWED, scope)
+    assert [(line["reason"], line["untold"]) for line in lines] == [
+        ("ORIGIN-NOT-ALLOWED", 0),
+        ("HOST-NOT-ALLOWED", 999),
+    ]
+    assert len(lines[0]["origin"]) == 200
+    assert refusals.counts == {Refusal.ORIGIN_NOT_ALLOWED: 1000, Refusal.HOST_NOT_ALLOWED: 1}

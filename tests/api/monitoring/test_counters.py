@@ -1,0 +1,72 @@
+"""The table of counters and those who count have the same names; Sora's words are about counters that are there."""
+
+from pathlib import Path
+
+import pytest
+
+from rokuga.api.http.connection_limits import Refused
+from rokuga.api.http.middleware import Refusals
+from rokuga.api.monitoring.counters import COUNTERS, read_all, total
+from rokuga.api.monitoring.health import Disk, Health
+from rokuga.api.store import cluster_numbers
+from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.store import StoreError, StoreHealth
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
+from rokuga.webhooks.auth import AuthWebhook
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.dispatcher import Dispatcher
+from rokuga.webhooks.outbox import Outbox
+from tests.recorder.house import running
+
+
+async def _nothing_free() -> int:
+    return 0
+
+
+async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: Path) -> None:
+    """A number with parts has a label, one without has none."""
+    config, clock = WebhookConfig(log_dir=tmp_path), Clock()
+    database = tmp_path / "other.sqlite3"
+    auth = AuthWebhook("http://127.0.0.1:1/", config, clock)
+    disk = Disk(_nothing_free, 0)
+    await disk.measure()
+    async with (
+        running(tmp_path) as house,
+        SqliteStore(database) as store,
+        Outbox(database, store, config, clock) as outbox,
+    ):
+        dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
+        sources = [house.recorder.counters, MediaPort().totals]
+        sources += [each.counters for each in (dispatcher, auth, outbox, health, disk, Refused(), Refusals(clock))]
+        numbers = await read_all(sources)
+    numbers |= cluster_numbers(StoreHealth(False, 0, 0, 0.0, 0.0, 0))
+    assert numbers.keys() == COUNTERS.keys()
+    assert {name: not isinstance(number, int) for name, number in numbers.items()} == {
+        name: bool(counter.label) for name, counter in COUNTERS.items()
+    }
+    assert {total(number) for number in numbers.values()} == {0}
+    assert set(in_soras_words(numbers)) == {*SORA_NAMES, *AVERAGES}
+
+
+@pytest.mark.parametrize("names", [*SORA_NAMES.values(), *AVERAGES.values()])
+def test_sora_s_words_are_about_counters_that_are_there(names: tuple[str, ...]) -> None:
+    assert set(names) <= COUNTERS.keys()
+
+
+def test_who_has_not_counted_yet_has_an_average_of_nothing() -> None:
+    numbers = {"connection_seconds": 0, "connections_destroyed": 0}
+    assert in_soras_words(numbers)["average_duration_sec"] == 0
+
+
+async def test_what_a_locked_database_cannot_say_is_left_out() -> None:
+    """Monitoring goes on, and GetStatsReport is answered."""
+
+    async def locked() -> dict[str, int]:
+        raise StoreError("database is locked")
+
+    async def other() -> dict[str, int]:
+        return {"plis": 1}
+
+    assert await read_all([locked, other]) == {"plis": 1}

@@ -1,0 +1,34 @@
+"""Memory is given back from time to time."""
+
+import asyncio
+import platform
+
+from rokuga.api.monitoring.memory import find_trim, trimming
+
+
+async def test_memory_is_trimmed_again_and_again_until_the_end() -> None:
+    """In a thread: the loop goes on meanwhile."""
+    loop, trimmed, is_enough = asyncio.get_running_loop(), list[int](), asyncio.Event()
+
+    def trim(keep_bytes: int) -> int:
+        trimmed.append(keep_bytes)
+        if len(trimmed) == 3:
+            loop.call_soon_threadsafe(is_enough.set)
+        return 1
+
+    async with trimming(trim, pause_s=0):
+        await is_enough.wait()
+    assert set(trimmed) == {0}
+    assert len(asyncio.all_tasks()) == 1, "nothing goes on"
+
+
+async def test_a_c_library_that_cannot_trim_is_let_alone() -> None:
+    async with trimming(None):
+        pass
+
+
+def test_glibc_can_trim() -> None:
+    """The real call is there where it should be, and takes what it is given."""
+    trim = find_trim()
+    assert (trim is not None) == (platform.libc_ver()[0] == "glibc")
+    assert trim is None or trim(0) in {0, 1}

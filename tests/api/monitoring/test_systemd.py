@@ -1,0 +1,100 @@
+"""The real daemon under a service manager's socket, and the unit that starts it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from rokuga.api.monitoring.systemd import Systemd
+from tests.end_to_end.daemon import ROOT, start
+
+WATCHDOG_S = 0.1
+UNIT = ROOT / "deploy/rokuga.service"
+
+
+async def _heard(listener: socket.socket, state: bytes) -> list[bytes]:
+    """Give what is heard up to this state."""
+    heard = [b""]
+    while heard[-1] != state:
+        heard.append(await asyncio.get_running_loop().sock_recv(listener, 4096))
+    return heard[1:]
+
+
+@pytest.mark.end_to_end
+async def test_systemd_hears_that_it_is_ready_alive_and_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog is fed by the event loop: a process that is stopped is silent, and speaks again after."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", f"{WATCHDOG_S * 1e6:.0f}")
+        process = await start(tmp_path)
+        try:
+            assert set(await _heard(listener, b"READY=1")) <= {b"WATCHDOG=1", b"READY=1"}
+            assert await _heard(listener, b"WATCHDOG=1") == [b"WATCHDOG=1"]
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
+            with contextlib.suppress(BlockingIOError):
+                while listener.recv(4096):
+                    """What it said before."""
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(_heard(listener, b"WATCHDOG=1"), timeout=3 * WATCHDOG_S)
+            process.send_signal(signal.SIGCONT)
+            assert await _heard(listener, b"WATCHDOG=1") == [b"WATCHDOG=1"]
+            process.send_signal(signal.SIGTERM)
+            assert set(await _heard(listener, b"STOPPING=1")) <= {b"WATCHDOG=1", b"STOPPING=1"}
+            _, said = await process.communicate()
+            assert process.returncode == 0, said
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def test_an_abstract_socket_is_told() -> None:
+    """systemd itself listens on such a one (unix(7))."""
+    name = f"rokuga-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}")
+        Systemd({"NOTIFY_SOCKET": f"@{name}"}).tell("READY=1")
+        assert listener.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(
+    "environment", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": ""}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}]
+)
+async def test_a_watchdog_that_waits_for_somebody_else_or_not_at_all_is_not_fed(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        given = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        async with Systemd(given | environment):
+            await asyncio.sleep(0)
+        with pytest.raises(BlockingIOError):
+            listener.recv(100)
+
+
+async def test_without_systemd_nobody_is_told_and_one_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        Systemd({}).tell("READY=1")
+        assert lines == []
+        Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).tell("READY=1")
+    assert [line["event"] for line in lines] == ["systemd cannot be told"]
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """`systemd-analyze verify` finds nothing to say, with our own interpreter where the unit's is not installed."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/rokuga/bin/rokuga", sys.executable))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], check=False, capture_output=True, text=True
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")

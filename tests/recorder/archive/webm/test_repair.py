@@ -1,0 +1,50 @@
+"""A file that was cut off is made whole."""
+
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.archive.names import archive_names
+from rokuga.recorder.archive.webm.file import ArchiveFile, Batch
+from rokuga.recorder.archive.webm.repair import make_whole
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
+from rokuga.recorder.negotiation import TrackConfig
+from tests import readers
+from tests.recorder.codecs.clips import encoded
+from tests.recorder.house import OPUS_20_MS
+
+ID = "0" * 26
+SOUND: Batch = [("audio", AccessUnit(0, OPUS_20_MS, True, 0), place * 20 * NS_PER_MS) for place in range(100)]
+PICTURES: Batch = [
+    ("video", AccessUnit(0, data, not place, 0, 320, 180), place * 33 * NS_PER_MS)
+    for place, data in enumerate(encoded("VP8"))
+]
+
+
+def late(batch: Batch) -> Batch:
+    """Give the first unit of a batch three seconds later."""
+    return [(kind, unit, 3000 * NS_PER_MS) for kind, unit, _ in batch[:1]]
+
+
+@pytest.mark.parametrize(("batch", "lost", "kind"), [(SOUND, PICTURES, "audio"), (PICTURES, SOUND, "video")])
+def test_d27_a_track_that_a_crash_left_without_content_is_not_declared(
+    tmp_path: Path, batch: Batch, lost: Batch, kind: Kind
+) -> None:
+    """It is in the header on the disk before its first block is; players would wait for it."""
+    names = archive_names(str(tmp_path), ID, ID, "webm")
+    (tmp_path / ID).mkdir()
+    file = ArchiveFile(names, TrackConfig("OPUS"), TrackConfig("VP8"), 0o640, 0)
+    file.open()
+    file.write(batch)
+    size = Path(names.in_progress_path).stat().st_size
+    file.write(late(lost))
+    left = tmp_path / "left.webm"
+    left.write_bytes(Path(names.in_progress_path).read_bytes()[:size])
+    whole = make_whole(str(left))
+    assert whole is not None
+    assert whole.kinds == {kind}
+    assert (whole.width > 0) == (kind == "video")
+    counts = readers.decode_strictly(left)
+    assert counts.keys() == {kind}
+    assert 0 < counts[kind] <= len(batch)
+    assert file.finish() is not None

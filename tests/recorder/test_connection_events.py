@@ -1,0 +1,141 @@
+"""What connection.destroyed says of the end of a connection."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rokuga.recorder.connection import Connection, ConnectionRequest
+from rokuga.recorder.errors import ConnectionRefused
+from rokuga.recorder.events import Event
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.negotiation import TrackConfig
+from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.sqlite import SqliteStore
+from rokuga.webhooks import schemas
+from rokuga.webhooks.bodies import make_body
+from rokuga.webhooks.config import WebhookConfig
+from tests.recorder.house import HandClock, House, running
+
+DESTROYED = "connection.destroyed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "remark", "told"),
+    [
+        ("DISCONNECTED-API", None, {"reason": "DISCONNECTED-API"}),
+        ("DISCONNECTED-API", "closing time", {"reason": "closing time", "disconnect_api_reason": "closing time"}),
+        ("TYPE-DISCONNECT", None, {"reason": "TYPE-DISCONNECT"}),
+        ("TYPE-DISCONNECT", "NO-ERROR", {"reason": "TYPE-DISCONNECT", "type_disconnect_reason": "NO-ERROR"}),
+        ("MEDIA-TIMEOUT", "of no meaning", {"reason": "MEDIA-TIMEOUT"}),
+    ],
+)
+async def test_the_end_is_told_in_the_words_of_who_wanted_it(
+    house: House, reason: str, remark: str | None, told: dict[str, str]
+) -> None:
+    client = await house.enter()
+    client.connection.stop(reason, remark)
+    client.connection.stop("SHUTDOWN", "too late")
+    gone = await house.event(DESTROYED, client.connection.identity)
+    keys = ("reason", "disconnect_api_reason", "type_disconnect_reason")
+    assert {key: gone.document[key] for key in keys if key in gone.document} == told
+
+
+async def test_the_end_of_the_recorder_is_a_shutdown(house: House) -> None:
+    """Its connections are over, with their files, when `end` returns; nobody comes in any more."""
+    state = await house.start()
+    client = await house.enter()
+    await client.play(1000)
+    await house.recorder.end()
+    (gone,) = await house.events(DESTROYED)
+    assert gone.document["reason"] == "SHUTDOWN"
+    (available,) = await house.events("archive.available")
+    assert available.document["recording_id"] == state.recording_id
+    with pytest.raises(ConnectionRefused, match="SHUTDOWN"):
+        await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
+    assert house.recorder.recordings() == [state]
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600])
+async def test_a_wall_clock_that_is_set_makes_no_stay_longer_or_shorter(house: House, step_s: int) -> None:
+    client = await house.enter()
+    house.hand.wall_offset_ns += step_s * NS_PER_S
+    house.hand.now_ns += 119 * NS_PER_S
+    await client.leave()
+    gone = await house.event(DESTROYED, client.connection.identity)
+    assert gone.document["minutes"] == 1
+    assert gone.document["destroyed_time"] - gone.document["created_time"] == 119
+
+
+async def killed(folder: Path, *clients: str) -> list[Connection]:
+    """Leave a store as it was while these clients were there; the first is gone before that."""
+    async with SqliteStore(folder / "alive.sqlite3") as store, running(folder, store=store) as house:
+        there = [(await house.enter(client_id=client_id, role="sendrecv")).connection for client_id in clients]
+        await there[0].close("TYPE-DISCONNECT")
+        await house.event(DESTROYED, there[0].identity)
+        async with SqliteStore(folder / "alive.sqlite3") as other:  # writes what is in its log into the file
+            await other.append([])
+        for name in ("", "-wal"):
+            shutil.copy2(folder / f"alive.sqlite3{name}", folder / f"store.sqlite3{name}")
+    return there
+
+
+async def test_whom_a_kill_took_is_told_as_gone_at_the_next_start(tmp_path: Path) -> None:
+    """Once, each after the other, as of the end of the life that was killed; whoever was told as gone is not."""
+    _, second, third = await killed(tmp_path, "first", "second", "third")
+    hand = HandClock()
+    for name in ("", "-wal"):
+        os.utime(tmp_path / f"store.sqlite3{name}", ns=(0, hand.clock.wall_ns() + 119 * NS_PER_S))
+    hand.now_ns += 3600 * NS_PER_S
+    for _ in range(2):
+        async with running(tmp_path, hand) as house:
+            gone = (await house.events(DESTROYED))[1:]
+    assert [event.connection for event in gone] == [second.identity, third.identity]
+    assert [event.document["channel_connections"] for event in gone] == [1, 0]
+    assert [event.document["channel_sendrecv_connections"] for event in gone] == [1, 0]
+    for event in gone:
+        schemas.check_body(make_body(event, WebhookConfig()))
+        assert (event.document["reason"], event.document["minutes"]) == ("CRASH", 1)
+        assert event.document["destroyed_timestamp"] == "2023-11-14T22:15:19.250000Z"
+
+
+class FullStore(SqliteStore):
+    """A store whose disk may be full."""
+
+    is_full = False
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Fail on a full disk."""
+        if self.is_full:
+            raise StoreError("the disk of the store is full")
+        await super().append(events)
+
+
+async def come(house: House, client_id: str) -> Connection:
+    """Connect a client; it is there then."""
+    connection = await house.recorder.connect(
+        ConnectionRequest("sora", "sendonly", client_id, audio=TrackConfig("OPUS"))
+    )
+    connection.accept("v=0\r\n")
+    await connection.connected.wait()
+    return connection
+
+
+async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order; and one whose name nobody can write keeps nobody back."""
+    monkeypatch.setattr("rokuga.recorder.event_publisher.TELL_AGAIN_S", 0.001)
+    async with FullStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
+        store.is_full = True
+        for client_id in ("first", "\ud800", "second"):
+            client = await come(house, client_id)
+            await client.close("TYPE-DISCONNECT")
+        assert await house.events() == []
+        store.is_full = False
+        await house.event(DESTROYED, client.identity)
+        told = [(str(event.type), event.connection and event.connection.client_id) for event in await house.events()]
+        created = "connection.created"
+        assert told == [(created, "first"), (DESTROYED, "first"), (created, "second"), (DESTROYED, "second")]

@@ -1,0 +1,1 @@
+"""Tests of `recorder/webrtc/transport`."""

@@ -1,0 +1,353 @@
+"""The port over real sockets on loopback: who gets which datagram, and what strangers can do."""
+
+import errno
+from contextlib import suppress
+from random import Random
+
+import pytest
+from aioice.stun import parse_message
+
+from rokuga.recorder.clock import Clock
+from rokuga.recorder.media import NS_PER_S
+from rokuga.recorder.webrtc.dtls.queue import DTLS_PER_S
+from rokuga.recorder.webrtc.ice import connectivity_checks as checks
+from rokuga.recorder.webrtc.ice.connectivity_checks import (
+    ERROR_REPLIES_PER_S,
+    FAILED_CHECKS_PER_S,
+    MAX_PATHS,
+    PATH_HELD_NS,
+)
+from rokuga.recorder.webrtc.ice.ice_lite import MAGIC_COOKIE, IceLite
+from rokuga.recorder.webrtc.transport.addresses import AddressError, is_local
+from rokuga.recorder.webrtc.transport.media_port import MediaPort
+from tests.machine import lacks
+from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
+
+
+def client_of(port: MediaPort, host: str = "127.0.0.1") -> Client:
+    return Client((host, port.port), host)
+
+
+async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: MediaPort) -> None:
+    first, second = Sink(port, "first"), Sink(port, "second")
+    with client_of(port) as one, client_of(port) as two:
+        await one.validate("first")
+        await two.validate("second")
+        for datagram in (SRTP + b"1", DTLS + b"1"):
+            one.send(datagram)
+        for datagram in (SRTP + b"2", DTLS + b"2"):
+            two.send(datagram)
+        await until(lambda: first.dtls and second.dtls)
+    assert (first.media, first.dtls) == ([SRTP + b"1"], [DTLS + b"1"])
+    assert (second.media, second.dtls) == ([SRTP + b"2"], [DTLS + b"2"])
+    assert first.flow.reachable.is_set()
+
+
+async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    sink.flow.send(b"lost: nobody knows where the peer is")
+    with client_of(port) as client:
+        await client.validate("peer")
+        sink.flow.send(b"hello")
+        assert await client.receive() == (b"hello", "127.0.0.1")
+
+
+async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    with client_of(port) as publisher, client_of(port) as stranger:
+        await publisher.validate("peer")
+        strange = [b"", bytes([128]) * 2049, SRTP, DTLS, b"\x00\x01", check("nobody"), b"\x40 turn", b"\xff"]
+        for datagram in strange:
+            stranger.send(datagram)
+        await until(lambda: port.counters.received == 1 + len(strange))
+        publisher.send(SRTP)
+        await until(lambda: sink.media)
+    counters = port.counters
+    assert (counters.bad_size, counters.from_strangers, counters.bad_stun, counters.bad_first_byte) == (2, 3, 1, 2)
+    assert sink.media == [SRTP]
+    assert not sink.faults
+
+
+async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_stranger_or_a_peer(
+    port: MediaPort,
+) -> None:
+    sink, random = Sink(port, "peer"), Random(1)
+    with client_of(port) as publisher, client_of(port) as stranger:
+        await publisher.validate("peer")
+        for first in (0, 1, 20, 63, 128, 191, 16, 255):
+            for _ in range(100):
+                for each in (publisher, stranger):
+                    each.send(bytes([first]) + random.randbytes(random.randrange(1500)))
+            await until(lambda: port.counters.received % 200 == 1)
+        await publisher.validate("peer")
+    assert not sink.faults
+    assert len(sink.media) == 200, "only what came from the proved address"
+
+
+async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
+    broken, whole = Sink(port, "broken", breaks=True), Sink(port, "whole")
+    with client_of(port) as one, client_of(port) as two:
+        await one.validate("broken")
+        await two.validate("whole")
+        for _ in range(3):
+            one.send(SRTP)
+        two.send(SRTP)
+        await until(lambda: whole.media)
+        await until(lambda: port.counters.from_strangers == 2)
+    assert len(broken.faults) == 1
+    assert port.counters.faults == 1
+
+
+async def test_a_closed_flow_is_a_stranger(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    with client_of(port) as client:
+        await client.validate("peer")
+        sink.flow.close()
+        sink.flow.close()
+        client.send(SRTP)
+        client.send(check("peer"))
+        await until(lambda: port.counters.from_strangers == 2)
+    assert not sink.media
+
+
+async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    with client_of(port) as before, client_of(port) as after:
+        await before.validate("peer")
+        after.send(check("peer", password="wrong"))
+        data, _ = await after.receive()
+        assert parse_message(data).error_code == 401
+        after.send(SRTP)
+        await until(lambda: port.counters.from_strangers == 1)
+        await after.validate("peer")
+        after.send(SRTP)
+        await until(lambda: sink.media)
+        sink.flow.send(b"to the new address")
+        assert (await after.receive())[0] == b"to the new address"
+
+
+async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    clients = [client_of(port) for _ in range(MAX_PATHS + 3)]
+    for client in clients:
+        await client.validate("peer")
+    clients[0].send(SRTP)
+    clients[-1].send(SRTP)
+    await until(lambda: sink.media)
+    assert port.counters.from_strangers == 1
+    assert len(sink.flow.paths) == MAX_PATHS
+    for client in clients:
+        client.socket.close()
+
+
+async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() -> None:
+    now_ns = [NS_PER_S]
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        first, second = Sink(port, "first"), Sink(port, "second")
+        with client_of(port) as client:
+            await client.validate("first")
+            client.send(check("second"))
+            await until(lambda: port.counters.contested == 1)
+            client.send(SRTP)
+            await until(lambda: first.media)
+            now_ns[0] += PATH_HELD_NS + 1
+            await client.validate("second")
+            client.send(SRTP)
+            await until(lambda: second.media)
+    assert len(first.media) == 1
+    assert first.flow.ice.path is None
+
+
+async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
+    Sink(port, "peer")
+    with client_of(port) as stranger:
+        for _ in range(3 * ERROR_REPLIES_PER_S):
+            stranger.send(check("peer", password="wrong"))
+        await until(lambda: port.counters.bad_stun == 3 * ERROR_REPLIES_PER_S)
+        replies = 0
+        while True:
+            try:
+                stranger.socket.recv(2048)
+            except BlockingIOError:
+                break
+            replies += 1
+    assert 0 < replies <= 2 * ERROR_REPLIES_PER_S, "at most two seconds' worth"
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [check("peer", password="wrong"), check("nobody"), check("peer")[:-4], check("peer")[:4] + MAGIC_COOKIE],
+    ids=["wrong password", "for nobody", "cut off", "no check"],
+)
+async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_the_next_second(
+    useless: bytes,
+) -> None:
+    now_ns = [NS_PER_S]
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        Sink(port, "peer")
+        with client_of(port) as stranger, client_of(port) as other:
+            for _ in range(FAILED_CHECKS_PER_S):
+                stranger.send(useless)
+            stranger.send(check("peer"))
+            await until(lambda: port.counters.received == FAILED_CHECKS_PER_S + 1)
+            assert port.counters.bad_stun + port.counters.from_strangers == FAILED_CHECKS_PER_S + 1
+            await other.validate("peer")
+            now_ns[0] += NS_PER_S
+            with suppress(BlockingIOError):
+                while stranger.socket.recv(2048):  # errors
+                    pass
+            await stranger.validate("peer")
+
+
+async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> None:
+    """Or else whoever forges its source could end its consent."""
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        sink = Sink(port, "peer")
+        with client_of(port) as client:
+            await client.validate("peer")
+            for _ in range(FAILED_CHECKS_PER_S):
+                client.send(check("peer", password="wrong"))
+                await client.receive()
+            for _ in range(ERROR_REPLIES_PER_S):
+                client.send(check("peer", password="wrong"))
+            await client.validate("peer")
+            with pytest.raises(BlockingIOError):
+                client.socket.recv(2048)
+    assert port.counters.bad_stun == ERROR_REPLIES_PER_S + FAILED_CHECKS_PER_S
+    assert sink.flow.ice.last_check_ns == NS_PER_S
+
+
+async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "MAX_WATCHED", 1)
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        Sink(port, "peer")
+        with client_of(port) as client, client_of(port) as stranger:
+            await client.validate("peer")
+            stranger.send(check("peer", password="wrong"))
+            await stranger.receive()
+            for _ in range(FAILED_CHECKS_PER_S):
+                client.send(check("peer", password="wrong"))
+                await client.receive()
+            client.send(check("peer", password="wrong"))
+            await client.validate("peer")
+            with pytest.raises(BlockingIOError):
+                client.socket.recv(2048)
+
+
+async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_it() -> None:
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
+        flooded, other = Sink(port, "flooded"), Sink(port, "other")
+        with client_of(port) as one, client_of(port) as two:
+            await one.validate("flooded")
+            await two.validate("other")
+            for _ in range(2 * DTLS_PER_S):
+                one.send(DTLS)
+            two.send(DTLS)
+            await until(lambda: other.dtls)
+    assert len(flooded.dtls) == DTLS_PER_S
+    assert port.counters.dtls_overflow == DTLS_PER_S
+
+
+async def test_each_local_address_answers_from_itself_on_the_same_number() -> None:
+    async with MediaPort(0, ("127.0.0.1", "127.0.0.2")) as port:
+        Sink(port, "peer")
+        assert [candidate.host for candidate in port.candidates] == ["127.0.0.1", "127.0.0.2"]
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with Client((host, port.port)) as client:
+                assert await client.validate("peer") == host
+
+
+async def test_ipv6_works_beside_ipv4() -> None:
+    if not is_local("::1"):
+        lacks("this host has no IPv6")
+    async with MediaPort(0, ("127.0.0.1", "::1")) as port:
+        sink = Sink(port, "peer")
+        with client_of(port, "::1") as client:
+            assert await client.validate("peer") == "::1"
+            client.send(SRTP)
+            await until(lambda: sink.media)
+            sink.flow.send(b"hello")
+            assert await client.receive() == (b"hello", "::1")
+
+
+async def test_a_mapped_port_is_offered_instead_of_our_own() -> None:
+    async with MediaPort(0, ("127.0.0.1:15004", "203.0.113.9")) as port:
+        assert [(candidate.host, candidate.port) for candidate in port.candidates] == [
+            ("127.0.0.1", 15004),
+            ("203.0.113.9", port.port),
+        ]
+
+
+async def test_a_port_that_is_taken_is_named(port: MediaPort) -> None:
+    with pytest.raises(OSError, match=rf"UDP port {port.port} on 127\.0\.0\.1") as caught:
+        await MediaPort(port.port, ("127.0.0.1",)).__aenter__()
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+async def test_a_name_that_nobody_knows_is_named() -> None:
+    with pytest.raises(AddressError, match=r"nowhere\.invalid"):
+        await MediaPort(0, ("nowhere.invalid",)).__aenter__()
+
+
+async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> None:
+    sink = Sink(port, "peer")
+    with client_of(port) as client:
+        await client.validate("peer")
+        for number in range(1000):
+            client.send(SRTP + number.to_bytes(2, "big"))
+        await until(lambda: len(sink.media) == 1000)
+    assert [int.from_bytes(datagram[-2:], "big") for datagram in sink.media] == list(range(1000))
+
+
+async def test_what_waits_is_read_when_it_is_asked_for(port: MediaPort) -> None:
+    """Also by a peer that is just being given something: then what follows comes after it, not within."""
+    sink = Sink(port, "peer")
+    with client_of(port) as client:
+        await client.validate("peer")
+        sent = [SRTP + bytes((number,)) for number in range(3)]
+        for datagram in sent:
+            client.send(datagram)
+        take = sink.flow.on_srtp
+
+        def take_and_ask(size: int, now_ns: int) -> None:
+            port.read()
+            take(size, now_ns)
+
+        sink.flow.on_srtp = take_and_ask
+        port.read()
+        assert sink.media == sent
+
+
+async def test_sending_after_the_end_is_no_fault() -> None:
+    async with MediaPort(0, ("127.0.0.1",)) as port:
+        sink = Sink(port, "peer")
+        with client_of(port) as client:
+            await client.validate("peer")
+    sink.flow.send(b"lost")
+    sink.flow.close()
+
+
+async def test_nothing_arrives_before_it_was_sent_however_long_a_batch_takes() -> None:
+    """A datagram that comes while the one before it is worked on is of the same batch, not of the same moment.
+
+    The earliest arrival places a whole track: one that is told too early puts sound and picture apart for seconds.
+    """
+    now_ns = [NS_PER_S]
+    arrivals_ns: list[int] = []
+    async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        with client_of(port) as client:
+
+            def take(_size: int, arrival_ns: int) -> None:
+                arrivals_ns.append(arrival_ns)
+                if len(arrivals_ns) == 1:  # the machine is busy with something else for a while
+                    now_ns[0] += NS_PER_S
+                    client.send(SRTP)
+
+            flow = port.open(IceLite("peer", PASSWORD), lambda data: None, take, lambda error: None)
+            await client.validate("peer")
+            client.send(SRTP)
+            await until(lambda: len(arrivals_ns) == 2)
+            flow.close()
+    assert arrivals_ns == [NS_PER_S, 2 * NS_PER_S]

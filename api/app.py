@@ -13,7 +13,7 @@ from rokuga.api.admin.access import Access, Door
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import is_loopback
-from rokuga.api.http.middleware import SERVER, Guard, Refusals
+from rokuga.api.http.middleware import SERVER, Refusals, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import Hosts, Rules
 from rokuga.api.http.schemas import schema_routes
 from rokuga.api.large_messages import LargeMessages
@@ -21,7 +21,7 @@ from rokuga.api.monitoring.counters import Source
 from rokuga.api.monitoring.endpoint import monitoring_routes
 from rokuga.api.monitoring.health import Health
 from rokuga.api.pages.site import Site
-from rokuga.api.protocols import Gatekeeper, RecordingService
+from rokuga.api.protocols import Authenticator, RecordingService
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.conversation import Elsewhere, nowhere
 from rokuga.api.signaling.endpoint import SignalingEndpoint
@@ -61,7 +61,7 @@ def api_app(
     probed = replace(numbers, token=None)
     exceptions = {"/": driving, "/livez": probed, "/readyz": probed, "/metrics": numbers}
     app.add_middleware(
-        Guard,
+        RequestPolicyMiddleware,
         rules=rules,
         exceptions=exceptions,
         refusals=refusals or Refusals(Clock()),
@@ -85,7 +85,7 @@ def signaling_app(
     recorder: RecordingService,
     config: DaemonConfig,
     channels: Channels | None = None,
-    gatekeeper: Gatekeeper | None = None,
+    authenticator: Authenticator | None = None,
     refusals: Refusals | None = None,
     admin: Admin | None = None,
     whip_sessions: Sessions | None = None,
@@ -99,21 +99,21 @@ def signaling_app(
     With `whip_sessions`, of the same channels, there is WHIP as well. `elsewhere` sends clients of signalling to
     other nodes; WHIP's stay.
 
-    Raises ValueError where the configuration has an authentication webhook, and there is no gatekeeper to ask it.
+    Raises ValueError where the configuration has an authentication webhook, and there is no authenticator to ask it.
     """
-    if config.auth_webhook_url is not None and gatekeeper is None:
-        raise ValueError("auth_webhook_url without a gatekeeper would let everybody in")
+    if config.auth_webhook_url is not None and authenticator is None:
+        raise ValueError("auth_webhook_url without a authenticator would let everybody in")
     clock = Clock()
     large = LargeMessages()
     endpoint = SignalingEndpoint(
-        recorder, channels or Channels(clock), clock, config.version, gatekeeper, elsewhere, large
+        recorder, channels or Channels(clock), clock, config.version, authenticator, elsewhere, large
     )
     routes: list[BaseRoute] = [WebSocketRoute("/signaling", endpoint)]
     if admin is not None:
         routes += page_routes(recorder, config, admin)
     if whip_sessions is not None:
         limits = PublishLimits(clock.monotonic_ns, config.max_connects_per_second, config.max_connections)
-        whip = Whip(recorder, whip_sessions, gatekeeper, config.whip_bearer_token, limits, large)
+        whip = Whip(recorder, whip_sessions, authenticator, config.whip_bearer_token, limits, large)
         routes += whip_routes(whip, SERVER)
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
@@ -129,7 +129,7 @@ def signaling_app(
         "/api": Rules(hosts, token=token, max_body_bytes=None),
     }
     app.add_middleware(
-        Guard,
+        RequestPolicyMiddleware,
         rules=Rules(hosts),
         exceptions=exceptions,
         refusals=refusals or Refusals(clock),

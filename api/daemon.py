@@ -101,10 +101,10 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         refused, refusals = Refused(), Refusals(clock)
         counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
         counters += [refused.counters, refusals.counters]
-        gatekeeper = None
+        authenticator = None
         if config.auth_webhook_url is not None:
-            gatekeeper = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
-            counters.append(gatekeeper.counters)
+            authenticator = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
+            counters.append(authenticator.counters)
         disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
         probes: dict[str, Probe] = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}
         probes |= {"archive_dir": archive_dir.probe, "media": port.probe, **opened.probes}
@@ -120,10 +120,10 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         def elsewhere() -> str | None:
             if not config.cluster.redirect:
                 return None
-            return redirection.elsewhere(len(recorder.connections()), opened.nodes_up(), clock.monotonic_ns())
+            return redirection.redirect_url(len(recorder.connections()), opened.nodes_up(), clock.monotonic_ns())
 
         front = signaling_app(
-            recorder, config, channels, gatekeeper, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
+            recorder, config, channels, authenticator, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
         )
         signaling = await enter(serve(front, config.signaling_host, listeners[1], config, refused, certificate))
         stack.push_async_callback(recorder.end)

@@ -77,7 +77,7 @@ class PublisherConnection(Protocol):
 class RecordingService(Protocol):
     """Recordings by channel, and connections."""
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Return when all that any node decided before this call holds here. Raises MinorityError."""
         ...
 
@@ -114,7 +114,7 @@ class RecordingService(Protocol):
         ...
 
 
-class Gatekeeper(Protocol):
+class Authenticator(Protocol):
     """Who knows which clients may come in: `rokuga.webhooks.auth.AuthWebhook` is the real one."""
 
     async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:

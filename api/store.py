@@ -16,7 +16,7 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.directories import aside_path
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.models import NodeState
-from rokuga.recorder.store import RecordingStore, StoreHealth, Whose
+from rokuga.recorder.store import Owner, RecordingStore, StoreHealth
 from rokuga.recorder.store.damage import replace_damaged
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.outbox import Outbox
@@ -37,7 +37,7 @@ class OpenStore:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     counters: Sequence[Source] = ()
     nodes_up: Callable[[], Iterable[NodeState]] = tuple
-    whose: Callable[[str], Awaitable[Whose]] | None = None
+    whose: Callable[[str], Awaitable[Owner]] | None = None
     releases: Callable[[Outbox], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
     notes: Sequence[str] = ()
     """What was damaged, for the operator."""
@@ -97,10 +97,12 @@ async def open_store(
                 return cluster_numbers(store.health)
 
             def releases(outbox: Outbox) -> Releases:
-                return Releases(outbox, claims.ours, claims.release)
+                return Releases(outbox, ownership.owned_events, ownership.release)
 
-            claims = store.claims
-            yield OpenStore(store, {"cluster": probe}, [counters], store.nodes_up, claims.whose, releases, notes)
+            ownership = store.ownership
+            yield OpenStore(
+                store, {"cluster": probe}, [counters], store.nodes_up, ownership.owner_of, releases, notes
+            )
 
 
 async def _rebuild(store: SqliteStore, log_dir: Path) -> int:

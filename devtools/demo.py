@@ -40,7 +40,7 @@ class Consumer:
     events: list[dict[str, Any]] = field(default_factory=list)
     reported: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self, request: web.Request) -> web.Response:
+    async def receive(self, request: web.Request) -> web.Response:
         """Take one event."""
         event = await request.json()
         self.events.append(event)
@@ -143,7 +143,7 @@ async def consuming() -> AsyncIterator[Consumer]:
     """Run a consumer on a free port."""
     consumer = Consumer()
     app = web.Application()
-    app.router.add_post("/webhook", consumer.take)
+    app.router.add_post("/webhook", consumer.receive)
     async with serving(app) as address:
         consumer.url = f"http://{address}/webhook"
         yield consumer

@@ -26,7 +26,7 @@ LINGER_S: Final = 0.5
 
 
 @dataclass(slots=True)
-class Manners:
+class FaultInjection:
     """How the sink treats who posts: shares of 0 to 1, seconds. What is answered badly is not entered."""
 
     fail: float = 0.0
@@ -38,13 +38,13 @@ class Manners:
 class Sink:
     """Takes POSTs at every path. `ended` is set once `reports` reports have come."""
 
-    def __init__(self, ledger: Ledger, manners: Manners, reports: int | None = None) -> None:
+    def __init__(self, ledger: Ledger, manners: FaultInjection, reports: int | None = None) -> None:
         self.ledger = ledger
         self.ended = asyncio.Event()
         self._manners = manners
         self._reports = reports
 
-    async def take(self, request: web.Request) -> web.StreamResponse:
+    async def receive(self, request: web.Request) -> web.StreamResponse:
         """Take one event, or refuse it as the manners say. It is entered when it is answered with 200, not before."""
         body = await request.read()
         manners = self._manners
@@ -104,12 +104,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
-    manners = Manners(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
+    manners = FaultInjection(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
     sink = Sink(Ledger(key), manners, arguments.reports)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, sink.ended.set)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_post("/{path:.*}", sink.take)
+    app.router.add_post("/{path:.*}", sink.receive)
     async with serving(app, arguments.host, arguments.port, grace_s=1.0) as address:
         print(f"listening on http://{address}/", flush=True)
         await sink.ended.wait()

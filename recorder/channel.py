@@ -21,7 +21,7 @@ class Channel:
     users: int = 0
 
     @property
-    def present(self) -> list[Connection]:
+    def connected(self) -> list[Connection]:
         """The connections that are up."""
         return [connection for connection in self.connections.values() if connection.connected.is_set()]
 

@@ -119,7 +119,7 @@ class Connection:
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
     close_reason: str = ""
-    close_remark: str | None = None
+    close_detail: str | None = None
     archiver: Archiver | None = None
     """The archive that is under way."""
     connected: asyncio.Event = field(init=False)
@@ -210,7 +210,7 @@ class Connection:
     def stop(self, reason: str, remark: str | None = None) -> None:
         """End the connection; what follows from it follows. `remark` is why, in the words of who wanted it."""
         if not self.close_reason:
-            self.close_reason, self.close_remark = reason, remark
+            self.close_reason, self.close_detail = reason, remark
         if not self.closed.is_set():
             self._peer.close(reason)
         self._begun.set()

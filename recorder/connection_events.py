@@ -13,7 +13,7 @@ from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.events import Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import LastLife
+from rokuga.recorder.store import PreviousRun
 
 _REMARKS: Final[Mapping[str, str]] = {
     "DISCONNECTED-API": "disconnect_api_reason",
@@ -34,19 +34,19 @@ def created_event(connection: Connection, present: Iterable[Connection], now_ns:
 def destroyed_event(connection: Connection, present: Iterable[Connection], now_ns: int) -> Event:
     """Tell that a connection is gone, and why; `present` are those that are left."""
     wall_ns = connection.wall_at(now_ns)
-    end = _end(connection.close_reason, connection.close_remark)
+    end = _end(connection.close_reason, connection.close_detail)
     document = _document(connection, present, wall_ns) | _destroyed(wall_ns) | end
     return _event(EventType.CONNECTION_DESTROYED, connection, wall_ns, document)
 
 
-def lost_events(last_life: LastLife, now_wall_ns: int) -> Sequence[Event]:
+def lost_events(previous_run: PreviousRun, now_wall_ns: int) -> Sequence[Event]:
     """Tell the end of all whom the last process left, one after the other, as of when it was last seen to live.
 
     `total_received_bytes` is what was known last: that of connection.created.
     """
     return [
-        _lost_event(created, last_life.created[place + 1 :], min(last_life.seen_wall_ns, now_wall_ns))
-        for place, created in enumerate(last_life.created)
+        _lost_event(created, previous_run.created[place + 1 :], min(previous_run.seen_wall_ns, now_wall_ns))
+        for place, created in enumerate(previous_run.created)
     ]
 
 

@@ -30,7 +30,7 @@ class EventType(StrEnum):
     CONNECTION_DESTROYED = "connection.destroyed"
 
 
-TOLD_ONCE: Final = frozenset({EventType.RECORDING_STARTED, EventType.RECORDING_REPORT})
+CLUSTER_SINGLETONS: Final = frozenset({EventType.RECORDING_STARTED, EventType.RECORDING_REPORT})
 """What any node of a cluster could tell, and one does; all other events are those of one node's connections."""
 
 

@@ -12,11 +12,11 @@ from rokuga.recorder.events import Document
 from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
-WHOLE: Final = ""
+WHOLE_FILE: Final = ""
 """The index of the file that is no part."""
 
 
-REPORTED: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
+REPORT_FIELDS: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
 """What the report tells of an archive's document."""
 
 
@@ -82,9 +82,9 @@ class ArchiveState:
     While it is written, `stop_wall_ns` is the end of the parts that were told, None before the first one.
     `document` is that of the whole-file archive once it ended (absent for split-only recordings);
     `split_last_index` is "0001"-like, None where nothing was split; `split_kinds` is what the parts have. `owed` has
-    the documents of whole files that are not told yet, by the index of the part or WHOLE: whoever sees a document
-    beside its file may take both away before the event is stored. `node_name` says on whose disk the files lie, "" on
-    our own.
+    the documents of finished files whose event is not stored yet, by the index of the part or WHOLE_FILE: a consumer
+    that sees a document beside its file may remove both before the event is stored. `node_name` is the node that has
+    the files, "" for this one.
 
     A connection has more than one archive in a recording where a fault ended one before the connection left:
     `number` counts them from 1. Parts go on through all of them: `parts_before` is the last number that earlier
@@ -111,7 +111,7 @@ class ArchiveState:
 
     def following(self, start_wall_ns: int) -> "ArchiveState":
         """Return the next archive of the same connection, which continues the parts of this one, as it begins."""
-        owed = {index: document for index, document in self.owed.items() if index != WHOLE}
+        owed = {index: document for index, document in self.owed.items() if index != WHOLE_FILE}
         has_parts = bool(owed or self.split_last_index)
         return ArchiveState(
             self.recording_id,

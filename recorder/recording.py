@@ -297,7 +297,7 @@ class Recording:
 
     async def _conclude(self) -> Sequence[ArchiveState] | None:
         """Wait for the other nodes. Raises StoreError, also where they take too long for a daemon that ends."""
-        concluding = asyncio.ensure_future(self._store.conclude(self.state.recording_id))
+        concluding = asyncio.ensure_future(self._store.claim_report(self.state.recording_id))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait({concluding, ending}, return_when=asyncio.FIRST_COMPLETED)

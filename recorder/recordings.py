@@ -21,7 +21,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.disk_space import Space
 from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
-from rokuga.recorder.event_publisher import Teller
+from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event
 from rokuga.recorder.expiries import Expiries
 from rokuga.recorder.media import NS_PER_S
@@ -57,7 +57,7 @@ class Recordings:
         clock: Clock,
         channels: Channels,
         space: Space,
-        teller: Teller,
+        event_publisher: EventPublisher,
         committed: Callable[[Sequence[Event]], None],
         ending: asyncio.Event,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
@@ -69,7 +69,7 @@ class Recordings:
         self._clock = clock
         self._channels = channels
         self._space = space
-        self._teller = teller
+        self._event_publisher = event_publisher
         self._committed = committed
         self._ending = ending
         self._spawn = spawn
@@ -235,7 +235,7 @@ class Recordings:
         """Tell a start that is ours to tell, because we were cut off when we made it, or its node died."""
         if change.is_start_ours and not recording.is_start_told:
             recording.is_start_told = True
-            await self._teller.tell(recording.started_event())
+            await self._event_publisher.publish(recording.started_event())
 
     async def _join(self, channel: Channel, recording: Recording) -> None:
         """Record a channel that is held as another node said, or we did in a life before."""

@@ -18,7 +18,7 @@ from rokuga.recorder.connection_events import lost_events
 from rokuga.recorder.directories import DirectoryFault
 from rokuga.recorder.events import Event
 from rokuga.recorder.recordings import Recordings
-from rokuga.recorder.store import LastLife, RecordingStore, StoreError
+from rokuga.recorder.store import PreviousRun, RecordingStore, StoreError
 
 log = structlog.get_logger()
 
@@ -55,14 +55,14 @@ class Restoration:
         self._clock = clock
         self._committed = committed
         self._check = check
-        self._last_life = LastLife((), 0)
+        self._last_life = PreviousRun((), 0)
         self._unknown: list[Path] = []
         self._fault: DirectoryFault | None = None
         self.notes: list[str] = []
 
     async def begin(self) -> None:
         """Restore if archive_dir can be used. Raises StoreError."""
-        self._last_life = await self._store.last_life()
+        self._last_life = await self._store.previous_run()
         await self._try()
 
     async def wait(self) -> None:

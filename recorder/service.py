@@ -19,7 +19,7 @@ from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRe
 from rokuga.recorder.connection_events import created_event, destroyed_event
 from rokuga.recorder.disk_space import Space
 from rokuga.recorder.errors import ConnectionRefused
-from rokuga.recorder.event_publisher import Teller
+from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.models import NodeState, RecordingParameters, RecordingState
@@ -70,7 +70,7 @@ class Recorder:
         self._tasks = asyncio.TaskGroup()
         self._ending = asyncio.Event()
         self._entered = asyncio.Event()
-        self._teller = Teller(store, self._committed)
+        self._event_publisher = EventPublisher(store, self._committed)
         self._space = Space(config, self._writer)
         self._recordings = Recordings(
             config,
@@ -79,7 +79,7 @@ class Recorder:
             clock,
             self._channels,
             self._space,
-            self._teller,
+            self._event_publisher,
             self._committed,
             self._ending,
             self._spawn,
@@ -104,7 +104,7 @@ class Recorder:
             self._tasks.create_task(self._tick()),
             self._tasks.create_task(self._watch_space()),
             self._tasks.create_task(self._follow()),
-            self._tasks.create_task(self._teller.run()),
+            self._tasks.create_task(self._event_publisher.run()),
         ]
         return self
 
@@ -124,9 +124,9 @@ class Recorder:
             connection.stop("SHUTDOWN")
         await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Return when all that any node decided before this call holds here. Raises MinorityError."""
-        await self._store.confirm()
+        await self._store.read_barrier()
 
     async def nodes(self) -> Sequence[NodeState]:
         """Give the nodes of the cluster; none where there is none. Raises StoreError."""
@@ -248,7 +248,9 @@ class Recorder:
     async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
         """Tell that a client is there, and record it if its channel is recorded."""
         async with self._channels.hold(connection.identity.channel_id) as channel:
-            await self._teller.tell(created_event(connection, channel.present, self._clock.monotonic_ns()))
+            await self._event_publisher.publish(
+                created_event(connection, channel.connected, self._clock.monotonic_ns())
+            )
             if connection.beginning is not None:
                 await connection.beginning
             elif (recording := self._recordings.open_in(channel)) and connection.is_recordable and not running.done():
@@ -267,7 +269,9 @@ class Recorder:
                 await closing
         finally:
             if connection.connected.is_set():
-                await self._teller.tell(destroyed_event(connection, channel.present, self._clock.monotonic_ns()))
+                await self._event_publisher.publish(
+                    destroyed_event(connection, channel.connected, self._clock.monotonic_ns())
+                )
 
     def _committed(self, events: Sequence[Event]) -> None:
         """Count what the store took, and say that it did."""

@@ -19,7 +19,7 @@ from rokuga.recorder.rtp.unwrap import Unwrapper
 WINDOW_NS: Final[dict[Kind, int]] = {"video": 1000 * NS_PER_MS, "audio": 200 * NS_PER_MS}
 """How long a missing packet is waited for."""
 
-DOUBT_NS: Final = 600 * NS_PER_MS
+PLI_DELAY_NS: Final = 600 * NS_PER_MS
 """A video packet that is missing for so long will hardly come: a key frame is asked for while it is still waited for,
 so that the damage ends about when the wait does. It has been asked for five times by then."""
 
@@ -128,19 +128,19 @@ class Track:
             unit = self._depacketize(packet, now_ns)
             return () if unit is None else (unit,)
         units = self._depacketize_all(self._reorder.push(packet, is_repair=repaired), now_ns)
-        self._look_for_ease()
+        self._update_idle()
         return units
 
     def tick(self, now_ns: int) -> Sequence[AccessUnit]:
         """Give up on packets that are missing for too long; give the units that are whole then."""
         reorder = self._reorder
         waiting_since_ns = reorder.waiting_since_ns
-        if waiting_since_ns is not None and now_ns - waiting_since_ns >= DOUBT_NS and self.kind == "video":
+        if waiting_since_ns is not None and now_ns - waiting_since_ns >= PLI_DELAY_NS and self.kind == "video":
             self._keyframes.request(now_ns)
         units = self._depacketize_all(reorder.expire(now_ns), now_ns)
         if not reorder.is_holding:  # else what is missing may be of the unit under way
             units += self._settled(now_ns)
-        self._look_for_ease()
+        self._update_idle()
         return units
 
     def flush(self, now_ns: int) -> Sequence[AccessUnit]:
@@ -274,7 +274,7 @@ class Track:
         dropped_units = self._depacketizer.dropped_units
         if dropped_units != self._dropped_units:
             self._dropped_units = dropped_units
-            self._close_gate(now_ns)
+            self._wait_for_keyframe(now_ns)
         return unit
 
     def _passes(self, unit: AccessUnit, now_ns: int) -> bool:
@@ -291,7 +291,7 @@ class Track:
         stats.units += 1
         return True
 
-    def _close_gate(self, now_ns: int) -> None:
+    def _wait_for_keyframe(self, now_ns: int) -> None:
         if self.kind == "video":
             self._gate_is_closed = self._gate_is_closed or not self._write_damaged
             self._request_keyframe(now_ns)
@@ -310,9 +310,9 @@ class Track:
             self._dropped_units = -1
         else:
             self._dropped_units = self._depacketizer.dropped_units
-            self._close_gate(now_ns)
+            self._wait_for_keyframe(now_ns)
 
-    def _look_for_ease(self) -> None:
+    def _update_idle(self) -> None:
         self.is_at_ease = not (self._reorder.is_holding or self._keyframes.is_wanted)
 
     def _request_keyframe(self, now_ns: int, *, spread: bool = False) -> None:

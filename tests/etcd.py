@@ -119,8 +119,8 @@ async def deliver(store: EtcdStore) -> None:
     while True:
         with contextlib.suppress(MinorityError):
             said = {stored.event.id for stored in await store.events_after(0, 1000)}
-            for event_id in said.intersection(store.claims.ours()):
-                await store.claims.release(event_id)
+            for event_id in said.intersection(store.ownership.owned_events()):
+                await store.ownership.release(event_id)
         await asyncio.sleep(0.01)
 
 
@@ -131,4 +131,4 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def die(*_: object) -> None:
-    """In the place of Presence.leave: do not say goodbye."""
+    """In the place of NodePresence.leave: do not say goodbye."""

@@ -96,7 +96,7 @@ class FakeRecorder:
         self.answer_connects = True
         self.answer_fault: str | None = None
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Be in the majority, or not."""
         if not self.has_majority:
             raise MinorityError("no leader")

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.heads import update_all_heads, update_heads, update_new_head
 from rokuga.webhooks.order import Place
 from rokuga.webhooks.rows import INSERT, Row
@@ -15,7 +15,7 @@ KEEP_DELIVERED: Final = 10_000
 KEEP_DELIVERED_BYTES: Final = 64 << 20
 """And while their bodies and those of newer ones are no larger: 10,000 of usual events have a tenth of it."""
 
-FORGET_LARGE: Final = """
+PRUNE_BY_SIZE: Final = """
 DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (
   SELECT max(seq) FROM (
     SELECT seq, sum(length(body)) OVER (ORDER BY seq DESC) AS bytes
@@ -23,8 +23,8 @@ DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (
   ) WHERE bytes > ?
 )
 """
-FORGET_OLD: Final = "DELETE FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' AND created_uptime_ns < ?"
-FORGET_SURPLUS: Final = """
+PRUNE_OLD: Final = "DELETE FROM outbox INDEXED BY outbox_dead WHERE state = 'dead' AND created_uptime_ns < ?"
+PRUNE_SURPLUS: Final = """
 DELETE FROM outbox WHERE state = ?1 AND seq <= (
   SELECT seq FROM outbox INDEXED BY outbox_states WHERE state = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2
 )
@@ -53,10 +53,10 @@ def insert(connection: sqlite3.Connection, rows: Sequence[Row], cursor: int) -> 
         "DELETE FROM outbox WHERE state IN ('delivered', 'unsent') AND seq <= (SELECT max(seq) FROM outbox) - ?",
         (KEEP_DELIVERED,),
     )
-    return sum(len(body) for *_, body, _, _, state in rows if state == EntryState.UNSENT)
+    return sum(len(body) for *_, body, _, _, state in rows if state == EntryState.SKIPPED)
 
 
-def settle(connection: sqlite3.Connection, outcomes: Sequence[Settled]) -> int:
+def settle(connection: sqlite3.Connection, outcomes: Sequence[DeliveryResult]) -> int:
     """Note what became of attempts; give the bytes of what is delivered."""
     connection.executemany(
         "UPDATE outbox SET state = ?1, due_wall_ns = ?2, last_error = ?3, is_away = ?4, attempts = attempts + ?5,"
@@ -139,12 +139,12 @@ def _revive(connection: sqlite3.Connection, found: Sequence[Numbered]) -> None:
     update_heads(connection, found)
 
 
-def forget_large(connection: sqlite3.Connection) -> None:
+def prune_by_size(connection: sqlite3.Connection) -> None:
     """Drop the oldest of what is delivered or not to be sent until the rest is small enough; reads all sizes."""
-    connection.execute(FORGET_LARGE, (KEEP_DELIVERED_BYTES,))
+    connection.execute(PRUNE_BY_SIZE, (KEEP_DELIVERED_BYTES,))
 
 
-def hasten(connection: sqlite3.Connection, now_wall_ns: int, limit: int) -> int:
+def make_due(connection: sqlite3.Connection, now_wall_ns: int, limit: int) -> int:
     """Make entries due that wait because the consumer was away, the oldest first, -1 for all; give how many."""
     return connection.execute(
         "UPDATE outbox SET due_wall_ns = 0 WHERE seq IN (SELECT seq FROM outbox INDEXED BY outbox_away"
@@ -153,7 +153,7 @@ def hasten(connection: sqlite3.Connection, now_wall_ns: int, limit: int) -> int:
     ).rowcount
 
 
-def forget(connection: sqlite3.Connection, statement: str, *values: int | str) -> int:
+def prune(connection: sqlite3.Connection, statement: str, *values: int | str) -> int:
     """Drop entries that are beyond a limit, and count them; give how many."""
     forgotten = connection.execute(statement, values).rowcount
     if forgotten:

@@ -15,11 +15,11 @@ from typing import Final, Self
 import structlog
 
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.events import TOLD_ONCE
+from rokuga.recorder.events import CLUSTER_SINGLETONS
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import StoreError, Whose
+from rokuga.recorder.store import Owner, StoreError
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import Entry, EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, Entry, EntryState
 from rokuga.webhooks.log import WebhookLog
 from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.post import Poster
@@ -41,7 +41,7 @@ MAX_SLEEP_S: Final = 5.0
 AWAY_NS: Final = 5 * NS_PER_S
 """A consumer that took nothing for so long was away, as far as we know: what it takes next says that it is back."""
 
-ASK_NS: Final = 60 * NS_PER_S
+PROBE_NS: Final = 60 * NS_PER_S
 """When nothing was tried for so long, the oldest entry of a consumer that is away asks whether it is back."""
 
 TRY_PARKED_NS: Final = 60 * NS_PER_S
@@ -53,7 +53,7 @@ UNPARK: Final = 500
 PAUSE_S: Final = 1.0
 """Pause after the database failed (disk full): nothing is lost by waiting."""
 
-ANOTHERS_NS: Final = 2 * NS_PER_S
+OTHER_NODE_NS: Final = 2 * NS_PER_S
 """Pause after which it is asked again whether another node still has the telling of an event that we have, too."""
 
 
@@ -71,7 +71,7 @@ class Dispatcher:
         clock: Clock,
         grace_ns: int = 5 * NS_PER_S,
         chance: Callable[[], float] = random.random,
-        whose: Callable[[str], Awaitable[Whose]] | None = None,
+        whose: Callable[[str], Awaitable[Owner]] | None = None,
     ) -> None:
         """Take everything it needs. Raises ValueError for a secret that is no key."""
         self._outbox = outbox
@@ -83,10 +83,10 @@ class Dispatcher:
         self._log = WebhookLog(config.log_dir, redact=config.redact)
         self._poster = Poster(config)
         self._busy: dict[int, Entry] = {}
-        self._outcomes: list[tuple[Entry, Settled]] = []
+        self._outcomes: list[tuple[Entry, DeliveryResult]] = []
         self._idle = asyncio.Event()
-        self._tried_ns = clock.monotonic_ns()
-        self._took_ns: int | None = None
+        self._attempted_ns = clock.monotonic_ns()
+        self._accepted_ns: int | None = None
         self._is_back = False
         self._tried_parked_ns = clock.monotonic_ns()
         self._refused_types: set[str] = set()
@@ -149,8 +149,8 @@ class Dispatcher:
         self._outbox.news.clear()
         await self._settle()
         if self._outbox.is_behind:
-            await self._outbox.take_over(self._log.events)
-        await self._hasten()
+            await self._outbox.ingest(self._log.events)
+        await self._make_due()
         if self._config.url:
             await self._look_after_parked(posts)
         wait_ns = MAX_SLEEP_S * NS_PER_S
@@ -169,14 +169,17 @@ class Dispatcher:
                 return
         self._outbox.is_behind = True
 
-    async def _hasten(self) -> None:
+    async def _make_due(self) -> None:
         """Have all that waits sent at once to a consumer that is back; ask one that is away from time to time."""
         if self._is_back:
-            await self._outbox.hasten()
+            await self._outbox.make_due()
             self._is_back = False
-        elif not (self._busy or self._config.max_attempts) and self._clock.monotonic_ns() - self._tried_ns >= ASK_NS:
-            self._tried_ns = self._clock.monotonic_ns()
-            await self._outbox.hasten(1)
+        elif (
+            not (self._busy or self._config.max_attempts)
+            and self._clock.monotonic_ns() - self._attempted_ns >= PROBE_NS
+        ):
+            self._attempted_ns = self._clock.monotonic_ns()
+            await self._outbox.make_due(1)
 
     async def _look_after_parked(self, posts: asyncio.TaskGroup) -> None:
         """Bring back the types of which the consumer took a parked event; try one of each type from time to time.
@@ -202,35 +205,35 @@ class Dispatcher:
 
     async def _send(self, entry: Entry) -> None:
         """Make one attempt. The entry stays busy until the outcome is stored: else it would be sent again."""
-        settled = await self._left_to_others(entry) or await self._attempt(entry)
+        settled = await self._owned_by_other_node(entry) or await self._attempt(entry)
         self._outcomes.append((entry, settled))
         self._outbox.news.set()
 
-    async def _left_to_others(self, entry: Entry) -> Settled | None:
+    async def _owned_by_other_node(self, entry: Entry) -> DeliveryResult | None:
         """Say what becomes of an event that another node of our cluster tells, or told; None if it is ours."""
-        if self._whose is None or entry.type not in TOLD_ONCE or entry.is_ours:
+        if self._whose is None or entry.type not in CLUSTER_SINGLETONS or entry.is_ours:
             return None
         try:
             whose, reason = await self._whose(entry.event_id), "another node tells it"
         except StoreError as error:
-            whose, reason = Whose.ANOTHERS, str(error)
+            whose, reason = Owner.OTHER, str(error)
         match whose:
-            case Whose.OURS:
+            case Owner.SELF:
                 return None
-            case Whose.NOBODYS:
-                return Settled(entry.seq, EntryState.UNSENT, error="another node told it", attempts=0)
-            case Whose.ANOTHERS:
-                due_wall_ns = self._clock.wall_ns() + ANOTHERS_NS
-                return Settled(entry.seq, EntryState.PENDING, due_wall_ns, reason, attempts=0)
+            case Owner.NOBODY:
+                return DeliveryResult(entry.seq, EntryState.SKIPPED, error="another node told it", attempts=0)
+            case Owner.OTHER:
+                due_wall_ns = self._clock.wall_ns() + OTHER_NODE_NS
+                return DeliveryResult(entry.seq, EntryState.PENDING, due_wall_ns, reason, attempts=0)
 
-    async def _attempt(self, entry: Entry) -> Settled:
-        self._tried_ns = self._clock.monotonic_ns()
+    async def _attempt(self, entry: Entry) -> DeliveryResult:
+        self._attempted_ns = self._clock.monotonic_ns()
         try:
             outcome = await self._poster.post(entry, self._clock.wall_ns())
         except Exception as error:
             log.exception("unexpected fault of a post", event_id=entry.event_id)
             outcome = Unreachable(f"{type(error).__name__}: {error}")
-        settled = self._settled(entry, outcome)
+        settled = self._result(entry, outcome)
         if settled.state is not EntryState.DELIVERED:
             await asyncio.to_thread(
                 self._log.failure, entry, settled.error, self._clock.wall_ns(), settled.due_wall_ns or None
@@ -246,12 +249,12 @@ class Dispatcher:
             for entry, _ in outcomes:
                 del self._busy[entry.seq]
 
-    def _settled(self, entry: Entry, outcome: Outcome) -> Settled:
+    def _result(self, entry: Entry, outcome: Outcome) -> DeliveryResult:
         """Decide what becomes of an entry."""
         if isinstance(outcome, Delivered):
             self.delivered += 1
-            self._note_taken(entry)
-            return Settled(entry.seq, EntryState.DELIVERED)
+            self._note_accepted(entry)
+            return DeliveryResult(entry.seq, EntryState.DELIVERED)
         self.failed += 1
         reason = f"status {outcome.status} {outcome.reason}" if isinstance(outcome, Refused) else outcome.reason
         pause_ns = next_attempt_ns(
@@ -264,12 +267,12 @@ class Dispatcher:
         )
         if pause_ns is None:
             log.warning("an event is given up", type=entry.type, event_id=entry.event_id, reason=reason.strip())
-            return Settled(entry.seq, EntryState.DEAD, error=reason.strip())
+            return DeliveryResult(entry.seq, EntryState.DEAD, error=reason.strip())
         if entry.state is EntryState.PARKED or is_parked(outcome, entry.attempts + 1):
             self._note_parked(entry, reason.strip())
-            return Settled(entry.seq, EntryState.PARKED, error=reason.strip())
+            return DeliveryResult(entry.seq, EntryState.PARKED, error=reason.strip())
         due_wall_ns = self._clock.wall_ns() + pause_ns
-        return Settled(entry.seq, EntryState.PENDING, due_wall_ns, reason.strip(), is_away=is_away(outcome))
+        return DeliveryResult(entry.seq, EntryState.PENDING, due_wall_ns, reason.strip(), is_away=is_away(outcome))
 
     def _note_parked(self, entry: Entry, reason: str) -> None:
         """Log that the consumer refuses events of a type, once until it takes one: there may be many a second."""
@@ -282,7 +285,7 @@ class Dispatcher:
                 reason=reason,
             )
 
-    def _note_taken(self, entry: Entry) -> None:
+    def _note_accepted(self, entry: Entry) -> None:
         """See from an event that was taken that the consumer is back, if nothing was taken for a while.
 
         And from one that was parked that it takes its type.
@@ -291,5 +294,5 @@ class Dispatcher:
         if entry.state is EntryState.PARKED:
             self._returning_types.add(entry.type)
         now_ns = self._clock.monotonic_ns()
-        self._is_back |= self._took_ns is None or now_ns - self._took_ns >= AWAY_NS
-        self._took_ns = now_ns
+        self._is_back |= self._accepted_ns is None or now_ns - self._accepted_ns >= AWAY_NS
+        self._accepted_ns = now_ns

@@ -15,7 +15,7 @@ class EntryState(StrEnum):
     DELIVERED = "delivered"
     PARKED = "parked"
     DEAD = "dead"
-    UNSENT = "unsent"
+    SKIPPED = "unsent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class DeliveryResult:
     """What became of an entry: its state, pending until `due_wall_ns`; after how many attempts: 0 or 1."""
 
     seq: int

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose event one is. Ids are empty where it is of no connection, or of no recording."""
+    """Owner event one is. Ids are empty where it is of no connection, or of no recording."""
 
     channel_id: str
     connection_id: str

@@ -26,17 +26,17 @@ from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.delivery_table import (
-    FORGET_OLD,
-    FORGET_SURPLUS,
     PARKED_OF_TYPE,
+    PRUNE_OLD,
+    PRUNE_SURPLUS,
     bury_parked,
     count_of,
     drop,
-    forget,
-    forget_large,
-    hasten,
     insert,
+    make_due,
     note_uptime,
+    prune,
+    prune_by_size,
     read_cursor,
     retry_all,
     retry_one,
@@ -44,20 +44,20 @@ from rokuga.webhooks.delivery_table import (
     shift_due,
     unpark,
 )
-from rokuga.webhooks.entry import Due, Entry, EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, Due, Entry, EntryState
 from rokuga.webhooks.heads import read_due
 from rokuga.webhooks.retry_policy import MAX_PAUSE_NS
 from rokuga.webhooks.rows import COLUMNS, Row, new_row, read_entry
 
 log = structlog.get_logger()
 
-TAKE_OVER: Final = 500
+INGEST_LIMIT: Final = 500
 """Events that are taken over in one transaction."""
 
-FORGET_AFTER: Final = 1000
+PRUNE_AFTER: Final = 1000
 """So many events are left in the store's log before it is told that they were taken over."""
 
-WEIGH_AFTER_BYTES: Final = 4 << 20
+PRUNE_AFTER_BYTES: Final = 4 << 20
 """So much more is kept to look at before all of it is weighed again."""
 
 SCHEMAS: Final = ("schema.sql", "schema-2.sql", "schema-3.sql")
@@ -73,13 +73,13 @@ class EventLog(Protocol):
         """Give the next events after `cursor`."""
         ...
 
-    async def forget_events(self, cursor: int) -> None:
+    async def prune_events(self, cursor: int) -> None:
         """Let go of the events up to `cursor`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _TakeOver:
+class _Batch:
     """The rows of some events, and the cursor behind them."""
 
     cursor: int
@@ -104,8 +104,8 @@ class Outbox:
         self._room = dict.fromkeys((EntryState.DEAD, EntryState.PARKED), 0)  # so many may be added uncounted
         self._uptime_at_zero_ns = 0
         self._wall_at_zero_ns = clock.wall_ns() - clock.monotonic_ns()
-        self._unweighed_bytes = WEIGH_AFTER_BYTES  # what is there from before is weighed with the first
-        self._prepared: _TakeOver | None = None
+        self._unpruned_bytes = PRUNE_AFTER_BYTES  # what is there from before is weighed with the first
+        self._prepared: _Batch | None = None
         self.news = asyncio.Event()
         self.settled = asyncio.Event()
         self.notify()
@@ -135,14 +135,14 @@ class Outbox:
         self.is_behind = True
         self.news.set()
 
-    async def take_over(self, write_log: Callable[[Sequence[bytes]], bool]) -> int:
+    async def ingest(self, write_log: Callable[[Sequence[bytes]], bool]) -> int:
         """Take the next events of the log; give how many. Call again while `is_behind`. Raises StoreError.
 
         `write_log` is called in another thread with the bodies before they are kept, and says whether it wrote them.
         """
         if self._prepared is None:
             self.is_behind = False
-            stored = await self._events.events_after(self._cursor, TAKE_OVER)
+            stored = await self._events.events_after(self._cursor, INGEST_LIMIT)
             if not stored:
                 return 0
             self._prepared = await asyncio.to_thread(self._prepare, stored, write_log)
@@ -151,28 +151,28 @@ class Outbox:
         uptime_ns = self.uptime_ns
 
         def keep(connection: sqlite3.Connection) -> int:
-            self._weigh(connection, insert(connection, prepared.rows, prepared.cursor))
+            self._prune_by_size(connection, insert(connection, prepared.rows, prepared.cursor))
             note_uptime(connection, uptime_ns)
-            return forget(connection, FORGET_OLD, uptime_ns - self._config.dead_max_age_ns)
+            return prune(connection, PRUNE_OLD, uptime_ns - self._config.dead_max_age_ns)
 
-        self._tell_forgotten(await self._database.transact(keep))
+        self._log_pruned(await self._database.transact(keep))
         self._cursor, self._prepared = prepared.cursor, None
         self.settled.set()
-        if self._cursor - self._forgotten >= FORGET_AFTER:
-            await self._events.forget_events(self._cursor)
+        if self._cursor - self._forgotten >= PRUNE_AFTER:
+            await self._events.prune_events(self._cursor)
             self._forgotten = self._cursor
         return len(prepared.rows)
 
-    def _prepare(self, stored: Sequence[StoredEvent], write_log: Callable[[Sequence[bytes]], bool]) -> _TakeOver:
+    def _prepare(self, stored: Sequence[StoredEvent], write_log: Callable[[Sequence[bytes]], bool]) -> _Batch:
         bodies = [make_body(item.event, self._config) for item in stored]
         if not write_log(bodies):
             bodies = [make_body(item.event, self._config, log_written=False) for item in stored]
-        state = EntryState.PENDING if self._config.url else EntryState.UNSENT
+        state = EntryState.PENDING if self._config.url else EntryState.SKIPPED
         wall_ns, uptime_ns = self._clock.wall_ns(), self.uptime_ns
         rows = [
             new_row(item.event, body, wall_ns, uptime_ns, state) for item, body in zip(stored, bodies, strict=True)
         ]
-        return _TakeOver(stored[-1].cursor, rows)
+        return _Batch(stored[-1].cursor, rows)
 
     async def due(self, busy: Collection[Entry], limit: int) -> Due:
         """Give up to `limit` entries to send now, none of those that are `busy`, the oldest first.
@@ -204,23 +204,23 @@ class Outbox:
             return forgotten, [_by_number(connection, row[0]) for row in chosen if row is not None]
 
         forgotten, entries = await self._database.transact(choose)
-        self._tell_forgotten(forgotten)
+        self._log_pruned(forgotten)
         return entries
 
     async def unpark(self, event_type: str, limit: int) -> int:
         """Have up to so many parked entries of a type wait again, in their order; give how many there were."""
         return await self._database.transact(lambda connection: unpark(connection, event_type, limit))
 
-    async def settle(self, outcomes: Sequence[Settled]) -> None:
+    async def settle(self, outcomes: Sequence[DeliveryResult]) -> None:
         """Note what became of attempts, all in one transaction; of too many dead or parked entries the oldest go."""
         uptime_ns = self.uptime_ns
 
         def write(connection: sqlite3.Connection) -> int:
-            self._weigh(connection, settle(connection, outcomes))
+            self._prune_by_size(connection, settle(connection, outcomes))
             note_uptime(connection, uptime_ns)
             return self._make_room(connection, [each.state for each in outcomes])
 
-        self._tell_forgotten(await self._database.transact(write))
+        self._log_pruned(await self._database.transact(write))
         self.settled.set()
 
     def _make_room(self, connection: sqlite3.Connection, added: Iterable[EntryState]) -> int:
@@ -234,16 +234,16 @@ class Outbox:
             if self._room[state] < 0:
                 if (surplus := count_of(connection, state) - most) > 0:
                     kept = most - most // 100
-                    forgotten += forget(connection, FORGET_SURPLUS, state, kept)
+                    forgotten += prune(connection, PRUNE_SURPLUS, state, kept)
                     self._room[state] = most - kept
                 else:
                     self._room[state] = -surplus
         return forgotten
 
-    async def hasten(self, limit: int = -1) -> int:
+    async def make_due(self, limit: int = -1) -> int:
         """Make entries due that wait because the consumer was away: all, or so many of the oldest; give how many."""
         now_ns = self._clock.wall_ns()
-        return await self._database.transact(lambda connection: hasten(connection, now_ns, limit))
+        return await self._database.transact(lambda connection: make_due(connection, now_ns, limit))
 
     async def settled_of(self, event_ids: Sequence[str]) -> Sequence[str]:
         """Give those of some events that wait no more: delivered, dead, or not to be sent."""
@@ -323,15 +323,15 @@ class Outbox:
 
         return await self._database.read(read)
 
-    def _weigh(self, connection: sqlite3.Connection, more_bytes: int) -> None:
+    def _prune_by_size(self, connection: sqlite3.Connection, more_bytes: int) -> None:
         """Note that so much more is kept only to be looked at; in the database's thread."""
-        self._unweighed_bytes += more_bytes
-        if self._unweighed_bytes >= WEIGH_AFTER_BYTES:
-            forget_large(connection)
-            self._unweighed_bytes = 0
+        self._unpruned_bytes += more_bytes
+        if self._unpruned_bytes >= PRUNE_AFTER_BYTES:
+            prune_by_size(connection)
+            self._unpruned_bytes = 0
 
     @staticmethod
-    def _tell_forgotten(count: int) -> None:
+    def _log_pruned(count: int) -> None:
         if count:
             log.warning("events that were given up are forgotten: they are too old or too many", count=count)
 

@@ -61,7 +61,7 @@ class Refusals:
         self._next_line_ns, self._untold = now_ns + NS_PER_S, 0
 
 
-class Guard:
+class RequestPolicyMiddleware:
     """ASGI middleware. `exceptions` are the rules of some paths and of all below them, in place of `rules`.
 
     What it lets through says who calls: `client` is whom `trusted` proxies name, CALLER what is known of it. Without

@@ -1,4 +1,4 @@
-"""Whose turn it is: owners take turns, and none has more of them in a second than it may (pure).
+"""Owner turn it is: owners take turns, and none has more of them in a second than it may (pure).
 
 Times are monotonic nanoseconds.
 """

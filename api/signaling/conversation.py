@@ -76,7 +76,7 @@ class Close:
 
     code: int
     reason: str
-    remark: str | None = None
+    detail: str | None = None
 
 
 Action = Authorize | Open | Accept | Enter | Send | Close

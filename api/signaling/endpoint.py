@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rokuga.api.http.connection_limits import prove
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.protocols import Gatekeeper, PublisherConnection, RecordingService
+from rokuga.api.protocols import Authenticator, PublisherConnection, RecordingService
 from rokuga.api.signaling import conversation as said
 from rokuga.api.signaling import permission, server_messages
 from rokuga.api.signaling.budget import Budget
@@ -32,12 +32,12 @@ MAX_WAITING: Final = 256
 SEND_TIMEOUT_S: Final = 10.0
 """A client that takes nothing for so long is gone."""
 
-Happening = Callable[[int], Sequence[said.Action]]
+Input = Callable[[int], Sequence[said.Action]]
 """Tells the conversation something, given the time; gives what follows."""
 
 
 class SignalingEndpoint:
-    """The ASGI application of one WebSocket path. A gatekeeper, if there is one, is asked about every client."""
+    """The ASGI application of one WebSocket path. A authenticator, if there is one, is asked about every client."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class SignalingEndpoint:
         channels: Channels,
         clock: Clock,
         version: str,
-        gatekeeper: Gatekeeper | None = None,
+        authenticator: Authenticator | None = None,
         elsewhere: said.Elsewhere = said.nowhere,
         large: LargeMessages | None = None,
     ) -> None:
@@ -54,7 +54,7 @@ class SignalingEndpoint:
         self._channels = channels
         self._clock = clock
         self._version = version
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
         self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class SignalingEndpoint:
         websocket = WebSocket(scope, receive, send)
         await websocket.accept()
         conversation = said.Conversation(
-            self._clock.monotonic_ns(), asks=self._gatekeeper is not None, elsewhere=self._elsewhere
+            self._clock.monotonic_ns(), asks=self._authenticator is not None, elsewhere=self._elsewhere
         )
         session = Session(
             websocket,
@@ -71,7 +71,7 @@ class SignalingEndpoint:
             self._channels,
             self._clock,
             self._version,
-            self._gatekeeper,
+            self._authenticator,
             self._large,
         )
         await session.run()
@@ -88,7 +88,7 @@ class Session:
         channels: Channels,
         clock: Clock,
         version: str,
-        gatekeeper: Gatekeeper | None,
+        authenticator: Authenticator | None,
         large: LargeMessages,
     ) -> None:
         self._websocket = websocket
@@ -97,11 +97,11 @@ class Session:
         self._channels = channels
         self._clock = clock
         self._version = version
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
         self._connection_id = new_id()
         self._conversation = conversation
         self._budget = Budget(clock.monotonic_ns())
-        self._waiting: asyncio.Queue[Happening] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[Input] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: PublisherConnection | None = None
         self._notify_metadata: Any = None
@@ -167,14 +167,14 @@ class Session:
         """Ask beside the conversation, so that a client that goes meanwhile is seen."""
         await self._waiting.put(await self._permission(action))
 
-    async def _permission(self, action: said.Authorize) -> Happening:
-        conversation, gatekeeper = self._conversation, self._gatekeeper
-        if gatekeeper is None:
+    async def _permission(self, action: said.Authorize) -> Input:
+        conversation, authenticator = self._conversation, self._authenticator
+        if authenticator is None:
             return lambda _now_ns: conversation.unauthorized("there is nobody to ask")
         try:
             counts = self._channels.counts(action.connect.channel_id)
             question = permission.question(action.connect, self._connection_id, counts)
-            answer = await gatekeeper.ask(self._connection_id, question)
+            answer = await authenticator.ask(self._connection_id, question)
         except NoAnswer as error:
             fault = str(error)
             return lambda _now_ns: conversation.unauthorized(fault)
@@ -234,7 +234,7 @@ class Session:
             log.info("client connected", **self._names())
 
     async def _close(self, action: said.Close) -> None:
-        self._reason, self._remark = action.reason, action.remark
+        self._reason, self._remark = action.reason, action.detail
         self._is_over = True
         if self._connection is None and action.code != said.NORMAL:
             log.info("client refused", reason=action.reason, connection_id=self._connection_id)
@@ -280,7 +280,7 @@ class Session:
                 return
             await self._waiting.put(partial(self._conversation.receive, data))
 
-    def _refusing(self, reason: str) -> Happening:
+    def _refusing(self, reason: str) -> Input:
         return lambda _now_ns: self._conversation.refused(reason)
 
     def _gone(self, _now_ns: int) -> Sequence[said.Action]:

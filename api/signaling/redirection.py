@@ -20,7 +20,7 @@ class Redirection:
         self._node_name = node_name
         self._sent: list[tuple[int, str]] = []
 
-    def elsewhere(self, connections: int, nodes: Iterable[NodeState], now_ns: int) -> str | None:
+    def redirect_url(self, connections: int, nodes: Iterable[NodeState], now_ns: int) -> str | None:
         """Give the signalling URL to which the next client is to go, None if it is to stay.
 
         `connections` are ours, `nodes` those that are up. A node that does not say its URL gets nobody.

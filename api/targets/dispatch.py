@@ -48,7 +48,7 @@ async def _handle(target: Target | None, recorder: RecordingService, name: Targe
             raise TargetError("MissingTarget")
         if target.needs_body:
             raise TargetError("MissingTargetFunction", name._asdict())
-        await recorder.confirm()
+        await recorder.read_barrier()
         return await target.handle(recorder, {})
     try:
         request = json_text.decode(body)
@@ -58,5 +58,5 @@ async def _handle(target: Target | None, recorder: RecordingService, name: Targe
         raise TargetError("SchemaNotFound", name._asdict())
     if violations := target.schema.violations(request):
         raise TargetError("InvalidJSON", violations)
-    await recorder.confirm()
+    await recorder.read_barrier()
     return await target.handle(recorder, request)

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.protocols import Gatekeeper, PublisherConnection, RecordingService
+from rokuga.api.protocols import Authenticator, PublisherConnection, RecordingService
 from rokuga.api.signaling import client_messages, permission
 from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.problem import Problem
@@ -53,7 +53,7 @@ LEFT: Final = "TYPE-DISCONNECT"
 
 
 class Whip:
-    """Both, for `Resource`. A gatekeeper, if there is one, is asked about every client.
+    """Both, for `Resource`. A authenticator, if there is one, is asked about every client.
 
     With a `token`, nobody comes in without it. Whoever came in with a token has to show it again.
     """
@@ -62,7 +62,7 @@ class Whip:
         self,
         recorder: RecordingService,
         sessions: Sessions,
-        gatekeeper: Gatekeeper | None,
+        authenticator: Authenticator | None,
         token: str | None,
         limits: PublishLimits,
         large: LargeMessages,
@@ -70,7 +70,7 @@ class Whip:
         self._large = large
         self._recorder = recorder
         self._sessions = sessions
-        self._gatekeeper = gatekeeper
+        self._authenticator = authenticator
         self._token = token
         self._limits = limits
 
@@ -114,11 +114,11 @@ class Whip:
             client_messages.check_ids(asked)
         except client_messages.MessageError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
-        if self._gatekeeper is None:
+        if self._authenticator is None:
             return permission.Granted(asked)
         question = permission.question(asked, connection_id, self._sessions.counts(asked.channel_id))
         try:
-            answer = await self._gatekeeper.ask(connection_id, question)
+            answer = await self._authenticator.ask(connection_id, question)
             granted = permission.granted(asked, answer)
             return granted._replace(connect=within(granted.connect, codec_types))
         except permission.Denied as denied:

@@ -26,7 +26,7 @@ CodecTypes = Mapping[Kind, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Whose candidates a PATCH brings. What they are matters not to ICE-lite."""
+    """Owner candidates a PATCH brings. What they are matters not to ICE-lite."""
 
     ice_ufrag: str
     ice_password: str

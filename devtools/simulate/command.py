@@ -12,7 +12,7 @@ from typing import Final
 
 from rokuga.api.config.values import http_url
 from rokuga.devtools.simulate.scenario import SCENARIOS
-from rokuga.devtools.simulate.stage import StageError, play
+from rokuga.devtools.simulate.stage import SimulationError, play
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             scenario = SCENARIOS[arguments.scenario]
             events = play(scenario, archive_dir, Path(data_dir), f"{arguments.scenario} {arguments.seed}")
         lost = asyncio.run(_deliver(scenario.deliver(events), config, arguments.speed))
-    except (StageError, StoreError, ArchiveError, OSError, ValueError) as error:
+    except (SimulationError, StoreError, ArchiveError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(events)} events; the files are in {os.fspath(archive_dir)}")

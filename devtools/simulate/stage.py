@@ -42,11 +42,11 @@ SETTLING_ROUNDS: Final = 8
 """Turns of disk and store in which what an act set off is done: more than the end of a part in parts takes."""
 
 
-class StageError(Exception):
+class SimulationError(Exception):
     """The scenario could not be played."""
 
 
-class StagePeer:
+class SimulatedPeer:
     """A Peer without a network: connected at once, and fed by the stage."""
 
     def __init__(self, kinds: Collection[Kind], hooks: PeerHooks) -> None:
@@ -109,7 +109,7 @@ class Client:
     """One client on the stage; `units` gives kind, time in ns since it came, and unit, without end."""
 
     connection: Connection
-    peer: StagePeer
+    peer: SimulatedPeer
     came_ns: int
     units: Iterator[tuple[Kind, AccessUnit, int]]
     pending: tuple[Kind, AccessUnit, int] | None = None
@@ -127,28 +127,28 @@ class Client:
 
 
 @dataclass(slots=True)
-class Stage:
+class Simulation:
     """One process of the daemon on the stage; `now_ns` is since the beginning of the scenario."""
 
     now_ns: int
     recorder: Recorder = field(init=False)
     store: SqliteStore = field(init=False)
     clients: dict[str, Client] = field(default_factory=dict)
-    peers: list[StagePeer] = field(default_factory=list)
+    peers: list[SimulatedPeer] = field(default_factory=list)
     committed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def clock(self) -> Clock:
         """Both clocks of the recorder."""
         return Clock(lambda: NS_PER_S + self.now_ns, lambda: BEGIN_WALL_NS + self.now_ns)
 
-    def make_peer(self, request: ConnectionRequest, hooks: PeerHooks) -> StagePeer:
+    def make_peer(self, request: ConnectionRequest, hooks: PeerHooks) -> SimulatedPeer:
         """Make the other end of a client that comes."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": request.audio, "video": request.video}
-        self.peers.append(StagePeer([kind for kind, track in kinds.items() if track is not None], hooks))
+        self.peers.append(SimulatedPeer([kind for kind, track in kinds.items() if track is not None], hooks))
         return self.peers[-1]
 
     async def play(self, acts: Sequence[Act]) -> None:
-        """Let time pass and each act happen at its time. Raises StageError, StoreError, ArchiveError."""
+        """Let time pass and each act happen at its time. Raises SimulationError, StoreError, ArchiveError."""
         for act in acts:
             while self.now_ns < int(act.at_s * NS_PER_S):
                 await self._step()
@@ -215,13 +215,13 @@ class Stage:
 def play(scenario: Scenario, archive_dir: Path, data_dir: Path, seed: str) -> list[Event]:
     """Play a scenario into these folders, which are made; give its events. Nothing else may run in this process.
 
-    Raises StageError.
+    Raises SimulationError.
     """
     archive_dir.mkdir(parents=True, exist_ok=True)
     data_dir.mkdir(parents=True, exist_ok=True)
     store = data_dir / "rehearsal.sqlite3"
     if store.exists():
-        raise StageError(f"{store} is there already: each rehearsal has folders of its own")
+        raise SimulationError(f"{store} is there already: each rehearsal has folders of its own")
     begin_ns, acts = 0, list(scenario.acts)
     for place, crash in enumerate(act for act in scenario.acts if isinstance(act, Crash)):
         end = acts.index(crash) + 1
@@ -239,12 +239,12 @@ def _in_child(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         finally:
             os._exit(1)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-        raise StageError("the part up to the crash could not be played")
+        raise SimulationError("the part up to the crash could not be played")
 
 
 async def _play(acts: Sequence[Act], archive_dir: Path, store: Path, seed: str, begin_ns: int) -> list[Event]:
     numbers = count()
-    stage = Stage(begin_ns)
+    stage = Simulation(begin_ns)
     config = RecorderConfig(archive_dir=archive_dir)
     async with SqliteStore(store) as stage.store:
         recorder = Recorder(

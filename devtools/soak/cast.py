@@ -40,7 +40,7 @@ def read_sample(name: str, kinds: tuple[Kind, ...]) -> Clip:
 
 
 @dataclass(slots=True)
-class Cast:
+class PublisherWorker:
     """All publishers of this process."""
 
     order: Order
@@ -160,7 +160,7 @@ async def main() -> None:
     """Say that we are ready; play what standard input orders."""
     tell(Totals())
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
-    await Cast(order, Certificate.make()).play()
+    await PublisherWorker(order, Certificate.make()).play()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ AGAIN_S: Final = 0.3
 CALL_S: Final = 20.0
 
 
-class Director:
+class RecordingDriver:
     """One task per channel plays its takes."""
 
     def __init__(self, api_url: str, begin_wall_ns: int, ledger: Ledger, session: aiohttp.ClientSession) -> None:

@@ -30,7 +30,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class NodePresence:
     """A publisher that was there: in which channel, from when to when it sent."""
 
     connection_id: str
@@ -123,7 +123,7 @@ class Ledger:
         elif event_type != "recording.started":
             recording.archives[event["connection_id"]].append(event)
 
-    def settle(self, present: Sequence[Presence]) -> Iterator[str]:
+    def settle(self, present: Sequence[NodePresence]) -> Iterator[str]:
         """Say at the end what never came: reports, archives of those who were there, ends of connections."""
         for recording_id in self._unreported():
             yield f"recording {recording_id} has no report"
@@ -138,7 +138,7 @@ class Ledger:
         for connection_id in self._open_connections():
             yield f"connection {connection_id} never ended"
 
-    def _unrecorded(self, who: Presence) -> Iterator[str]:
+    def _unrecorded(self, who: NodePresence) -> Iterator[str]:
         """Say which recordings lack somebody who was there for long enough."""
         for recording_id, recording in self.recordings.items():
             if recording.channel_id != who.channel_id or not recording.begin_wall_ns:

@@ -20,10 +20,10 @@ from rokuga.devtools.soak import table
 from rokuga.devtools.soak.cast import read_sample
 from rokuga.devtools.soak.consumer import Consumer, consuming
 from rokuga.devtools.soak.daemon_process import DaemonProcess
-from rokuga.devtools.soak.director import Director
+from rokuga.devtools.soak.director import RecordingDriver
 from rokuga.devtools.soak.figures import Fault, Figures
 from rokuga.devtools.soak.inspector import Inspector
-from rokuga.devtools.soak.ledger import Event, Ledger, Presence
+from rokuga.devtools.soak.ledger import Event, Ledger, NodePresence
 from rokuga.devtools.soak.lines import Began, Line, Order, Sent, Totals
 from rokuga.devtools.soak.marks import publication
 from rokuga.devtools.soak.plan import Options, Plan, Role, make_plan
@@ -81,7 +81,7 @@ class Soak:
             places = range(0, self._options.publishers, SEATS_PER_PROCESS)
             processes = [await stack.enter_async_context(_cast_process()) for _ in places]
             self._begin_wall_ns = time.time_ns()
-            director = Director(daemon.api_url, self._begin_wall_ns, self._ledger, session)
+            director = RecordingDriver(daemon.api_url, self._begin_wall_ns, self._ledger, session)
             async with self._watching(daemon, session), asyncio.TaskGroup() as tasks:
                 for place, process in zip(places, processes, strict=True):
                     seats = range(place, place + SEATS_PER_PROCESS)
@@ -229,7 +229,7 @@ class Soak:
         """Say what is owed, and what was left behind."""
         self._count()
         present = [
-            Presence(sent.connection_id, sent.channel_id, sent.begin_wall_ns, sent.until_wall_ns)
+            NodePresence(sent.connection_id, sent.channel_id, sent.begin_wall_ns, sent.until_wall_ns)
             for sent in self._inspector.publications.values()
         ]
         for fault in self._ledger.settle(present):

@@ -13,7 +13,7 @@ from typing import Any
 from rokuga.recorder.archive.disk import ArchiveError, write_json
 from rokuga.recorder.archive.metadata import (
     FileFacts,
-    WholeFile,
+    FinishedFile,
     archive_event,
     available_document,
     failed_document,
@@ -28,7 +28,7 @@ from rokuga.recorder.clock import Clock, from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import Kind
-from rokuga.recorder.models import WHOLE, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.models import WHOLE_FILE, ArchiveState, ArchiveStatus, RecordingState
 from rokuga.recorder.sync.gaps import GapStats
 
 Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
@@ -85,7 +85,9 @@ class Account:
             return archive_names(*self._place(), extension, self.state.number)
         return split_names(*self._place(), index, extension)
 
-    async def document(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
+    async def document(
+        self, file: FinishedFile, names: FileNames, stop_ns: int, index: int | None = None
+    ) -> Document:
         """Write the document of a file that is whole, as owed first. Raises ArchiveError."""
         document = self.owe(file, names, stop_ns, index)
         await self.tell()
@@ -105,19 +107,19 @@ class Account:
         self._last_part = max(self._last_part, index)
         self._part_kinds |= kinds_of(document)
 
-    def owe(self, file: WholeFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
+    def owe(self, file: FinishedFile, names: FileNames, stop_ns: int, index: int | None = None) -> Document:
         """Return the document of a file that is whole, and note it as owed."""
         facts = FileFacts(names, self.names("json", index), file, self.wall_at(stop_ns))
         stats = self._all_stats(stop_ns if index is None else None, file.stored)
         created_wall_ns = self.wall_at(self._clock.monotonic_ns())
         document = available_document(self._recording, self.state, facts, stats, created_wall_ns, index, self.reason)
-        self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE): document})
+        self.state = replace(self.state, owed={**self.state.owed, document.get("split_index", WHOLE_FILE): document})
         return document
 
     async def tell_owed_parts(self) -> None:
         """Write and tell the parts that a fault left without their documents. Raises ArchiveError."""
         for index, document in sorted(self.state.owed.items()):
-            if index != WHOLE and int(index) not in self._written:
+            if index != WHOLE_FILE and int(index) not in self._written:
                 await self._write(self.names("json", int(index)), document)
                 self._note_part(int(index), document)
                 await self.tell_part(document)
@@ -177,7 +179,7 @@ class Account:
         elif whole is not None:
             self._untold.append(self._event(EventType.ARCHIVE_AVAILABLE, whole, *self._about()))
         is_more_owed = self._recording.parameters.split_duration is not None and not self._is_parts_end_said
-        parts_owed = {index: document for index, document in self.state.owed.items() if index != WHOLE}
+        parts_owed = {index: document for index, document in self.state.owed.items() if index != WHOLE_FILE}
         self.state = replace(
             self.state,
             status=ArchiveStatus.AVAILABLE if failure is None else ArchiveStatus.FAILED,

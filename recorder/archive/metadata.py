@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class WholeFile:
+class FinishedFile:
     """What a finished file holds. Sizes of the picture are 0 for a file without video.
 
     `start_wall_ns` is the wall time of its zero. `stored` counts "audio" packets, "video" frames and the "keyframe"
@@ -44,7 +44,7 @@ class FileFacts:
 
     names: FileNames
     metadata_names: FileNames
-    file: WholeFile
+    file: FinishedFile
     stop_wall_ns: int
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.metadata import WholeFile
+from rokuga.recorder.archive.metadata import FinishedFile
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.archive.writer import WriterThread
@@ -72,14 +72,14 @@ class Output:
         size, self._batch_bytes = self._batch_bytes, 0
         self._writer.submit(lambda: self._file.write(batch), size).add_done_callback(self._look)
 
-    async def finish(self) -> WholeFile | None:
+    async def finish(self) -> FinishedFile | None:
         """Wait for the file to be whole under its final name; None if nothing was in it. Raises ArchiveError."""
         try:
             return await asyncio.shield(self._writer.submit(self._file.finish, behind=True))
         except Exception as error:
             raise self._failure(error) from error
 
-    async def abandon(self) -> WholeFile | None:
+    async def abandon(self) -> FinishedFile | None:
         """Give the file up; what can be played of it is a whole file under its final name then."""
         try:
             return await asyncio.shield(self._writer.submit(self._file.abandon, behind=True))

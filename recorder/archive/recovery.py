@@ -26,7 +26,7 @@ from rokuga.recorder.archive.disk import (
 from rokuga.recorder.archive.documents import AVAILABLE, SPLIT_END, is_document
 from rokuga.recorder.archive.metadata import (
     FileFacts,
-    WholeFile,
+    FinishedFile,
     archive_event,
     available_document,
     failed_document,
@@ -40,7 +40,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.directories import aside_path
 from rokuga.recorder.events import Document, Event, EventType
 from rokuga.recorder.media import NS_PER_MS
-from rokuga.recorder.models import WHOLE, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.models import WHOLE_FILE, ArchiveState, ArchiveStatus, RecordingState
 
 log = structlog.get_logger()
 
@@ -78,15 +78,15 @@ class Recovery:
         numbers = {int(found[1]) for name in self._folder() if (found := pattern.fullmatch(name))}
         indices = {split_index(number) for number in numbers if number > self._archive.parts_before}
         indices.update(self._archive.owed)
-        whole = () if self._has_ended else (WHOLE,)
-        names = (*sorted(indices - {WHOLE}, key=int), *whole)
+        whole = () if self._has_ended else (WHOLE_FILE,)
+        names = (*sorted(indices - {WHOLE_FILE}, key=int), *whole)
         files = {index: file for index in names if (file := self._found(index)) is not None}
         known_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
         stop_wall_ns = until_wall_ns = max([known_wall_ns, *map(_stop_wall_ns, files.values())])
         documents: dict[str, Document] = {}
         for index, file in reversed(files.items()):  # the whole and the last part end together
             documents[index] = document = self._document(index, file, until_wall_ns)
-            if index != WHOLE:  # each part before ends where the next one begins
+            if index != WHOLE_FILE:  # each part before ends where the next one begins
                 until_wall_ns = from_rfc3339(document["start_timestamp"])
         owed = dict(reversed(documents.items()))
         self._archive = replace(self._archive, owed=owed, stop_wall_ns=stop_wall_ns)
@@ -95,7 +95,7 @@ class Recovery:
     def announce(self) -> tuple[ArchiveState, list[Event]]:
         """Put the documents beside their files; give the archive as it ended, and its events."""
         told = {index: owed for index, owed in self._archive.owed.items() if self._put_beside(index, owed)}
-        whole = told.pop(WHOLE, None)
+        whole = told.pop(WHOLE_FILE, None)
         stop_wall_ns = self._archive.stop_wall_ns or self._archive.start_wall_ns
         for index, document in told.items():
             self._say(EventType.SPLIT_ARCHIVE_AVAILABLE, document, index)
@@ -123,7 +123,7 @@ class Recovery:
         For a fault of ours in the other two steps.
         """
         self._failure = ArchiveError(f"{NOT_RECOVERED}: {reason}", None, "")
-        self.notes.append(f"{self._names(WHOLE, 'webm').path}: {self._failure.reason}")
+        self.notes.append(f"{self._names(WHOLE_FILE, 'webm').path}: {self._failure.reason}")
         self._events = []
         if self._has_ended:
             return replace(self._archive, owed={}, owes_parts_end=False), self._events
@@ -143,11 +143,11 @@ class Recovery:
             return []  # each file that is missed says so itself
 
     def _names(self, index: str, extension: str) -> FileNames:
-        if index == WHOLE:
+        if index == WHOLE_FILE:
             return archive_names(*self._place, extension, self._archive.number)
         return split_names(*self._place, int(index), extension)
 
-    def _found(self, index: str) -> Document | WholeFile | None:
+    def _found(self, index: str) -> Document | FinishedFile | None:
         """Give the document of a file, or without one the file, made whole; None where there is nothing to play."""
         names = self._names(index, "webm")
         known = self._document_beside(self._names(index, "json"), AVAILABLE) or self._archive.owed.get(index)
@@ -191,7 +191,7 @@ class Recovery:
         else:
             self.notes.append(f"{path}: {UNREADABLE}; it is now {aside.name}")
 
-    def _finish(self, names: FileNames) -> WholeFile | None:
+    def _finish(self, names: FileNames) -> FinishedFile | None:
         """Make a file whole under its final name; None, and no such file, where there is nothing to play."""
         is_named = Path(names.path).exists()
         path = names.path if is_named else names.in_progress_path
@@ -209,12 +209,12 @@ class Recovery:
             self._failure = self._failure or ArchiveError(UNREADABLE, None, names.path)
         return file
 
-    def _document(self, index: str, file: Document | WholeFile, stop_wall_ns: int) -> Document:
+    def _document(self, index: str, file: Document | FinishedFile, stop_wall_ns: int) -> Document:
         """Give the document of a file, which ends at `stop_wall_ns` if it says nothing else."""
-        if not isinstance(file, WholeFile):
+        if not isinstance(file, FinishedFile):
             return file
         facts = FileFacts(self._names(index, "webm"), self._names(index, "json"), file, stop_wall_ns)
-        part = None if index == WHOLE else int(index)
+        part = None if index == WHOLE_FILE else int(index)
         return available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, part)
 
     def _put_beside(self, index: str, document: Document) -> bool:
@@ -241,7 +241,7 @@ class Recovery:
         self._say(EventType.SPLIT_ARCHIVE_END, document)
 
     def _failed(self, stop_wall_ns: int) -> Document:
-        names = self._names(WHOLE, "webm")
+        names = self._names(WHOLE_FILE, "webm")
         failure = self._failure or ArchiveError(NOTHING_LEFT, None, "")
         reason, errno, path = failure.reason, failure.errno, failure.path
         return failed_document(self._recording, self._archive, names, stop_wall_ns, STATS, reason, errno, path)
@@ -264,8 +264,8 @@ def unfinished(archives: Sequence[ArchiveState]) -> list[ArchiveState]:
     ]
 
 
-def _stop_wall_ns(file: Document | WholeFile) -> int:
+def _stop_wall_ns(file: Document | FinishedFile) -> int:
     """Give the end that a file has by its document, or else by its media."""
-    if isinstance(file, WholeFile):
+    if isinstance(file, FinishedFile):
         return file.start_wall_ns + file.duration_ms * NS_PER_MS
     return from_rfc3339(file["stop_timestamp"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rokuga.recorder.archive.metadata import Json, client_document, offset_s, recording_document
 from rokuga.recorder.archive.names import report_names, split_index
 from rokuga.recorder.clock import rfc3339
-from rokuga.recorder.models import REPORTED, ArchiveState, ArchiveStatus, RecordingState
+from rokuga.recorder.models import REPORT_FIELDS, ArchiveState, ArchiveStatus, RecordingState
 
 
 def report_document(
@@ -77,7 +77,7 @@ def _reported(recording: RecordingState, archive: ArchiveState) -> Json:
         "stop_timestamp": rfc3339(stop_wall_ns),
     }
     if archive.document is not None:
-        entry |= {key: archive.document[key] for key in REPORTED if key in archive.document}
+        entry |= {key: archive.document[key] for key in REPORT_FIELDS if key in archive.document}
     if archive.split_last_index is not None:
         entry["split_last_index"] = archive.split_last_index
     return entry

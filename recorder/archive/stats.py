@@ -11,7 +11,7 @@ EMPTY: Final[Mapping[str, Any]] = {}
 def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[str, int] = EMPTY) -> dict[str, Any]:
     """Give `stats`: our counters by kind, and beside them, flat, those that Sora has a name for.
 
-    `stored` is what a file holds, see WholeFile. Sora's names are those of files that it wrote.
+    `stored` is what a file holds, see FinishedFile. Sora's names are those of files that it wrote.
     """
     audio, video = counters.get("audio", EMPTY), counters.get("video", EMPTY)
     named = {

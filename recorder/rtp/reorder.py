@@ -135,8 +135,8 @@ class Reorder:
         if self.follows(packet):
             return (packet,)
         sequence = nearest(packet.sequence, self.highest_sequence, _CYCLE)
-        if self._is_stray(sequence, packet.arrival_ns):
-            return _NOTHING if is_repair else self._strayed(packet)
+        if self._is_restart_candidate(sequence, packet.arrival_ns):
+            return _NOTHING if is_repair else self._restart_candidates(packet)
         packet.sequence = sequence
         return self._place(packet, is_repair=is_repair)
 
@@ -190,7 +190,7 @@ class Reorder:
             in_order += self._place(packet)
         return in_order
 
-    def _is_stray(self, sequence: int, arrival_ns: int) -> bool:
+    def _is_restart_candidate(self, sequence: int, arrival_ns: int) -> bool:
         """Tell whether a packet is too far from the stream to have been overtaken or to follow a loss."""
         if sequence > self.highest_sequence:
             return sequence - self.highest_sequence > MAX_JUMP
@@ -199,7 +199,7 @@ class Reorder:
         is_far = self._next is not None and self._next - sequence > MAX_JUMP
         return is_far or arrival_ns - self._moved_ns > STANDSTILL_NS
 
-    def _strayed(self, packet: RtpPacket) -> InOrder:
+    def _restart_candidates(self, packet: RtpPacket) -> InOrder:
         """Believe that the sender started anew when two packets, with none of the stream between, say so.
 
         RFC 3550 A.1 asks for two in sequence; here they may be near to each other, in any order, and both are kept.

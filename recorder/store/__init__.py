@@ -21,7 +21,7 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class LastLife:
+class PreviousRun:
     """What the last process left: the connection.created of each connection that it did not tell as gone.
 
     `created` are in their order; `seen_wall_ns` is when the store was last written, which a process that lives does
@@ -49,12 +49,12 @@ class TooLargeError(StoreError):
         self.max_bytes = max_bytes
 
 
-class Whose(StrEnum):
+class Owner(StrEnum):
     """Who may tell an event of a whole recording: this node, another, or nobody any more: another one did."""
 
-    OURS = "ours"
-    ANOTHERS = "another's"
-    NOBODYS = "nobody's"
+    SELF = "ours"
+    OTHER = "another's"
+    NOBODY = "nobody's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class RecordingStore(Protocol):
     All raise StoreError, or what is one, and nothing else.
     """
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Return when `changes` has given all that was decided before this call. Raises MinorityError."""
         ...
 
@@ -108,7 +108,7 @@ class RecordingStore(Protocol):
         """Insert or replace the archive (key: recording, connection and number), with the events this causes."""
         ...
 
-    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+    async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Say that our archives of a STOPPING recording have ended, and wait until those of all nodes have.
 
         Gives them in the order of their start if it is ours to report them, None if another node does.
@@ -122,7 +122,7 @@ class RecordingStore(Protocol):
         """
         ...
 
-    async def last_life(self) -> LastLife:
+    async def previous_run(self) -> PreviousRun:
         """Give the connections that are open, as left by the last process."""
         ...
 
@@ -142,7 +142,7 @@ class RecordingStore(Protocol):
         """Give the next events of the log after `cursor` (0 = from the beginning) that were not forgotten."""
         ...
 
-    async def forget_events(self, cursor: int) -> None:
+    async def prune_events(self, cursor: int) -> None:
         """Let go of the events up to `cursor`, for whoever reads the log has them.
 
         Their ids stay known as long as their recording is not finished, and for some thousand events more; then a

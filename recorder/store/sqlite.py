@@ -17,7 +17,7 @@ import msgspec
 
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import ANSWER_S, LastLife, StoredEvent
+from rokuga.recorder.store import ANSWER_S, PreviousRun, StoredEvent
 from rokuga.recorder.store.database import Database, append_private, last_written_wall_ns
 
 _encode = msgspec.json.Encoder().encode
@@ -87,7 +87,7 @@ class SqliteStore:
 
         return await self._database.transact(move)
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Return at once: there is no other node."""
 
     async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
@@ -163,7 +163,7 @@ class SqliteStore:
 
         await self._database.transact(save)
 
-    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+    async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Give the archives: there are no others."""
         return await self.archives(recording_id)
 
@@ -171,14 +171,14 @@ class SqliteStore:
         """Add events that belong to no recording."""
         await self._database.transact(lambda connection: _append(connection, events))
 
-    async def last_life(self) -> LastLife:
+    async def previous_run(self) -> PreviousRun:
         """Give the connections that are open, and when the file was written before it was opened."""
 
         def read(connection: sqlite3.Connection) -> Sequence[Event]:
             rows = connection.execute("SELECT body FROM open_connections ORDER BY cursor")
             return [_decode_event(body) for (body,) in rows]
 
-        return LastLife(await self._database.read(read), self._seen_wall_ns)
+        return PreviousRun(await self._database.read(read), self._seen_wall_ns)
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
         """Give all recordings that are not FINISHED, oldest first."""
@@ -214,7 +214,7 @@ class SqliteStore:
 
         return await self._database.read(read)
 
-    async def forget_events(self, cursor: int) -> None:
+    async def prune_events(self, cursor: int) -> None:
         """Let go of what the events up to `cursor` say; see RecordingStore."""
 
         def forget(connection: sqlite3.Connection) -> None:

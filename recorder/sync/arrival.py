@@ -16,7 +16,7 @@ STEP_NS: Final = 250 * NS_PER_MS
 """The window moves in such steps: a minimum of minimums, and nothing to keep per packet."""
 
 
-class EarliestArrival:
+class MinimumDelayFilter:
     """Minimum of (arrival - media time), in ns, over the last 10 s in which packets came.
 
     `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.75 s.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
-from rokuga.recorder.sync.arrival import EarliestArrival
+from rokuga.recorder.sync.arrival import MinimumDelayFilter
 from rokuga.recorder.sync.hold import Hold
 from rokuga.recorder.sync.media_clock import UNSCALED, MediaClock
 from rokuga.recorder.sync.rate import MEASURE_NS, RateMeter
@@ -21,7 +21,7 @@ QUEUE_STEP_NS: Final = 30 * NS_PER_MS
 class Saved:
     """A run that was left for another one, until it is sure that it does not go on."""
 
-    arrivals: EarliestArrival
+    arrivals: MinimumDelayFilter
     offset_ns: int
     media_ns: int
     lag_ns: int
@@ -43,7 +43,7 @@ class Line:
     reorders: bool
     is_scaled: bool = False
     delay_ns: int = 0
-    arrivals: EarliestArrival = field(default_factory=EarliestArrival)
+    arrivals: MinimumDelayFilter = field(default_factory=MinimumDelayFilter)
     rate: RateMeter = field(default_factory=RateMeter)
     hold: Hold | None = field(default_factory=Hold)
     saved: Saved | None = None
@@ -100,7 +100,7 @@ class Line:
             self.sender_clock_ns,
             until_ns,
         )
-        self.arrivals = EarliestArrival()
+        self.arrivals = MinimumDelayFilter()
         return saved
 
     def go_back_to(self, saved: Saved) -> None:

@@ -19,7 +19,7 @@ AGREEMENT: Final = 4
 
 
 class _Window(NamedTuple):
-    """How steady growth must be over so many steps of `EarliestArrival`, and for which growth it tells."""
+    """How steady growth must be over so many steps of `MinimumDelayFilter`, and for which growth it tells."""
 
     steps_a_group: int
     tolerance_percent: int

@@ -3,7 +3,7 @@
 Each kind is a line: `time = media time + offset`, where media time is the unwrapped RTP time in ns. The spacing of
 units is that of their RTP times; only the offset moves, and it moves slowly.
 
-* Arrival gives the base: the smallest "arrival - media time" of the last seconds (`EarliestArrival`).
+* Arrival gives the base: the smallest "arrival - media time" of the last seconds (`MinimumDelayFilter`).
 * Two sender reports (RFC 3550 section 6.4.1), one of each kind, say how much later than its counterpart a kind
   arrives: its `delay`. The kind that arrives first has none, so it stays at its arrival and the other is moved to it.
 * The offset goes towards `base - delay`: by at most 1/32 of the time that passes (3 ms in 100 ms); at once only

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 MAX_EARLY_DATAGRAMS: Final = 256
 """Media that overtakes the end of the handshake is kept: a peer may send with its last flight."""
 
-EASE_NS: Final = 100 * NS_PER_MS
+IDLE_NS: Final = 100 * NS_PER_MS
 """A peer that lacks nothing is looked at this often: its reports and its timeout have time."""
 
 EVICTED: Final = "TOO-MANY-PENDING"
@@ -143,9 +143,9 @@ class Peer:
     def tick(self, now_ns: int) -> None:
         """Do what is due: give up on late packets, send RTCP, end a peer that is silent."""
         receiver = self._receiver
-        if receiver is None or (now_ns < self._due_ns and receiver.is_at_ease()) or self._ended.done():
+        if receiver is None or (now_ns < self._due_ns and receiver.is_idle()) or self._ended.done():
             return
-        self._due_ns = now_ns + EASE_NS
+        self._due_ns = now_ns + IDLE_NS
         timeout_ns = self._config.media_timeout_ns
         if now_ns - max(self._heard_ns, self._ice.last_check_ns) > timeout_ns:
             self.close(MEDIA_TIMEOUT)

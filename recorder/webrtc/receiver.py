@@ -146,7 +146,7 @@ class Receiver:
         # A compound begins with a report, also for peers that know no reduced size (RFC 3550 section 6.1).
         return _compound(build_receiver_report(self._own_ssrc, ()), requests) if requests else b""
 
-    def is_at_ease(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no packet is missing, no key frame wanted and no source in question.
 
         A tick then has nothing to do that could not wait for 100 ms.

@@ -9,7 +9,7 @@ from rokuga.cli.__main__ import main
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.outbox import Outbox
 from tests.material import event
 
@@ -29,8 +29,8 @@ async def fill(path: Path) -> None:
     config = WebhookConfig(url="http://127.0.0.1:1/", dead_max_number=2)
     async with SqliteStore(path) as store, Outbox(path, store, config, Clock()) as box:
         await store.append([event("first"), event("second"), DEAD, WAITING])
-        await box.take_over(lambda _: True)
-        await box.settle([Settled(seq, EntryState.DEAD, error="status 500") for seq in (1, 2, 3)])
+        await box.ingest(lambda _: True)
+        await box.settle([DeliveryResult(seq, EntryState.DEAD, error="status 500") for seq in (1, 2, 3)])
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:

@@ -105,7 +105,7 @@ async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: Rec
     await store.start_recording(recording(), [])
     assert not await store.finish_recording("RECORDING", [event("early")])
     await store.stop_recording("RECORDING", WALL_NS + 5)
-    assert await store.conclude("RECORDING") == []
+    assert await store.claim_report("RECORDING") == []
     assert await store.finish_recording("RECORDING", [REPORT])
     assert not await store.finish_recording("RECORDING", [event("late")])
     assert await said(store) == [REPORT]
@@ -167,13 +167,13 @@ async def test_a_connection_is_open_until_its_end_is_said(open_store: Open) -> N
     """In the order of coming; also in the next life, and though the log has forgotten them."""
     came = {name: presence(name, EventType.CONNECTION_CREATED) for name in ("C", "A", "B")}
     async with open_store() as store:
-        assert (await store.last_life()).created == []
+        assert (await store.previous_run()).created == []
         await store.append([*came.values(), event("archive")])
         await store.append([came["A"], presence("A", EventType.CONNECTION_DESTROYED)])
         await store.append([came["A"]])
-        await store.forget_events((await store.events_after(0, 100))[-1].cursor)
+        await store.prune_events((await store.events_after(0, 100))[-1].cursor)
     async with open_store() as store:
-        assert (await store.last_life()).created == [came["C"], came["B"]]
+        assert (await store.previous_run()).created == [came["C"], came["B"]]
 
 
 async def test_an_end_that_cannot_be_kept_leaves_the_connection_open(store: RecordingStore) -> None:
@@ -181,7 +181,7 @@ async def test_an_end_that_cannot_be_kept_leaves_the_connection_open(store: Reco
     await store.append([came])
     with pytest.raises(StoreError):
         await store.append([gone, event(document={"text": "\ud800"})])
-    assert (await store.last_life()).created == [came]
+    assert (await store.previous_run()).created == [came]
 
 
 async def test_the_last_life_was_seen_when_the_store_was_last_written(open_store: Open, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_the_last_life_was_seen_when_the_store_was_last_written(open_store
     set_times(tmp_path)
     async with open_store() as store:
         await store.append([event(1)])
-        assert (await store.last_life()).seen_wall_ns == WALL_NS
+        assert (await store.previous_run()).seen_wall_ns == WALL_NS
 
 
 async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: RecordingStore) -> None:
@@ -208,8 +208,8 @@ async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: Recording
 async def test_forgotten_events_are_not_given_again_and_not_taken_again(store: RecordingStore) -> None:
     await store.append([event(n) for n in range(4)])
     second = (await store.events_after(0, 2))[-1].cursor
-    await store.forget_events(second)
-    await store.forget_events(second)
+    await store.prune_events(second)
+    await store.prune_events(second)
     assert await said(store) == [event(2), event(3)]
     await store.append([event(n) for n in range(5)])
     assert await said(store) == [event(2), event(3), event(4)]
@@ -219,7 +219,7 @@ async def test_a_cursor_is_never_used_twice(open_store: Open) -> None:
     async with open_store() as store:
         await store.append([event(0)])
         last = (await store.events_after(0, 1))[-1].cursor
-        await store.forget_events(last)
+        await store.prune_events(last)
     async with open_store() as store:
         await store.append([event(1)])
         assert (await store.events_after(0, 1))[0].cursor > last
@@ -281,4 +281,4 @@ async def test_any_document_comes_back_as_it_was(open_store: Open, document: dic
     async with open_store() as store:
         await store.append([event(repr(document), document=document)])
         assert (await said(store))[-1].document == document
-        await store.forget_events((await store.events_after(0, 1))[-1].cursor)
+        await store.prune_events((await store.events_after(0, 1))[-1].cursor)

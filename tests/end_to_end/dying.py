@@ -23,7 +23,7 @@ from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.webm import repair
 from rokuga.recorder.media import Frame
-from rokuga.recorder.store.cluster.ownership import Claims
+from rokuga.recorder.store.cluster.ownership import Ownership
 from rokuga.recorder.store.cluster.store import EtcdStore
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.post import Poster
@@ -123,7 +123,7 @@ def arm(death: Death) -> None:
 def arm_node(death: Death) -> None:
     """Put in the steps of a node of a cluster: a start or stop in etcd, the claim and the commit of a report."""
     replace([EtcdStore], "_transact", functools.partial(death.around_async, "decide"))
-    replace([Claims], "report", functools.partial(death.around_async, "claim"))
+    replace([Ownership], "report", functools.partial(death.around_async, "claim"))
     replace([EtcdStore], "finish_recording", functools.partial(death.around_async, "finish"))
 
 

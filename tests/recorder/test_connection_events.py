@@ -127,7 +127,7 @@ async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order; and one whose name nobody can write keeps nobody back."""
-    monkeypatch.setattr("rokuga.recorder.event_publisher.TELL_AGAIN_S", 0.001)
+    monkeypatch.setattr("rokuga.recorder.event_publisher.RETRY_S", 0.001)
     async with FullStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         store.is_full = True
         for client_id in ("first", "\ud800", "second"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rokuga.recorder.event_publisher import Teller
+from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.store import StoreError
 
@@ -34,15 +34,15 @@ def event(number: int) -> Event:
     return Event(str(number), EventType.CONNECTION_DESTROYED, number, "sora", {})
 
 
-async def told(store: Any, committed: list[str]) -> Teller:
+async def told(store: Any, committed: list[str]) -> EventPublisher:
     """Tell many events at once; let the store go on when all wait."""
-    teller = Teller(store, lambda events: committed.extend(event.id for event in events))
-    telling = [asyncio.create_task(teller.tell(event(number))) for number in range(COUNT)]
+    event_publisher = EventPublisher(store, lambda events: committed.extend(event.id for event in events))
+    telling = [asyncio.create_task(event_publisher.publish(event(number))) for number in range(COUNT)]
     for _ in range(3):
         await asyncio.sleep(0)
     store.may_go_on.set()
     await asyncio.gather(*telling)
-    return teller
+    return event_publisher
 
 
 async def test_those_who_go_at_once_are_told_together() -> None:
@@ -56,9 +56,9 @@ async def test_those_who_go_at_once_are_told_together() -> None:
 async def test_a_store_that_is_down_is_not_asked_by_each() -> None:
     """Nobody waits for more than the try under way and one more; later all are told, in their order."""
     store, committed = HandStore(is_down=True), list[str]()
-    teller = await told(store, committed)
+    event_publisher = await told(store, committed)
     assert [len(asked) for asked in store.asked] == [1, COUNT]
     assert not committed
     store.is_down = False
-    await teller.tell(event(COUNT))
+    await event_publisher.publish(event(COUNT))
     assert store.kept == committed == [str(number) for number in range(COUNT + 1)]

@@ -44,7 +44,7 @@ class SharedStore(SqliteStore):
         self.news.put_nowait(changes)
         await self.news.join()
 
-    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+    async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Give the archives of this node and of the others, unless one of those tells the report."""
         await self.others_ended.wait()
         return None if self.others is None else [*await self.archives(recording_id), *self.others]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, RtpPacket
 from rokuga.recorder.rtp.feedback import KEYFRAME_RETRY_NS
-from rokuga.recorder.track import DOUBT_NS, Track
+from rokuga.recorder.track import PLI_DELAY_NS, Track
 from tests.packets import stream, without
 from tests.recorder.call import audio, data_of, frames, joined, opus, played, video, vp8
 
@@ -119,7 +119,7 @@ def test_a_key_frame_is_asked_for_while_the_missing_packet_is_still_waited_for()
     played(track, stream(frames(10)), flush=False)
     (packet,) = stream([vp8(10, is_keyframe=False)[:1]], first_sequence=1031, start_ns=2 * NS_PER_S)
     track.receive(packet)
-    track.tick(2 * NS_PER_S + DOUBT_NS - 1)
-    assert not track.wants_keyframe(2 * NS_PER_S + DOUBT_NS - 1)
-    track.tick(2 * NS_PER_S + DOUBT_NS)
-    assert track.wants_keyframe(2 * NS_PER_S + DOUBT_NS)
+    track.tick(2 * NS_PER_S + PLI_DELAY_NS - 1)
+    assert not track.wants_keyframe(2 * NS_PER_S + PLI_DELAY_NS - 1)
+    track.tick(2 * NS_PER_S + PLI_DELAY_NS)
+    assert track.wants_keyframe(2 * NS_PER_S + PLI_DELAY_NS)

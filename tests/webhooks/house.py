@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
-from rokuga.recorder.store import Whose
+from rokuga.recorder.store import Owner
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
@@ -51,7 +51,7 @@ async def due(box: Outbox, *busy: Entry, limit: int = 100) -> list[Entry]:
 async def take(store: SqliteStore, box: Outbox, *events: Event) -> None:
     """Store events and take them over."""
     await store.append(events)
-    while await box.take_over(no_log):
+    while await box.ingest(no_log):
         pass
 
 
@@ -84,7 +84,7 @@ async def house(
     folder: Path,
     config: WebhookConfig,
     clock: ManualClock | None = None,
-    whose: Callable[[str], Awaitable[Whose]] | None = None,
+    whose: Callable[[str], Awaitable[Owner]] | None = None,
 ) -> AsyncIterator[House]:
     """Run everything in a folder; leaving it gives nothing a grace time."""
     clock = clock or ManualClock()

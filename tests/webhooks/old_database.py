@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from tests.material import WALL_NS, ManualClock, identity
 from tests.webhooks.house import CONFIG, outbox, take
 
@@ -51,10 +51,10 @@ async def write(path: Path) -> None:
         await take(store, box, *story("1"), *story("2"))
         later_wall_ns = WALL_NS + NS_PER_S
         outcomes = [
-            Settled(1, EntryState.DELIVERED),
-            Settled(2, EntryState.DEAD, error="status 410 Gone"),
-            Settled(3, EntryState.PENDING, later_wall_ns, "status 404"),
-            Settled(11, EntryState.PENDING, later_wall_ns, "timeout", is_away=True),
+            DeliveryResult(1, EntryState.DELIVERED),
+            DeliveryResult(2, EntryState.DEAD, error="status 410 Gone"),
+            DeliveryResult(3, EntryState.PENDING, later_wall_ns, "status 404"),
+            DeliveryResult(11, EntryState.PENDING, later_wall_ns, "timeout", is_away=True),
         ]
         await box.settle(outcomes)
 

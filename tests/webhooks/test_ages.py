@@ -8,7 +8,7 @@ import pytest
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from tests.material import WALL_NS, ManualClock, event
 from tests.webhooks.consumer import consuming, scripted
 from tests.webhooks.house import CONFIG, due, house, outbox, take
@@ -49,7 +49,7 @@ async def test_a_pause_is_as_long_as_it_should_be_whatever_becomes_of_the_wall_c
     clock = SetClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + 30 * NS_PER_S)])
+        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + 30 * NS_PER_S)])
         clock.step_ns = step_ns
         clock.now_ns += 30 * NS_PER_S - 1
         assert await due(box) == []
@@ -95,7 +95,7 @@ async def test_dead_entries_are_not_forgotten_by_a_clock_that_is_set(tmp_path: P
     clock = SetClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event(1))
-        await box.settle([Settled(1, EntryState.DEAD)])
+        await box.settle([DeliveryResult(1, EntryState.DEAD)])
         clock.step_ns = 365 * 24 * HOUR_NS
         await take(store, box, event(2))
         assert await box.counts() == {"dead": 1, "pending": 1}

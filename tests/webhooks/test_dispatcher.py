@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from rokuga.recorder.store import MinorityError, StoreError, Whose
+from rokuga.recorder.store import MinorityError, Owner, StoreError
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.entry import EntryState
 from tests.material import REPORT, STARTED, event
@@ -250,10 +250,10 @@ async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_pat
 
 async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tmp_path: Path) -> None:
     """Nor does it while nobody can be asked. Waiting is no attempt; what follows in the recording waits, too."""
-    answers: list[Whose | StoreError] = [MinorityError("no majority"), Whose.ANOTHERS, Whose.NOBODYS]
+    answers: list[Owner | StoreError] = [MinorityError("no majority"), Owner.OTHER, Owner.NOBODY]
     asked = []
 
-    async def whose(event_id: str) -> Whose:
+    async def whose(event_id: str) -> Owner:
         asked.append(event_id)
         if isinstance(answer := answers.pop(0), StoreError):
             raise answer
@@ -275,8 +275,8 @@ async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tm
 
 
 async def test_what_is_ours_to_tell_is_sent(tmp_path: Path) -> None:
-    async def whose(_event_id: str) -> Whose:
-        return Whose.OURS
+    async def whose(_event_id: str) -> Owner:
+        return Owner.SELF
 
     async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url), whose=whose) as home:
         await home.say(STARTED, REPORT)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import Event, EventType, event_id
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.heads import (
     AGAIN,
     CONNECTIONS,
@@ -76,7 +76,7 @@ ACTIONS = st.lists(
     st.tuples(st.sampled_from(["come", "come", "settle", "retry", "drop", "unpark"]), PLACES, st.integers(0, 9)),
     max_size=30,
 )
-LEAVING = [EntryState.DELIVERED, EntryState.PARKED, EntryState.DEAD, EntryState.UNSENT]
+LEAVING = [EntryState.DELIVERED, EntryState.PARKED, EntryState.DEAD, EntryState.SKIPPED]
 
 
 async def act(box: Outbox, action: str, number: int) -> None:
@@ -87,7 +87,7 @@ async def act(box: Outbox, action: str, number: int) -> None:
     entry = entries[number % len(entries)]
     match action:
         case "settle":
-            await box.settle([Settled(entry.seq, LEAVING[number % len(LEAVING)])])
+            await box.settle([DeliveryResult(entry.seq, LEAVING[number % len(LEAVING)])])
         case "retry":
             await box.retry(entry.event_id if number else None)
         case "drop":

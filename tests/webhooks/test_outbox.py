@@ -16,7 +16,7 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoredEvent, StoreError
 from rokuga.recorder.store.database import last_written_wall_ns
 from rokuga.webhooks.bodies import make_body
-from rokuga.webhooks.entry import Entry, EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, Entry, EntryState
 from rokuga.webhooks.outbox import Outbox
 from tests.material import WALL_NS, ManualClock, event
 from tests.webhooks.house import CLOCK, CONFIG, due, no_log, outbox, take
@@ -59,14 +59,14 @@ async def test_of_a_connection_only_what_waits_for_nothing_is_due(tmp_path: Path
         assert [entry.seq for entry in heads] == [1, 3]
         assert [entry.seq for entry in await due(box, heads[0])] == [3]
         assert [entry.seq for entry in await due(box, limit=1)] == [1]
-        await box.settle([Settled(1, EntryState.DELIVERED)])
+        await box.settle([DeliveryResult(1, EntryState.DELIVERED)])
         assert [entry.seq for entry in await due(box)] == [2, 3]
 
 
 async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"))
-        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + 5, "no")])
+        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + 5, "no")])
         found = await box.due(set(), 10)
         assert ([entry.seq for entry in found.entries], found.next_wall_ns) == ([3], WALL_NS + 5)
 
@@ -74,7 +74,7 @@ async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path
 async def test_a_dead_event_lets_its_connection_go_on(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
-        await box.settle([Settled(1, EntryState.DEAD, error="status 410")])
+        await box.settle([DeliveryResult(1, EntryState.DEAD, error="status 410")])
         assert [entry.seq for entry in await due(box)] == [2]
         dead = await box.entries(EntryState.DEAD)
         assert [(entry.seq, entry.attempts, entry.last_error) for entry in dead] == [(1, 1, "status 410")]
@@ -84,7 +84,7 @@ async def test_an_entry_is_due_at_its_time_and_not_before(tmp_path: Path) -> Non
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
         clock.now_ns += NS_PER_S - 1
         assert await due(box) == []
         clock.now_ns += 1
@@ -95,7 +95,7 @@ async def test_a_wall_clock_that_is_set_back_by_a_day_holds_nothing(tmp_path: Pa
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([Settled(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
         clock.now_ns -= 24 * 3600 * NS_PER_S
         assert len(await due(box)) == 1
 
@@ -109,7 +109,7 @@ async def test_without_a_url_events_go_to_the_log_only(tmp_path: Path) -> None:
 
     async with outbox(tmp_path, replace(CONFIG, url=None), CLOCK) as (store, box):
         await store.append([event()])
-        assert await box.take_over(write) == 1
+        assert await box.ingest(write) == 1
         assert await due(box) == []
         assert await box.counts() == {"unsent": 1}
     assert lines == [make_body(event(), CONFIG)]
@@ -118,7 +118,7 @@ async def test_without_a_url_events_go_to_the_log_only(tmp_path: Path) -> None:
 async def test_a_log_that_takes_no_line_is_told_in_the_body(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await store.append([event()])
-        await box.take_over(lambda _: False)
+        await box.ingest(lambda _: False)
         assert msgspec.json.decode((await due(box))[0].body)["log_written"] is False
 
 
@@ -126,9 +126,9 @@ async def test_it_goes_on_where_it_stopped_and_keeps_the_bytes(tmp_path: Path) -
     """Another version and label meanwhile change nothing of what was taken over."""
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
-        await box.settle([Settled(1, EntryState.PENDING, 1, "timeout")])
+        await box.settle([DeliveryResult(1, EntryState.PENDING, 1, "timeout")])
     async with outbox(tmp_path, replace(CONFIG, version="2", label="Other"), CLOCK) as (store, box):
-        assert await box.take_over(no_log) == 0
+        assert await box.ingest(no_log) == 0
         await take(store, box, event(2), event(3))
         heads = await due(box)
         assert [(entry.seq, entry.attempts, entry.body) for entry in heads] == [(1, 1, make_body(event(1), CONFIG))]
@@ -148,7 +148,7 @@ class Torn:
         self.events = []
         return found
 
-    async def forget_events(self, cursor: int) -> None:
+    async def prune_events(self, cursor: int) -> None:
         """Note it."""
         self.cursor = cursor
 
@@ -157,10 +157,10 @@ async def test_an_event_that_is_given_twice_is_one_entry(tmp_path: Path) -> None
     path = tmp_path / "x.sqlite3"
     torn = Torn([event(1), event(2)])
     async with Outbox(path, torn, CONFIG, CLOCK.clock()) as box:
-        await box.take_over(no_log)
-        await box.settle([Settled(1, EntryState.DELIVERED)])
+        await box.ingest(no_log)
+        await box.settle([DeliveryResult(1, EntryState.DELIVERED)])
         torn.events = [event(1), event(2), event(3)]
-        await box.take_over(no_log)
+        await box.ingest(no_log)
         states = [(entry.event_id, entry.state) for entry in await box.entries()]
     pending, delivered = EntryState.PENDING, EntryState.DELIVERED
     assert states == [(event(3).id, pending), (event(2).id, pending), (event(1).id, delivered)]
@@ -179,11 +179,11 @@ async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_pat
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("ALTER TABLE outbox_cursor RENAME TO away")
         with pytest.raises(StoreError):
-            await box.take_over(write)
+            await box.ingest(write)
         assert await box.counts() == {}
         other.execute("ALTER TABLE away RENAME TO outbox_cursor")
         other.close()
-        assert await box.take_over(write) == 1
+        assert await box.ingest(write) == 1
         assert await box.counts() == {"pending": 1}
     assert len(lines) == 1
 
@@ -192,12 +192,14 @@ async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_pa
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, *(event(1, channel) for channel in "abcd"))
         later = WALL_NS + NS_PER_S
-        await box.settle([Settled(seq, EntryState.PENDING, later, "timeout", is_away=True) for seq in (1, 2, 3)])
-        await box.settle([Settled(4, EntryState.PENDING, later, "status 500")])
-        assert await box.hasten(1) == 1
+        await box.settle(
+            [DeliveryResult(seq, EntryState.PENDING, later, "timeout", is_away=True) for seq in (1, 2, 3)]
+        )
+        await box.settle([DeliveryResult(4, EntryState.PENDING, later, "status 500")])
+        assert await box.make_due(1) == 1
         assert [entry.seq for entry in await due(box)] == [1]
-        await box.settle([Settled(3, EntryState.DELIVERED)])
-        assert await box.hasten() == 1
+        await box.settle([DeliveryResult(3, EntryState.DELIVERED)])
+        assert await box.make_due() == 1
         assert [entry.seq for entry in await due(box)] == [1, 2]
 
 
@@ -237,9 +239,9 @@ async def test_whatever_happens_a_connection_is_delivered_in_order(
             if action == "say":
                 await take(store, box, event(number, what))
             for entry in await due(box, limit=1) if action == "send" else []:
-                state = EntryState(what) if what != EntryState.UNSENT else EntryState.PENDING
+                state = EntryState(what) if what != EntryState.SKIPPED else EntryState.PENDING
                 if state is EntryState.DELIVERED:
                     told = msgspec.json.decode(entry.body)["data"]["number"]
                     delivered.setdefault(entry.channel_id, []).append(told)
-                await box.settle([Settled(entry.seq, state)])
+                await box.settle([DeliveryResult(entry.seq, state)])
     assert all(numbers == sorted(set(numbers)) for numbers in delivered.values())

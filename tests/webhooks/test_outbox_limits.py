@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.entry import EntryState, Settled
-from rokuga.webhooks.outbox import FORGET_AFTER, TAKE_OVER, Outbox
+from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.outbox import INGEST_LIMIT, PRUNE_AFTER, Outbox
 from tests.material import ManualClock, event
 from tests.webhooks.house import CLOCK, CONFIG, no_log, outbox, take
 
 
 async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        count = FORGET_AFTER + TAKE_OVER
+        count = PRUNE_AFTER + INGEST_LIMIT
         await store.append([event(n) for n in range(count)])
-        assert await box.take_over(no_log) == TAKE_OVER
-        while await box.take_over(no_log):
+        assert await box.ingest(no_log) == INGEST_LIMIT
+        while await box.ingest(no_log):
             pass
         assert await box.counts() == {"pending": count}
-        assert len(await store.events_after(0, count)) == count - FORGET_AFTER
+        assert len(await store.events_after(0, count)) == count - PRUNE_AFTER
 
 
 async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
@@ -29,7 +29,10 @@ async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
     monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED", 50)
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
-        settled = [Settled(1, EntryState.DEAD), *(Settled(seq, EntryState.DELIVERED) for seq in range(3, 13))]
+        settled = [
+            DeliveryResult(1, EntryState.DEAD),
+            *(DeliveryResult(seq, EntryState.DELIVERED) for seq in range(3, 13)),
+        ]
         await box.settle(settled)
         await take(store, box, *(event(n, "other") for n in range(50 - 5)))
         counts = await box.counts()
@@ -49,14 +52,14 @@ async def test_of_too_large_delivered_entries_the_oldest_go(
     """While entries come, while a backlog is delivered, and at the next start; what waits is no part of it."""
     config, large = replace(CONFIG, url=url), {"metadata": "x" * 10_000}
     monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED_BYTES", 100_000)
-    monkeypatch.setattr("rokuga.webhooks.outbox.WEIGH_AFTER_BYTES", 20_000)
+    monkeypatch.setattr("rokuga.webhooks.outbox.PRUNE_AFTER_BYTES", 20_000)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         for number in range(30):
             await take(store, box, event(number, document=large))
         pending = (await box.counts()).get("pending", 0)
         assert pending == (30 if url else 0)
         for seq in range(1, pending - 1):
-            await box.settle([Settled(seq, EntryState.DELIVERED)])
+            await box.settle([DeliveryResult(seq, EntryState.DELIVERED)])
             assert await kept_bytes(box) <= 100_000 + 20_000 + 11_000
         assert 80_000 < await kept_bytes(box) <= 100_000 + 20_000 + 11_000
         assert (await box.counts()).get("pending", 0) == (2 if url else 0)
@@ -75,9 +78,9 @@ async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path)
     config = replace(CONFIG, dead_max_number=3)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         await take(store, box, event("waits"), *(event(n) for n in range(5)))
-        await box.settle([Settled(seq, EntryState.DEAD) for seq in (2, 3, 4)])
+        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (2, 3, 4)])
         assert (await box.counters())["outbox_forgotten"] == 0
-        await box.settle([Settled(seq, EntryState.DEAD) for seq in (5, 6)])
+        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (5, 6)])
         assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
         assert await box.counts() == {"dead": 3, "pending": 1}
     async with outbox(tmp_path, config, CLOCK) as (_, box):
@@ -88,7 +91,7 @@ async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) 
     clock = ManualClock()
     async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
         await take(store, box, event("waits"), event("dead"))
-        await box.settle([Settled(2, EntryState.DEAD)])
+        await box.settle([DeliveryResult(2, EntryState.DEAD)])
         clock.now_ns += NS_PER_S
         await take(store, box, event("later"))
         assert (await box.counts())["dead"] == 1

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import Whose
+from rokuga.recorder.store import Owner
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.retry_policy import Refused, Unreachable, is_parked
 from tests.material import REPORT, event
 from tests.webhooks.consumer import Answer, Post, consuming, ok, scripted
@@ -147,12 +147,14 @@ async def test_a_server_error_and_no_answer_are_waited_for(tmp_path: Path) -> No
 async def test_an_operator_may_retry_and_drop_what_is_parked(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2), event(3))
-        await box.settle([Settled(1, EntryState.PARKED, error="status 404"), Settled(2, EntryState.PARKED)])
+        await box.settle(
+            [DeliveryResult(1, EntryState.PARKED, error="status 404"), DeliveryResult(2, EntryState.PARKED)]
+        )
         assert [entry.seq for entry in await due(box)] == [3]
         assert await box.drop(event(2).id) == 1
         assert await box.retry(event(1).id) == 1
         assert [entry.seq for entry in await due(box)] == [1]
-        await box.settle([Settled(1, EntryState.PARKED)])
+        await box.settle([DeliveryResult(1, EntryState.PARKED)])
         assert await box.retry() == 2
         assert [entry.seq for entry in await due(box)] == [1]
 
@@ -161,8 +163,8 @@ async def test_of_too_many_parked_entries_the_oldest_are_forgotten(tmp_path: Pat
     """Those that are dead have a limit of their own."""
     async with outbox(tmp_path, replace(CONFIG, dead_max_number=3), CLOCK) as (store, box):
         await take(store, box, *(event(n) for n in range(9)))
-        await box.settle([Settled(seq, EntryState.PARKED) for seq in range(1, 6)])
-        await box.settle([Settled(seq, EntryState.DEAD) for seq in range(6, 9)])
+        await box.settle([DeliveryResult(seq, EntryState.PARKED) for seq in range(1, 6)])
+        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in range(6, 9)])
         assert [entry.seq for entry in await box.entries(EntryState.PARKED)] == [5, 4, 3]
         assert await box.counts() == {"parked": 3, "dead": 3, "pending": 1}
         assert (await box.counters())["outbox_forgotten"] == 2
@@ -174,7 +176,7 @@ async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_pat
         await take(store, box, *(event(n) for n in range(210)))
         kept = []
         for seq in range(1, 206):
-            await box.settle([Settled(seq, EntryState.PARKED)])
+            await box.settle([DeliveryResult(seq, EntryState.PARKED)])
             kept.append((await box.counts())["parked"])
         assert kept[199:] == [200, 198, 199, 200, 198, 199]
 
@@ -182,9 +184,9 @@ async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_pat
 async def test_what_was_parked_is_still_ours_to_tell_in_a_cluster(tmp_path: Path) -> None:
     """The cluster was told that nobody else has to: so it is sent when the consumer takes it."""
     is_refusing = True
-    answers = [Whose.OURS] * 3 + [Whose.NOBODYS] * 9
+    answers = [Owner.SELF] * 3 + [Owner.NOBODY] * 9
 
-    async def whose(_event_id: str) -> Whose:
+    async def whose(_event_id: str) -> Owner:
         return answers.pop(0)
 
     async def answer(post: Post, request: web.Request) -> web.StreamResponse:

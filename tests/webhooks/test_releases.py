@@ -1,4 +1,4 @@
-"""Claims are let go of when their events wait no more. The claims are the test's, the outbox is real."""
+"""Ownership are let go of when their events wait no more. The claims are the test's, the outbox is real."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import pytest
 
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.outbox import Outbox
 from rokuga.webhooks.releases import Releases
 from tests.material import REPORT, STARTED, ManualClock
@@ -16,7 +16,7 @@ from tests.webhooks.house import no_log, outbox
 
 
 @dataclass
-class Claims:
+class Ownership:
     """What one node claims; `faults` are raised first."""
 
     held: list[str] = field(default_factory=lambda: [STARTED.id, REPORT.id, "of an event that is not there yet"])
@@ -35,25 +35,25 @@ class Claims:
         return Releases(opened, lambda: list(self.held), self.release)
 
 
-@pytest.mark.parametrize("state", [EntryState.DELIVERED, EntryState.DEAD, EntryState.UNSENT])
+@pytest.mark.parametrize("state", [EntryState.DELIVERED, EntryState.DEAD, EntryState.SKIPPED])
 async def test_what_waits_no_more_is_released_and_nothing_else(tmp_path: Path, state: EntryState) -> None:
     """Whatever etcd says to it at first."""
-    claims = Claims(faults=[StoreError("no"), MinorityError("nobody")])
+    claims = Ownership(faults=[StoreError("no"), MinorityError("nobody")])
     async with outbox(tmp_path, WebhookConfig(url="http://x"), ManualClock()) as (store, opened):
         await store.append([STARTED, REPORT])
-        await opened.take_over(no_log)
+        await opened.ingest(no_log)
         async with claims.releases(opened):
-            await opened.settle([Settled(1, state)])
+            await opened.settle([DeliveryResult(1, state)])
             await claims.changed.wait()
         assert claims.held == [REPORT.id, "of an event that is not there yet"]
 
 
 async def test_without_a_url_all_is_released(tmp_path: Path) -> None:
-    claims = Claims()
+    claims = Ownership()
     async with outbox(tmp_path, WebhookConfig(), ManualClock()) as (store, opened):
         await store.append([STARTED, REPORT])
         async with claims.releases(opened):
-            await opened.take_over(no_log)
+            await opened.ingest(no_log)
             await claims.changed.wait()
         assert claims.held == ["of an event that is not there yet"]
 
@@ -63,9 +63,9 @@ async def test_what_was_delivered_last_is_released_at_the_end(
 ) -> None:
     """Also what a crash left so, or nobody had time for."""
     monkeypatch.setattr("rokuga.webhooks.releases.LOOK_S", 3600)
-    claims = Claims()
+    claims = Ownership()
     async with outbox(tmp_path, WebhookConfig(), ManualClock()) as (store, opened):
         await store.append([STARTED])
         async with claims.releases(opened):
-            await opened.take_over(no_log)
+            await opened.ingest(no_log)
         assert claims.held == [REPORT.id, "of an event that is not there yet"]

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from rokuga.recorder.archive.disk import FAULTS, ArchiveError, archive_error, publish_file, sync_folder
-from rokuga.recorder.archive.metadata import WholeFile
+from rokuga.recorder.archive.metadata import FinishedFile
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.webm.ebml import LayoutError
 from rokuga.recorder.archive.webm.muxer import Muxer
@@ -91,7 +91,7 @@ class ArchiveFile:
             muxer.end_batch()
             self._sync_if_due(muxer)
 
-    def finish(self) -> WholeFile | None:
+    def finish(self) -> FinishedFile | None:
         """Make the file whole and give it its final name; None, and no file, if nothing was written."""
         if self._error is not None:
             raise self._error
@@ -110,9 +110,9 @@ class ArchiveFile:
             publish_file(self._names)
             duration_ms = max(self._last_ns // NS_PER_MS, SHORTEST_MS)
             stored = {"audio": self._audio_units, "video": self._video_units, "keyframe": self._keyframes}
-            return WholeFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, stored)
+            return FinishedFile(size, kinds, *self._size, self._start_wall_ns, duration_ms, stored)
 
-    def abandon(self) -> WholeFile | None:
+    def abandon(self) -> FinishedFile | None:
         """Make what is on the disk of a file that failed a whole one, if it can be played: None if not."""
         with contextlib.suppress(OSError):
             self._end_sync()

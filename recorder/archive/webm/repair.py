@@ -9,7 +9,7 @@ import os
 from typing import Final
 
 from rokuga.recorder.archive.media_file import put_all
-from rokuga.recorder.archive.metadata import WholeFile
+from rokuga.recorder.archive.metadata import FinishedFile
 from rokuga.recorder.archive.webm.ebml import LayoutError, read_element
 from rokuga.recorder.archive.webm.layout_reader import (
     FIRST_BLOCK_BYTES,
@@ -28,7 +28,7 @@ CLUSTER_HEAD_BYTES: Final = 12
 """The most that an identifier of 4 bytes and a size are."""
 
 
-def make_whole(path: str) -> WholeFile | None:
+def make_whole(path: str) -> FinishedFile | None:
     """Finish the file; None where there is nothing to play in it. Raises OSError.
 
     A file that was finished before is left as it is.
@@ -69,7 +69,7 @@ def is_empty(path: str) -> bool:
         os.close(descriptor)
 
 
-def _make_whole(descriptor: int) -> WholeFile | None:
+def _make_whole(descriptor: int) -> FinishedFile | None:
     def read(size: int, offset: int) -> bytes:
         return os.pread(descriptor, size, offset)
 
@@ -106,11 +106,11 @@ def _end(descriptor: int, found: Header, contents: Contents) -> int:
     return size
 
 
-def _whole(found: Header, size_bytes: int, duration_ms: int) -> WholeFile:
+def _whole(found: Header, size_bytes: int, duration_ms: int) -> FinishedFile:
     description = found.description
     video, audio = description.video, description.audio
     kinds: dict[Kind, bool] = {"audio": audio is not None, "video": video is not None}
-    return WholeFile(
+    return FinishedFile(
         size_bytes=size_bytes,
         kinds=frozenset(kind for kind, is_there in kinds.items() if is_there),
         width=video.width if video is not None else 0,

@@ -19,12 +19,12 @@ from rokuga.recorder.store.cluster.shared_state import Keys, encode
 
 log = structlog.get_logger()
 
-BEAT_S: Final = 1.0
-AGAIN_S: Final = 0.3
+RENEW_S: Final = 1.0
+RETRY_S: Final = 0.3
 """A node in a minority asks this often whether it still is."""
 
 
-class Presence:
+class NodePresence:
     """Keeps one node present, with its `connections`. `has_majority` is what the last call to etcd showed."""
 
     def __init__(
@@ -49,8 +49,8 @@ class Presence:
                     raise StoreError(
                         f"another node that is up is called {self._node.node_name}: node_name must differ"
                     )
-                await asyncio.sleep(BEAT_S)
-            await self._beat()
+                await asyncio.sleep(RENEW_S)
+            await self._renew()
         except MinorityError as error:
             log.warning("this node sees no majority of its cluster", reason=str(error))
 
@@ -65,7 +65,7 @@ class Presence:
             return False
         return bool(owner != self._instance)
 
-    def lost(self) -> None:
+    def majority_lost(self) -> None:
         """Take it that there is no majority, until the next beat says otherwise."""
         self.has_majority = False
 
@@ -74,18 +74,18 @@ class Presence:
         """Whether our lease cannot have run out, whatever etcd says: nobody takes us for dead."""
         return asyncio.get_running_loop().time() < self._up_until_s
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Beat until cancelled."""
         while True:
             try:
-                await self._beat()
+                await self._renew()
             except StoreError as error:
                 if self.has_majority:
                     log.warning("this node sees no majority of its cluster", reason=str(error))
                 self.has_majority = False
-            await asyncio.sleep(BEAT_S if self.has_majority else AGAIN_S)
+            await asyncio.sleep(RENEW_S if self.has_majority else RETRY_S)
 
-    async def _beat(self) -> None:
+    async def _renew(self) -> None:
         """Renew the lease, or take another one, and write who we are. Raises StoreError."""
         now_s = asyncio.get_running_loop().time()
         if self._lease is None or not await self._etcd.keep_alive(self._lease):

@@ -14,7 +14,7 @@ from rokuga.recorder.store.cluster.shared_state import Keys, encode_archive
 
 log = structlog.get_logger()
 
-AGAIN_S: Final = 0.3
+RETRY_S: Final = 0.3
 """Pause after which archives that could not be told are told again."""
 
 
@@ -35,33 +35,33 @@ class OwnArchives:
             self._untold[archive.recording_id, archive.connection.connection_id, archive.number] = archive
             self._told.set()
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Tell the others of our archives, again and again until they know; ends by cancellation."""
         is_refused = False
         while True:
             await self._told.wait()
             self._told.clear()
             try:
-                await self.tell_now()
+                await self.publish()
             except StoreError as error:
                 if not is_refused and not isinstance(error, MinorityError):
                     log.error("archives cannot be told to the cluster", reason=str(error))
                     is_refused = True
                 self._told.set()
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_S)
             else:
                 is_refused = False
 
-    async def tell_now(self, recording_id: str | None = None) -> None:
+    async def publish(self, recording_id: str | None = None) -> None:
         """Tell all archives that are untold, of one recording or of all. Raises StoreError."""
         async with self._telling:
             waiting = [key for key in self._untold if recording_id in {None, key[0]}]
-            results = await asyncio.gather(*(self._tell_one(key) for key in waiting), return_exceptions=True)
+            results = await asyncio.gather(*(self._publish_one(key) for key in waiting), return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
 
-    async def _tell_one(self, key: tuple[str, str, int]) -> None:
+    async def _publish_one(self, key: tuple[str, str, int]) -> None:
         """Tell one archive. A beginning never follows its end: one that was delayed on its way changes nothing."""
         archive = self._untold[key]
         path = self._keys.archive(archive, self._node_name)

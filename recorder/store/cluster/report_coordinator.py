@@ -12,50 +12,56 @@ from rokuga.recorder.store import MinorityError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.etcd_wire import present, put
 from rokuga.recorder.store.cluster.own_archives import OwnArchives
-from rokuga.recorder.store.cluster.ownership import Claims
-from rokuga.recorder.store.cluster.shared_state import Keys, View, decode_archive
-from rokuga.recorder.store.cluster.watcher import Following
+from rokuga.recorder.store.cluster.ownership import Ownership
+from rokuga.recorder.store.cluster.shared_state import ClusterView, Keys, decode_archive
+from rokuga.recorder.store.cluster.watcher import Watcher
 
-AGAIN_S: Final = 0.3
+RETRY_S: Final = 0.3
 """Pause after which a minority tries again."""
 
-LOOK_S: Final = 1.0
+POLL_S: Final = 1.0
 """Who waits to report looks again after so long: nobody says when a node that never came back is dead.
 
 Nor when the last archive of another node is told.
 """
 
 
-class Conclusion:
+class ReportCoordinator:
     """Concludes recordings for one node."""
 
     def __init__(
-        self, etcd: Etcd, keys: Keys, view: View, following: Following, claims: Claims, own_archives: OwnArchives
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        view: ClusterView,
+        watcher: Watcher,
+        ownership: Ownership,
+        own_archives: OwnArchives,
     ) -> None:
         self._etcd = etcd
         self._keys = keys
         self._view = view
-        self._following = following
-        self._claims = claims
+        self._watcher = watcher
+        self._ownership = ownership
         self._own_archives = own_archives
 
-    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+    async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Say that we are through, and wait for the others or for their death; see RecordingStore."""
         while True:
             with contextlib.suppress(MinorityError):
                 if not await self._end_part(recording_id):
                     return None
-                with self._following.news_of(recording_id) as news:
+                with self._watcher.report_progress(recording_id) as news:
                     return await self._claim_or_wait(recording_id, news)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _end_part(self, recording_id: str) -> bool:
         """Tell all of our archives, then that there are no more; False where the recording is over."""
-        await self._own_archives.tell_now(recording_id)
+        await self._own_archives.publish(recording_id)
         part = put(self._keys.parts(recording_id) + self._view.node_name, b"ended")
         answer = await self._etcd.transact([present(self._keys.recording(recording_id))], [part])
         if answer.get("succeeded"):  # what we are about to look at is not older than this
-            await self._following.taken(int(answer["header"]["revision"]))
+            await self._watcher.wait_for_revision(int(answer["header"]["revision"]))
         return bool(answer.get("succeeded"))
 
     async def _claim_or_wait(self, recording_id: str, news: asyncio.Event) -> Sequence[ArchiveState] | None:
@@ -66,10 +72,10 @@ class Conclusion:
                 return None
             if self._is_due(recording_id):
                 archives = await self._all_archives(recording_id)
-                if archives is not None and await self._claims.report(recording_id):
+                if archives is not None and await self._ownership.claim_report(recording_id):
                     return archives
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(POLL_S):
                     await news.wait()
 
     def _is_due(self, recording_id: str) -> bool:
@@ -78,7 +84,7 @@ class Conclusion:
         return (
             self._view.has_ended(recording_id)
             and event_id(EventType.RECORDING_STARTED, recording_id) not in self._view.claims
-            and (self._view.is_ours(report) or not self._claims.is_held_by_the_living(report))
+            and (self._view.is_ours(report) or not self._ownership.is_owned_by_live_node(report))
         )
 
     async def _all_archives(self, recording_id: str) -> Sequence[ArchiveState] | None:

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from rokuga.recorder.events import EventType, event_id
-from rokuga.recorder.models import REPORTED, ArchiveState, Change, NodeState, RecordingState, RecordingStatus
+from rokuga.recorder.models import REPORT_FIELDS, ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.cluster.etcd_wire import KeyValue
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedRecording:
     """A recording with the node that stopped it."""
 
     recording: RecordingState
@@ -53,7 +53,7 @@ class HeldClaim:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_shared = msgspec.json.Decoder(Shared).decode
+_decode_shared = msgspec.json.Decoder(SharedRecording).decode
 _decode_archive = msgspec.json.Decoder(ArchiveState).decode
 _decode_claim = msgspec.json.Decoder(Claim).decode
 _decode_node = msgspec.json.Decoder(NodeState).decode
@@ -67,7 +67,7 @@ def encode(value: object) -> bytes:
         raise StoreError(f"cannot be kept: {error}") from error
 
 
-def decode_shared(found: KeyValue) -> Shared:
+def decode_shared(found: KeyValue) -> SharedRecording:
     """Read a recording. Raises StoreError."""
     try:
         return _decode_shared(found.value or b"")
@@ -101,7 +101,7 @@ def decode_node(found: KeyValue) -> NodeState:
 
 def encode_archive(archive: ArchiveState, node_name: str) -> bytes:
     """Write an archive for others to report, and nothing that a report does not tell. Raises StoreError."""
-    document = archive.document and {key: archive.document[key] for key in REPORTED if key in archive.document}
+    document = archive.document and {key: archive.document[key] for key in REPORT_FIELDS if key in archive.document}
     connection = replace(archive.connection, event_metadata_json=None)
     return encode(replace(archive, connection=connection, node_name=node_name, document=document, owed={}))
 
@@ -118,7 +118,7 @@ class Keys:
         return f"{self.prefix}live/"
 
     @property
-    def turn(self) -> str:
+    def revision_counter(self) -> str:
         """The key that each start and stop writes."""
         return f"{self.prefix}turn"
 
@@ -166,7 +166,7 @@ class Keys:
 
 
 @dataclass(slots=True)
-class View:
+class ClusterView:
     """What one node has heard of all that is live.
 
     `dead_at_s`: when a node that is not up counts as dead; `unseen_dead_at_s` is that of nodes that were never seen.
@@ -175,7 +175,7 @@ class View:
     live: str
     node_name: str
     unseen_dead_at_s: float = 0.0
-    recordings: dict[str, Shared] = field(default_factory=dict)
+    recordings: dict[str, SharedRecording] = field(default_factory=dict)
     parts: dict[str, set[str]] = field(default_factory=dict)
     claims: dict[str, HeldClaim] = field(default_factory=dict)
     nodes: dict[str, NodeState] = field(default_factory=dict)
@@ -207,10 +207,10 @@ class View:
             kind, _, rest = change.key.removeprefix(self.live).partition("/")
             match kind:
                 case "recording":
-                    found += self._take_recording(rest, change)
+                    found += self._apply_recording(rest, change)
                 case "part":
                     recording_id, _, node = rest.partition("/")
-                    self._take_part(recording_id, node, change.value is not None)
+                    self._apply_part(recording_id, node, change.value is not None)
                 case "claim" if change.value is None:
                     self.claims.pop(rest, None)
                 case "claim":
@@ -225,14 +225,14 @@ class View:
     def _is_start_ours(self, change: Change) -> bool:
         return self.is_ours(event_id(EventType.RECORDING_STARTED, change.recording.recording_id))
 
-    def _take_recording(self, recording_id: str, change: KeyValue) -> list[Change]:
+    def _apply_recording(self, recording_id: str, change: KeyValue) -> list[Change]:
         if change.value is None:
             known = self.recordings.pop(recording_id, None)
             return [Change(replace(known.recording, status=RecordingStatus.FINISHED))] if known else []
         shared = self.recordings[recording_id] = decode_shared(change)
         return [Change(shared.recording)]
 
-    def _take_part(self, recording_id: str, node: str, is_there: bool) -> None:
+    def _apply_part(self, recording_id: str, node: str, is_there: bool) -> None:
         nodes = self.parts.setdefault(recording_id, set())
         if is_there:
             nodes.add(node)
@@ -250,7 +250,7 @@ class View:
         """Whether a node's lease has run out; one that we never saw gets the time of a lease to come back."""
         return node_name not in self.nodes and now_s >= self.dead_at_s.get(node_name, self.unseen_dead_at_s)
 
-    def concerned(self, changes: Iterable[KeyValue]) -> set[str] | None:
+    def affected(self, changes: Iterable[KeyValue]) -> set[str] | None:
         """Give the recordings whose report may be nearer now; None for all of them: a node came, or is gone."""
         found = set()
         for change in changes:

@@ -13,17 +13,24 @@ from typing import Any, Final, Self
 
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.events import TOLD_ONCE, Event, EventType, event_id
+from rokuga.recorder.events import CLUSTER_SINGLETONS, Event, EventType, event_id
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import LastLife, MinorityError, StoredEvent, StoreError, StoreHealth, TooLargeError
+from rokuga.recorder.store import MinorityError, PreviousRun, StoredEvent, StoreError, StoreHealth, TooLargeError
 from rokuga.recorder.store.cluster.etcd_client import BUDGET_S, Etcd, UnknownOutcome
 from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, read, unchanged, values_read
-from rokuga.recorder.store.cluster.node_presence import Presence
+from rokuga.recorder.store.cluster.node_presence import NodePresence
 from rokuga.recorder.store.cluster.own_archives import OwnArchives
-from rokuga.recorder.store.cluster.ownership import Claims
-from rokuga.recorder.store.cluster.report_coordinator import Conclusion
-from rokuga.recorder.store.cluster.shared_state import Keys, Shared, View, decode_node, decode_shared, encode
-from rokuga.recorder.store.cluster.watcher import Following
+from rokuga.recorder.store.cluster.ownership import Ownership
+from rokuga.recorder.store.cluster.report_coordinator import ReportCoordinator
+from rokuga.recorder.store.cluster.shared_state import (
+    ClusterView,
+    Keys,
+    SharedRecording,
+    decode_node,
+    decode_shared,
+    encode,
+)
+from rokuga.recorder.store.cluster.watcher import Watcher
 from rokuga.recorder.store.cluster.withdrawals import Withdrawals
 from rokuga.recorder.store.sqlite import SqliteStore
 
@@ -53,13 +60,15 @@ class EtcdStore:
         self._etcd = etcd
         self._keys = keys = Keys(prefix)
         self._node_name = node.node_name
-        self._presence = Presence(etcd, keys, node, instance, ttl_s, connections)
-        self._view = view = View(keys.live, node.node_name)
-        self.claims = Claims(etcd, keys, view, self._presence)
-        self._following = Following(etcd, view, self._mirror, self.claims.inherit)
+        self._presence = NodePresence(etcd, keys, node, instance, ttl_s, connections)
+        self._view = view = ClusterView(keys.live, node.node_name)
+        self.ownership = Ownership(etcd, keys, view, self._presence)
+        self._watcher = Watcher(etcd, view, self._mirror, self.ownership.take_over_from_dead_nodes)
         self._own_archives = OwnArchives(etcd, keys, node.node_name)
-        self._conclusion = Conclusion(etcd, keys, view, self._following, self.claims, self._own_archives)
-        self._withdrawals = Withdrawals(etcd, keys, self.claims)
+        self._report_coordinator = ReportCoordinator(
+            etcd, keys, view, self._watcher, self.ownership, self._own_archives
+        )
+        self._withdrawals = Withdrawals(etcd, keys, self.ownership)
         self._reported: set[str] = set()
         self._stack = contextlib.AsyncExitStack()
         self._is_open = False
@@ -72,7 +81,7 @@ class EtcdStore:
         self._view.unseen_dead_at_s = asyncio.get_running_loop().time() + self._presence.ttl_s
         self._is_open = True
         await self._stack.enter_async_context(
-            background(self._presence.live(), self._own_archives.tell(), self._withdrawals.run())
+            background(self._presence.run(), self._own_archives.run(), self._withdrawals.run())
         )
         return self
 
@@ -82,7 +91,7 @@ class EtcdStore:
         """Tell the others how our archives ended, then leave, so that nobody waits for us."""
         await self._stack.aclose()
         with contextlib.suppress(StoreError):
-            await self._own_archives.tell_now()
+            await self._own_archives.publish()
             await self._presence.leave()
         self._is_open = False
 
@@ -103,25 +112,25 @@ class EtcdStore:
         """Give the nodes that are up, as heard last; none in a minority, which does not know."""
         return tuple(self._view.nodes.values()) if self._presence.has_majority else ()
 
-    async def confirm(self) -> None:
+    async def read_barrier(self) -> None:
         """Ask a majority which start or stop was the last, and wait until it is taken; see RecordingStore."""
         if not self._presence.has_majority:
             raise MinorityError("this node sees no majority of its cluster")
         try:
             async with asyncio.timeout(BUDGET_S):
-                turn = await self._etcd.get(self._keys.turn)
+                turn = await self._etcd.get(self._keys.revision_counter)
                 if turn is not None:
-                    await self._following.taken(turn.modified)
+                    await self._watcher.wait_for_revision(turn.modified)
         except TimeoutError:
             raise MinorityError("this node does not hear in time what the others do") from None
         except MinorityError:
-            self._presence.lost()
+            self._presence.majority_lost()
             raise
 
     async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
         """Give what all nodes start and stop; see RecordingStore."""
         known = await self._local.unfinished_recordings()
-        async with contextlib.aclosing(self._following.changes(known)) as news:
+        async with contextlib.aclosing(self._watcher.changes(known)) as news:
             async for changes in news:
                 yield self._withdrawals.without_refused(changes)
 
@@ -142,7 +151,7 @@ class EtcdStore:
         """
         for event in events:
             encode(event)
-        shared = encode(Shared(recording))
+        shared = encode(SharedRecording(recording))
         if len(shared) > MAX_RECORDING_BYTES:
             raise TooLargeError(len(shared), MAX_RECORDING_BYTES)
         self._withdrawals.hold_back(recording.recording_id)
@@ -167,8 +176,12 @@ class EtcdStore:
             [
                 put(channel, recording_id.encode()),
                 put(keys.recording(recording_id), shared),
-                put(keys.turn, recording_id.encode()),
-                *(self.claims.first(event.type, recording_id) for event in events if event.type in TOLD_ONCE),
+                put(keys.revision_counter, recording_id.encode()),
+                *(
+                    self.ownership.claim_new(event.type, recording_id)
+                    for event in events
+                    if event.type in CLUSTER_SINGLETONS
+                ),
             ],
             [read(channel)],
         )
@@ -193,19 +206,19 @@ class EtcdStore:
                 [
                     put(key, encode(replace(shared, recording=stopped, stopped_by=self._node_name))),
                     delete(self._keys.channel(recording.parameters.channel_id)),
-                    put(self._keys.turn, recording_id.encode()),
+                    put(self._keys.revision_counter, recording_id.encode()),
                 ],
             )
             if answer.get("succeeded"):
                 await self._local.stop_recording(recording_id, stop_wall_ns)
                 return True
 
-    async def conclude(self, recording_id: str) -> Sequence[ArchiveState] | None:
+    async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Wait for the archives of all nodes, or for their death; see RecordingStore."""
         if recording_id in self._reported:  # in our log, and on its way
             return None
         self._check_open()
-        return await self._conclusion.conclude(recording_id)
+        return await self._report_coordinator.claim_report(recording_id)
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
         """Keep the report that we claimed in our own file; the cluster forgets the recording when it is delivered."""
@@ -242,9 +255,9 @@ class EtcdStore:
         """Add events that belong to no recording."""
         await self._local.append(events)
 
-    async def last_life(self) -> LastLife:
+    async def previous_run(self) -> PreviousRun:
         """Give our own connections that are open."""
-        return await self._local.last_life()
+        return await self._local.previous_run()
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
         """Give the recordings that we have a part in and that are not FINISHED."""
@@ -258,9 +271,9 @@ class EtcdStore:
         """Give the next of our events."""
         return await self._local.events_after(cursor, limit)
 
-    async def forget_events(self, cursor: int) -> None:
+    async def prune_events(self, cursor: int) -> None:
         """Let go of our events up to `cursor`."""
-        await self._local.forget_events(cursor)
+        await self._local.prune_events(cursor)
 
     async def _transact(self, *parts: Sequence[Any]) -> Any:
         self._check_open()

@@ -10,15 +10,15 @@ import structlog
 from rokuga.recorder.models import Change, RecordingState
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
-from rokuga.recorder.store.cluster.shared_state import Shared, View
+from rokuga.recorder.store.cluster.shared_state import ClusterView, SharedRecording
 
 log = structlog.get_logger()
 
-AGAIN_S: Final = 0.3
+RETRY_S: Final = 0.3
 """Pause after which a watch that broke begins again."""
 
 
-class Following:
+class Watcher:
     """Keeps a view current while somebody takes its `changes`.
 
     `mirror` keeps changes in this node's own file before they are given. `inherit` takes over what dead nodes had to
@@ -28,7 +28,7 @@ class Following:
     def __init__(
         self,
         etcd: Etcd,
-        view: View,
+        view: ClusterView,
         mirror: Callable[[Sequence[Change]], Awaitable[None]],
         inherit: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
@@ -36,17 +36,17 @@ class Following:
         self._view = view
         self._mirror = mirror
         self._inherit = inherit
-        self._taken = 0
+        self._revision = 0
         self._news = asyncio.Condition()
         self._waiting: dict[str, asyncio.Event] = {}
 
-    async def taken(self, revision: int) -> None:
+    async def wait_for_revision(self, revision: int) -> None:
         """Return when what happened up to a revision of etcd is taken."""
         async with self._news:
-            await self._news.wait_for(lambda: self._taken >= revision)
+            await self._news.wait_for(lambda: self._revision >= revision)
 
     @contextlib.contextmanager
-    def news_of(self, recording_id: str) -> Iterator[asyncio.Event]:
+    def report_progress(self, recording_id: str) -> Iterator[asyncio.Event]:
         """Give an event that is set whenever the report of a recording may be nearer than before."""
         news = self._waiting.setdefault(recording_id, asyncio.Event())
         try:
@@ -57,7 +57,7 @@ class Following:
     async def changes(self, known: Sequence[RecordingState]) -> AsyncGenerator[Sequence[Change], None]:
         """Watch, and list again whenever the watch breaks; what is `known` and not listed has ended meanwhile."""
         for recording in known:
-            self._view.recordings[recording.recording_id] = Shared(recording)
+            self._view.recordings[recording.recording_id] = SharedRecording(recording)
         while True:
             try:
                 async with contextlib.aclosing(self._watch()) as watching:
@@ -67,7 +67,7 @@ class Following:
                 log.info("the watch of the cluster begins again", reason=str(error))
             except StoreError as error:
                 log.error("the cluster cannot be followed", reason=str(error))
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> AsyncGenerator[Sequence[Change], None]:
         """List what is live, then give what changes. Raises StoreError when that breaks."""
@@ -76,15 +76,15 @@ class Following:
         changes = self._view.replace(found, now_s())
         await self._mirror(changes)
         yield changes
-        await self._take(revision, None)
+        await self._advance(revision, None)
         async with contextlib.aclosing(self._etcd.watch(self._view.live, revision + 1)) as watching:
             async for found in watching:
-                concerned = self._view.concerned(found)
+                concerned = self._view.affected(found)
                 changes = self._view.apply(found, now_s())
                 await self._mirror(changes)
                 if changes:
                     yield changes
-                await self._take(max(each.modified for each in found), concerned)
+                await self._advance(max(each.modified for each in found), concerned)
                 if inherited := await self._inherit():
                     yield self._starts(inherited)
 
@@ -93,10 +93,10 @@ class Following:
         known = [self._view.recordings[each] for each in recording_ids if each in self._view.recordings]
         return [Change(shared.recording, is_start_ours=True) for shared in known]
 
-    async def _take(self, revision: int, concerned: Iterable[str] | None) -> None:
+    async def _advance(self, revision: int, concerned: Iterable[str] | None) -> None:
         """Note how far we are; have whoever waits to report these recordings look again; None: all."""
         async with self._news:
-            self._taken = revision
+            self._revision = revision
             self._news.notify_all()
         for recording_id in self._waiting if concerned is None else concerned:
             if recording_id in self._waiting:

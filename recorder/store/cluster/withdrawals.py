@@ -16,7 +16,7 @@ from rokuga.recorder.models import Change, RecordingState, RecordingStatus
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, unchanged
-from rokuga.recorder.store.cluster.ownership import FINISHED_S, Claims
+from rokuga.recorder.store.cluster.ownership import FINISHED_S, Ownership
 from rokuga.recorder.store.cluster.shared_state import Keys, decode_shared
 
 log = structlog.get_logger()
@@ -28,10 +28,10 @@ AGAIN_S: Final = 0.3
 class Withdrawals:
     """The refused starts of one node. They are known for as long as it runs: its watch may be late."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, claims: Claims) -> None:
+    def __init__(self, etcd: Etcd, keys: Keys, ownership: Ownership) -> None:
         self._etcd = etcd
         self._keys = keys
-        self._claims = claims
+        self._ownership = ownership
         self._undecided: set[str] = set()
         self._refused: set[str] = set()
         self._waiting: list[RecordingState] = []
@@ -80,7 +80,7 @@ class Withdrawals:
         """Return False where the recording changed meanwhile. Raises StoreError."""
         keys, recording_id = self._keys, recording.recording_id
         found = await self._etcd.get(keys.recording(recording_id))
-        mark = await self._claims.mark(keys.finished(recording_id), FINISHED_S)
+        mark = await self._ownership.mark(keys.finished(recording_id), FINISHED_S)
         if found is None:
             answer = await self._etcd.transact([absent(keys.recording(recording_id))], [mark])
         elif decode_shared(found).recording.status is not RecordingStatus.ACTIVE:
@@ -92,7 +92,7 @@ class Withdrawals:
                     delete(keys.recording(recording_id)),
                     delete(keys.channel(recording.parameters.channel_id)),
                     delete(keys.claim(event_id(EventType.RECORDING_STARTED, recording_id))),
-                    put(keys.turn, recording_id.encode()),
+                    put(keys.revision_counter, recording_id.encode()),
                     mark,
                 ],
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.webrtc.ice.ice_lite import Address, Path, StunError, read_binding_request
+from rokuga.recorder.webrtc.ice.ice_lite import Address, StunError, TransportPath, read_binding_request
 from rokuga.recorder.webrtc.transport.flow import Flow, PortCounters
 
 MAX_PATHS: Final = 8
@@ -24,10 +24,10 @@ that are nobody's."""
 MAX_WATCHED: Final = 4096
 
 
-class Checks:
+class ConnectivityChecks:
     """All peers: by ufrag before they have proved an address, by path afterwards."""
 
-    def __init__(self, counters: PortCounters, send: Callable[[bytes, Path], None]) -> None:
+    def __init__(self, counters: PortCounters, send: Callable[[bytes, TransportPath], None]) -> None:
         self._counters = counters
         self._send = send
         self._flows: dict[bytes, Flow] = {}
@@ -54,7 +54,7 @@ class Checks:
         """Give the peers of one of our sockets by their addresses: always the same mapping, to be read only."""
         return self._at.setdefault(socket, {})
 
-    def lose(self, path: Path) -> None:
+    def lose(self, path: TransportPath) -> None:
         """Say that a path is no more."""
         flow = self.at(path.socket).get(path.address)
         if flow is not None:
@@ -73,7 +73,7 @@ class Checks:
         if failed >= FAILED_CHECKS_PER_S and not (holder and holder.ice.has_signed(data)):
             self._counters.bad_stun += 1
             return
-        path = Path(socket, address)
+        path = TransportPath(socket, address)
         try:
             request = read_binding_request(data)
             flow = self._flows.get(request.local_ufrag)
@@ -99,12 +99,12 @@ class Checks:
         if reply.data:
             self._send(reply.data, path)
 
-    def _fail(self, path: Path, holder: Flow | None) -> None:
+    def _fail(self, path: TransportPath, holder: Flow | None) -> None:
         """Count against an address that what came from it was of no use."""
         if holder is not None or len(self._failed) < MAX_WATCHED:
             self._failed[path] = self._failed.get(path, 0) + 1
 
-    def _claim(self, flow: Flow, path: Path) -> None:
+    def _claim(self, flow: Flow, path: TransportPath) -> None:
         flows = self._at[path.socket]
         holder = flows.get(path.address)
         if holder is not flow:
@@ -117,7 +117,7 @@ class Checks:
             self._release(flow, next(old for old in flow.paths if old != flow.ice.path))
         flow.reachable.set()
 
-    def _release(self, flow: Flow, path: Path) -> None:
+    def _release(self, flow: Flow, path: TransportPath) -> None:
         del flow.paths[path]
         flow.ice.forget(path)
         self._at[path.socket].pop(path.address, None)

@@ -60,7 +60,7 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 """A peer's address as the socket gave it: host, port, ..."""
 
 
-class Path(NamedTuple):
+class TransportPath(NamedTuple):
     """One way to a peer: the index of our socket, and the peer's address."""
 
     socket: int
@@ -145,13 +145,13 @@ class IceLite:
         """Both are drawn by the caller: at least 24 and 128 bits of randomness (RFC 8445 section 5.3)."""
         self.ufrag = ufrag.encode()
         self.remote_ufrag: bytes | None = None
-        self.path: Path | None = None
+        self.path: TransportPath | None = None
         self.last_check_ns = 0
         self._inner, self._outer = _keyed_sha1(password.encode())
         self._is_nominated = False
 
     def answer(
-        self, data: bytes, request: BindingRequest, path: Path, now_ns: int, *, tells_errors: bool = True
+        self, data: bytes, request: BindingRequest, path: TransportPath, now_ns: int, *, tells_errors: bool = True
     ) -> Reply:
         """Answer a request (`data` are its bytes) that came by `path`; learn from it if it is authenticated.
 
@@ -181,7 +181,7 @@ class IceLite:
             return False
         return hmac.compare_digest(self._integrity(data, place), data[place + 4 : -_FINGERPRINT_BYTES])
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: TransportPath) -> None:
         """Stop sending on a path that belongs to somebody else now."""
         if self.path == path:
             self.path = None
@@ -212,7 +212,7 @@ class IceLite:
         outer.update(inner.digest())
         return outer.digest()
 
-    def _learn(self, path: Path, is_nominated: bool, now_ns: int) -> None:
+    def _learn(self, path: TransportPath, is_nominated: bool, now_ns: int) -> None:
         self.last_check_ns = now_ns
         if is_nominated or not self._is_nominated:
             self.path = path

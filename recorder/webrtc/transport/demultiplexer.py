@@ -9,8 +9,8 @@ from typing import Final
 
 from rokuga.recorder.webrtc.dtls.queue import DtlsQueue
 from rokuga.recorder.webrtc.dtls.srtp import DatagramBuffer
-from rokuga.recorder.webrtc.ice.connectivity_checks import Checks
-from rokuga.recorder.webrtc.ice.ice_lite import MAGIC_COOKIE, Address, Path
+from rokuga.recorder.webrtc.ice.connectivity_checks import ConnectivityChecks
+from rokuga.recorder.webrtc.ice.ice_lite import MAGIC_COOKIE, Address, TransportPath
 from rokuga.recorder.webrtc.transport.flow import Flow, PortCounters
 
 MAX_DATAGRAM_BYTES: Final = 2048
@@ -19,11 +19,11 @@ MAX_DATAGRAM_BYTES: Final = 2048
 class Demultiplexer:
     """Datagrams in by `take` from the one `buffer`, to the peer that they are of."""
 
-    def __init__(self, send: Callable[[bytes, Path], None]) -> None:
+    def __init__(self, send: Callable[[bytes, TransportPath], None]) -> None:
         """`send` is for answers to checks."""
         self.buffer = DatagramBuffer(MAX_DATAGRAM_BYTES + 1)
         self.counters = PortCounters()
-        self.checks = Checks(self.counters, send)
+        self.checks = ConnectivityChecks(self.counters, send)
         self._dtls = DtlsQueue(self.fault)
 
     def take(self, size: int, socket: int, address: Address, now_ns: int) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rokuga.recorder.webrtc.ice.ice_lite import IceLite, Path
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite, TransportPath
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Flow:
         on_srtp: Callable[[int, int], None],
         on_fault: Callable[[Exception], None],
         *,
-        send: Callable[[bytes, Path], None],
+        send: Callable[[bytes, TransportPath], None],
         forget: Callable[["Flow"], None],
     ) -> None:
         self.ice = ice
@@ -59,7 +59,7 @@ class Flow:
         self.on_srtp = on_srtp
         self.on_fault = on_fault
         self.reachable = asyncio.Event()
-        self.paths: dict[Path, None] = {}
+        self.paths: dict[TransportPath, None] = {}
         self.dtls_second = self.dtls_count = 0
         self._send = send
         self._forget = forget

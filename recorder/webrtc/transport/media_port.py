@@ -12,7 +12,7 @@ import structlog
 
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.webrtc.ice.ice_lite import Address, IceLite, Path
+from rokuga.recorder.webrtc.ice.ice_lite import Address, IceLite, TransportPath
 from rokuga.recorder.webrtc.pending_peers import PendingPeers
 from rokuga.recorder.webrtc.sdp.offer_and_answer import TRANSPORTS, Candidate
 from rokuga.recorder.webrtc.transport.addresses import AddressError, AddressPlan, host_addresses, plan_addresses
@@ -214,7 +214,7 @@ class MediaPort:
             "peers_evicted": self.pending.evicted,
         }
 
-    def _send(self, data: bytes, path: Path) -> None:
+    def _send(self, data: bytes, path: TransportPath) -> None:
         """Send one datagram; it is lost where the network refuses it."""
         if path.socket >= len(self._senders):
             return

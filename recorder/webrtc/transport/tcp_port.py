@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.webrtc.ice.ice_lite import Address, Path
+from rokuga.recorder.webrtc.ice.ice_lite import Address, TransportPath
 from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES, Demultiplexer
 
 READ_BYTES: Final = 64 * 1024
@@ -22,8 +22,8 @@ READ_BYTES: Final = 64 * 1024
 PAUSE_S: Final = 0.02
 PROOF_S: Final = 10.0
 """How long a connection may be without a peer: before its first authenticated check, or after its peer has ended."""
-MAX_STRANGERS: Final = 256
-MAX_STRANGERS_OF_ADDRESS: Final = 64
+MAX_UNAUTHENTICATED: Final = 256
+MAX_UNAUTHENTICATED_PER_ADDRESS: Final = 64
 """Connections that are no peer's, in all and of one address (of IPv6: of one /64); one more is closed at once."""
 MAX_FAILED_PER_S: Final = 64
 """Connections of an address that ended without a proof; in the rest of the second it is let in no more.
@@ -87,8 +87,8 @@ class TcpPort:
         self.strangers += Counter()  # drops those that are zero
         return (
             self.failed[key] < MAX_FAILED_PER_S
-            and self.strangers[key] < MAX_STRANGERS_OF_ADDRESS
-            and self.strangers.total() < MAX_STRANGERS
+            and self.strangers[key] < MAX_UNAUTHENTICATED_PER_ADDRESS
+            and self.strangers.total() < MAX_UNAUTHENTICATED
         )
 
     def pause(self, connection: "_Connection") -> None:
@@ -132,7 +132,7 @@ class _Listener:
         connection.send(data)
 
     def lose(self, address: Address) -> None:
-        self.port.demultiplexer.checks.lose(Path(self.index, address))
+        self.port.demultiplexer.checks.lose(TransportPath(self.index, address))
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -167,7 +167,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if self._stranger_key is not None:
             self._port.failed[self._stranger_key] += 1
-        self._end_as_stranger()
+        self._end_unauthenticated()
         if self._expiry is not None:
             self._expiry.cancel()
         if self._address is not None and self._listener.connections.get(self._address) is self:
@@ -229,7 +229,7 @@ class _Connection(asyncio.BufferedProtocol):
             demultiplexer.counters.received += 1
             demultiplexer.take(size, self._listener.index, address, self._port.monotonic_ns())
             if self._stranger_key is not None and address in self._listener.flows:
-                self._end_as_stranger()
+                self._end_unauthenticated()
         return place
 
     def _may_say(self, first: int) -> bool:
@@ -237,7 +237,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._unproven += 1
         return first < 4 and self._unproven <= MAX_UNPROVEN
 
-    def _end_as_stranger(self) -> None:
+    def _end_unauthenticated(self) -> None:
         if self._stranger_key is not None:
             self._port.strangers[self._stranger_key] -= 1
             self._stranger_key = None

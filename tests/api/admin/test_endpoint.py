@@ -20,7 +20,7 @@ from rokuga.api.config.loader import DaemonConfig
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState, Settled
+from rokuga.webhooks.entry import DeliveryResult, EntryState
 from rokuga.webhooks.outbox import Outbox
 from tests.api.serving import served
 from tests.fakes_recorder import FakeRecorder
@@ -72,9 +72,9 @@ async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
     clock = ManualClock()
     async with outbox(folder, WebhookConfig(url="http://127.0.0.1:1/"), clock) as (store, opened):
         await store.append([event(0)])
-        await opened.take_over(no_log)
+        await opened.ingest(no_log)
         (entry,) = await opened.entries()
-        await opened.settle([Settled(entry.seq, EntryState.DEAD, error="status 500")])
+        await opened.settle([DeliveryResult(entry.seq, EntryState.DEAD, error="status 500")])
         recorder = FakeRecorder()
         admin = Admin(recorder, opened, config)
         async with (
@@ -172,7 +172,7 @@ async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
         assert (await it.get(f"{path}/retry", "POST", content_type="text/plain"))[0] == 415
         assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 200
         assert (await it.outbox.entries())[0].state is EntryState.PENDING
-        await it.outbox.settle([Settled(entry.seq, EntryState.DELIVERED)])
+        await it.outbox.settle([DeliveryResult(entry.seq, EntryState.DELIVERED)])
         assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 409
         assert (await it.get("/admin/webhooks/x/retry", "POST", content_type="application/json"))[0] == 404
         assert (await it.get("/admin/webhooks?state=lost"))[0] == 400

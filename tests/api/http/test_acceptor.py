@@ -16,7 +16,7 @@ from starlette.routing import Route
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import Network
 from rokuga.api.http.connection_limits import Refused
-from rokuga.api.http.middleware import Guard, Refusals
+from rokuga.api.http.middleware import Refusals, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import Rules
 from rokuga.api.http.server import listen, serve
 from rokuga.recorder.clock import Clock
@@ -37,7 +37,11 @@ async def served(config: DaemonConfig, refused: Refused) -> AsyncIterator[int]:
     app = Starlette(routes=[Route("/", _client)])
     refusals = Refusals(Clock())
     app.add_middleware(
-        Guard, rules=Rules(None, None), exceptions={}, refusals=refusals, trusted=config.trusted_proxies
+        RequestPolicyMiddleware,
+        rules=Rules(None, None),
+        exceptions={},
+        refusals=refusals,
+        trusted=config.trusted_proxies,
     )
     async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), config, refused) as address:
         yield port_of(address)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.middleware import Guard, Refusals
+from rokuga.api.http.middleware import Refusals, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import Refusal, Rules
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -148,7 +148,9 @@ async def _echo_length(request: Request) -> Response:
 
 
 async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> None:
-    guard = Middleware(Guard, rules=Rules(None, max_body_bytes=8), exceptions={}, refusals=Refusals(Clock()))
+    guard = Middleware(
+        RequestPolicyMiddleware, rules=Rules(None, max_body_bytes=8), exceptions={}, refusals=Refusals(Clock())
+    )
     app = Starlette(routes=[Route("/", _echo_length, methods=["POST"])], middleware=[guard])
     chunked = {"transfer-encoding": "chunked"}
     async with served(app) as address:

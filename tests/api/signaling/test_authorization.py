@@ -115,7 +115,7 @@ async def gate(answer: Answer) -> AsyncIterator[Gate]:
     webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, clock) as webhook:
         config = DaemonConfig(auth_webhook_url=consumer.url)
-        async with served(signaling_app(recorder, config, gatekeeper=webhook)) as address:
+        async with served(signaling_app(recorder, config, authenticator=webhook)) as address:
             yield Gate(consumer, recorder, f"ws://{address}/signaling")
 
 
@@ -202,7 +202,7 @@ async def test_a_fault_of_ours_lets_nobody_in() -> None:
             raise KeyError(connection_id, question)
 
     recorder = FakeRecorder()
-    app = signaling_app(recorder, DaemonConfig(), gatekeeper=Broken())
+    app = signaling_app(recorder, DaemonConfig(), authenticator=Broken())
     async with served(app) as address, open_websocket(f"ws://{address}/signaling") as websocket:
         client = Client(websocket)
         await client.say(CONNECT)

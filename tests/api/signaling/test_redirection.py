@@ -15,24 +15,24 @@ def node(name: str, connections: int, url: str | None = None) -> NodeState:
     [(0, 0, False), (1, 0, False), (2, 0, True), (5, 4, False), (99, 91, False), (99, 90, True), (3, 9, False)],
 )
 def test_a_client_goes_only_to_who_has_clearly_fewer(ours: int, theirs: int, goes: bool) -> None:
-    location = Redirection("a").elsewhere(ours, [node("a", ours), node("b", theirs)], 0)
+    location = Redirection("a").redirect_url(ours, [node("a", ours), node("b", theirs)], 0)
     assert location == ("ws://b/signaling" if goes else None)
 
 
 def test_a_client_goes_to_who_has_the_fewest() -> None:
     nodes = [node("a", 9), node("b", 4), node("c", 3), node("d", 5)]
-    assert Redirection("a").elsewhere(9, nodes, 0) == "ws://c/signaling"
+    assert Redirection("a").redirect_url(9, nodes, 0) == "ws://c/signaling"
 
 
 @pytest.mark.parametrize("nodes", [[], [node("a", 0)], [node("b", 0, "")]])
 def test_a_client_stays_where_no_other_node_says_where_it_is(nodes: list[NodeState]) -> None:
-    assert Redirection("a").elsewhere(100, nodes, 0) is None
+    assert Redirection("a").redirect_url(100, nodes, 0) is None
 
 
 def test_many_at_once_are_spread_before_the_others_say_what_they_have() -> None:
     """Each counts where it was sent until that node must have said so itself."""
     redirection, nodes = Redirection("a"), [node("b", 0), node("c", 1)]
-    sent = [redirection.elsewhere(5, nodes, number) for number in range(8)]
+    sent = [redirection.redirect_url(5, nodes, number) for number in range(8)]
     assert [sent.count(f"ws://{name}/signaling") for name in "bc"] == [4, 3]
     assert sent[7] is None
-    assert redirection.elsewhere(5, nodes, ARRIVAL_NS) == "ws://b/signaling"
+    assert redirection.redirect_url(5, nodes, ARRIVAL_NS) == "ws://b/signaling"

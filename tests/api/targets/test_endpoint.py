@@ -170,7 +170,7 @@ async def test_every_target_answers_store_unavailable_where_the_store_does_not(n
     """Never an unnamed 500; the caller may try again."""
 
     class Unanswered(FakeRecorder):
-        async def confirm(self) -> None:
+        async def read_barrier(self) -> None:
             raise StoreError("etcd refuses kv/range")
 
     body = b'{"channel_id":"sora","expire_time":0,"client_id":"a","connection_id":"a"}'

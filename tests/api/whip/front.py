@@ -80,10 +80,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(config: DaemonConfig | None = None, gatekeeper: AuthWebhook | None = None) -> AsyncIterator[House]:
+async def house(config: DaemonConfig | None = None, authenticator: AuthWebhook | None = None) -> AsyncIterator[House]:
     recorder, channels = FakeRecorder(), Channels(Clock())
     async with Sessions(channels) as sessions:
-        app = signaling_app(recorder, config or DaemonConfig(), channels, gatekeeper, whip_sessions=sessions)
+        app = signaling_app(recorder, config or DaemonConfig(), channels, authenticator, whip_sessions=sessions)
         async with served(app) as address, aiohttp.ClientSession(skip_auto_headers=["content-type"]) as http:
             yield House(recorder, channels, f"http://{address}", http)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rokuga.devtools.soak.ledger import Event, Ledger, Presence
+from rokuga.devtools.soak.ledger import Event, Ledger, NodePresence
 from rokuga.recorder.media import NS_PER_S
 
 
@@ -29,10 +29,10 @@ STARTED = event("recording.started", split_only=False)
 BEGAN = event("archive.started")
 DONE = event("archive.available")
 LIFE = [event("connection.created"), STARTED, BEGAN, DONE, event("connection.destroyed"), report("one")]
-HERE = [Presence("one", "channel", 0, 10 * NS_PER_S)]
+HERE = [NodePresence("one", "channel", 0, 10 * NS_PER_S)]
 
 
-def told(*events: Event, present: list[Presence] | None = None) -> list[str]:
+def told(*events: Event, present: list[NodePresence] | None = None) -> list[str]:
     """Deliver and accept each once, then settle; give all faults."""
     ledger = Ledger()
     ledger.started("recording", "channel", 1)
@@ -95,7 +95,7 @@ def test_each_way_to_spoil_a_life_is_found(life: list[Event], fault: str) -> Non
 def test_an_archive_that_failed_is_a_fault_if_there_was_media() -> None:
     life = [*LIFE[:3], event("archive.failed", reason="the disk is full"), LIFE[4], report(failed=("one",))]
     assert any("failed after 10.0 s: the disk is full" in fault for fault in told(*life))
-    assert not told(*life, present=[Presence("one", "channel", 0, NS_PER_S)])
+    assert not told(*life, present=[NodePresence("one", "channel", 0, NS_PER_S)])
 
 
 def test_a_repeat_is_the_same_event_and_comes_only_while_it_is_owed() -> None:
@@ -131,7 +131,7 @@ def test_nothing_overtakes_what_was_not_accepted() -> None:
 def test_a_kill_may_take_the_whole_of_a_connection_but_not_its_end_alone() -> None:
     ledger = Ledger()
     ledger.killed(5 * NS_PER_S)
-    who = Presence("one", "channel", 0, 5 * NS_PER_S)
+    who = NodePresence("one", "channel", 0, 5 * NS_PER_S)
     assert not list(ledger.settle([who]))
     ledger.deliver(LIFE[0])
     assert list(ledger.settle([who])) == ["connection one never ended"]

@@ -77,7 +77,7 @@ async def test_forgotten_events_give_their_room_back(tmp_path: Path) -> None:
         for batch in range(4):
             events = [event(f"{batch} {n}", document={"text": "x" * 2000}) for n in range(200)]
             await store.append(events)
-            await store.forget_events((await store.events_after(0, 1000))[-1].cursor)
+            await store.prune_events((await store.events_after(0, 1000))[-1].cursor)
             other = sqlite3.connect(path)
             sizes.append(other.execute("PRAGMA page_count").fetchone()[0])
             other.close()
@@ -103,7 +103,7 @@ async def record(store: SqliteStore, name: str) -> None:
 
 async def forget_all(store: SqliteStore) -> None:
     """Let go of all that was said."""
-    await store.forget_events((await store.events_after(0, 100_000))[-1].cursor)
+    await store.prune_events((await store.events_after(0, 100_000))[-1].cursor)
 
 
 async def test_finished_recordings_leave_when_the_log_is_beyond_them(tmp_path: Path) -> None:

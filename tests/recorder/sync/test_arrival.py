@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.sync.arrival import STEP_NS, WINDOW_NS, EarliestArrival
+from rokuga.recorder.sync.arrival import STEP_NS, WINDOW_NS, MinimumDelayFilter
 from tests.recorder.sync.simulator import MS, S
 
 
@@ -12,7 +12,7 @@ from tests.recorder.sync.simulator import MS, S
 )
 def test_base_and_recent_are_the_minimum_of_their_windows(inputs: list[tuple[int, int]]) -> None:
     """The window is a step or two longer than its name, never shorter; `add` says whenever the base moved."""
-    arrivals = EarliestArrival()
+    arrivals = MinimumDelayFilter()
     now_ns = 0
     seen: list[tuple[int, int]] = []
     for passed_ms, lag_ms in inputs:
@@ -33,7 +33,7 @@ def test_base_and_recent_are_the_minimum_of_their_windows(inputs: list[tuple[int
 
 
 def test_a_restart_forgets_what_was() -> None:
-    arrivals = EarliestArrival()
+    arrivals = MinimumDelayFilter()
     arrivals.restart(5 * MS, S)
     arrivals.add(1 * MS, S + 1)
     arrivals.restart(700 * MS, 2 * S)

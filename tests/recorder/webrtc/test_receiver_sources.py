@@ -85,9 +85,9 @@ def test_the_tail_of_a_replaced_source_is_forgotten() -> None:
     desk.rtcp.clear()
     desk.video(NEXT, KEYFRAME)
     desk.video(VIDEO, DELTA)
-    assert not desk.receiver.is_at_ease()
+    assert not desk.receiver.is_idle()
     desk.pass_time(FORGOTTEN_NS + 1)
-    assert desk.receiver.is_at_ease()
+    assert desk.receiver.is_idle()
     assert KeyframeRequest(VIDEO) not in desk.rtcp
 
 
@@ -269,7 +269,7 @@ def test_video_of_which_no_packet_came_is_asked_for_a_key_frame_by_the_name_that
     assert len(times_ns) < 15
     desk.video(VIDEO, KEYFRAME)
     assert desk.words == "K"
-    assert desk.receiver.is_at_ease()
+    assert desk.receiver.is_idle()
 
 
 def test_a_source_that_is_silent_is_asked_for_a_key_frame_ever_more_seldom_until_it_sends_again() -> None:

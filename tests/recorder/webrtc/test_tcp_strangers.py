@@ -55,16 +55,16 @@ async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
 
 async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        for number in range(tcp_port.MAX_STRANGERS_OF_ADDRESS + 4):
+        for number in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
             Sink(port, f"peer{number}")
             await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
         strangers = [
-            await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_STRANGERS_OF_ADDRESS)
+            await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS)
         ]
         refused = await stack.enter_async_context(connected(port))
         assert await refused.is_closed()
         strangers[0].writer.transport.abort()
-        await until(lambda: port._tcp.strangers.total() == tcp_port.MAX_STRANGERS_OF_ADDRESS - 1)
+        await until(lambda: port._tcp.strangers.total() == tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
         Sink(port, "late")
         await (await stack.enter_async_context(connected(port))).validate("late")
 
@@ -114,7 +114,7 @@ async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second(
 
 
 async def test_strangers_in_all_are_limited(port: MediaPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port, "MAX_STRANGERS", 1)
+    monkeypatch.setattr(tcp_port, "MAX_UNAUTHENTICATED", 1)
     async with connected(port), connected(port) as refused:
         assert await refused.is_closed()
 

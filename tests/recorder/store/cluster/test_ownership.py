@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.store import MinorityError, Whose
+from rokuga.recorder.store import MinorityError, Owner
 from rokuga.recorder.store.cluster.store import EtcdStore
 from tests.etcd import Servers, cluster_store, die, until
 from tests.material import REPORT, STARTED, WALL_NS, recording
@@ -17,7 +17,7 @@ Run = Callable[[str], AbstractAsyncContextManager[EtcdStore]]
 @pytest.fixture
 def run(etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a node that delivers nothing, and that ends without a word."""
-    monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.Presence.leave", die)
+    monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.NodePresence.leave", die)
     prefix = etcd.prefix()
     return lambda name: cluster_store(etcd, prefix, tmp_path, name, ttl_s=2, delivers=False)
 
@@ -47,19 +47,19 @@ async def test_a_start_that_its_node_did_not_live_to_deliver_is_told_by_another(
     """Under the same id. If the node comes back with its disk it waits while the heir tells, and forgets then."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [STARTED])
-        assert await dying.claims.whose(STARTED.id) is Whose.OURS
-        assert await heir.claims.whose(STARTED.id) is Whose.ANOTHERS
+        assert await dying.ownership.owner_of(STARTED.id) is Owner.SELF
+        assert await heir.ownership.owner_of(STARTED.id) is Owner.OTHER
 
     async def is_told() -> bool:
         return STARTED.id in await said(heir)
 
     await until(is_told)
-    assert await heir.claims.whose(STARTED.id) is Whose.OURS
+    assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
     async with run("node-2") as back:
         assert await said(back) == [STARTED.id]
-        assert await back.claims.whose(STARTED.id) is Whose.ANOTHERS
-        await heir.claims.release(STARTED.id)
-        assert await back.claims.whose(STARTED.id) is Whose.NOBODYS
+        assert await back.ownership.owner_of(STARTED.id) is Owner.OTHER
+        await heir.ownership.release(STARTED.id)
+        assert await back.ownership.owner_of(STARTED.id) is Owner.NOBODY
 
 
 async def test_a_report_that_its_node_did_not_live_to_deliver_is_told_by_another(heir: EtcdStore, run: Run) -> None:
@@ -67,21 +67,21 @@ async def test_a_report_that_its_node_did_not_live_to_deliver_is_told_by_another
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
         await dying.stop_recording("RECORDING", WALL_NS + 1)
-        await heir.confirm()
-        assert await dying.claims.report("RECORDING")
+        await heir.read_barrier()
+        assert await dying.ownership.claim_report("RECORDING")
         assert await dying.finish_recording("RECORDING", [REPORT])
-        assert await heir.claims.whose(REPORT.id) is Whose.ANOTHERS
-        assert not await heir.claims.report("RECORDING")
-    assert await heir.conclude("RECORDING") == []
+        assert await heir.ownership.owner_of(REPORT.id) is Owner.OTHER
+        assert not await heir.ownership.claim_report("RECORDING")
+    assert await heir.claim_report("RECORDING") == []
     assert await heir.finish_recording("RECORDING", [REPORT])
     async with run("node-2") as back:
         assert await said(back) == [REPORT.id]
-        assert await back.claims.whose(REPORT.id) is Whose.ANOTHERS
-        await heir.claims.release(REPORT.id)
-        assert await back.claims.whose(REPORT.id) is Whose.NOBODYS
+        assert await back.ownership.owner_of(REPORT.id) is Owner.OTHER
+        await heir.ownership.release(REPORT.id)
+        assert await back.ownership.owner_of(REPORT.id) is Owner.NOBODY
         _, left = await back._etcd.list(back._keys.archives("")[: -len("/")])
         assert left == []
-        assert await back.conclude("RECORDING") is None
+        assert await back.claim_report("RECORDING") is None
         assert not await back.finish_recording("RECORDING", [])
 
 
@@ -90,14 +90,14 @@ async def test_an_heir_that_dies_leaves_its_claims_to_who_is_back(run: Run) -> N
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
         await dying.stop_recording("RECORDING", WALL_NS + 1)
-        assert await dying.conclude("RECORDING") == []
+        assert await dying.claim_report("RECORDING") == []
         assert await dying.finish_recording("RECORDING", [REPORT])
     async with run("node-1") as heir:
-        assert await heir.conclude("RECORDING") == []
+        assert await heir.claim_report("RECORDING") == []
     async with run("node-2") as back:
 
         async def is_ours() -> bool:
-            return await back.claims.whose(REPORT.id) is Whose.OURS
+            return await back.ownership.owner_of(REPORT.id) is Owner.SELF
 
         await until(is_ours)
 
@@ -106,11 +106,11 @@ async def test_the_report_waits_for_its_start_to_be_delivered(heir: EtcdStore) -
     """So that a customer hears of both in their order, whichever nodes tell them."""
     await heir.start_recording(recording(), [STARTED])
     await heir.stop_recording("RECORDING", WALL_NS + 1)
-    await heir.confirm()
-    assert await heir._conclusion._end_part("RECORDING")
-    assert not heir._conclusion._is_due("RECORDING")
-    await heir.claims.release(STARTED.id)
-    assert heir._conclusion._is_due("RECORDING")
+    await heir.read_barrier()
+    assert await heir._report_coordinator._end_part("RECORDING")
+    assert not heir._report_coordinator._is_due("RECORDING")
+    await heir.ownership.release(STARTED.id)
+    assert heir._report_coordinator._is_due("RECORDING")
 
 
 async def test_in_a_minority_a_node_tells_what_nobody_can_have_inherited(
@@ -118,20 +118,20 @@ async def test_in_a_minority_a_node_tells_what_nobody_can_have_inherited(
 ) -> None:
     """That is, until its own lease may have run out."""
     await heir.start_recording(recording(), [STARTED])
-    await heir.confirm()
+    await heir.read_barrier()
     monkeypatch.setattr(heir._etcd, "_budget_s", 0.3)
     with etcd.paused(1, 2):
         await until(lambda: is_cut_off(heir))
         monkeypatch.setattr(heir._presence, "_up_until_s", float("inf"))
-        assert await heir.claims.whose(STARTED.id) is Whose.OURS
+        assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
         with pytest.raises(MinorityError):
-            await heir.claims.whose(REPORT.id)
+            await heir.ownership.owner_of(REPORT.id)
         monkeypatch.setattr(heir._presence, "_up_until_s", 0.0)
         with pytest.raises(MinorityError):
-            await heir.claims.whose(STARTED.id)
+            await heir.ownership.owner_of(STARTED.id)
 
 
 async def test_what_nobody_claims_is_ours(heir: EtcdStore) -> None:
     """It is of a time before the cluster, or its keys were lost."""
-    assert await heir.claims.whose(STARTED.id) is Whose.OURS
-    await heir.claims.release(STARTED.id)
+    assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
+    await heir.ownership.release(STARTED.id)

@@ -44,7 +44,7 @@ async def test_of_12_starters_on_3_nodes_one_wins_each_of_30_channels(nodes: lis
         )
         assert won.count(True) == 1
     for node in nodes:
-        await node.confirm()
+        await node.read_barrier()
         assert len(node._view.recordings) == 30
 
 
@@ -58,25 +58,25 @@ async def test_the_report_is_one_nodes_and_lists_the_archives_of_all(nodes: list
     """Nobody may tell it before all have ended; it says on which node each archive lies."""
     await nodes[0].start_recording(recording(), [STARTED])
     for place, node in enumerate(nodes):
-        await node.confirm()
+        await node.read_barrier()
         await node.save_archive(archive(connection_id=f"C{place}"), [])
     await nodes[1].stop_recording("RECORDING", WALL_NS + 1)
-    concluding = [asyncio.create_task(node.conclude("RECORDING")) for node in nodes[:2]]
+    concluding = [asyncio.create_task(node.claim_report("RECORDING")) for node in nodes[:2]]
     for place, node in enumerate(nodes):
         await node.save_archive(replace(archive(connection_id=f"C{place}"), status=ArchiveStatus.AVAILABLE), [])
     await until(lambda: _parts(nodes[2], 2))
     assert not any(task.done() for task in concluding)
-    concluding.append(asyncio.create_task(nodes[2].conclude("RECORDING")))
+    concluding.append(asyncio.create_task(nodes[2].claim_report("RECORDING")))
     (first,), others = await asyncio.wait(concluding, return_when=asyncio.FIRST_COMPLETED)
     told = first.result()
     assert told is not None
     assert [(each.node_name, each.status) for each in told] == [(name, "available") for name in NAMES]
     assert not any(task.done() for task in others)
-    teller = nodes[concluding.index(first)]
-    assert await teller.finish_recording("RECORDING", [REPORT])
+    event_publisher = nodes[concluding.index(first)]
+    assert await event_publisher.finish_recording("RECORDING", [REPORT])
     assert await asyncio.gather(*others) == [None, None]
-    _, left = await teller._etcd.list(teller._keys.recording(""))
-    _, archives = await teller._etcd.list(teller._keys.archives("RECORDING"))
+    _, left = await event_publisher._etcd.list(event_publisher._keys.recording(""))
+    _, archives = await event_publisher._etcd.list(event_publisher._keys.archives("RECORDING"))
     assert [*left, *archives] == []
 
 
@@ -88,25 +88,25 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
     etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It held the report when it died. When it comes back the recording is over, and it has nothing to tell."""
-    monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.Presence.leave", die)
+    monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.NodePresence.leave", die)
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1", ttl_s=1) as living:
         async with cluster_store(etcd, prefix, tmp_path, "node-2", ttl_s=1) as dying:
             await living.start_recording(recording(), [])
-            await dying.confirm()
+            await dying.read_barrier()
             await dying.save_archive(archive(), [])
             await until(lambda: _is_told(dying))
             await living.stop_recording("RECORDING", WALL_NS + 1)
             await until(lambda: _holds_stop(dying))
-            assert await dying.claims.report("RECORDING")
-        told = await living.conclude("RECORDING")
+            assert await dying.ownership.claim_report("RECORDING")
+        told = await living.claim_report("RECORDING")
         assert told is not None
         assert [(each.node_name, each.status) for each in told] == [("node-2", "failed")]
         assert await living.finish_recording("RECORDING", [REPORT])
         async with cluster_store(etcd, prefix, tmp_path, "node-2", ttl_s=1) as back:
             assert [state.recording_id for state in await back.unfinished_recordings()] == ["RECORDING"]
-            await back.confirm()
-            assert await back.conclude("RECORDING") is None
+            await back.read_barrier()
+            assert await back.claim_report("RECORDING") is None
             assert not await back.finish_recording("RECORDING", [])
             assert await back.unfinished_recordings() == []
 
@@ -137,7 +137,7 @@ async def _starts(node: EtcdStore, recording_id: str) -> bool:
 
 async def _knows(node: EtcdStore, recording_id: str = "RECORDING") -> bool:
     with contextlib.suppress(MinorityError):
-        await node.confirm()
+        await node.read_barrier()
         return recording_id in node._view.recordings
     return False
 
@@ -150,9 +150,9 @@ async def test_a_minority_reads_and_changes_nothing_and_catches_up_when_it_heals
     await node.start_recording(recording(), [])
     with etcd.paused(1, 2):
         with pytest.raises(MinorityError):
-            await node.confirm()
+            await node.read_barrier()
         with pytest.raises(MinorityError):
-            await node.confirm()
+            await node.read_barrier()
         with pytest.raises(MinorityError):
             await node.start_recording(recording("B", "other"), [])
         with pytest.raises(MinorityError):
@@ -204,7 +204,7 @@ async def test_a_node_tells_how_many_clients_it_has(etcd: Servers, tmp_path: Pat
         await until(is_heard)
         counts.append(5)
         await until(is_heard)
-        first._presence.lost()
+        first._presence.majority_lost()
         assert first.nodes_up() == ()
 
 
@@ -226,10 +226,10 @@ async def test_a_recording_that_etcd_would_not_take_is_refused_by_name(nodes: li
         assert await nodes[0].start_recording(recording("SMALL"), [STARTED])
         return
     assert await nodes[0].start_recording(large, [STARTED])
-    await nodes[1].confirm()
+    await nodes[1].read_barrier()
     assert nodes[1]._view.recordings["RECORDING"].recording == large
     assert await nodes[1].stop_recording("RECORDING", WALL_NS + 1)
-    concluding = [asyncio.create_task(node.conclude("RECORDING")) for node in nodes]
+    concluding = [asyncio.create_task(node.claim_report("RECORDING")) for node in nodes]
     (first,), others = await asyncio.wait(concluding, return_when=asyncio.FIRST_COMPLETED)
     assert first.result() == []
     assert await nodes[concluding.index(first)].finish_recording("RECORDING", [REPORT])
@@ -240,7 +240,7 @@ async def test_what_a_customer_keeps_about_a_client_is_not_shared(nodes: list[Et
     """It may be larger than etcd takes; no report tells it."""
     await nodes[0].start_recording(recording(), [])
     talkative = replace(identity(), event_metadata_json=f'"{"x" * 2_000_000}"')
-    await nodes[0].confirm()
+    await nodes[0].read_barrier()
     await nodes[0].save_archive(replace(archive(), connection=talkative), [])
     await until(lambda: _is_told(nodes[0]))
     assert (await nodes[0].archives("RECORDING"))[0].connection == talkative
@@ -277,7 +277,7 @@ async def test_a_start_whose_answer_is_lost_is_withdrawn(
         assert not await node.start_recording(recording(), [STARTED])  # as a request that arrives late
         assert await nodes[1].start_recording(recording("NEXT"), [])
         for each in nodes:
-            await each.confirm()
+            await each.read_barrier()
             assert list(each._view.recordings) == ["NEXT"]
         await until(lambda: _has("NEXT", starts))
     assert starts == ["NEXT"]
@@ -304,6 +304,6 @@ async def test_a_start_that_the_nodes_own_file_does_not_take_is_withdrawn(
             await nodes[0].start_recording(recording(), [STARTED])
     await until(lambda: _is_withdrawn(nodes[0]))
     for node in nodes:
-        await node.confirm()
+        await node.read_barrier()
         assert list(node._view.recordings) == []
     assert await nodes[1].start_recording(recording("NEXT"), [])

@@ -31,7 +31,7 @@ async def one_node(url: str, folder: Path) -> AsyncIterator[EtcdStore]:
 async def confirms(node: EtcdStore) -> bool:
     """Whether the node answers its API."""
     try:
-        await node.confirm()
+        await node.read_barrier()
     except MinorityError:
         return False
     return True
@@ -46,7 +46,7 @@ async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_room(tmp_pat
             await until(lambda: answers_nothing(node))
             await node.save_archive(archive(), [event("archive")])
             with pytest.raises(MinorityError):
-                await node.confirm()
+                await node.read_barrier()
             await make_room(url)
 
             async def is_well() -> bool:
@@ -95,7 +95,7 @@ async def test_an_etcd_that_is_wiped_ends_all_recordings_and_takes_new_ones(tmp_
         shutil.rmtree(tmp_path / "etcd")
         stack.enter_context(one_server(tmp_path, port=urlsplit(url).port))
         await until(lambda: has(node, None))
-        assert await node.conclude("RECORDING") is None
+        assert await node.claim_report("RECORDING") is None
         assert not await node.finish_recording("RECORDING", [REPORT])
         assert await node.start_recording(recording("NEXT"), [])
         await until(lambda: has(node, "NEXT"))

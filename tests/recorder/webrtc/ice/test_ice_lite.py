@@ -7,11 +7,11 @@ from aioice.stun import Class, Message, Method, parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.webrtc.ice.ice_lite import IceLite, Path, Reply, StunError, read_binding_request
+from rokuga.recorder.webrtc.ice.ice_lite import IceLite, Reply, StunError, TransportPath, read_binding_request
 
 UFRAG, PASSWORD = "a1b2c3d4", "0123456789abcdef0123456789abcdef"
-PATH = Path(0, ("192.0.2.7", 40000))
-OTHER = Path(0, ("192.0.2.7", 40001))
+PATH = TransportPath(0, ("192.0.2.7", 40000))
+OTHER = TransportPath(0, ("192.0.2.7", 40001))
 
 
 def check(
@@ -26,7 +26,7 @@ def check(
     return bytes(message)
 
 
-def answer(ice: IceLite, data: bytes, path: Path = PATH, now_ns: int = 1) -> Reply:
+def answer(ice: IceLite, data: bytes, path: TransportPath = PATH, now_ns: int = 1) -> Reply:
     return ice.answer(data, read_binding_request(data), path, now_ns)
 
 
@@ -51,7 +51,7 @@ def test_a_good_check_is_answered_with_the_mapped_address_signed_and_fingerprint
 
 
 def test_an_ipv6_peer_is_told_its_address() -> None:
-    reply = answer(IceLite(UFRAG, PASSWORD), check(), Path(1, ("2001:db8::7", 40000, 0, 0)))
+    reply = answer(IceLite(UFRAG, PASSWORD), check(), TransportPath(1, ("2001:db8::7", 40000, 0, 0)))
     assert parse_message(reply.data).attributes["XOR-MAPPED-ADDRESS"] == ("2001:db8::7", 40000)
 
 

@@ -10,7 +10,7 @@ ON_TWO_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 COMPILED := build/compiled
 IN_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
 COMPILED_PYTEST := $(IN_COMPILED) $(BIN)/python -m pytest --compiled -o pythonpath=
-# The image's test compiles the same once more (tests/container/rehearsal.py), in another locale.
+# The image's test compiles the same once more, in another locale (tests/tools/bases.Dockerfile).
 CCACHE := CC="ccache gcc" CCACHE_SLOPPINESS=locale CCACHE_DIR=$(CURDIR)/build/ccache
 CACHED := $(if $(shell command -v ccache 2>/dev/null),$(CCACHE))
 SOURCES := setup.py pyproject.toml $(shell find -L rokuga -type f -not -path '*/__pycache__/*')
@@ -20,7 +20,7 @@ HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs sync 
   tests/recorder/archive/webm $(addprefix tests/recorder/archive/test_,archiver.py stalls.py sync.py) \
   tests/end_to_end/test_own_publisher.py
 
-.PHONY: run demo test check compiled unit soak fuzz bench clean
+.PHONY: run demo test check compiled images unit soak fuzz bench clean
 
 run: $(READY)
 	$(BIN)/rokuga run
@@ -30,7 +30,7 @@ demo: $(READY)
 
 test: $(READY)
 	tests/tools/install.sh
-	$(MAKE) --no-print-directory --jobs 2 check compiled
+	$(MAKE) --no-print-directory --jobs 2 check compiled images
 	$(BIN)/python -m pytest -m "not soak and not alone" $(ON_TWO_CORES) $(HOT_TESTS)
 	$(COMPILED_PYTEST) -m "not soak and not alone" $(ON_TWO_CORES)
 	$(COMPILED_PYTEST) -m "not soak and alone"
@@ -68,6 +68,10 @@ $(COMPILED)/ready: $(READY) $(SOURCES)
 	$(CACHED) ROKUGA_COMPILED=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(BIN)/python -m pip install --quiet --no-deps --target $(COMPILED) build/wheel/rokuga-*.whl
 	touch $@
+
+# What the Dockerfiles begin with, for the tests of the images.
+images:
+	tests/tools/base_images.sh
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)  # one that is there keeps its interpreter

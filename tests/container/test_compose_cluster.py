@@ -1,9 +1,8 @@
-"""What compose.cluster.yaml promises, read as an engine would read it; its three etcd are run."""
+"""What compose.cluster.yaml promises, against the images that it starts; its three etcd are run."""
 
 import contextlib
-import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.etcd_wire import put
 from rokuga.recorder.webrtc.transport.addresses import MediaAddress, parse_media_address
-from tests.container.dockerfile import read_dockerfile
-from tests.container.rehearsal import ROOT
+from tests.container.engine import ENVIRONMENT, ROOT, Container, Image, build, locked
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 NUMBERS = (1, 2, 3)
 
@@ -28,11 +28,11 @@ def compose() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def configs(compose: dict[str, Any]) -> dict[int, DaemonConfig]:
+def configs(compose: dict[str, Any], image: Image) -> dict[int, DaemonConfig]:
     """What each node's environment configures, over that of the image."""
-    lines = [each.words for each in read_dockerfile((ROOT / "Dockerfile").read_text()) if each.name == "ENV"]
-    image = dict(word.split("=", 1) for words in lines for word in words)
-    loaded = {n: load_config(None, image | compose["services"][f"node-{n}"]["environment"]) for n in NUMBERS}
+    loaded = {
+        n: load_config(None, image.environment | compose["services"][f"node-{n}"]["environment"]) for n in NUMBERS
+    }
     assert [warnings for _, warnings in loaded.values()] == [[], [], []]
     return {number: config for number, (config, _) in loaded.items()}
 
@@ -100,49 +100,56 @@ def test_the_webhooks_go_to_where_the_sink_listens(compose: dict[str, Any], conf
     assert urls == {f"http://sink:{listening['--port']}/webhook"}
 
 
+@pytest.fixture
+def etcd_image(compose: dict[str, Any], tmp_path: Path) -> Image:
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(compose["services"]["etcd-1"]["build"]["dockerfile_inline"])
+    with locked():
+        return build("localhost/rokuga-etcd", dockerfile)
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    for word, other in words.items():
+        text = text.replace(word, other)
+    return text
+
+
 @contextlib.contextmanager
-def running_etcds(compose: dict[str, Any], folder: Path) -> Iterator[dict[int, str]]:
-    """Run the three with their environments, on this machine's addresses and free ports; give where clients call."""
+def running_etcds(compose: dict[str, Any], image: Image, folder: Path) -> Iterator[dict[str, Container]]:
+    """Run the three, each in a container, on free ports of this machine; yield them by where clients connect."""
     ports = free_ports(6)
     places: dict[str, str] = {}
     for number, client, peer in zip(NUMBERS, ports[:3], ports[3:], strict=True):
         places |= {f"etcd-{number}:2379": f"127.0.0.1:{client}", f"etcd-{number}:2380": f"127.0.0.1:{peer}"}
-    processes = []
-    try:
+    running = {}
+    with contextlib.ExitStack() as stack:
         for number in NUMBERS:
-            environment = {}
-            for name, value in compose["services"][f"etcd-{number}"]["environment"].items():
-                text = value.replace("/var/lib/etcd", str(folder / f"etcd-{number}"))
-                for place, here in places.items():
-                    text = text.replace(place, here)
-                for port in ("2379", "2380"):
-                    text = text.replace(f"0.0.0.0:{port}", places[f"etcd-{number}:{port}"])
-                environment[name] = text
-            inline = compose["services"]["etcd-1"]["build"]["dockerfile_inline"]
-            (entrypoint,) = [each for each in read_dockerfile(inline) if each.name == "ENTRYPOINT"]
-            with (folder / f"etcd-{number}.log").open("wb") as log:
-                processes.append(
-                    subprocess.Popen(entrypoint.command, env=os.environ | environment, stdout=log, stderr=log)
-                )
-        yield {number: places[f"etcd-{number}:2379"] for number in NUMBERS}
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+            container = stack.enter_context(image.container())
+            here = places | {f"0.0.0.0:{port}": places[f"etcd-{number}:{port}"] for port in (2379, 2380)}
+            given = compose["services"][f"etcd-{number}"]["environment"]
+            environment = {name: _replaced(text, here) for name, text in given.items()}
+            log = stack.enter_context((folder / f"etcd-{number}.log").open("wb"))
+            process = subprocess.Popen(
+                container.process(image.config["Entrypoint"], environment), env=ENVIRONMENT, stdout=log, stderr=log
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            running[places[f"etcd-{number}:2379"]] = container
+        yield running
 
 
-async def test_the_three_etcd_are_one_cluster(compose: dict[str, Any], tmp_path: Path) -> None:
-    """Its flags are taken as they are, and what is written to one is read from another."""
-    with running_etcds(compose, tmp_path) as places:
-        endpoints = tuple(f"http://{place}" for place in places.values())
+async def test_the_three_etcd_are_one_cluster(compose: dict[str, Any], etcd_image: Image, tmp_path: Path) -> None:
+    """Their settings are accepted, and what is written to one is read from another."""
+    with running_etcds(compose, etcd_image, tmp_path) as running:
+        endpoints = tuple(f"http://{place}" for place in running)
         EtcdServers(endpoints, []).wait_ready()
         async with Etcd(ClusterConfig(endpoints[:1])) as one, Etcd(ClusterConfig(endpoints[2:])) as three:
             await one.transact([], [put("/a", b"b")])
             found = await three.get("/a")
-    assert found is not None
-    assert found.value == b"b"
-    for number in NUMBERS:
-        data = Path(compose["services"][f"etcd-{number}"]["environment"]["ETCD_DATA_DIR"])
-        (volume,) = compose["services"][f"etcd-{number}"]["volumes"]
-        assert str(data.parent) == volume.split(":")[1]
-        assert (tmp_path / f"etcd-{number}" / data.name / "member").is_dir()
+        assert found is not None
+        assert found.value == b"b"
+        for number, container in zip(NUMBERS, running.values(), strict=True):
+            data = Path(compose["services"][f"etcd-{number}"]["environment"]["ETCD_DATA_DIR"])
+            (volume,) = compose["services"][f"etcd-{number}"]["volumes"]
+            assert volume.split(":")[1] == str(data.parent)
+            assert container.run("test", "-d", str(data / "member")).returncode == 0

@@ -15,7 +15,8 @@ command -v ffmpeg >/dev/null || missing+=(ffmpeg)
 command -v mkvmerge >/dev/null || missing+=(mkvtoolnix)
 [ -n "$(fc-list :lang=ja)" ] || missing+=(fonts-ipafont-gothic) # the page's pictures in Japanese
 command -v systemd-analyze >/dev/null || missing+=(systemd)
-command -v debootstrap >/dev/null || missing+=(debootstrap)
+command -v debootstrap >/dev/null || missing+=(debootstrap) # base images, and
+command -v buildah >/dev/null || missing+=(buildah)         # the Dockerfiles' images
 command -v iptables >/dev/null || missing+=(iptables) # networks of machines with a NAT, and
 command -v ip >/dev/null || missing+=(iproute2)      # the links between them
 command -v nginx >/dev/null || missing+=(nginx-light) # a proxy before the signalling port

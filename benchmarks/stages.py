@@ -155,7 +155,7 @@ def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             muxer = Muxer(f"{folder}/file.webm", secrets.token_bytes(16), 0)
             muxer.describe(VideoEntry("V_VP9", 320, 180))
-            muxer.describe(AudioEntry(2, opus_head()))
+            muxer.describe(AudioEntry("A_OPUS", 2, opus_head(), 80_000_000))
             for number, (kind, unit) in enumerate(found):
                 muxer.write(kind, unit.data, unit.arrival_ns, unit.is_keyframe)
                 if number % BATCH_UNITS == 0:

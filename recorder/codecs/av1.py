@@ -93,8 +93,8 @@ class TemporalUnitMaker:
         return False
 
 
-def codec_private(data: bytes) -> bytes:
-    """Make Matroska's CodecPrivate, an av1C record, of a key frame as it is stored (AV1-ISOBMFF section 2.3).
+def configuration_record(data: bytes) -> bytes:
+    """Return the AV1CodecConfigurationRecord (av1C) of a stored key frame (AV1-ISOBMFF section 2.3).
 
     Raises PayloadError if there is no sequence header in it.
     """

@@ -36,7 +36,7 @@ def packet_duration_ns(data: bytes) -> int:
 
 
 def opus_head(channels: int = 2) -> bytes:
-    """Make the OpusHead that is Matroska's CodecPrivate (RFC 7845 section 5.1).
+    """Return the identification header, OpusHead (RFC 7845 section 5.1).
 
     Pre-skip is 0: there is no encoder delay to hide in a stream that was joined as it went.
     """

@@ -1,4 +1,4 @@
-"""The codec table: SDP, RTCP, muxing, metadata and signalling all read the same row.
+"""The codec table: SDP, RTCP, metadata and signalling all read the same row.
 
 To add a codec: a module with its depacketizer, and a row here.
 """
@@ -19,10 +19,6 @@ class ParametersError(ValueError):
     """A client's `opus_params`, `vp9_params` and the like hold a value that no description can express."""
 
 
-def _no_codec_private(_keyframe: bytes, _channels: int) -> bytes:
-    return b""
-
-
 def _every_format(_fmtp: Mapping[str, str]) -> bool:
     return True
 
@@ -39,8 +35,6 @@ class Codec:
     `format_parameters(params)` gives the fmtp of our offer from the client's params; raises ParametersError.
     `accepts(fmtp)` tells whether what a peer describes so can be recorded.
     `depacketizer(fmtp)` makes a new one for a track, of what the peer describes; most codecs need nothing of it.
-    `codec_private(keyframe, channels)` gives Matroska's CodecPrivate, b"" where there is none; of a key frame as it
-    is stored, where it comes from the stream (AV1; raises PayloadError), of `channels` for audio.
     """
 
     name: str
@@ -50,12 +44,10 @@ class Codec:
     channels: int
     payload_type: int
     rtx_payload_type: int
-    matroska_codec_id: str
     params_key: str
     format_parameters: Callable[[Mapping[str, Any]], Mapping[str, str]]
     depacketizer: Callable[[Mapping[str, str]], Depacketizer]
     params: frozenset[str] = frozenset()
-    codec_private: Callable[[bytes, int], bytes] = _no_codec_private
     accepts: Callable[[Mapping[str, str]], bool] = _every_format
 
 
@@ -133,12 +125,10 @@ CODECS: Mapping[str, Codec] = {
             channels=2,
             payload_type=109,
             rtx_payload_type=0,
-            matroska_codec_id="A_OPUS",
             params_key="opus_params",
             format_parameters=_opus_format,
             depacketizer=_whatever_the_format(opus.OpusDepacketizer),
             params=frozenset({"channels", *_OPUS_NUMBERS, *_OPUS_FLAGS}),
-            codec_private=lambda _packet, channels: opus.opus_head(channels),
         ),
         Codec(
             name="VP8",
@@ -148,7 +138,6 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=120,
             rtx_payload_type=121,
-            matroska_codec_id="V_VP8",
             params_key="vp8_params",
             format_parameters=_vp8_format,
             depacketizer=_whatever_the_format(vp8.depacketizer),
@@ -161,7 +150,6 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=122,
             rtx_payload_type=123,
-            matroska_codec_id="V_VP9",
             params_key="vp9_params",
             format_parameters=_vp9_format,
             depacketizer=_whatever_the_format(vp9.depacketizer),
@@ -176,12 +164,10 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=124,
             rtx_payload_type=125,
-            matroska_codec_id="V_AV1",
             params_key="av1_params",
             format_parameters=_av1_format,
             depacketizer=_whatever_the_format(av1.depacketizer),
             params=frozenset({"profile"}),
-            codec_private=lambda keyframe, _channels: av1.codec_private(keyframe),
             accepts=lambda fmtp: fmtp.get("profile", "0") in {"0", "1", "2"},
         ),
         Codec(
@@ -192,7 +178,6 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=126,
             rtx_payload_type=127,
-            matroska_codec_id="V_MPEG4/ISO/AVC",
             params_key="h264_params",
             format_parameters=_h264_format,
             depacketizer=h264.depacketizer,

@@ -14,12 +14,12 @@ from typing import Final
 from rokuga.recorder.archive.disk import FAULTS, ArchiveError, archive_error, publish_file, sync_folder
 from rokuga.recorder.archive.metadata import FinishedFile
 from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.archive.webm.codecs import MATROSKA_CODECS
 from rokuga.recorder.archive.webm.ebml import LayoutError
 from rokuga.recorder.archive.webm.muxer import Muxer
 from rokuga.recorder.archive.webm.repair import make_whole
 from rokuga.recorder.archive.webm.sora_layout import SHORTEST_MS, AudioEntry, VideoEntry
 from rokuga.recorder.codecs.depacketizer import PayloadError
-from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
 
@@ -57,7 +57,7 @@ class ArchiveFile:
         After each `sync_interval_ns` of media it is made last `beside`; without that, at its end.
         """
         self._names = names
-        self._video_codec: Codec | None = CODECS[video.codec_type] if video is not None else None
+        self._video_codec = MATROSKA_CODECS[video.codec_type] if video is not None else None
         self._audio = _audio_entry(audio) if audio is not None else None
         self._mode = mode
         self._start_wall_ns = start_wall_ns
@@ -184,7 +184,7 @@ class ArchiveFile:
         if len(codec_private) > MAX_CODEC_PRIVATE_BYTES:
             return False
         self._size = unit.width, unit.height
-        muxer.describe(VideoEntry(codec.matroska_codec_id, *self._size, codec_private))
+        muxer.describe(VideoEntry(codec.codec_id, *self._size, codec_private))
         return True
 
 
@@ -208,4 +208,5 @@ class _Faults:
 
 def _audio_entry(audio: TrackConfig) -> AudioEntry:
     channels = 1 if audio.params.get("channels") == 1 else DEFAULT_CHANNELS
-    return AudioEntry(channels, CODECS[audio.codec_type].codec_private(b"", channels))
+    codec = MATROSKA_CODECS[audio.codec_type]
+    return AudioEntry(codec.codec_id, channels, codec.codec_private(b"", channels), codec.seek_pre_roll_ns)

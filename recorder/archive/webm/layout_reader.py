@@ -28,6 +28,7 @@ from rokuga.recorder.archive.webm.sora_layout import (
     KEYFRAME_FLAG,
     PIXEL_HEIGHT,
     PIXEL_WIDTH,
+    SEEK_PRE_ROLL,
     SEGMENT,
     SEGMENT_UID,
     SHORTEST_MS,
@@ -242,4 +243,9 @@ def _video(entry: Mapping[int, bytes]) -> VideoEntry:
 
 def _audio(entry: Mapping[int, bytes]) -> AudioEntry:
     sound = dict(_elements(entry[AUDIO]))
-    return AudioEntry(int.from_bytes(sound[CHANNELS], "big"), entry[CODEC_PRIVATE])
+    return AudioEntry(
+        entry[CODEC_ID].decode("ascii"),
+        int.from_bytes(sound[CHANNELS], "big"),
+        entry.get(CODEC_PRIVATE, b""),
+        int.from_bytes(entry.get(SEEK_PRE_ROLL, b""), "big"),
+    )

@@ -38,6 +38,7 @@ TRACK_ENTRY: Final = 0xAE
 TRACK_NUMBER: Final = 0xD7
 CODEC_ID: Final = 0x86
 CODEC_PRIVATE: Final = 0x63A2
+SEEK_PRE_ROLL: Final = 0x56BB
 VIDEO: Final = 0xE0
 PIXEL_WIDTH: Final = 0xB0
 PIXEL_HEIGHT: Final = 0xBA
@@ -68,10 +69,12 @@ class VideoEntry:
 
 @dataclass(frozen=True, slots=True)
 class AudioEntry:
-    """An Opus track: its channels and its OpusHead."""
+    """An audio track: Matroska's codec id, its channels, CodecPrivate or b"", SeekPreRoll or 0."""
 
+    codec_id: str
     channels: int
-    codec_private: bytes
+    codec_private: bytes = b""
+    seek_pre_roll_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +213,11 @@ def _audio_entry(audio: AudioEntry) -> bytes:
                 unsigned(0x9C, 0),
                 element(0x22B59C, b"und"),
                 unsigned(0x88, 0),
-                element(CODEC_ID, b"A_OPUS"),
-                unsigned(0x56BB, 80_000_000),
+                element(CODEC_ID, audio.codec_id.encode()),
+                unsigned(SEEK_PRE_ROLL, audio.seek_pre_roll_ns) if audio.seek_pre_roll_ns else b"",
                 unsigned(0x83, 2),
                 element(AUDIO, unsigned(CHANNELS, audio.channels) + element(0xB5, struct.pack("!d", 48_000.0))),
-                element(CODEC_PRIVATE, audio.codec_private),
+                element(CODEC_PRIVATE, audio.codec_private) if audio.codec_private else b"",
             )
         ),
     )

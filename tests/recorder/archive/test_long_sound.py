@@ -19,7 +19,7 @@ def test_cues_of_sound_alone_are_found_without_reading_the_file_through(tmp_path
     """A cue each 2 s; of each cluster but the last only the head of its first block is read."""
     path = tmp_path / "sound.webm"
     muxer = Muxer(str(path), bytes(16), 0)
-    muxer.describe(AudioEntry(2, opus_head(2)))
+    muxer.describe(AudioEntry("A_OPUS", 2, opus_head(2), 80_000_000))
     for time_ms in range(0, DURATION_MS, AUDIO_MS):
         muxer.write("audio", OPUS_20_MS + bytes(80), time_ms * NS_PER_MS, True)
     size = muxer.close()

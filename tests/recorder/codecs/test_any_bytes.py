@@ -88,7 +88,7 @@ def test_any_bytes_in_any_parser_give_a_value_or_the_error(data: bytes) -> None:
         av1.parse_payload,
         h264.parse_payload,
         opus.packet_duration_ns,
-        av1.codec_private,
+        av1.configuration_record,
         read_sequence_header,
         read_size,
         lambda payload: vp9_frame.read_frame_header(payload, sizes),

@@ -142,7 +142,7 @@ def test_a_key_frame_whose_first_packet_is_lost_is_not_patched_up() -> None:
     assert depacketizer.dropped_units == 1
 
 
-def test_codec_private_is_what_ffmpeg_writes_of_the_same_stream() -> None:
+def test_the_configuration_record_is_the_one_that_ffmpeg_writes_for_the_same_stream() -> None:
     clip = clips.encoded("AV1")
     file = BytesIO()
     with av.open(file, "w", format="matroska") as container:
@@ -156,13 +156,13 @@ def test_codec_private_is_what_ffmpeg_writes_of_the_same_stream() -> None:
         expected = container.streams.video[0].codec_context.extradata
     unit = fed(av1.depacketizer(), packetize.packets([packetize.av1(clip[0])])[0])[0]
     assert expected is not None
-    assert av1.codec_private(unit.data) == expected
+    assert av1.configuration_record(unit.data) == expected
 
 
 @pytest.mark.parametrize("data", [b"", b"\x32\x01\x10", b"\x30\x10", b"\x0a\x05\x00", b"\x0e"])
-def test_no_codec_private_without_a_sequence_header(data: bytes) -> None:
+def test_a_unit_without_a_sequence_header_has_no_configuration_record(data: bytes) -> None:
     with pytest.raises(PayloadError):
-        av1.codec_private(data)
+        av1.configuration_record(data)
 
 
 @st.composite

@@ -1,13 +1,10 @@
-"""The codec table: what SDP, muxing and signalling read."""
+"""The codec table: what SDP and signalling read."""
 
 from typing import Any
 
 import pytest
 
-from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.table import CODECS, ParametersError
-from tests.recorder.codecs import clips, packetize
-from tests.recorder.codecs.feed import fed
 
 
 def test_rows_are_soras_codecs_by_their_own_name() -> None:
@@ -109,13 +106,3 @@ def test_what_a_peer_offers_is_accepted_if_it_can_be_recorded(
     name: str, fmtp: dict[str, str], accepted: bool
 ) -> None:
     assert CODECS[name].accepts(fmtp) is accepted
-
-
-def test_codec_private_is_there_for_opus_and_av1_only() -> None:
-    assert CODECS["OPUS"].codec_private(b"", 2)[:10] == b"OpusHead\x01\x02"
-    for name in ("VP8", "VP9", "H264"):
-        assert CODECS[name].codec_private(b"anything", 0) == b""
-    unit = fed(CODECS["AV1"].depacketizer({}), packetize.packets([packetize.av1(clips.encoded("AV1")[0])])[0])[0]
-    assert CODECS["AV1"].codec_private(unit.data, 0)[:1] == b"\x81"
-    with pytest.raises(PayloadError):
-        CODECS["AV1"].codec_private(b"", 0)

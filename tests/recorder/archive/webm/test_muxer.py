@@ -19,7 +19,7 @@ from tests.recorder.house import VP8_FRAME
 
 START_WALL_NS = 1_700_000_000_123_456_789
 UID = bytes(range(16))
-AUDIO = AudioEntry(2, opus_head())
+AUDIO = AudioEntry("A_OPUS", 2, opus_head(), 80_000_000)
 VIDEO = VideoEntry("V_VP8", 320, 180)
 Frames = list[tuple[Kind, bytes, int, bool]]
 

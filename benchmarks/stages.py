@@ -7,7 +7,6 @@ way against the floor is a ratio that holds on any machine; the single figures a
 """
 
 import asyncio
-import secrets
 import socket
 import tempfile
 import time
@@ -20,11 +19,10 @@ from pylibsrtp import Policy
 from rokuga.devtools.publisher.clip import read_clip
 from rokuga.devtools.publisher.sender import Sender
 from rokuga.devtools.publisher.source import Source, SourceNumbers
-from rokuga.recorder.archive.webm.muxer import Muxer
-from rokuga.recorder.archive.webm.sora_layout import AudioEntry, VideoEntry
-from rokuga.recorder.codecs.opus import opus_head
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
+from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.rtp.packet import parse_rtp
 from rokuga.recorder.rtp.reorder import Reorder
 from rokuga.recorder.sync.timeline import Timeline
@@ -153,13 +151,13 @@ def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
 
     def mux() -> int:
         with tempfile.TemporaryDirectory() as folder:
-            muxer = Muxer(f"{folder}/file.webm", secrets.token_bytes(16), 0)
-            muxer.describe(VideoEntry("V_VP9", 320, 180))
-            muxer.describe(AudioEntry("A_OPUS", 2, opus_head(), 80_000_000))
+            muxer = WEBM.open(f"{folder}/file", TrackConfig("OPUS"), TrackConfig("VP9"), 0, 0o640)
+            for kind, unit in {kind: (kind, unit) for kind, unit in reversed(found)}.values():
+                muxer.begin_track(kind, unit)
             for number, (kind, unit) in enumerate(found):
                 muxer.write(kind, unit.data, unit.arrival_ns, unit.is_keyframe)
                 if number % BATCH_UNITS == 0:
-                    muxer.end_batch()
+                    muxer.flush()
             muxer.abandon()
         return len(sent)
 

@@ -24,6 +24,7 @@ from rokuga.devtools.loopback import loopback_environment
 from rokuga.devtools.publisher.clip import Clip, read_clip
 from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
 from rokuga.devtools.serving import serving
+from rokuga.recorder.archive.container_table import container_of_file
 from rokuga.recorder.webrtc.dtls.transport import Certificate
 
 CHANNEL: Final = "demo"
@@ -113,7 +114,7 @@ def show_files(consumer: Consumer, folder: Path) -> int:
     files = sorted(path for path in folder.rglob("archive/*/*") if path.is_file())
     for path in files:
         about = f"{path.stat().st_size} bytes"
-        if path.suffix == ".webm":
+        if container_of_file(path.name) is not None:
             about += f", {_media(path)}"
         print(f"  file      {path.name}  {about}")
     print(f"  everything is in {folder}")

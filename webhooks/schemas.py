@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal, Union
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from rokuga.recorder.archive.container_table import CONTAINERS, SUFFIX_PATTERN
+
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Id = Annotated[str, Meta(pattern="^[0-9A-HJKMNP-TV-Z]{25}[048CGMRW]$")]
@@ -20,7 +22,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
 Path = Annotated[str, Meta(pattern="^/")]
-Name = Annotated[str, Meta(pattern=r"^[0-9A-Z]{26}/[\w-]+\.(webm|json)$")]
+Name = Annotated[str, Meta(pattern=rf"^[0-9A-Z]{{26}}/[\w-]+\.({SUFFIX_PATTERN}|json)$")]
 """With its folder, as Sora 2020.3 wrote it."""
 
 Fields = dict[str, Any]
@@ -110,7 +112,7 @@ AVAILABLE: Final[Fields] = {
     **FILE,
     **METADATA_FILE,
     "created_at": Positive,
-    "format": Literal["webm"],
+    "format": Literal[*CONTAINERS],
     "size": Positive,
     "reason": Maybe(Text),
     "video_height": Maybe(Positive),

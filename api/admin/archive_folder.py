@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rokuga.api.http import json_text
+from rokuga.recorder.archive.container_table import SUFFIX_PATTERN, container_of_file
 from rokuga.recorder.archive.names import OWN_ID
 from rokuga.recorder.media import NS_PER_S
 
@@ -24,8 +25,8 @@ MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
 """A metadata file that is larger is not read: it is none of ours."""
 
 _FILE_NAME: Final = re.compile(
-    rf"(?:archive-{OWN_ID.pattern}(?:_[0-9]{{1,9}})?[.](?:webm|json)"
-    rf"|split-archive-{OWN_ID.pattern}_[0-9]{{4,9}}[.](?:webm|json)"
+    rf"(?:archive-{OWN_ID.pattern}(?:_[0-9]{{1,9}})?[.](?:{SUFFIX_PATTERN}|json)"
+    rf"|split-archive-{OWN_ID.pattern}_[0-9]{{4,9}}[.](?:{SUFFIX_PATTERN}|json)"
     rf"|split-archive-end-{OWN_ID.pattern}[.]json|report-{OWN_ID.pattern}[.]json)"
 )
 
@@ -105,7 +106,7 @@ class ArchiveFolder:
                     if _FILE_NAME.fullmatch(name)
                 ]
                 report = f"report-{recording_id}.json"
-                media = {name for name in names if name.endswith(".webm")}
+                media = {name for name in names if container_of_file(name) is not None}
                 listed = [file for file in (_listed(folder, name, names) for name in media) if file is not None]
                 listed.sort(key=lambda file: (file["modified_ms"], file["filename"]), reverse=True)
                 return {
@@ -141,7 +142,7 @@ def _listed(folder: int, name: str, names: Sequence[str]) -> dict[str, Any] | No
         return None
     if not stat.S_ISREG(about.st_mode):
         return None
-    metadata_name = f"{name.removesuffix('.webm')}.json"
+    metadata_name = f"{name.rpartition('.')[0]}.json"
     has_metadata = metadata_name in names
     return {
         "filename": name,

@@ -12,11 +12,15 @@ from starlette.types import Message, Receive, Scope, Send
 from rokuga.api.admin.archive_folder import OpenedFile
 from rokuga.api.admin.byte_range import ByteRange, Unsatisfiable, requested_range
 from rokuga.api.admin.conditions import Verdict, Version, judge
+from rokuga.recorder.archive.container_table import CONTAINERS
 
 PIECE_BYTES: Final = 256 * 1024
 """Read at a time: a client that stops reading holds up so much, and one thread for the time of one read."""
 
-_TYPES: Final[Mapping[str, str]] = {"webm": "video/webm", "json": "application/json"}
+_MEDIA_TYPES: Final[Mapping[str, str]] = {
+    "json": "application/json",
+    **{container.suffix: container.media_type for container in CONTAINERS.values()},
+}
 
 
 class FileResponse:
@@ -65,7 +69,7 @@ class FileResponse:
         file = self._file
         part = wanted or ByteRange(0, file.size_bytes - 1)
         about = {
-            "content-type": _TYPES[file.name.rpartition(".")[2]],
+            "content-type": _MEDIA_TYPES[file.name.rpartition(".")[2]],
             "content-length": str(part.length),
             "content-disposition": f"{'attachment' if 'download' in request.query_params else 'inline'}; "
             f'filename="{file.name}"',

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.disk import ArchiveError, write_json
 from rokuga.recorder.archive.metadata import (
     FileFacts,
-    FinishedFile,
     archive_event,
     available_document,
     failed_document,
@@ -194,7 +195,7 @@ class Account:
         document = failed_document(
             self._recording,
             self.state,
-            self.names("webm"),
+            self.names(container_of(self._recording.parameters).suffix),
             self.wall_at(stop_ns),
             self._all_stats(stop_ns),
             failure.reason,

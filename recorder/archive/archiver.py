@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.announcement_order import Turn, Turns
+from rokuga.recorder.archive.archive_file import ArchiveFile
+from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.output import TOO_SLOW, UNEXPECTED, Output
-from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.opus import packet_duration_ns
@@ -99,8 +100,9 @@ class Archiver:
         state = account.state
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, state.video is not None, state.audio is not None) if split_ns else None
+        self._container = container_of(parameters)
         has_whole = parameters.has_whole_files(config.recording_dual_output)
-        self._whole = self._output(self._account.names("webm")) if has_whole else None
+        self._whole = self._output(self._account.names(self._container.suffix)) if has_whole else None
 
     async def start(self) -> None:
         """Tell the start, then have the whole file created; does not wait for the disk."""
@@ -242,7 +244,9 @@ class Archiver:
             return None
         self._last_index += 1
         output = self._output(
-            self._account.names("webm", self._last_index), self._splits.begin_ns(part), self._last_index
+            self._account.names(self._container.suffix, self._last_index),
+            self._splits.begin_ns(part),
+            self._last_index,
         )
         output.begin()
         self._parts[part] = output
@@ -253,6 +257,7 @@ class Archiver:
         start_wall_ns = self._account.wall_at(self._start_ns + begin_ns)
         config, beside = self._config, self._writer.beside
         file = ArchiveFile(
+            self._container,
             names,
             state.audio,
             state.video,

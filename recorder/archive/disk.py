@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rokuga.recorder.archive.media_file import put_all
+from rokuga.recorder.archive.container import ContainerError
+from rokuga.recorder.archive.media_file import write_all
 from rokuga.recorder.archive.metadata import encode_document
 from rokuga.recorder.archive.names import FileNames
-from rokuga.recorder.archive.webm.ebml import LayoutError
 from rokuga.recorder.events import Document
 
-FAULTS: Final = (OSError, LayoutError)
+FAULTS: Final = (OSError, ContainerError)
 """What becomes an ArchiveError."""
 
 ENOUGH_FREE_BYTES: Final = 16 * 1024 * 1024
@@ -43,7 +43,7 @@ def archive_errors(path: str) -> Iterator[None]:
         raise archive_error(error, path) from error
 
 
-def archive_error(fault: OSError | LayoutError, path: str) -> ArchiveError:
+def archive_error(fault: OSError | ContainerError, path: str) -> ArchiveError:
     """Say what the disk or the layout raised as an ArchiveError."""
     number = fault.errno if isinstance(fault, OSError) else None
     return ArchiveError(str(fault) if number is None else os.strerror(number), number, path)
@@ -100,7 +100,7 @@ def check_room(path: str) -> None:
         if found.f_bavail * found.f_frsize < min(ENOUGH_FREE_BYTES, size_bytes // SMALL_DISK_PARTS):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with tempfile.TemporaryFile(dir=path) as probe:
-            put_all(probe.fileno(), bytes(PROBE_BYTES), 0)
+            write_all(probe.fileno(), bytes(PROBE_BYTES), 0)
             os.fsync(probe.fileno())
 
 
@@ -122,7 +122,7 @@ def write_json(names: FileNames, document: Document, mode: int) -> None:
             descriptor = os.open(names.in_progress_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
             try:
                 os.fchmod(descriptor, mode)
-                put_all(descriptor, encode_document(document), 0)
+                write_all(descriptor, encode_document(document), 0)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from rokuga.recorder.archive.container import Container, FinishedFile, Unplayable
+from rokuga.recorder.archive.container_table import container_of_file
 from rokuga.recorder.archive.disk import sync_folder
 from rokuga.recorder.archive.names import IN_PROGRESS, is_recording_folder
-from rokuga.recorder.archive.webm.repair import is_empty, make_whole
 from rokuga.recorder.directories import aside_path
 
 
@@ -58,21 +59,23 @@ def recording_folders(archive_dir: Path) -> list[Path]:
 
 def _repair(path: Path, final: Path, wall_ns: int) -> Leftover:
     try:
-        if path.suffixes[-2:] != [".webm", ".part"]:  # a document appears whole or not at all: this one is a part
+        container = container_of_file(final.name)
+        if container is None:  # a document is renamed when it is complete: this one is not
             path.unlink()
             return Leftover(path, Outcome.REMOVED)
-        return _repair_media(path, final, wall_ns)
+        return _repair_media(container, path, final, wall_ns)
     except Exception as error:  # whatever is in the file, the other files are looked at
         return Leftover(path, Outcome.FAULT, str(error) or repr(error))
 
 
-def _repair_media(path: Path, final: Path, wall_ns: int) -> Leftover:
-    if make_whole(str(path)) is not None:
+def _repair_media(container: Container, path: Path, final: Path, wall_ns: int) -> Leftover:
+    file = container.repair(str(path))
+    if isinstance(file, FinishedFile):
         target = aside_path(final, wall_ns) if final.exists() else final
         path.rename(target)
         sync_folder(str(final.parent))
         return Leftover(target, Outcome.FINISHED)
-    if is_empty(str(path)):
+    if file is Unplayable.EMPTY:
         path.unlink()
         return Leftover(path, Outcome.REMOVED)
     aside = aside_path(final, wall_ns)

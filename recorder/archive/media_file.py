@@ -1,43 +1,43 @@
-"""The file on the disk, by one descriptor that is opened once: a lack of them shows at the start or not at all."""
+"""A file on the disk, by one descriptor that is opened once: too few of them show at the start or not at all."""
 
 import os
 from pathlib import Path
 
 
 class MediaFile:
-    """A file that is written at places of our choice. Methods raise OSError."""
+    """A file that is written at given offsets. Methods raise OSError."""
 
     def __init__(self, path: str, mode: int) -> None:
-        """Create the file, with exactly this mode."""
+        """Create the file, with exactly these permissions."""
         self._path = Path(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
         os.fchmod(self._descriptor, mode)
 
-    def put(self, data: bytes, offset: int) -> None:
-        """Write all of it."""
-        put_all(self._descriptor, data, offset)
+    def write_at(self, data: bytes, offset: int) -> None:
+        """Write all bytes."""
+        write_all(self._descriptor, data, offset)
 
     def sync(self) -> None:
-        """Make it last."""
+        """Fsync the file."""
         os.fsync(self._descriptor)
 
     def sync_data(self) -> None:
-        """Make last what was written so far, while more may be written.
+        """Fdatasync what was written so far; more may be written meanwhile.
 
-        Raises FileNotFoundError where the path is gone: nobody would find what is written from now on.
+        Raises FileNotFoundError where the path was removed: nobody would find what is written from now on.
         """
         os.fdatasync(self._descriptor)
         self._path.stat()
 
     def close(self) -> None:
-        """Let go of the descriptor. Safe to repeat."""
+        """Close the descriptor. Safe to repeat."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def put_all(descriptor: int, data: bytes, offset: int) -> None:
-    """Write all of it: a disk that fills up takes a part first, and says so at the next call. Raises OSError."""
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all bytes: a disk that fills up writes some of them, and fails at the next call. Raises OSError."""
     written = 0
     while written < len(data):
         written += os.pwrite(descriptor, data[written:] if written else data, offset + written)

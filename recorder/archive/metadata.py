@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.names import FileNames, split_index
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.codecs.table import CODECS
@@ -19,23 +21,6 @@ from rokuga.recorder.models import ArchiveState, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedFile:
-    """What a finished file holds. Sizes of the picture are 0 for a file without video.
-
-    `start_wall_ns` is the wall time of its zero. `stored` counts "audio" packets, "video" frames and the "keyframe"
-    among them; it is empty for a file that was repaired.
-    """
-
-    size_bytes: int
-    kinds: frozenset[Kind]
-    width: int
-    height: int
-    start_wall_ns: int
-    duration_ms: int
-    stored: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +89,7 @@ def available_document(
         **_start(recording, file.start_wall_ns),
         **_stop(recording, facts.stop_wall_ns),
         "created_at": created_wall_ns // NS_PER_S,
-        "format": "webm",
+        "format": container_of(recording.parameters).name,
         "size": file.size_bytes,
         "stats": dict(stats),
     }

@@ -6,10 +6,10 @@ from typing import Final
 
 import structlog
 
+from rokuga.recorder.archive.archive_file import ArchiveFile
+from rokuga.recorder.archive.container import FinishedFile
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.metadata import FinishedFile
 from rokuga.recorder.archive.names import FileNames
-from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import AccessUnit, Kind
 

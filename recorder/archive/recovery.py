@@ -16,6 +16,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from rokuga.recorder.archive.container import FinishedFile, Unplayable
+from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.disk import (
     ArchiveError,
     archive_error,
@@ -26,7 +28,6 @@ from rokuga.recorder.archive.disk import (
 from rokuga.recorder.archive.documents import AVAILABLE, SPLIT_END, is_document
 from rokuga.recorder.archive.metadata import (
     FileFacts,
-    FinishedFile,
     archive_event,
     available_document,
     failed_document,
@@ -34,7 +35,6 @@ from rokuga.recorder.archive.metadata import (
     split_end_document,
 )
 from rokuga.recorder.archive.names import FileNames, archive_names, split_end_names, split_index, split_names
-from rokuga.recorder.archive.webm.repair import is_empty, make_whole
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.directories import aside_path
@@ -65,6 +65,7 @@ class Recovery:
         self._recording = recording
         self._archive = archive
         self._now_wall_ns = now_wall_ns
+        self._container = container_of(recording.parameters)
         self._has_ended = archive.status is not ArchiveStatus.WRITING
         self._place = (str(config.archive_dir), recording.recording_id, archive.connection.connection_id)
         self._events: list[Event] = []
@@ -74,7 +75,8 @@ class Recovery:
 
     def finish_files(self) -> ArchiveState:
         """Make whole what files can be; give the archive with the documents that are owed."""
-        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_([0-9]{{4,9}})\.(webm|json)(\.part)?")
+        media = re.escape(self._container.suffix)
+        pattern = re.compile(rf"\.?split-archive-{self._place[2]}_([0-9]{{4,9}})\.({media}|json)(\.part)?")
         numbers = {int(found[1]) for name in self._folder() if (found := pattern.fullmatch(name))}
         indices = {split_index(number) for number in numbers if number > self._archive.parts_before}
         indices.update(self._archive.owed)
@@ -123,7 +125,7 @@ class Recovery:
         For a fault of ours in the other two steps.
         """
         self._failure = ArchiveError(f"{NOT_RECOVERED}: {reason}", None, "")
-        self.notes.append(f"{self._names(WHOLE_FILE, 'webm').path}: {self._failure.reason}")
+        self.notes.append(f"{self._names(WHOLE_FILE, self._container.suffix).path}: {self._failure.reason}")
         self._events = []
         if self._has_ended:
             return replace(self._archive, owed={}, owes_parts_end=False), self._events
@@ -149,7 +151,7 @@ class Recovery:
 
     def _found(self, index: str) -> Document | FinishedFile | None:
         """Give the document of a file, or without one the file, made whole; None where there is nothing to play."""
-        names = self._names(index, "webm")
+        names = self._names(index, self._container.suffix)
         known = self._document_beside(self._names(index, "json"), AVAILABLE) or self._archive.owed.get(index)
         if known is not None:
             return known
@@ -196,30 +198,31 @@ class Recovery:
         is_named = Path(names.path).exists()
         path = names.path if is_named else names.in_progress_path
         try:
-            file = make_whole(path)
+            file = self._container.repair(path)
         except FileNotFoundError:
             return None
-        if file is not None:
+        if isinstance(file, FinishedFile):
             if not is_named:
                 publish_file(names)
-        elif is_empty(path):
+            return file
+        if file is Unplayable.EMPTY:
             Path(path).unlink()
         else:
             self._set_aside(Path(path), Path(names.path))
             self._failure = self._failure or ArchiveError(UNREADABLE, None, names.path)
-        return file
+        return None
 
     def _document(self, index: str, file: Document | FinishedFile, stop_wall_ns: int) -> Document:
         """Give the document of a file, which ends at `stop_wall_ns` if it says nothing else."""
         if not isinstance(file, FinishedFile):
             return file
-        facts = FileFacts(self._names(index, "webm"), self._names(index, "json"), file, stop_wall_ns)
+        facts = FileFacts(self._names(index, self._container.suffix), self._names(index, "json"), file, stop_wall_ns)
         part = None if index == WHOLE_FILE else int(index)
         return available_document(self._recording, self._archive, facts, STATS, self._now_wall_ns, part)
 
     def _put_beside(self, index: str, document: Document) -> bool:
         """Write a document where its file lies without one. A file that was taken away had its document beside it."""
-        names, metadata_names = self._names(index, "webm"), self._names(index, "json")
+        names, metadata_names = self._names(index, self._container.suffix), self._names(index, "json")
         try:
             with archive_errors(names.path):
                 if Path(names.path).exists() and not Path(metadata_names.path).exists():
@@ -241,7 +244,7 @@ class Recovery:
         self._say(EventType.SPLIT_ARCHIVE_END, document)
 
     def _failed(self, stop_wall_ns: int) -> Document:
-        names = self._names(WHOLE_FILE, "webm")
+        names = self._names(WHOLE_FILE, self._container.suffix)
         failure = self._failure or ArchiveError(NOTHING_LEFT, None, "")
         reason, errno, path = failure.reason, failure.errno, failure.path
         return failed_document(self._recording, self._archive, names, stop_wall_ns, STATS, reason, errno, path)

@@ -7,9 +7,10 @@ from pathlib import Path
 import av
 import pytest
 
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.archive.webm.ebml import read_element
-from rokuga.recorder.archive.webm.repair import make_whole
-from rokuga.recorder.archive.webm.sora_layout import (
+from rokuga.recorder.archive.webm.layout import (
     AUDIO_TRACK,
     CLUSTER,
     CUES,
@@ -130,7 +131,7 @@ async def test_a_file_that_was_cut_off_and_repaired_reads_like_any_other(tmp_pat
     shutil.copy(sent.path, torn)
     with torn.open("r+b") as file:
         file.truncate(clusters[-1][0] + 20)
-    assert make_whole(str(torn)) is not None
+    assert isinstance(WEBM.repair(str(torn)), FinishedFile)
     stored = readers.packets(torn)
     left: dict[Kind, int] = {kind: len(units) for kind, units in stored.items()}
     assert all(left.values())

@@ -75,7 +75,7 @@ class Death:
 
         return done
 
-    def put_all(self, descriptor: int, data: bytes, offset: int) -> None:
+    def write_all(self, descriptor: int, data: bytes, offset: int) -> None:
         """Write all of it; die when half of it is written, too."""
         half = len(data) // 2
         write_all(descriptor, data[:half], offset)
@@ -98,7 +98,7 @@ class Death:
         return transact
 
 
-write_all = media_file.put_all
+write_all = media_file.write_all
 
 
 def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> None:
@@ -109,7 +109,7 @@ def replace(places: Sequence[Any], name: str, make: Callable[[Any], Any]) -> Non
 
 def arm(death: Death) -> None:
     """Put the steps into the daemon."""
-    replace([media_file, disk, repair], "put_all", lambda _: death.around("put", death.put_all))
+    replace([media_file, disk, repair], "write_all", lambda _: death.around("put", death.write_all))
     replace([MediaFile], "close", functools.partial(death.around, "close"))
     replace([os], "fsync", functools.partial(death.around, "fsync"))
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))

@@ -8,7 +8,7 @@ looks for key frames reads the first block of each cluster.
 from typing import Final
 
 from rokuga.recorder.archive.webm.ebml import element_head, unsigned
-from rokuga.recorder.archive.webm.sora_layout import (
+from rokuga.recorder.archive.webm.layout import (
     AUDIO_TRACK,
     CLUSTER,
     CLUSTER_TIMESTAMP,
@@ -72,7 +72,7 @@ class ClusterWriter:
         self._pieces.append(data)
         self._body_bytes += len(head) + len(data)
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """Give the clusters of all that was added since the last time."""
         self._end_cluster()
         pieces, self._pieces = self._pieces, []

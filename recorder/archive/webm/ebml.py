@@ -2,10 +2,12 @@
 
 from typing import Final, NamedTuple
 
+from rokuga.recorder.archive.container import ContainerError
+
 UNKNOWN_SIZE: Final = bytes.fromhex("01ffffffffffffff")
 
 
-class LayoutError(ValueError):
+class LayoutError(ContainerError):
     """The bytes are no EBML, or not in the order that our muxer writes."""
 
 

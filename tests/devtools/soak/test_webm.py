@@ -6,8 +6,9 @@ import pytest
 
 from rokuga.devtools.publisher.clip import read_clip
 from rokuga.devtools.soak.webm import WebmError, read_webm
+from rokuga.recorder.archive.archive_file import ArchiveFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.archive.webm.file import ArchiveFile
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
@@ -23,7 +24,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recording_id = new_id()
     (folder / recording_id).mkdir()
     names = archive_names(str(folder), recording_id, new_id(), "webm")
-    file = ArchiveFile(names, TrackConfig("OPUS"), TrackConfig("VP9"), 0o640, 0)
+    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), TrackConfig("VP9"), 0o640, 0)
     file.open()
     clip = read_clip(CLIP)
     units = [(kind, unit) for kind, track in clip.tracks.items() for unit in track.units]

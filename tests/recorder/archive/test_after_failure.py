@@ -60,7 +60,7 @@ async def test_a_document_that_finds_no_room_leaves_no_piece_of_itself(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "put_all", full)
+        patch.setattr(disk, "write_all", full)
         await client.leave()
     failed = await house.event(FAILED)
     assert failed.document["errno"] == errno.ENOSPC

@@ -265,7 +265,7 @@ async def test_a_muxer_that_fails_by_itself_is_tried_again_but_not_for_ever(
     def broken(*_arguments: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(MediaFile, "put", broken)
+    monkeypatch.setattr(MediaFile, "write_at", broken)
     await house.start()
     client = await house.enter()
     for _ in range(10):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import av
 import pytest
 
-from rokuga.recorder.archive.webm.repair import make_whole
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from tests import readers
 from tests.recorder.house import OPUS_20_MS, Client, House
@@ -132,5 +133,5 @@ def repaired(whole: Path, torn: Path, share: float) -> tuple[float, int]:
     """Cut a file off and repair it; return its duration and the time of its last picture, in ms."""
     written = whole.read_bytes()
     torn.write_bytes(written[: int(len(written) * share)])
-    assert make_whole(str(torn)) is not None
+    assert isinstance(WEBM.repair(str(torn)), FinishedFile)
     return readers.duration_s(torn) * 1000, max(time_ms for _, time_ms, _ in readers.packets(torn)["video"])

@@ -5,11 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from rokuga.recorder.archive.webm.cluster import AUDIO_CUE_MS, CLUSTER_MS
-from rokuga.recorder.archive.webm.layout_reader import FIRST_BLOCK_BYTES, MAX_HEADER_BYTES, read_contents, read_header
-from rokuga.recorder.archive.webm.muxer import Muxer
-from rokuga.recorder.archive.webm.sora_layout import AUDIO_TRACK, AudioEntry
-from rokuga.recorder.codecs.opus import opus_head
-from rokuga.recorder.media import NS_PER_MS
+from rokuga.recorder.archive.webm.layout import AUDIO_TRACK
+from rokuga.recorder.archive.webm.muxer import WebmMuxer
+from rokuga.recorder.archive.webm.reader import FIRST_BLOCK_BYTES, MAX_HEADER_BYTES, read_contents, read_header
+from rokuga.recorder.media import NS_PER_MS, AccessUnit
+from rokuga.recorder.negotiation import TrackConfig
 from tests.recorder.house import AUDIO_MS, OPUS_20_MS
 
 DURATION_MS = 300_000
@@ -18,11 +18,11 @@ DURATION_MS = 300_000
 def test_cues_of_sound_alone_are_found_without_reading_the_file_through(tmp_path: Path) -> None:
     """A cue each 2 s; of each cluster but the last only the head of its first block is read."""
     path = tmp_path / "sound.webm"
-    muxer = Muxer(str(path), bytes(16), 0)
-    muxer.describe(AudioEntry("A_OPUS", 2, opus_head(2), 80_000_000))
+    muxer = WebmMuxer(str(path), TrackConfig("OPUS"), None, bytes(16), 0)
+    assert muxer.begin_track("audio", AccessUnit(0, OPUS_20_MS, True, 0))
     for time_ms in range(0, DURATION_MS, AUDIO_MS):
         muxer.write("audio", OPUS_20_MS + bytes(80), time_ms * NS_PER_MS, True)
-    size = muxer.close()
+    size = muxer.finish()
     total = 0
 
     def read(size: int, offset: int) -> bytes:

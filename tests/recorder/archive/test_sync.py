@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.recorder.archive.archive_file import ArchiveFile
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.archive.webm.file import ArchiveFile
-from rokuga.recorder.archive.webm.repair import make_whole
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
@@ -52,8 +53,8 @@ def power(monkeypatch: pytest.MonkeyPatch) -> PowerCut:
 def opened(folder: Path, writer: WriterThread) -> ArchiveFile:
     """Open a file in a recording's folder."""
     (folder / ID).mkdir()
-    names = archive_names(str(folder), ID, ID, "webm")
-    file = ArchiveFile(names, TrackConfig("OPUS"), None, 0o640, 0, writer.beside)
+    names = archive_names(str(folder), ID, ID, WEBM.suffix)
+    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), None, 0o640, 0, writer.beside)
     file.open()
     return file
 
@@ -74,8 +75,8 @@ async def test_a_power_cut_costs_two_seconds_and_not_the_file(tmp_path: Path, po
             if begin_ms > 1000:
                 left = tmp_path / "left.webm"
                 left.write_bytes(power.kept)
-                whole = make_whole(str(left))
-                assert whole is not None
+                whole = WEBM.repair(str(left))
+                assert isinstance(whole, FinishedFile)
                 assert whole.duration_ms > begin_ms - 2000
         assert power.count == 5
         assert file.finish() is not None

@@ -2,8 +2,8 @@
 
 from rokuga.recorder.archive.webm.cluster import AUDIO_CUE_MS, CLUSTER_MS, ClusterWriter
 from rokuga.recorder.archive.webm.ebml import read_element
-from rokuga.recorder.archive.webm.layout_reader import Block, Cluster, blocks
-from rokuga.recorder.archive.webm.sora_layout import AUDIO_TRACK, CLUSTER, VIDEO_TRACK, CuePoint, cue_point
+from rokuga.recorder.archive.webm.layout import AUDIO_TRACK, CLUSTER, VIDEO_TRACK, CuePoint, cue_point
+from rokuga.recorder.archive.webm.reader import Block, Cluster, blocks
 
 OFFSET = 1000
 """Where the clusters begin in their file."""
@@ -27,8 +27,9 @@ def test_a_batch_is_one_cluster_in_which_blocks_keep_their_times() -> None:
     sent = [(AUDIO_TRACK, 40), (VIDEO_TRACK, 60), (AUDIO_TRACK, 20), (AUDIO_TRACK, 80)]
     for track, time_ms in sent:
         writer.add(track, b"data", time_ms, is_keyframe=track == AUDIO_TRACK)
-    assert read(writer.take()) == [(OFFSET, [Block(track, time_ms, track == AUDIO_TRACK) for track, time_ms in sent])]
-    assert writer.take() == b""
+    expected = [Block(track, time_ms, track == AUDIO_TRACK) for track, time_ms in sent]
+    assert read(writer.drain()) == [(OFFSET, expected)]
+    assert writer.drain() == b""
 
 
 def test_a_key_frame_begins_a_cluster_and_is_cued_there() -> None:
@@ -37,7 +38,7 @@ def test_a_key_frame_begins_a_cluster_and_is_cued_there() -> None:
     writer.add(AUDIO_TRACK, b"sound", 0, is_keyframe=True)
     writer.add(VIDEO_TRACK, b"key", 10, is_keyframe=True)
     writer.add(VIDEO_TRACK, b"delta", 43, is_keyframe=False)
-    (_, first), (offset, second) = read(writer.take())
+    (_, first), (offset, second) = read(writer.drain())
     assert (len(first), [block.time_ms for block in second]) == (1, [10, 43])
     assert writer.cue_points == cue_point(CuePoint(10, VIDEO_TRACK, offset))
 
@@ -47,7 +48,7 @@ def test_sound_alone_is_cued_from_time_to_time() -> None:
     writer = ClusterWriter(OFFSET)
     for time_ms in range(0, 2 * AUDIO_CUE_MS + 20, 20):
         writer.add(AUDIO_TRACK, b"sound", time_ms, is_keyframe=True)
-    begins = {found[0].time_ms: offset for offset, found in read(writer.take())}
+    begins = {found[0].time_ms: offset for offset, found in read(writer.drain())}
     assert list(begins) == list(range(0, 2 * AUDIO_CUE_MS + 1, CLUSTER_MS))
     cued = (0, AUDIO_CUE_MS, 2 * AUDIO_CUE_MS)
     expected = b"".join(cue_point(CuePoint(time_ms, AUDIO_TRACK, begins[time_ms])) for time_ms in cued)
@@ -59,7 +60,7 @@ def test_a_block_further_back_than_16_bits_gets_a_cluster() -> None:
     writer = ClusterWriter(OFFSET)
     for time_ms in (40_000, 40_000 - 0x8000, 40_000 - 0x8001 - 0x8000):
         writer.add(VIDEO_TRACK, b"data", time_ms + 0x8001, is_keyframe=False)
-    assert [len(found) for _, found in read(writer.take())] == [2, 1]
+    assert [len(found) for _, found in read(writer.drain())] == [2, 1]
 
 
 def test_a_payload_of_any_size_is_read_back() -> None:
@@ -68,5 +69,5 @@ def test_a_payload_of_any_size_is_read_back() -> None:
     sizes = (0, 1, 0x3FFE - 4, 0x3FFF - 4, 0x4000 - 4, 1_000_000)
     for size in sizes:
         writer.add(VIDEO_TRACK, bytes(size), 0, is_keyframe=False)
-    ((_, found),) = read(writer.take())
+    ((_, found),) = read(writer.drain())
     assert len(found) == len(sizes)

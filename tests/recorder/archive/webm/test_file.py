@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.recorder.archive.archive_file import ArchiveFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.archive.webm.file import MAX_CODEC_PRIVATE_BYTES, ArchiveFile
+from rokuga.recorder.archive.webm.muxer import MAX_CODEC_PRIVATE_BYTES
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
@@ -35,7 +37,7 @@ def test_a_sequence_header_without_room_costs_no_sound(
     (tmp_path / ID).mkdir()
     good = encoded("AV1")[0].removeprefix(TEMPORAL_DELIMITER)
     evil = padded(good, padding_bytes)
-    file = ArchiveFile(names, TrackConfig("OPUS"), TrackConfig("AV1"), 0o640, 0)
+    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), TrackConfig("AV1"), 0o640, 0)
     file.open()
     sound = [AccessUnit(0, OPUS_20_MS, True, 0) for _ in range(100)]
     pictures = [AccessUnit(0, data, True, 0, 320, 180) for data in (evil, good)]

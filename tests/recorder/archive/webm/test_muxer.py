@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rokuga.recorder.archive.container import Unplayable
 from rokuga.recorder.archive.webm.ebml import LayoutError, element, read_element, unsigned, void
-from rokuga.recorder.archive.webm.layout_reader import Read, read_contents, read_header
-from rokuga.recorder.archive.webm.muxer import Muxer
-from rokuga.recorder.archive.webm.repair import make_whole
-from rokuga.recorder.archive.webm.sora_layout import AudioEntry, Description, VideoEntry, header
+from rokuga.recorder.archive.webm.layout import AudioEntry, Description, VideoEntry, header
+from rokuga.recorder.archive.webm.muxer import WebmMuxer
+from rokuga.recorder.archive.webm.reader import Read, read_contents, read_header
+from rokuga.recorder.archive.webm.repair import repair
 from rokuga.recorder.codecs.opus import opus_head
-from rokuga.recorder.media import NS_PER_MS, Kind
+from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
+from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
 from tests.recorder.house import VP8_FRAME
 
@@ -41,17 +43,17 @@ def frames(draw: st.DrawFn) -> Frames:
 
 def mux(path: Path, units: Frames, *, close: bool = True) -> int:
     """Write a file."""
-    muxer = Muxer(str(path), UID, START_WALL_NS)
+    muxer = WebmMuxer(str(path), TrackConfig("OPUS"), TrackConfig("VP8"), UID, START_WALL_NS)
     described = set()
     for kind, data, time_ms, key in units:
         if kind not in described:
-            muxer.describe(VIDEO if kind == "video" else AUDIO)
+            assert muxer.begin_track(kind, AccessUnit(0, data, True, 0, VIDEO.width, VIDEO.height))
             described.add(kind)
         muxer.write(kind, data, time_ms * NS_PER_MS, key)
         if len(data) % 3:
-            muxer.end_batch()
+            muxer.flush()
     if close:
-        return muxer.close()
+        return muxer.finish()
     muxer.abandon()
     return 0
 
@@ -90,15 +92,15 @@ def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames,
     mux(path, units, close=closed)
     with path.open("r+b") as file:
         file.truncate(round(place * path.stat().st_size))
-    repaired = make_whole(str(path))
-    if repaired is None:
+    repaired = repair(str(path))
+    if isinstance(repaired, Unplayable):
         return
     found = readers.packets(path)
     for kind in found:
         sent = [(data, time_ms, key) for each, data, time_ms, key in units if each == kind]
         assert found[kind] == sent[: len(found[kind])]
     before = path.read_bytes()
-    assert make_whole(str(path)) == repaired
+    assert repair(str(path)) == repaired
     assert path.read_bytes() == before
     assert repaired.size_bytes == len(before)
 
@@ -115,8 +117,8 @@ def test_damage_of_any_kind_is_survived(tmp_path: Path, noise: bytes, place: int
             file.truncate(0)
         file.seek(0 if whole else place)
         file.write(noise)
-    made = make_whole(str(path))
-    assert made is None or made.size_bytes == path.stat().st_size
+    made = repair(str(path))
+    assert isinstance(made, Unplayable) or made.size_bytes == path.stat().st_size
 
 
 def reading(path: Path) -> Read:

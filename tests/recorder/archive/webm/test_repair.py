@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from rokuga.recorder.archive.archive_file import ArchiveFile, Batch
+from rokuga.recorder.archive.container import FinishedFile
+from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.archive.names import archive_names
-from rokuga.recorder.archive.webm.file import ArchiveFile, Batch
-from rokuga.recorder.archive.webm.repair import make_whole
+from rokuga.recorder.archive.webm.repair import repair
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
@@ -33,15 +35,15 @@ def test_d27_a_track_that_a_crash_left_without_content_is_not_declared(
     """It is in the header on the disk before its first block is; players would wait for it."""
     names = archive_names(str(tmp_path), ID, ID, "webm")
     (tmp_path / ID).mkdir()
-    file = ArchiveFile(names, TrackConfig("OPUS"), TrackConfig("VP8"), 0o640, 0)
+    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), TrackConfig("VP8"), 0o640, 0)
     file.open()
     file.write(batch)
     size = Path(names.in_progress_path).stat().st_size
     file.write(late(lost))
     left = tmp_path / "left.webm"
     left.write_bytes(Path(names.in_progress_path).read_bytes()[:size])
-    whole = make_whole(str(left))
-    assert whole is not None
+    whole = repair(str(left))
+    assert isinstance(whole, FinishedFile)
     assert whole.kinds == {kind}
     assert (whole.width > 0) == (kind == "video")
     counts = readers.decode_strictly(left)

@@ -50,9 +50,6 @@ SEGMENT_DATA_OFFSET: Final = EBML_HEADER_BYTES + 12
 RESERVED_FOR_SEEKING: Final = 178
 """SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
 
-SHORTEST_MS: Final = 1
-"""A Duration is the time of the last block, as in Sora's files, and not 0, which readers take for none."""
-
 DATE_ORIGIN_WALL_NS: Final = 978_307_200 * NS_PER_S
 """Matroska counts its dates from 2001-01-01T00:00:00 UTC."""
 

@@ -1,4 +1,4 @@
-"""Reads back the files that our muxer writes: the header of `sora_layout`, the clusters of `cluster`.
+"""Reads back the files that our muxer writes: the header of `layout`, the clusters of `cluster`.
 
 A file that was cut off anywhere is whole clusters and a torn one. Key frames are found in the first block of each
 cluster: a file is not read through.
@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from rokuga.recorder.archive.container import MIN_DURATION_MS
 from rokuga.recorder.archive.webm.cluster import AUDIO_CUE_MS
 from rokuga.recorder.archive.webm.ebml import LayoutError, read_element
-from rokuga.recorder.archive.webm.sora_layout import (
+from rokuga.recorder.archive.webm.layout import (
     AUDIO,
     AUDIO_TRACK,
     CHANNELS,
@@ -31,7 +32,6 @@ from rokuga.recorder.archive.webm.sora_layout import (
     SEEK_PRE_ROLL,
     SEGMENT,
     SEGMENT_UID,
-    SHORTEST_MS,
     SIMPLE_BLOCK,
     TRACK_ENTRY,
     TRACK_NUMBER,
@@ -116,7 +116,7 @@ class Contents:
 
     clusters: list[Cluster] = field(default_factory=list)
     cue_points: list[CuePoint] = field(default_factory=list)
-    duration_ms: int = SHORTEST_MS
+    duration_ms: int = MIN_DURATION_MS
 
     @property
     def end(self) -> int:
@@ -151,7 +151,7 @@ def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
             due_ms = first.time_ms + AUDIO_CUE_MS if wanted == AUDIO_TRACK else 0
         contents.clusters.append(cluster)
         offset = cluster.end
-    settle_end(read, contents)
+    find_end(read, contents)
     return contents
 
 
@@ -173,7 +173,7 @@ def _has_audio(read: Read, cluster: Cluster) -> bool:
         return False
 
 
-def settle_end(read: Read, contents: Contents) -> None:
+def find_end(read: Read, contents: Contents) -> None:
     """Read the last clusters through for the time of the last block, the duration; a damaged one is left out.
 
     With pictures two of them: in decoding order the last one shown may be in the cluster before the last.
@@ -188,7 +188,7 @@ def settle_end(read: Read, contents: Contents) -> None:
         if VIDEO_TRACK in times_ms and len(contents.clusters) > 1:
             with contextlib.suppress(ValueError):  # damaged in its midst: it stays as it is
                 last_ms = max(last_ms, *_times_ms(read, contents.clusters[-2]).values())
-        contents.duration_ms = max(last_ms, SHORTEST_MS)
+        contents.duration_ms = max(last_ms, MIN_DURATION_MS)
         return
 
 

@@ -125,6 +125,7 @@ def test_a_file_that_was_cut_anywhere_is_repaired_to_what_was_before(
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     repaired = container.repair(str(path))
     assert isinstance(repaired, FinishedFile)
+    assert container.inspect(str(path)) == repaired
     stored = readers.packets(path)
     for kind in repaired.kinds:
         sent = [unit.data for each, unit, _ in UNITS if each == kind]

@@ -40,10 +40,11 @@ from rokuga.api.whip.sessions import Sessions
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import ConnectionRequest, PeerHooks
+from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.peer import PeerHooks
 from rokuga.recorder.service import Recorder
-from rokuga.recorder.webrtc.dtls.transport import Certificate, Certificates, check_aiortc
-from rokuga.recorder.webrtc.peer import Peer
+from rokuga.recorder.webrtc.dtls.transport import Certificates, check_aiortc
+from rokuga.recorder.webrtc.peer import PeerContext, WebRtcPeer
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Direction, MediaOffer
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
@@ -90,10 +91,10 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         await enter(opened.releases(outbox))
         dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.whose)
         delivering = await enter(contextlib.AsyncExitStack())  # it starts last, and ends after the recorder
-        certificates = Certificates()
+        peers = PeerContext(port, Certificates(), config.recorder, clock)
 
-        def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> Peer:
-            return _peer(port, certificates.current(clock.wall_ns()), config.recorder, clock, request, hooks)
+        def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> WebRtcPeer:
+            return WebRtcPeer(peers, _offer(request, config.recorder), hooks, client_address=request.client_address)
 
         recorder = await enter(
             Recorder(config.recorder, store, make_peer, clock, outbox.notify, check_archive_dir=archive_dir.check)
@@ -135,34 +136,14 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
         yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
 
 
-def _peer(
-    port: MediaPort,
-    certificate: Certificate,
-    config: RecorderConfig,
-    clock: Clock,
-    request: ConnectionRequest,
-    hooks: PeerHooks,
-) -> Peer:
-    """Make the other end of a connection."""
-    offer = MediaOffer(
+def _offer(request: ConnectionRequest, config: RecorderConfig) -> MediaOffer:
+    """Return what is offered to a client."""
+    return MediaOffer(
         audio=request.audio,
         video=request.video,
         direction=OUR_DIRECTION[request.role],
         mid_suffix=secrets.token_hex(3),
         video_bit_rate_kbps=config.video_bit_rate_kbps,
-    )
-    return Peer(
-        port,
-        certificate,
-        offer,
-        on_connected=hooks.on_connected,
-        on_unit=hooks.on_unit,
-        on_sender_report=hooks.on_sender_report,
-        on_source_changed=hooks.on_source_changed,
-        clock=clock,
-        config=config,
-        on_evicted=hooks.on_evicted,
-        client_address=request.client_address,
     )
 
 

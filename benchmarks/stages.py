@@ -85,6 +85,20 @@ def decrypt_us(sent: Sequence[tuple[int, bytes]], buffer: DatagramBuffer) -> flo
     return round(min(found), 2)
 
 
+class IgnoringPeer:
+    """A handler that does nothing."""
+
+    def receive_srtp(self, size: int, now_ns: int) -> None:
+        """Ignore a packet."""
+
+    def receive_dtls(self, data: bytes) -> None:
+        """Ignore a datagram."""
+
+    def fail(self, error: Exception) -> None:
+        """Raise what was raised."""
+        raise error
+
+
 async def read_us(sent: Sequence[tuple[int, bytes]]) -> float:
     """Read bursts from a socket by the port's own code, up to the call of a peer that does nothing."""
     bound = bind_all(["127.0.0.1"], 0).udp
@@ -95,11 +109,9 @@ async def read_us(sent: Sequence[tuple[int, bytes]]) -> float:
             client.connect(bound[0].getsockname())
             local.flows[client.getsockname()] = Flow(
                 IceLite("u", "p"),
-                lambda _: None,
-                lambda _size, _now: None,
-                lambda _: None,
+                IgnoringPeer(),
                 send=lambda data, path: None,
-                forget=lambda flow: None,
+                remove=lambda flow: None,
             )
             found = []
             for begin in range(0, len(sent) - BURST, BURST):

@@ -1,15 +1,16 @@
 """One publisher's pipeline, wired: peer > feed > archiver. Nothing here is done for each packet."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rokuga.recorder.archive.archiver import Archiver, Written
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.frame_sink import Feed
-from rokuga.recorder.media import AccessUnit, Kind
+from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
+from rokuga.recorder.peer import Peer, PeerHooks
 
 Role = Literal["sendonly", "sendrecv", "recvonly"]
 
@@ -35,70 +36,6 @@ class ConnectionRequest:
 
 TOO_MANY_PENDING = "TOO-MANY-PENDING"
 """The reason of a connection that was given up for newer ones before its media could flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerHooks:
-    """What a peer tells its connection, called synchronously from the read of the socket."""
-
-    on_connected: Callable[[], None]
-    on_unit: Callable[[Kind, AccessUnit], None]
-    on_sender_report: Callable[[Kind, int, int, int], None]
-    on_source_changed: Callable[[Kind], None]
-    on_evicted: Callable[[], None]
-    """There are too many peers that are not connected, and this one has waited longest."""
-
-
-class Peer(Protocol):
-    """ICE, DTLS and SRTP of the other end. `recorder/webrtc/peer.py` is the real one."""
-
-    connected: asyncio.Event
-    """Set once, when DTLS is up."""
-
-    @property
-    def mids(self) -> Mapping[Kind, str]:
-        """The mid of each kind that is offered."""
-        ...
-
-    def offer(self) -> str:
-        """Give the SDP offer."""
-        ...
-
-    def accept(self, answer: str) -> Collection[Kind]:
-        """Take the SDP answer; give the kinds that the peer did not reject. Raises a ValueError of the room."""
-        ...
-
-    def answer(self, offer: str) -> str:
-        """Take the peer's own SDP offer instead; give our answer. Raises a ValueError of the room."""
-        ...
-
-    async def run(self) -> str:
-        """Handshake and live until the end; give the reason of the end."""
-        ...
-
-    def tick(self, now_ns: int) -> None:
-        """Do what is due: give up on late packets, send RTCP, check consent."""
-        ...
-
-    def waiting(self) -> Collection[Kind]:
-        """Give the kinds whose packets are held back for a missing one."""
-        ...
-
-    def request_keyframe(self) -> None:
-        """Ask the sender for a key frame."""
-        ...
-
-    def flush(self) -> None:
-        """Give out every unit that is whole, as at the end of the stream."""
-        ...
-
-    def stats(self) -> Mapping[Kind, Mapping[str, int]]:
-        """Give the counters of each kind since the connection's start."""
-        ...
-
-    def close(self, reason: str) -> None:
-        """End it; `run` returns the reason of the first close."""
-        ...
 
 
 @dataclass(slots=True)
@@ -131,15 +68,8 @@ class Connection:
         """Give the connection its peer; the offer is ready afterwards. `on_connected` comes before any media."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
-        self._feed = feed = Feed(rates)
-        hooks = PeerHooks(
-            on_connected,
-            feed.unit,
-            feed.sender_report,
-            feed.source_changed,
-            on_evicted=lambda: self.stop(TOO_MANY_PENDING),
-        )
-        self._peer = make_peer(hooks)
+        self._feed = Feed(rates)
+        self._peer = make_peer(PeerHooks(self._feed, on_connected, lambda: self.stop(TOO_MANY_PENDING)))
         self.connected = self._peer.connected
         self.offer_sdp = self._peer.offer()
 

@@ -5,7 +5,7 @@ Times are nanoseconds as int. `*_ns` alone is the monotonic clock of this proces
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 Kind = Literal["audio", "video"]
 
@@ -88,3 +88,19 @@ class Frame:
         self.kind = kind
         self.unit = unit
         self.time_ns = time_ns
+
+
+class MediaSink(Protocol):
+    """Receives the media of one peer, called synchronously from the read of the socket."""
+
+    def unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Receive an access unit; those of a kind arrive in decoding order."""
+        ...
+
+    def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        """Receive a sender report of the active source; `rtp_time` is unwrapped."""
+        ...
+
+    def source_changed(self, kind: Kind) -> None:
+        """The next unit of this kind is the first one of another source."""
+        ...

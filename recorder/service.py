@@ -15,7 +15,7 @@ from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.channel import Channels
 from rokuga.recorder.clock import Clock, until_tick_s
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest, Peer, PeerHooks
+from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest
 from rokuga.recorder.connection_events import created_event, destroyed_event
 from rokuga.recorder.disk_space import Space
 from rokuga.recorder.errors import ConnectionRefused
@@ -24,6 +24,7 @@ from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.models import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity
+from rokuga.recorder.peer import Peer, PeerHooks
 from rokuga.recorder.recordings import Recordings, guarded
 from rokuga.recorder.restoration import DirectoryCheck, Restoration, usable
 from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError

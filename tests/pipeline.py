@@ -17,11 +17,12 @@ from rokuga.devtools.publisher.source import Source, SourceNumbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
+from rokuga.recorder.connection import Connection, ConnectionRequest
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
 from rokuga.recorder.models import RecordingParameters
 from rokuga.recorder.negotiation import TrackConfig
+from rokuga.recorder.peer import PeerHooks
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -289,14 +290,7 @@ class SimulatedClock:
                     rtx_ssrcs={},
                     nack=True,
                 )
-        receiver = Receiver(
-            media,
-            own_ssrc=0,
-            remb_bps=1_000_000,
-            on_unit=hooks.on_unit,
-            on_sender_report=hooks.on_sender_report,
-            on_source_changed=hooks.on_source_changed,
-        )
+        receiver = Receiver(media, hooks.sink, own_ssrc=0, remb_bps=1_000_000)
         peer = SimulatedPeer(receiver, list(media), lambda: self.now_ns, lambda _data: None, hooks.on_connected)
         self.peers.append(peer)
         return peer

@@ -20,11 +20,12 @@ from rokuga.devtools.simulate.scenario import Act, Crash, Enter, Expire, Leave, 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks
+from rokuga.recorder.connection import Connection, ConnectionRequest
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.identifiers import derived_id
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
+from rokuga.recorder.peer import PeerHooks
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store.sqlite import SqliteStore
 
@@ -52,7 +53,7 @@ class SimulatedPeer:
     def __init__(self, kinds: Collection[Kind], hooks: PeerHooks) -> None:
         self.connected = asyncio.Event()
         self.mids: Mapping[Kind, str] = {}
-        self.on_unit = hooks.on_unit
+        self._sink = hooks.sink
         self._kinds = kinds
         self._on_connected = hooks.on_connected
         self._counts: dict[Kind, int] = dict.fromkeys(kinds, 0)
@@ -79,7 +80,7 @@ class SimulatedPeer:
     def take(self, kind: Kind, unit: AccessUnit) -> None:
         """Give a unit to the connection."""
         self._counts[kind] += len(unit.data)
-        self.on_unit(kind, unit)
+        self._sink.unit(kind, unit)
 
     def tick(self, now_ns: int) -> None:
         """Nothing is ever late."""

@@ -1,12 +1,13 @@
-"""Which of several sources of a kind is recorded: the one with the largest picture that keeps coming.
+"""The RTP sources of a kind, and the rules by which one of them is recorded. Pure.
 
-A sender may send more than was agreed: layers of several sizes (by rid or several SSRCs), the tail of a track that
-was replaced. One source of a kind is the present one; the others are rivals, followed and asked for nothing.
+A sender may send more than was agreed: layers of several sizes (by rid or by SSRC), or the last packets of a track
+that was replaced. One source of a kind is active, which means recorded; the others are alternatives.
 
-* A rival may take over with a key frame (`may_take_over`) when the present source is silent; when its picture is
-  larger and it has kept coming for SETTLED_NS, or both have just begun; when it appeared SETTLED_NS after the present
-  one (a replaced track, a restart) and its picture is not smaller.
-* A rival is asked for that key frame if it is the largest of those that could take over (`elected`).
+* An alternative may replace the active source, at a key frame of its own, in three cases (`may_replace`): the active
+  source is silent; the alternative's picture is larger and it is steady, or both have just begun; or it appeared
+  SETTLED_NS after the active one (a replaced track, a restart) and its picture is not smaller.
+* The largest alternative that could replace it now is its successor and is asked for that key frame (`successor_of`);
+  the others are asked for nothing.
 """
 
 from collections.abc import Iterable
@@ -16,27 +17,27 @@ from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from rokuga.recorder.track import Track
 
 SETTLED_NS: Final = 1000 * NS_PER_MS
-"""A source that appears so long after another one is no layer of it; one that has come for so long keeps coming."""
+"""A source that appears so long after another one is not a layer of it; one that has sent for so long is steady."""
 
 SILENT_NS: Final = 200 * NS_PER_MS
 """A source that has sent nothing for so long is silent, if it used to send more often."""
 
 MAX_SILENT_NS: Final = 3000 * NS_PER_MS
-"""The same of sources that send ever so seldom."""
+"""The same for sources that send rarely."""
 
 
 class Source:
-    """One SSRC of a kind. `first_ns` and `heard_ns` are the arrivals of its first and newest packet."""
+    """One SSRC of a kind. `first_packet_ns`, `last_packet_ns` are arrival times; `area` is a picture's, in pixels."""
 
     __slots__ = (
-        "_look_ns",
-        "_pause_ns",
-        "_seen_ns",
-        "_steady_ns",
+        "_longest_pause_ns",
+        "_observed_ns",
+        "_observed_packet_ns",
+        "_steady_since_ns",
         "area",
-        "first_ns",
-        "heard_ns",
+        "first_packet_ns",
         "kind",
+        "last_packet_ns",
         "payload_type",
         "track",
     )
@@ -45,34 +46,35 @@ class Source:
         self.kind = kind
         self.payload_type = payload_type
         self.track = track
-        self.first_ns = self.heard_ns = now_ns
+        self.first_packet_ns = self.last_packet_ns = now_ns
         self.area = 0
-        self._look_ns = self._seen_ns = self._steady_ns = now_ns  # the last look, and `heard_ns` at that time
-        self._pause_ns = 0  # the longest of the last pauses between packets, as far as looks tell
+        self._observed_ns = self._observed_packet_ns = self._steady_since_ns = now_ns
+        self._longest_pause_ns = 0  # of the last pauses between packets, at the resolution of `observe`
 
-    def look(self, now_ns: int) -> None:
-        """Learn how this source sends; to be called at each tick while there are rivals."""
-        if now_ns - self._look_ns > SETTLED_NS:  # there were no rivals
-            self._seen_ns, self._pause_ns = self.heard_ns, 0
-        self._look_ns = now_ns
+    def observe(self, now_ns: int) -> None:
+        """Measure the pauses between packets. Called by each tick while the kind has alternatives."""
+        if now_ns - self._observed_ns > SETTLED_NS:  # there were no alternatives meanwhile
+            self._observed_packet_ns, self._longest_pause_ns = self.last_packet_ns, 0
+        self._observed_ns = now_ns
         if self.is_silent(now_ns):
-            self._steady_ns = now_ns
-        pause_ns = self.heard_ns - self._seen_ns
+            self._steady_since_ns = now_ns
+        pause_ns = self.last_packet_ns - self._observed_packet_ns
         if pause_ns:
-            self._pause_ns = max(min(pause_ns, SETTLED_NS), self._pause_ns - (self._pause_ns >> 3))
-            self._seen_ns = self.heard_ns
+            decayed_ns = self._longest_pause_ns - (self._longest_pause_ns >> 3)
+            self._longest_pause_ns = max(min(pause_ns, SETTLED_NS), decayed_ns)
+            self._observed_packet_ns = self.last_packet_ns
 
     def is_silent(self, now_ns: int) -> bool:
-        """Whether it has sent nothing for longer than it used to."""
-        return now_ns - self.heard_ns > min(max(3 * self._pause_ns, SILENT_NS), MAX_SILENT_NS)
+        """Whether it has sent nothing for much longer than its usual pauses."""
+        return now_ns - self.last_packet_ns > min(max(3 * self._longest_pause_ns, SILENT_NS), MAX_SILENT_NS)
 
-    def keeps_coming(self, now_ns: int) -> bool:
-        """Whether it has sent without a silence for SETTLED_NS."""
-        return now_ns - self._steady_ns > SETTLED_NS and not self.is_silent(now_ns)
+    def is_steady(self, now_ns: int) -> bool:
+        """Whether it has not been silent for SETTLED_NS."""
+        return now_ns - self._steady_since_ns > SETTLED_NS and not self.is_silent(now_ns)
 
 
 def area_of(units: Iterable[AccessUnit]) -> int:
-    """Return the size of the newest key frame in pixels; 0 where none tells."""
+    """Return the pixels of the newest unit that has a size, 0 if none has."""
     area = 0
     for unit in units:
         if unit.width:
@@ -80,26 +82,26 @@ def area_of(units: Iterable[AccessUnit]) -> int:
     return area
 
 
-def may_take_over(rival: Source, present: Source, now_ns: int) -> bool:
-    """Whether a rival may take over at its next key frame."""
-    if present.is_silent(now_ns):
+def may_replace(alternative: Source, active: Source, now_ns: int) -> bool:
+    """Whether an alternative may replace the active source at its next key frame."""
+    if active.is_silent(now_ns):
         return True
-    if rival.area < present.area:
+    if alternative.area < active.area:
         return False
-    if rival.first_ns - present.first_ns > SETTLED_NS:
+    if alternative.first_packet_ns - active.first_packet_ns > SETTLED_NS:
         return True
-    have_just_begun = now_ns - present.first_ns <= SETTLED_NS
-    return rival.area > present.area and (have_just_begun or rival.keeps_coming(now_ns))
+    have_just_begun = now_ns - active.first_packet_ns <= SETTLED_NS
+    return alternative.area > active.area and (have_just_begun or alternative.is_steady(now_ns))
 
 
-def elected(rivals: Iterable[Source], present: Source, now_ns: int) -> Source | None:
-    """Return the rival that is to take over as soon as it has a key frame, None if none is."""
-    is_silent = present.is_silent(now_ns)
+def successor_of(active: Source, alternatives: Iterable[Source], now_ns: int) -> Source | None:
+    """Return the alternative that is to replace the active source as soon as it has a key frame, None for none."""
+    is_silent = active.is_silent(now_ns)
     best: Source | None = None
-    for rival in rivals:
-        if rival.is_silent(now_ns):
+    for alternative in alternatives:
+        if alternative.is_silent(now_ns):
             continue
-        could = is_silent or (rival.area > present.area and rival.keeps_coming(now_ns))
-        if could and (best is None or rival.area > best.area):
-            best = rival
+        could = is_silent or (alternative.area > active.area and alternative.is_steady(now_ns))
+        if could and (best is None or alternative.area > best.area):
+            best = alternative
     return best

@@ -26,7 +26,7 @@ from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.webrtc.dtls.srtp import SrtpReceiver
 from rokuga.recorder.webrtc.dtls.transport import Certificate
-from rokuga.recorder.webrtc.peer import Peer
+from rokuga.recorder.webrtc.peer import WebRtcPeer
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.transport.flow import Flow
 from tests.api.serving import config_in
@@ -34,7 +34,7 @@ from tests.end_to_end.daemon import CLIPS
 
 pytestmark = pytest.mark.end_to_end
 
-OF_A_CLIENT = (HttpProtocol, ServerProtocol, Session, Connection, Peer, Flow, SrtpReceiver, Receiver, Archiver)
+OF_A_CLIENT = (HttpProtocol, ServerProtocol, Session, Connection, WebRtcPeer, Flow, SrtpReceiver, Receiver, Archiver)
 
 
 @pytest.fixture(autouse=True)

@@ -253,20 +253,31 @@ def payloads(name: str) -> list[list[bytes]]:
     return [parted[name](unit) for unit in units]
 
 
+class Sink:
+    """Keeps the units of the newest sources."""
+
+    def __init__(self) -> None:
+        self.units: list[AccessUnit] = []
+
+    def unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Keep a unit."""
+        self.units.append(unit)
+
+    def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        """Ignore a sender report."""
+
+    def source_changed(self, kind: Kind) -> None:
+        """Drop the units of the source before."""
+        self.units.clear()
+
+
 def receiver(data: bytes) -> None:
     """Any datagrams in any order are taken or dropped; units of a kind go forwards in time.
 
     Bits of a record: 1 is RTCP whatever it looks like, the others are the time that passes before, in 4 ms.
     """
-    units: list[tuple[Kind, AccessUnit]] = []
-    peer = Receiver(
-        MEDIA,
-        own_ssrc=7,
-        remb_bps=1_000_000,
-        on_unit=lambda kind, unit: units.append((kind, unit)),
-        on_sender_report=lambda *_: None,
-        on_source_changed=lambda kind: units.clear(),
-    )
+    sink = Sink()
+    peer = Receiver(MEDIA, sink, own_ssrc=7, remb_bps=1_000_000)
     now_ns = 10**12
     taken = 0
     for what, datagram in records(data):
@@ -278,7 +289,7 @@ def receiver(data: bytes) -> None:
     peer.flush(now_ns)
     parse_rtcp(peer.tick(now_ns + 2000 * NS_PER_MS))
     assert peer.dropped_packets <= taken
-    assert len(units) <= taken
+    assert len(sink.units) <= taken
 
 
 TARGETS: Mapping[str, Target] = {

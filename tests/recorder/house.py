@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.connection import Connection, ConnectionRequest, PeerHooks, Role
+from rokuga.recorder.connection import Connection, ConnectionRequest, Role
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, AccessUnit, Kind
 from rokuga.recorder.models import RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
+from rokuga.recorder.peer import PeerHooks
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store import RecordingStore
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -124,7 +125,7 @@ class Client:
         """Send one unit, of this media time, now."""
         rate = 48 if kind == "audio" else 90
         size = self.size if kind == "video" and is_keyframe else (0, 0)
-        self.peer.hooks.on_unit(kind, AccessUnit(time_ms * rate, data, is_keyframe, self.hand.now_ns, *size))
+        self.peer.hooks.sink.unit(kind, AccessUnit(time_ms * rate, data, is_keyframe, self.hand.now_ns, *size))
         self.sent.append((kind, time_ms, data, is_keyframe))
 
     async def play(

@@ -65,7 +65,7 @@ async def test_d24_start_before_ice_and_stop_without_media_leave_nothing(house: 
         if turn % 2:
             connection.accept("v=0\r\n")
         await house.stop()
-        house.peers[-1].hooks.on_unit("audio", unit(house))
+        house.peers[-1].hooks.sink.unit("audio", unit(house))
         await connection.close("TYPE-DISCONNECT")
         assert house.files(state.recording_id) == [f"report-{state.recording_id}.json"]
         assert not house.recorder.recordings()

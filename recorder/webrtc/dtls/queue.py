@@ -1,6 +1,6 @@
-"""Datagrams of DTLS wait here, and one is handed over a turn of the loop.
+"""Queues datagrams of DTLS and passes one to its peer in each iteration of the event loop.
 
-A handshake step takes milliseconds, and reading comes first.
+A handshake step takes milliseconds; reading media has priority.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ from rokuga.recorder.webrtc.transport.flow import Flow
 
 MAX_QUEUED_DTLS: Final = 512
 DTLS_PER_S: Final = 64
-"""Datagrams of DTLS that one peer is heard for: a handshake has a dozen, and each costs as much as ten of media."""
+"""Datagrams of DTLS accepted from one peer. A handshake has a dozen, and each costs as much as ten of media."""
 
 
 class DtlsQueue:
-    """The queue of all peers. `on_fault` is told of what a peer's call raised."""
+    """The queue of all peers. `on_fault` is called with what a peer's handler raised."""
 
     def __init__(self, on_fault: Callable[[Flow, Exception], None]) -> None:
         self._on_fault = on_fault
         self._waiting: deque[tuple[Flow, bytes]] = deque()
 
-    def takes(self, flow: Flow, now_ns: int) -> bool:
-        """Whether there is room for one more datagram of this peer; it is counted."""
+    def has_room(self, flow: Flow, now_ns: int) -> bool:
+        """Count one more datagram of this peer and return whether it may be queued."""
         second = now_ns // NS_PER_S
         if second != flow.dtls_second:
             flow.dtls_second, flow.dtls_count = second, 0
@@ -32,22 +32,22 @@ class DtlsQueue:
         return flow.dtls_count <= DTLS_PER_S and len(self._waiting) < MAX_QUEUED_DTLS
 
     def put(self, flow: Flow, data: bytes) -> None:
-        """Let a datagram wait for its turn."""
+        """Queue a datagram."""
         self._waiting.append((flow, data))
         if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._hand_over)
+            asyncio.get_running_loop().call_soon(self._pass_one)
 
     def clear(self) -> None:
-        """Hand nothing over any more."""
+        """Drop all datagrams."""
         self._waiting.clear()
 
-    def _hand_over(self) -> None:
+    def _pass_one(self) -> None:
         if not self._waiting:
             return
         flow, data = self._waiting.popleft()
         try:
-            flow.on_dtls(data)
-        except Exception as error:  # our fault, told to the peer that it ends
+            flow.handler.receive_dtls(data)
+        except Exception as error:  # an internal error: the peer logs it and ends
             self._on_fault(flow, error)
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._hand_over)
+            asyncio.get_running_loop().call_soon(self._pass_one)

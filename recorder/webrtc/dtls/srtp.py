@@ -1,7 +1,7 @@
-"""SRTP and SRTCP of one peer (RFC 3711, RFC 7714), decrypted in place on the buffer that the socket read into.
+"""SRTP and SRTCP of one peer (RFC 3711, RFC 7714), decrypted in place in the buffer that the socket was read into.
 
-pylibsrtp's own `unprotect` copies in and out of a buffer of 1500 bytes and raises for anything longer; calling
-libsrtp on our buffer takes any datagram and costs 0.6 us a packet less.
+pylibsrtp's own `unprotect` copies into and out of a buffer of 1500 bytes and raises for anything longer; libsrtp
+called on our buffer decrypts any datagram and costs less.
 """
 
 from typing import Final
@@ -10,9 +10,9 @@ from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
 REPLAY_WINDOW_PACKETS: Final = 2048
-"""aiortc's 1024 are one second of an 8 Mbit/s stream, and for so long a packet is asked for.
+"""Two seconds of an 8 Mbit/s stream, longer than a missing packet is waited for.
 
-libsrtp allows up to 32767, and shifts the whole window with each packet: 4096 took 0.7 us of a packet's 25.
+libsrtp allows up to 32767, but shifts the whole window with each packet.
 """
 
 _unprotect: Final = lib.srtp_unprotect
@@ -21,7 +21,7 @@ _unpack: Final = ffi.unpack
 
 
 class DatagramBuffer:
-    """One reused buffer that sockets read into and libsrtp works on."""
+    """A reused buffer that sockets are read into and that libsrtp decrypts in place."""
 
     __slots__ = ("data", "length", "pointer", "view")
 
@@ -31,14 +31,9 @@ class DatagramBuffer:
         self.pointer = ffi.from_buffer("char[]", self.data)
         self.length = ffi.new("int *")
 
-    def plain(self) -> bytes:
-        """Give what libsrtp has left at the buffer's start."""
-        plain: bytes = _unpack(self.pointer, self.length[0])
-        return plain
-
 
 def srtp_session(key_and_salt: bytes, ssrc_type: int, srtp_profile: int) -> Session:
-    """Give a session for every SSRC of one direction. `ssrc_type` and `srtp_profile` are constants of `Policy`."""
+    """Return a session for every SSRC of one direction. `ssrc_type` and `srtp_profile` are constants of `Policy`."""
     policy = Policy(key=key_and_salt, ssrc_type=ssrc_type, srtp_profile=srtp_profile)
     policy.allow_repeat_tx = True
     policy.window_size = REPLAY_WINDOW_PACKETS
@@ -46,23 +41,31 @@ def srtp_session(key_and_salt: bytes, ssrc_type: int, srtp_profile: int) -> Sess
 
 
 class SrtpReceiver:
-    """Decrypts what a peer sends, in place, and gives a copy: the buffer is used again at once.
+    """Decrypts what a peer sends, in place in the buffer, and returns a copy, since the buffer is reused at once.
 
-    Nothing is given of whatever is no packet of this session: forged, damaged, replayed, too short. Never raises.
+    Returns b"" for what is no packet of this session: forged, damaged, replayed or too short. Never raises.
     """
 
     __slots__ = ("_context", "_session")
 
     def __init__(self, session: Session) -> None:
-        self._session = session  # frees the context when it goes
+        self._session = session  # its destructor frees the context
         self._context = session._srtp[0]
 
     def unprotect(self, buffer: DatagramBuffer, size: int) -> bytes:
         """Decrypt an RTP packet of `size` bytes."""
-        buffer.length[0] = size
-        return b"" if _unprotect(self._context, buffer.pointer, buffer.length) else buffer.plain()
+        length = buffer.length
+        length[0] = size
+        if _unprotect(self._context, buffer.pointer, length):
+            return b""
+        plain: bytes = _unpack(buffer.pointer, length[0])
+        return plain
 
     def unprotect_rtcp(self, buffer: DatagramBuffer, size: int) -> bytes:
         """Decrypt a compound RTCP packet of `size` bytes."""
-        buffer.length[0] = size
-        return b"" if _unprotect_rtcp(self._context, buffer.pointer, buffer.length) else buffer.plain()
+        length = buffer.length
+        length[0] = size
+        if _unprotect_rtcp(self._context, buffer.pointer, length):
+            return b""
+        plain: bytes = _unpack(buffer.pointer, length[0])
+        return plain

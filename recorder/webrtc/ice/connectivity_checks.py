@@ -1,8 +1,8 @@
-"""Who is where: connectivity checks are answered, and an authenticated one makes its source the peer's own.
+"""Answers connectivity checks; an authenticated one validates its source address as a transport path of the peer.
 
-What proves nothing has budgets, since an answer costs us more than it costs its sender, and a look at it as much. A
-stranger beyond its budget is not heard. A peer's own address is, because anyone may forge its source and could end
-its consent otherwise: beyond the budget the integrity comes first, and nothing else is done for what is not signed.
+Checks that fail have budgets, since answering and even parsing one costs more than sending it. Beyond the budget an
+unauthenticated address is ignored. A validated address is not, because anybody can forge its source address and could
+end the peer's consent: beyond the budget its checks are parsed only where MESSAGE-INTEGRITY is right.
 """
 
 from collections.abc import Callable
@@ -13,60 +13,63 @@ from rokuga.recorder.webrtc.ice.ice_lite import Address, StunError, TransportPat
 from rokuga.recorder.webrtc.transport.flow import Flow, PortCounters
 
 MAX_PATHS: Final = 8
-"""Addresses that one peer may hold at a time; the least recently checked one goes."""
+"""Transport paths of one peer; one more replaces the one that was checked least recently."""
 PATH_HELD_NS: Final = 10 * NS_PER_S
-"""How long after its last check a peer's address cannot be claimed by another peer."""
+"""For so long after its last check a path cannot be validated by another peer."""
 ERROR_REPLIES_PER_S: Final = 100
-"""STUN errors told to strangers; more of them would only be work that an attacker gives us."""
+"""STUN error responses to all unauthenticated requests together."""
 FAILED_CHECKS_PER_S: Final = 20
-"""What is no check, for nobody or without the right credentials, that one address is heard for; of MAX_WATCHED ones
-that are nobody's."""
+"""Failed checks of one address that are parsed: not STUN, for no peer, or without valid credentials."""
 MAX_WATCHED: Final = 4096
+"""Unauthenticated addresses whose failed checks are counted."""
 
 
 class ConnectivityChecks:
-    """All peers: by ufrag before they have proved an address, by path afterwards."""
+    """The peers of the port: by ufrag, and by transport path once they have validated one."""
 
     def __init__(self, counters: PortCounters, send: Callable[[bytes, TransportPath], None]) -> None:
         self._counters = counters
         self._send = send
-        self._flows: dict[bytes, Flow] = {}
-        self._at: dict[int, dict[Address, Flow]] = {}
+        self._by_ufrag: dict[bytes, Flow] = {}
+        self._by_socket: dict[int, dict[Address, Flow]] = {}
         self._error_replies = 0
         self._failed: dict[tuple[int, Address], int] = {}
         self._second = 0
 
-    def add(self, flow: Flow) -> None:
-        """Take in a peer: from now on its checks are answered."""
-        self._flows[flow.ice.ufrag] = flow
+    def __len__(self) -> int:
+        return len(self._by_ufrag)
 
-    def forget(self, flow: Flow) -> None:
-        """Take a peer out. Safe to repeat."""
-        self._flows.pop(flow.ice.ufrag, None)
+    def add(self, flow: Flow) -> None:
+        """Answer the checks of a peer from now on."""
+        self._by_ufrag[flow.ice.ufrag] = flow
+
+    def remove(self, flow: Flow) -> None:
+        """Remove a peer and its paths. Safe to repeat."""
+        self._by_ufrag.pop(flow.ice.ufrag, None)
         for path in list(flow.paths):
             self._release(flow, path)
 
     def clear(self) -> None:
-        """Forget all peers."""
-        self._flows.clear()
+        """Answer no checks any more."""
+        self._by_ufrag.clear()
 
-    def at(self, socket: int) -> dict[Address, Flow]:
-        """Give the peers of one of our sockets by their addresses: always the same mapping, to be read only."""
-        return self._at.setdefault(socket, {})
+    def flows_of(self, socket: int) -> dict[Address, Flow]:
+        """Return the peers of one of our sockets by validated address: always the same mapping, to be read only."""
+        return self._by_socket.setdefault(socket, {})
 
-    def lose(self, path: TransportPath) -> None:
-        """Say that a path is no more."""
-        flow = self.at(path.socket).get(path.address)
+    def remove_path(self, path: TransportPath) -> None:
+        """Remove a path that has been closed."""
+        flow = self.flows_of(path.socket).get(path.address)
         if flow is not None:
             self._release(flow, path)
 
-    def take(self, data: bytes, socket: int, address: Address, now_ns: int) -> None:
-        """Take a datagram that has STUN's first byte and cookie, and came from an address to a socket of ours."""
+    def receive(self, data: bytes, socket: int, address: Address, now_ns: int) -> None:
+        """Answer a datagram with STUN's first byte and magic cookie, which `address` sent to one of our sockets."""
         second = now_ns // NS_PER_S
         if second != self._second:
             self._second, self._error_replies = second, 0
             self._failed.clear()
-        holder = self._at[socket].get(address)
+        holder = self._by_socket[socket].get(address)
         if holder is not None and now_ns - holder.ice.last_check_ns > PATH_HELD_NS:
             holder = None
         failed = self._failed.get((socket, address), 0)
@@ -76,36 +79,35 @@ class ConnectivityChecks:
         path = TransportPath(socket, address)
         try:
             request = read_binding_request(data)
-            flow = self._flows.get(request.local_ufrag)
+            flow = self._by_ufrag.get(request.local_ufrag)
             if flow is None:
-                self._counters.from_strangers += 1
-                self._fail(path, holder)
+                self._counters.unauthenticated += 1
+                self._count_failure(path, holder)
                 return
-            if holder is not None and holder is not flow:  # credentials must not take a living peer's address
+            if holder is not None and holder is not flow:  # right credentials must not move a peer's path either
                 self._counters.contested += 1
                 return
-            tells_errors = self._error_replies < ERROR_REPLIES_PER_S
-            reply = flow.ice.answer(data, request, path, now_ns, tells_errors=tells_errors)
+            sends_errors = self._error_replies < ERROR_REPLIES_PER_S
+            reply = flow.ice.answer(data, request, path, now_ns, sends_errors=sends_errors)
         except StunError:
             self._counters.bad_stun += 1
-            self._fail(path, holder)
+            self._count_failure(path, holder)
             return
         if reply.authenticated:
-            self._claim(flow, path)
+            self._validate(flow, path)
         else:
             self._counters.bad_stun += 1
             self._error_replies += 1
-            self._fail(path, holder)
+            self._count_failure(path, holder)
         if reply.data:
             self._send(reply.data, path)
 
-    def _fail(self, path: TransportPath, holder: Flow | None) -> None:
-        """Count against an address that what came from it was of no use."""
+    def _count_failure(self, path: TransportPath, holder: Flow | None) -> None:
         if holder is not None or len(self._failed) < MAX_WATCHED:
             self._failed[path] = self._failed.get(path, 0) + 1
 
-    def _claim(self, flow: Flow, path: TransportPath) -> None:
-        flows = self._at[path.socket]
+    def _validate(self, flow: Flow, path: TransportPath) -> None:
+        flows = self._by_socket[path.socket]
         holder = flows.get(path.address)
         if holder is not flow:
             if holder is not None:
@@ -119,5 +121,5 @@ class ConnectivityChecks:
 
     def _release(self, flow: Flow, path: TransportPath) -> None:
         del flow.paths[path]
-        flow.ice.forget(path)
-        self._at[path.socket].pop(path.address, None)
+        flow.ice.remove_path(path)
+        self._by_socket[path.socket].pop(path.address, None)

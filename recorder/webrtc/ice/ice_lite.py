@@ -1,9 +1,9 @@
-"""ICE-lite: the answers to a peer's connectivity checks, and what they prove. Pure.
+"""ICE-lite: answers to a peer's connectivity checks, and the state that they change. Pure.
 
 RFC 8445 (ICE; lite in sections 2.5 and 7.3), RFC 8489 (STUN; short-term credentials in 9.1), RFC 7675 (consent).
-A lite agent has host candidates only, sends no checks and is always controlled. Requests are read here rather than
-by aioice's `parse_message`, because that hides unknown attributes (a 420 has to name them) and checks every
-stranger's fingerprint before the username tells whether the message is for us at all.
+A lite agent has host candidates only, sends no checks and is always controlled. Requests are not parsed by aioice's
+`parse_message`, because that hides unknown attributes (a 420 response has to name them) and verifies the fingerprint
+before the username, which is cheaper to compare and says whether the request is for one of our peers at all.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 class TransportPath(NamedTuple):
-    """One way to a peer: the index of our socket, and the peer's address."""
+    """The pair of a local socket, by its index, and a remote address."""
 
     socket: int
     address: Address
@@ -69,27 +69,27 @@ class TransportPath(NamedTuple):
 
 @dataclass(slots=True)
 class BindingRequest:
-    """A binding request as it came; nothing of it is authenticated.
+    """A parsed binding request; nothing in it is authenticated yet.
 
-    `attributes` are those that we use; they end with MESSAGE-INTEGRITY (RFC 8489 section 14.5), which is at
-    `integrity_place`, 0 where it is missing. `unknown` are the comprehension-required types that we do not know.
+    `attributes` are those that are used; they end with MESSAGE-INTEGRITY (RFC 8489 section 14.5), which is at offset
+    `integrity_offset`, 0 where it is missing. `unknown` are the comprehension-required types that are not supported.
     """
 
     transaction_id: bytes
     attributes: Mapping[int, bytes]
-    integrity_place: int
+    integrity_offset: int
     unknown: Sequence[int]
 
     @property
     def local_ufrag(self) -> bytes:
-        """Our half of USERNAME: whom the request is for. Empty where it names nobody."""
+        """Our half of USERNAME, which names the peer that the request is for; empty without USERNAME."""
         return self.attributes.get(USERNAME, b"").partition(b":")[0]
 
 
 def read_binding_request(data: bytes) -> BindingRequest:
-    """Read a datagram that starts as STUN does. Raises StunError for anything but a binding request.
+    """Parse a datagram. Raises StunError for anything but a binding request.
 
-    Costs about two microseconds: the fingerprint is left to `IceLite.answer`, which knows that it is for us.
+    FINGERPRINT is verified later, by `IceLite.answer`: only for requests that name a peer.
     """
     if len(data) < _HEADER.size or len(data) % 4:
         raise StunError("not the length of a STUN message")
@@ -98,51 +98,48 @@ def read_binding_request(data: bytes) -> BindingRequest:
         raise StunError("not a binding request")
     attributes: dict[int, bytes] = {}
     unknown: list[int] = []
-    place, total = _HEADER.size, len(data)
+    offset, total = _HEADER.size, len(data)
     for _ in range(_MAX_ATTRIBUTES):
-        if place >= total:
+        if offset >= total:
             return BindingRequest(transaction_id, attributes, 0, unknown)
-        kind, size = _read_attribute(data, place)
-        begin = place + 4
+        kind, size = _read_attribute(data, offset)
+        begin = offset + 4
         end = begin + size
         if end > total:
             break
         if kind == MESSAGE_INTEGRITY:
             attributes[kind] = data[begin:end]
-            return BindingRequest(transaction_id, attributes, place, unknown)
+            return BindingRequest(transaction_id, attributes, offset, unknown)
         if kind in _UNDERSTOOD or kind >= _COMPREHENSION_OPTIONAL:
             if kind in _USED and kind not in attributes:
                 attributes[kind] = data[begin:end]
         else:
             unknown.append(kind)
-        place = end + -size % 4
+        offset = end + -size % 4
     raise StunError("an attribute does not fit")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to send back to where the request came from, and whether the request proved that the peer is there.
-
-    `data` is empty where an error is not told.
-    """
+    """The response to send, empty for none, and whether the request was authenticated."""
 
     data: bytes
     authenticated: bool
 
 
-UNTOLD: Final = Reply(b"", authenticated=False)
+NO_REPLY: Final = Reply(b"", authenticated=False)
 
 
 class IceLite:
     """Our end of ICE with one peer.
 
-    Every path whose check is authenticated counts for receiving: libwebrtc starts DTLS before it nominates. We send
-    on `path`: the one that was nominated last, or else validated last. `last_check_ns` is the time of the last
-    authenticated check, 0 before the first: the peer's consent (RFC 7675 section 5.1).
+    Media is received by every validated path: libwebrtc starts DTLS before it nominates. We send by `path`, the one
+    that was nominated last, or else validated last. `last_check_ns` is the time of the last authenticated check, 0
+    before the first: the peer's consent (RFC 7675 section 5.1).
     """
 
     def __init__(self, ufrag: str, password: str) -> None:
-        """Both are drawn by the caller: at least 24 and 128 bits of randomness (RFC 8445 section 5.3)."""
+        """The caller draws both, with at least 24 and 128 bits of randomness (RFC 8445 section 5.3)."""
         self.ufrag = ufrag.encode()
         self.remote_ufrag: bytes | None = None
         self.path: TransportPath | None = None
@@ -151,68 +148,68 @@ class IceLite:
         self._is_nominated = False
 
     def answer(
-        self, data: bytes, request: BindingRequest, path: TransportPath, now_ns: int, *, tells_errors: bool = True
+        self, data: bytes, request: BindingRequest, path: TransportPath, now_ns: int, *, sends_errors: bool = True
     ) -> Reply:
-        """Answer a request (`data` are its bytes) that came by `path`; learn from it if it is authenticated.
+        """Answer a request (`data` are its bytes) that arrived by `path`; update the state if it is authenticated.
 
-        RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Errors before authentication are not signed; writing
-        one costs more than finding the fault, so the caller says whether it `tells_errors`. Raises StunError where
-        the fingerprint is wrong, which says that this is no STUN at all.
+        RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Building an error response costs more than finding the
+        error, so the caller limits them by `sends_errors`. Raises StunError where the fingerprint is wrong: then the
+        datagram is not STUN (RFC 8489 section 14.7).
         """
-        code = self._fault(data, request)
-        if code and not tells_errors:
-            return UNTOLD
-        if not _fingerprint_holds(data):
+        code = self._error_code(data, request)
+        if code and not sends_errors:
+            return NO_REPLY
+        if not _is_fingerprint_right(data):
             raise StunError("the fingerprint is wrong")
         if code:
             return self._error(request, code)
-        self._learn(path, USE_CANDIDATE in request.attributes, now_ns)
+        self._validate(path, USE_CANDIDATE in request.attributes, now_ns)
         mapped = pack_xor_address((path.address[0], path.address[1]), request.transaction_id)
         success = self._message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, signed=True)
         return Reply(success, authenticated=True)
 
     def has_signed(self, data: bytes) -> bool:
-        """Whether a message that ends as every check does is signed with our password; nothing else of it is read.
+        """Whether a message ends with our MESSAGE-INTEGRITY and FINGERPRINT, as checks do; nothing else is parsed.
 
-        RFC 8445 section 7.1: MESSAGE-INTEGRITY, then FINGERPRINT.
+        RFC 8445 section 7.1.
         """
-        place = len(data) - _INTEGRITY_BYTES - _FINGERPRINT_BYTES
-        if place < _HEADER.size or data[place : place + 4] != _INTEGRITY_HEADER:
+        offset = len(data) - _INTEGRITY_BYTES - _FINGERPRINT_BYTES
+        if offset < _HEADER.size or data[offset : offset + 4] != _INTEGRITY_HEADER:
             return False
-        return hmac.compare_digest(self._integrity(data, place), data[place + 4 : -_FINGERPRINT_BYTES])
+        return hmac.compare_digest(self._integrity(data, offset), data[offset + 4 : -_FINGERPRINT_BYTES])
 
-    def forget(self, path: TransportPath) -> None:
-        """Stop sending on a path that belongs to somebody else now."""
+    def remove_path(self, path: TransportPath) -> None:
+        """Send by this path no more: it was closed, or another peer has validated it."""
         if self.path == path:
             self.path = None
             self._is_nominated = False
 
-    def _fault(self, data: bytes, request: BindingRequest) -> int:
-        """Give the error code that is due, 0 where all is well."""
-        if not request.integrity_place or USERNAME not in request.attributes:
+    def _error_code(self, data: bytes, request: BindingRequest) -> int:
+        """Return the error code of the response, 0 for success."""
+        if not request.integrity_offset or USERNAME not in request.attributes:
             return 400
-        if not self._is_ours(data, request):
+        if not self._is_authenticated(data, request):
             return 401
         if request.unknown:
             return 420
         return 487 if ICE_CONTROLLED in request.attributes else 0
 
-    def _is_ours(self, data: bytes, request: BindingRequest) -> bool:
+    def _is_authenticated(self, data: bytes, request: BindingRequest) -> bool:
         local, _, remote = request.attributes[USERNAME].partition(b":")
         if local != self.ufrag or (self.remote_ufrag is not None and remote != self.remote_ufrag):
             return False
-        expected = self._integrity(data, request.integrity_place)
+        expected = self._integrity(data, request.integrity_offset)
         return hmac.compare_digest(expected, request.attributes[MESSAGE_INTEGRITY])
 
-    def _integrity(self, data: bytes, place: int) -> bytes:
-        """The HMAC over what is before `place`, MESSAGE-INTEGRITY in the length (RFC 8489 section 14.5)."""
+    def _integrity(self, data: bytes, offset: int) -> bytes:
+        """Return the HMAC of the bytes before `offset`, MESSAGE-INTEGRITY in the length (RFC 8489 section 14.5)."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        length = place - _HEADER.size + _INTEGRITY_BYTES
-        inner.update(data[:2] + length.to_bytes(2, "big") + data[4:place])
+        length = offset - _HEADER.size + _INTEGRITY_BYTES
+        inner.update(data[:2] + length.to_bytes(2, "big") + data[4:offset])
         outer.update(inner.digest())
         return outer.digest()
 
-    def _learn(self, path: TransportPath, is_nominated: bool, now_ns: int) -> None:
+    def _validate(self, path: TransportPath, is_nominated: bool, now_ns: int) -> None:
         self.last_check_ns = now_ns
         if is_nominated or not self._is_nominated:
             self.path = path
@@ -229,7 +226,7 @@ class IceLite:
     def _message(
         self, message_class: Class, transaction_id: bytes, attributes: Mapping[int, bytes], *, signed: bool
     ) -> bytes:
-        """Give a binding message with its fingerprint."""
+        """Return a binding message with its fingerprint."""
         body = b"".join(_attribute(kind, value) for kind, value in attributes.items())
         length = len(body) + (_INTEGRITY_BYTES if signed else 0) + _FINGERPRINT_BYTES
         data = _HEADER.pack(Method.BINDING | message_class, length, COOKIE, transaction_id) + body
@@ -239,7 +236,7 @@ class IceLite:
 
 
 def _keyed_sha1(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
-    """Give HMAC's inner and outer hash after the key, to be copied (RFC 2104 section 4): half the price of `hmac`."""
+    """Return HMAC's inner and outer hash after the key, to be copied (RFC 2104 section 4); cheaper than `hmac`."""
     if len(key) > _SHA1_BLOCK_BYTES:
         key = hashlib.sha1(key).digest()
     padded = key.ljust(_SHA1_BLOCK_BYTES, b"\0")
@@ -247,8 +244,8 @@ def _keyed_sha1(key: bytes) -> "tuple[hashlib._Hash, hashlib._Hash]":
     return inner, outer
 
 
-def _fingerprint_holds(data: bytes) -> bool:
-    """Whether FINGERPRINT is right, or absent: it is the last attribute (RFC 8489 section 14.7)."""
+def _is_fingerprint_right(data: bytes) -> bool:
+    """Whether FINGERPRINT, the last attribute, is right or absent (RFC 8489 section 14.7)."""
     if len(data) < _HEADER.size + _FINGERPRINT_BYTES or _ATTRIBUTE.unpack_from(data, len(data) - 8) != (
         FINGERPRINT,
         4,

@@ -20,6 +20,7 @@ from rokuga.recorder.webrtc.dtls.transport import Certificate, DatagramPipe, Dtl
 from rokuga.recorder.webrtc.outgoing.path import OutgoingPath
 from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer, write_answer
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate, LocalTransport
+from rokuga.recorder.webrtc.transport.first_byte import DTLS, PROTOCOL_OF, SRTP, STUN, UNSUPPORTED
 
 CHECK_PAUSE_S: Final = 0.05
 CHECKS: Final = 40
@@ -64,7 +65,7 @@ class OutgoingPeer:
         self._path: OutgoingPath | None = None
         self._pipe = DatagramPipe(self._send)
         self._dtls = DtlsTransport(self._pipe, certificate)
-        self._is_secure = False
+        self._is_connected = False
         self._consent: asyncio.Task[None] | None = None
 
     def answer(self, ssrcs: Mapping[Kind, tuple[int, int]], cname: str) -> str:
@@ -82,10 +83,10 @@ class OutgoingPeer:
             raise PublishError("no candidate of the offer answers")
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                self._is_secure = await self._dtls.handshake(self._offer.fingerprints, is_client=True)
+                self._is_connected = await self._dtls.handshake(self._offer.fingerprints, is_client=True)
         except TimeoutError:
             pass
-        if not self._is_secure:
+        if not self._is_connected:
             raise PublishError("the DTLS handshake failed")
         self._dtls.on("statechange", self._on_dtls_state)
         self._consent = asyncio.create_task(self._keep_consent(self._path), name="ice consent")
@@ -111,7 +112,7 @@ class OutgoingPeer:
 
     async def _check(self, candidate: Candidate) -> OutgoingPath | None:
         """Send checks to a candidate until one is answered; None if none is."""
-        path = OutgoingPath(self._take, self._loses)
+        path = OutgoingPath(self._receive, self._loses)
         try:
             async with asyncio.timeout(CONNECT_S):
                 await path.open(candidate)
@@ -130,22 +131,20 @@ class OutgoingPeer:
         path.close()
         return None
 
-    def _take(self, path: OutgoingPath, data: bytes) -> None:
-        """Tell STUN, DTLS and SRTCP apart (RFC 7983)."""
-        if not data:
-            return
-        if data[0] < 4:
-            self._take_stun(path, data)
-        elif data[0] < 64:
+    def _receive(self, path: OutgoingPath, data: bytes) -> None:
+        protocol = PROTOCOL_OF[data[0]] if data else UNSUPPORTED
+        if protocol == STUN:
+            self._receive_stun(path, data)
+        elif protocol == DTLS:
             self._pipe.put(data)
-        elif self._is_secure and is_rtcp(data):
+        elif protocol == SRTP and self._is_connected and is_rtcp(data):
             try:
                 plain = self._dtls.receiving.unprotect_rtcp(data)
             except pylibsrtp.Error:  # not of this session
                 return
             self._on_rtcp(plain)
 
-    def _take_stun(self, path: OutgoingPath, data: bytes) -> None:
+    def _receive_stun(self, path: OutgoingPath, data: bytes) -> None:
         try:
             message = stun.parse_message(data)
         except (ValueError, struct.error):

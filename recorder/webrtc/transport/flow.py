@@ -1,18 +1,20 @@
-"""One peer as the media port sees it, and what the port counts."""
+"""One peer as the media port sees it, and the port's counters."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from rokuga.recorder.webrtc.ice.ice_lite import IceLite, TransportPath
 
 
 @dataclass(slots=True)
 class PortCounters:
-    """What happened to datagrams since the start. `received` counts all of them.
+    """Counters of the media port since its start.
 
-    `srtp` and `srtp_bytes` are those from where a peer is; what of them was genuine is in `decrypted`
-    and `decrypted_bytes`. `connections` are those of TCP that were taken, `refused` those that were one too many.
+    `received` counts all datagrams; `srtp` and `srtp_bytes` those of SRTP and SRTCP from validated addresses;
+    `decrypted` and `decrypted_bytes` those of them that libsrtp authenticated. `connections` are accepted TCP
+    connections, `refused` those beyond a limit. The others count datagrams that were dropped.
     """
 
     received: int = 0
@@ -20,7 +22,7 @@ class PortCounters:
     srtp_bytes: int = 0
     decrypted: int = 0
     decrypted_bytes: int = 0
-    from_strangers: int = 0
+    unauthenticated: int = 0
     bad_size: int = 0
     bad_first_byte: int = 0
     bad_stun: int = 0
@@ -33,43 +35,63 @@ class PortCounters:
     faults: int = 0
 
 
-def _nobody(*_told: object) -> None:
-    """Hear what comes for a peer that is gone."""
+class DatagramHandler(Protocol):
+    """Receives the datagrams of one peer, called synchronously."""
+
+    def receive_srtp(self, size: int, now_ns: int) -> None:
+        """Receive a datagram of SRTP or SRTCP: the first `size` bytes of the port's buffer, valid during the call."""
+        ...
+
+    def receive_dtls(self, data: bytes) -> None:
+        """Receive a copy of a datagram of DTLS."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End the peer: one of the calls above raised `error`."""
+        ...
+
+
+class _ClosedHandler:
+    """Drops what arrives for a peer that has ended."""
+
+    def receive_srtp(self, size: int, now_ns: int) -> None: ...
+
+    def receive_dtls(self, data: bytes) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+_CLOSED: Final = _ClosedHandler()
 
 
 class Flow:
-    """One peer: where it is, and whom to call with what comes from there.
+    """The transport paths of one peer, and the handler of what arrives by them.
 
-    `on_srtp` gets the size of the datagram in the port's buffer and the time; `on_dtls` gets a copy. Both are called
-    from the read of the socket. `reachable` is set once the peer has proved an address.
+    `reachable` is set once the peer has validated a path.
     """
 
     def __init__(
         self,
         ice: IceLite,
-        on_dtls: Callable[[bytes], None],
-        on_srtp: Callable[[int, int], None],
-        on_fault: Callable[[Exception], None],
+        handler: DatagramHandler,
         *,
         send: Callable[[bytes, TransportPath], None],
-        forget: Callable[["Flow"], None],
+        remove: Callable[["Flow"], None],
     ) -> None:
         self.ice = ice
-        self.on_dtls = on_dtls
-        self.on_srtp = on_srtp
-        self.on_fault = on_fault
+        self.handler: DatagramHandler = handler
         self.reachable = asyncio.Event()
         self.paths: dict[TransportPath, None] = {}
         self.dtls_second = self.dtls_count = 0
         self._send = send
-        self._forget = forget
+        self._remove = remove
 
     def send(self, data: bytes) -> None:
-        """Send to where the peer is; without a known path, or where the network refuses, it is lost."""
+        """Send a datagram by the selected path; it is lost without one, or where the network refuses it."""
         if self.ice.path is not None:
             self._send(data, self.ice.path)
 
     def close(self) -> None:
-        """Forget the peer, both ways; what still comes from it comes from a stranger. Safe to repeat."""
-        self._forget(self)
-        self.on_dtls = self.on_srtp = self.on_fault = _nobody
+        """Remove the peer from the port and drop the handler. Safe to repeat."""
+        self._remove(self)
+        self.handler = _CLOSED

@@ -17,7 +17,7 @@ from rokuga.recorder.webrtc.pending_peers import PendingPeers
 from rokuga.recorder.webrtc.sdp.offer_and_answer import TRANSPORTS, Candidate
 from rokuga.recorder.webrtc.transport.addresses import AddressError, AddressPlan, host_addresses, plan_addresses
 from rokuga.recorder.webrtc.transport.demultiplexer import Demultiplexer
-from rokuga.recorder.webrtc.transport.flow import Flow
+from rokuga.recorder.webrtc.transport.flow import DatagramHandler, Flow
 from rokuga.recorder.webrtc.transport.local_sockets import LocalSockets, bind_all, bind_one
 from rokuga.recorder.webrtc.transport.tcp_port import TcpPort
 from rokuga.recorder.webrtc.transport.udp_port import UdpPort
@@ -25,13 +25,13 @@ from rokuga.recorder.webrtc.transport.udp_port import UdpPort
 log = structlog.get_logger()
 
 RESCAN_S: Final = 2.0
-"""The host's addresses are looked at this often; it takes 0.1 ms."""
+"""Interval at which the host's addresses are read."""
 
 
 class MediaPort:
-    """The port. An async context manager; `candidates` (as they are now) and `port` are known inside of it.
+    """The media port, an async context manager. Inside, `candidates` are the current ones and `port` is the number.
 
-    Raises AddressError for a media address that cannot be used and OSError, with the address, for one that is taken.
+    Entering raises AddressError for a media address that cannot be used, OSError naming one that is already in use.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class MediaPort:
         *,
         with_tcp: bool = False,
     ) -> None:
-        """Port 0 takes any free one, the same on every address. For `media_addresses` see `addresses.py`.
+        """Port 0 is any free one, the same on every address. For `media_addresses` see `addresses.py`.
 
-        `with_tcp` listens on TCP's port of the same number too, for peers that UDP does not reach (RFC 6544).
+        `with_tcp` also listens on the TCP port of the same number, for peers whose UDP is blocked (RFC 6544).
         """
         self.port = port
         self.is_loopback_only = False
@@ -77,7 +77,7 @@ class MediaPort:
         for place, host in enumerate(self._plan.bind):
             await self._add(host, LocalSockets(bound.udp[place : place + 1], bound.tcp[place : place + 1]))
         self._offer()
-        await self._stack.enter_async_context(background(self._follow()))
+        await self._stack.enter_async_context(background(self._rescan_regularly()))
         return self
 
     async def __aexit__(
@@ -87,21 +87,21 @@ class MediaPort:
         self._demultiplexer.close()
         await self._stack.aclose()
 
-    async def _follow(self) -> None:
+    async def _rescan_regularly(self) -> None:
         while True:
             await asyncio.sleep(RESCAN_S)
             try:
                 await self.rescan()
-            except OSError as error:  # no file descriptor is free
+            except OSError as error:  # too many open files
                 self._warn("rescan", str(error))
             except Exception:
-                log.exception("unexpected fault")
+                log.exception("internal error, media addresses are read again later")
 
     async def rescan(self) -> None:
-        """Look at the host's addresses again: bind and offer those that came, offer no more those that are gone.
+        """Read the host's addresses again: bind and offer new ones, withdraw those that were removed.
 
-        A socket whose address is gone, or should not be used any more, is closed when no peer is on it. Names are
-        looked up again when the addresses of the host have changed.
+        A socket whose address was removed or deprecated is closed once no peer uses it. Host names in the
+        configuration are resolved again when the host's addresses have changed.
         """
         hosts = host_addresses()
         if hosts != self._hosts:
@@ -115,12 +115,12 @@ class MediaPort:
             if host not in self._bound:
                 await self._bind(host)
         for host, indexes in list(self._bound.items()):
-            if host not in self._plan.bind and not any(self._checks.at(index) for index in indexes):
+            if host not in self._plan.bind and not any(self._checks.flows_of(index) for index in indexes):
                 await self._close(host)
         self._offer()
 
     async def _bind(self, host: str) -> None:
-        """Bind the port on an address that came; tried again by the next rescan where that fails."""
+        """Bind the port on a new address; the next rescan retries where that fails."""
         try:
             await self._add(host, bind_one(host, self.port, with_tcp=self._with_tcp))
         except OSError as error:
@@ -148,56 +148,55 @@ class MediaPort:
             self._senders[index] = _closed
 
     def _offer(self) -> None:
-        """Offer what there is from now on, and log what has changed."""
+        """Update the candidates, and log changes."""
         candidates = tuple(
             Candidate(address.host, address.port or self.port, protocol)
             for protocol in (TRANSPORTS if self._with_tcp else ("udp",))
             for address in self._plan.candidates(self._bound)
         )
         self._has_none = not candidates
-        if not candidates:  # of no use, but an offer has to name an address; no new client should come: `probe`
+        if not candidates:  # the old ones remain, since an offer needs an address; `probe` reports it
             return
         if self.candidates not in (candidates, ()):
-            log.info("media addresses have changed", offered=list(dict.fromkeys(each.host for each in candidates)))
+            log.info("media addresses changed", offered=list(dict.fromkeys(each.host for each in candidates)))
         self.candidates = candidates
         is_loopback_only = self._plan.is_loopback_only
         if is_loopback_only and not self.is_loopback_only:
-            log.warning("no other machine can send media: this host has no address but loopback")
+            log.warning("no address but loopback, other machines cannot send media")
         self.is_loopback_only = is_loopback_only
 
     def _warn(self, what: str, reason: str) -> None:
         if self._refused.get(what) != reason:
             self._refused[what] = reason
-            log.warning("a media address cannot be used", reason=reason)
+            log.warning("media address unusable", reason=reason)
 
     async def probe(self) -> str | None:
-        """Return what keeps clients of other machines from sending media, None where nothing does."""
+        """Return the reason why other machines cannot send media, None if they can."""
         if self._has_none:
             return f"port {self.port} cannot be had on any address: {', '.join(self._refused.values())}"
         if self.is_loopback_only:
             return "this host has no address but loopback, and media_address is not set"
         return None
 
-    def open(
-        self,
-        ice: IceLite,
-        on_dtls: Callable[[bytes], None],
-        on_srtp: Callable[[int, int], None],
-        on_fault: Callable[[Exception], None],
-    ) -> Flow:
-        """Take in a peer: from now on its checks are answered."""
-        flow = Flow(ice, on_dtls, on_srtp, on_fault, send=self._send, forget=self._checks.forget)
+    def open(self, ice: IceLite, handler: DatagramHandler) -> Flow:
+        """Add a peer: its checks are answered from now on, and `handler` receives its datagrams."""
+        flow = Flow(ice, handler, send=self._send, remove=self._checks.remove)
         self._checks.add(flow)
         return flow
 
+    @property
+    def peers(self) -> int:
+        """The number of peers whose flow is open."""
+        return len(self._checks)
+
     def read(self) -> None:
-        """Take in what has come and was not read yet."""
+        """Read the datagrams that have arrived by UDP since the last poll."""
         self._udp.read()
 
     async def totals(self) -> Mapping[str, int | Mapping[str, int]]:
-        """Give what is counted, by the names of the daemon's table of counters."""
+        """Return the counters by their names in `/metrics`."""
         counters = self.counters
-        reasons = ("from_strangers", "bad_size", "bad_first_byte", "bad_stun", "contested", "dtls_overflow")
+        reasons = ("unauthenticated", "bad_size", "bad_first_byte", "bad_stun", "contested", "dtls_overflow")
         return {
             "datagrams": counters.received,
             "srtp_packets": counters.srtp,
@@ -215,7 +214,7 @@ class MediaPort:
         }
 
     def _send(self, data: bytes, path: TransportPath) -> None:
-        """Send one datagram; it is lost where the network refuses it."""
+        """Send a datagram; it is lost where the network refuses it."""
         if path.socket >= len(self._senders):
             return
         try:

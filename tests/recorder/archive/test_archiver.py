@@ -97,7 +97,7 @@ async def test_pictures_that_a_late_camera_takes_at_once_stay_apart(house: House
         house.hand.now_ns = begin_ns + rtp_time * NS_PER_MS // 90
         data = VP8_FRAME[not rtp_time] + b"%d" % rtp_time
         size = (0, 0) if rtp_time else client.size
-        client.peer.hooks.on_unit("video", AccessUnit(rtp_time, data, not rtp_time, house.hand.now_ns, *size))
+        client.peer.hooks.sink.unit("video", AccessUnit(rtp_time, data, not rtp_time, house.hand.now_ns, *size))
     await house.stop()
     (whole,) = await house.events(AVAILABLE)
     assert [time for _, time, _ in stored(whole.document)["video"]] == [0, 1, 2, 33]
@@ -247,7 +247,7 @@ async def test_stats_tell_what_sora_has_a_name_for(house: House) -> None:
     client = await house.enter()
     client.peer.counters = {"audio": {"padding_packets": 3}, "video": {"plis": 1, "received_packets": 10}}
     await house.start()
-    client.peer.hooks.on_sender_report("video", 1, 2, house.hand.now_ns)
+    client.peer.hooks.sink.sender_report("video", 1, 2, house.hand.now_ns)
     client.peer.counters["audio"]["padding_packets"] += 1
     client.peer.counters["video"] |= {"plis": 3, "received_packets": 150, "padding_packets": 15}
     await play(house, client, 2)

@@ -64,7 +64,7 @@ async def play(house: House, client: Client, pictures: list[Picture]) -> list[tu
         size = (160, 90) if picture.is_keyframe else (0, 0)
         rtp_time = (1000 + picture.time_ms) * 90
         unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, house.hand.now_ns, *size)
-        client.peer.hooks.on_unit("video", unit)
+        client.peer.hooks.sink.unit("video", unit)
         await client.tick()
         if place % 25 == 0:
             await house.disk()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aioice.stun import Class, parse_message
 
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
-from tests.recorder.webrtc.clients import check
+from tests.recorder.webrtc.udp_client import check
 
 
 def frame(data: bytes) -> bytes:

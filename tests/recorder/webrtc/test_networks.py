@@ -12,9 +12,9 @@ from aioice.stun import parse_message
 from rokuga.recorder.webrtc.transport import local_sockets, media_port
 from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
-from tests.recorder.webrtc.clients import SRTP, Client, Sink, check, until
 from tests.recorder.webrtc.namespaces import Network, networked
 from tests.recorder.webrtc.tcp_client import TcpClient
+from tests.recorder.webrtc.udp_client import SRTP, CollectingPeer, UdpClient, check, until
 
 
 @contextlib.asynccontextmanager
@@ -30,9 +30,9 @@ async def port_on(network: Network, machine: str, *media_addresses: str) -> Asyn
 
 
 @contextlib.contextmanager
-def client_on(network: Network, machine: str, host: str, to: tuple[str, int]) -> Iterator[Client]:
+def client_on(network: Network, machine: str, host: str, to: tuple[str, int]) -> Iterator[UdpClient]:
     with network.on(machine):
-        client = Client(to, host)
+        client = UdpClient(to, host)
     with client:
         yield client
 
@@ -57,7 +57,7 @@ async def test_each_of_several_interfaces_answers_from_its_own_address() -> None
         network.link(("recorder", "eth2"), ("two", "eth0"), ("10.9.2.1/24", "10.9.2.2/24"))
         network.run("one", "ip", "route", "add", "default", "via", "10.9.1.1")
         async with port_on(network, "recorder") as port:
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             offered = [each.host for each in port.candidates if each.transport == "udp"]
             assert offered == ["10.9.1.1", "10.9.2.1", "fd09:1::1"]
             for machine, host, to in (
@@ -89,7 +89,7 @@ async def test_a_mapped_port_reaches_a_container() -> None:
                     "machine", "iptables", "-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-p", protocol,
                     "--dport", "15004", "-j", "DNAT", "--to-destination", f"172.30.0.2:{port.port}",
                 )  # fmt: skip
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             (udp, tcp) = port.candidates
             with client_on(network, "client", "10.9.1.2", (udp.host, udp.port)) as client:
                 assert await client.validate("peer") == "10.9.1.1"
@@ -112,7 +112,7 @@ async def test_a_nat_that_gets_another_address_keeps_its_client() -> None:
         network.run("nat", "sysctl", "-qw", "net.ipv4.ip_forward=1")
         network.run("nat", "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "wan", "-j", "MASQUERADE")
         async with port_on(network, "recorder") as port:
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             with client_on(network, "client", "192.168.9.2", ("10.9.1.1", port.port)) as client:
                 client.send(check("peer"))
                 mapped = parse_message((await client.receive())[0]).attributes["XOR-MAPPED-ADDRESS"]
@@ -123,7 +123,7 @@ async def test_a_nat_that_gets_another_address_keeps_its_client() -> None:
                 network.run("nat", "ip", "addr", "del", "10.9.1.2/24", "dev", "wan")
                 network.run("nat", "ip", "addr", "replace", "10.9.1.3/24", "dev", "wan")
                 client.send(SRTP + b"2")
-                await until(lambda: port.counters.from_strangers == 1)
+                await until(lambda: port.counters.unauthenticated == 1)
                 await client.validate("peer")
                 client.send(SRTP + b"3")
                 await until(lambda: len(sink.media) == 2)
@@ -136,7 +136,7 @@ async def test_datagrams_of_several_fragments_are_read_or_counted_as_too_long() 
     with networked("recorder", "client") as network:
         network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"), mtu=600)
         async with port_on(network, "recorder") as port:
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             with client_on(network, "client", "10.9.1.2", ("10.9.1.1", port.port)) as client:
                 await client.validate("peer")
                 for size in (MAX_DATAGRAM_BYTES, MAX_DATAGRAM_BYTES + 1, 65507, 1200):
@@ -152,8 +152,8 @@ async def test_what_the_kernel_drops_is_counted(monkeypatch: pytest.MonkeyPatch)
     """A burst that comes while nobody reads fills the receive buffer."""
     monkeypatch.setattr(local_sockets, "RECEIVE_BUFFER_BYTES", 16 * 1024)
     async with MediaPort(0, ("127.0.0.1",)) as port:
-        sink = Sink(port, "peer")
-        with Client(("127.0.0.1", port.port)) as client:
+        sink = CollectingPeer(port, "peer")
+        with UdpClient(("127.0.0.1", port.port)) as client:
             await client.validate("peer")
             for _ in range(100):
                 client.send(SRTP.ljust(1000, b"x"))
@@ -182,7 +182,7 @@ async def test_an_address_that_comes_after_the_start_is_bound_and_offered() -> N
             network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
             assert await scan(network, port) == ["10.9.1.1"]
             assert await port.probe() is None
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             with client_on(network, "client", "10.9.1.2", ("10.9.1.1", port.port)) as client:
                 assert await client.validate("peer") == "10.9.1.1"
                 client.send(SRTP)
@@ -198,7 +198,7 @@ async def test_an_address_that_changes_is_followed_and_a_peer_on_the_old_one_kee
     with networked("recorder", "client") as network:
         network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
         async with port_on(network, "recorder") as port:
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             with client_on(network, "client", "10.9.1.2", ("10.9.1.1", port.port)) as client:
                 await client.validate("peer")
                 network.run("recorder", "ip", "addr", "add", "10.9.1.3/24", "dev", "eth0")
@@ -214,7 +214,7 @@ async def test_an_address_that_changes_is_followed_and_a_peer_on_the_old_one_kee
                 await scan(network, port)
                 assert set(port._bound) == {"10.9.1.3"}
             with client_on(network, "client", "10.9.1.2", ("10.9.1.3", port.port)) as client:
-                Sink(port, "next")
+                CollectingPeer(port, "next")
                 assert await client.validate("next") == "10.9.1.3"
 
 
@@ -228,7 +228,7 @@ async def test_addresses_whose_time_is_over_or_that_are_being_checked_are_not_of
             assert sorted(await scan(network, port)) == ["fd09::1", "fd09::4"]
             network.run("recorder", "ip", "addr", "add", "fd09::5/64", "dev", "eth0")  # detection takes a second
             assert sorted(await scan(network, port)) == ["fd09::1", "fd09::4"]
-            Sink(port, "peer")
+            CollectingPeer(port, "peer")
             with client_on(network, "client", "fd09::2", ("fd09::1", port.port)) as client:
                 await client.validate("peer")
                 network.run("recorder", "ip", "addr", "change", "fd09::1/64", "dev", "eth0", "preferred_lft", "0")

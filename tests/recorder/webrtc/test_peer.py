@@ -1,7 +1,6 @@
-"""A foreign peer (aiortc's own ICE, DTLS and SRTP) publishes to ours; then everything that must not end it."""
+"""aiortc's own ICE, DTLS and SRTP publish to our peer; then everything that must not end it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
@@ -9,71 +8,38 @@ from random import Random
 import pytest
 from aiortc import RTCCertificate
 
-from rokuga.recorder import connection
-from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.media import NS_PER_S, AccessUnit, Kind, RtpPacket
-from rokuga.recorder.negotiation import TrackConfig
+from rokuga.recorder.connection import TOO_MANY_PENDING
+from rokuga.recorder.media import NS_PER_S, RtpPacket
+from rokuga.recorder.peer import Peer
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
 from rokuga.recorder.rtp.sender_report import build_sender_report
 from rokuga.recorder.webrtc import peer as peer_module
-from rokuga.recorder.webrtc.dtls.transport import Certificate
-from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, EVICTED, HANDSHAKE_FAILED, INTERNAL_ERROR, MEDIA_TIMEOUT, Peer
+from rokuga.recorder.webrtc.dtls.transport import Certificates
+from rokuga.recorder.webrtc.peer import (
+    CLOSED_BY_PEER,
+    HANDSHAKE_FAILED,
+    INTERNAL_ERROR,
+    MEDIA_TIMEOUT,
+)
 from rokuga.recorder.webrtc.pending_peers import PendingPeers
-from rokuga.recorder.webrtc.sdp.offer_and_answer import MediaOffer, SdpError
+from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
-from tests.recorder.webrtc.clients import DTLS, SRTP, Client, until
-from tests.recorder.webrtc.foreign import SSRCS, ForeignPeer, rsa_certificate
+from tests.recorder.webrtc.aiortc_peer import SSRCS, AiortcPeer, rsa_certificate
+from tests.recorder.webrtc.peer_harness import PeerHarness
+from tests.recorder.webrtc.udp_client import DTLS, SRTP, UdpClient, until
 
 VP9 = CODECS["VP9"]
-OFFER = MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9"), mid_suffix="3C5HZX")
 KEYFRAME = bytes.fromhex("0c 82 49 83 42 20 13 f0 0b 30") + bytes(900)  # of VP9: it ends without a marker bit
 DELTA = bytes.fromhex("4c 86 00 00") + bytes(900)
-
-
-class Ours:
-    """Our peer with what its hooks told, and a clock that can be put forward."""
-
-    def __init__(self, port: MediaPort, certificate: Certificate) -> None:
-        self.units: list[tuple[Kind, AccessUnit]] = []
-        self.reports: list[tuple[int, ...]] = []
-        self.ahead_ns = 0
-        self.breaks = False
-        self.peer = Peer(
-            port,
-            certificate,
-            OFFER,
-            on_connected=lambda: None,
-            on_unit=self.on_unit,
-            on_sender_report=lambda kind, *report: self.reports.append(report),
-            on_source_changed=lambda kind: None,
-            clock=Clock(monotonic_ns=self.now_ns),
-            config=RecorderConfig(),
-        )
-
-    def now_ns(self) -> int:
-        """Give the time, put forward by `ahead_ns`."""
-        return time.monotonic_ns() + self.ahead_ns
-
-    def on_unit(self, kind: Kind, unit: AccessUnit) -> None:
-        """Keep a unit, or fail as a fault of ours would."""
-        if self.breaks:
-            raise ZeroDivisionError
-        self.units.append((kind, unit))
-
-    async def ticked_until(self, condition: Callable[[], object]) -> None:
-        """Tick until something is so."""
-        while not condition():
-            self.peer.tick(self.now_ns())
-            await asyncio.sleep(0.005)
 
 
 class Publisher:
     """What the foreign peer sends: numbered frames of one packet each."""
 
-    def __init__(self, foreign: ForeignPeer) -> None:
+    def __init__(self, foreign: AiortcPeer) -> None:
         self.foreign = foreign
         self.sequence = 65530
 
@@ -90,7 +56,7 @@ class Publisher:
 class Session:
     """Both ends, connected."""
 
-    def __init__(self, ours: Ours, foreign: ForeignPeer, running: asyncio.Task[str]) -> None:
+    def __init__(self, ours: PeerHarness, foreign: AiortcPeer, running: asyncio.Task[str]) -> None:
         self.ours = ours
         self.foreign = foreign
         self.running = running
@@ -102,17 +68,17 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def certificate() -> Certificate:
-    return Certificate.make()
+def certificates() -> Certificates:
+    return Certificates()
 
 
 @asynccontextmanager
 async def connected(
-    port: MediaPort, certificate: Certificate, *, setup: str = "active", foreign: RTCCertificate | None = None
+    port: MediaPort, certificates: Certificates, *, setup: str = "active", foreign: RTCCertificate | None = None
 ) -> AsyncIterator[Session]:
     """Connect a foreign peer that answers our offer."""
-    ours = Ours(port, certificate)
-    async with ForeignPeer(ours.peer.offer(), setup=setup, certificate=foreign) as other:
+    ours = PeerHarness(port, certificates)
+    async with AiortcPeer(ours.peer.offer(), setup=setup, certificate=foreign) as other:
         assert set(ours.peer.accept(other.answer())) == {"audio", "video"}
         running = asyncio.create_task(ours.peer.run())
         assert await other.connect() == "connected"
@@ -125,9 +91,9 @@ async def connected(
 @pytest.mark.parametrize("setup", ["active", "passive"])
 @pytest.mark.parametrize("make_certificate", [RTCCertificate.generateCertificate, rsa_certificate])
 async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
-    port: MediaPort, certificate: Certificate, setup: str, make_certificate: Callable[[], RTCCertificate]
+    port: MediaPort, certificates: Certificates, setup: str, make_certificate: Callable[[], RTCCertificate]
 ) -> None:
-    async with connected(port, certificate, setup=setup, foreign=make_certificate()) as session:
+    async with connected(port, certificates, setup=setup, foreign=make_certificate()) as session:
         await session.publisher.video(KEYFRAME, *[DELTA] * 9)
         await until(lambda: len(session.ours.units) == 10)
         assert [unit.data for _, unit in session.ours.units] == [KEYFRAME[1:], *[DELTA[1:]] * 9]
@@ -138,24 +104,24 @@ async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
         assert remb.bit_rate_bps > 2_500_000
 
 
-async def test_it_is_the_peer_that_a_connection_asks_for(port: MediaPort, certificate: Certificate) -> None:
-    asked_for: connection.Peer = Ours(port, certificate).peer  # checked by mypy
+async def test_it_is_the_peer_that_a_connection_asks_for(port: MediaPort, certificates: Certificates) -> None:
+    asked_for: Peer = PeerHarness(port, certificates).peer  # checked by mypy
     assert asked_for.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
 
 
 async def test_the_peer_that_waited_longest_for_its_dtls_goes_for_a_new_one(
-    port: MediaPort, certificate: Certificate
+    port: MediaPort, certificates: Certificates
 ) -> None:
     """Whoever is connected stays."""
     port.pending = PendingPeers(most=1)
-    async with connected(port, certificate) as session:
+    async with connected(port, certificates) as session:
         assert len(port.pending) == 0
-        waiting = Ours(port, certificate)
-        async with ForeignPeer(waiting.peer.offer()) as foreign:
+        waiting = PeerHarness(port, certificates)
+        async with AiortcPeer(waiting.peer.offer()) as foreign:
             waiting.peer.accept(foreign.answer())
             running = asyncio.create_task(waiting.peer.run())
-            newest = Ours(port, certificate)
-            assert await running == EVICTED
+            newest = PeerHarness(port, certificates)
+            assert await running == TOO_MANY_PENDING
         assert len(port.pending) == 1
         newest.peer.close("END-OF-TEST")
         assert len(port.pending) == 0
@@ -164,25 +130,25 @@ async def test_the_peer_that_waited_longest_for_its_dtls_goes_for_a_new_one(
         assert (totals["peers_pending"], totals["peers_evicted"]) == (0, 1)
 
 
-async def test_a_client_that_says_goodbye_ends_the_peer(port: MediaPort, certificate: Certificate) -> None:
-    async with connected(port, certificate) as session:
+async def test_a_client_that_says_goodbye_ends_the_peer(port: MediaPort, certificates: Certificates) -> None:
+    async with connected(port, certificates) as session:
         await session.foreign.dtls.stop()
         assert await session.ended() == CLOSED_BY_PEER
 
 
-async def test_closing_tells_the_client_and_frees_the_port(port: MediaPort, certificate: Certificate) -> None:
-    async with connected(port, certificate) as session:
+async def test_closing_tells_the_client_and_frees_the_port(port: MediaPort, certificates: Certificates) -> None:
+    async with connected(port, certificates) as session:
         session.ours.peer.close("OUR-REASON")
         session.ours.peer.close("ANOTHER")
         assert await session.ended() == "OUR-REASON"
         await until(lambda: session.foreign.dtls.state == "closed")
-        before = port.counters.from_strangers
+        before = port.counters.unauthenticated
         await session.foreign.send_raw(SRTP)
-        await until(lambda: port.counters.from_strangers > before)
+        await until(lambda: port.counters.unauthenticated > before)
 
 
-async def test_a_silent_peer_ends_after_the_media_timeout(port: MediaPort, certificate: Certificate) -> None:
-    async with connected(port, certificate) as session:
+async def test_a_silent_peer_ends_after_the_media_timeout(port: MediaPort, certificates: Certificates) -> None:
+    async with connected(port, certificates) as session:
         ours = session.ours
         ours.ahead_ns = RecorderConfig().media_timeout_ns - NS_PER_S
         ours.peer.tick(ours.now_ns())
@@ -193,7 +159,7 @@ async def test_a_silent_peer_ends_after_the_media_timeout(port: MediaPort, certi
 
 
 async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothing(
-    port: MediaPort, certificate: Certificate
+    port: MediaPort, certificates: Certificates
 ) -> None:
     """Empty and oversized datagrams are what ends a session of aiortc's own transport."""
     random = Random(5)
@@ -211,9 +177,9 @@ async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothi
     garbage += [
         bytes([first]) + random.randbytes(random.randrange(1400)) for first in (0, 1, 22, 128) for _ in range(100)
     ]
-    async with connected(port, certificate) as session:
+    async with connected(port, certificates) as session:
         await session.publisher.video(KEYFRAME)
-        with Client(("127.0.0.1", port.port)) as stranger:
+        with UdpClient(("127.0.0.1", port.port)) as stranger:
             for number, datagram in enumerate(garbage):
                 stranger.send(datagram)
                 await session.foreign.send_raw(datagram)
@@ -226,8 +192,8 @@ async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothi
         assert port.counters.faults == 0
 
 
-async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certificate: Certificate) -> None:
-    async with connected(port, certificate) as session:
+async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certificates: Certificates) -> None:
+    async with connected(port, certificates) as session:
         seen: list[bytes] = []
         send = session.foreign.ice._send
 
@@ -246,16 +212,16 @@ async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certif
 
 
 async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
-    port: MediaPort, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+    port: MediaPort, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[BaseException] = []
 
     class Log:
-        def error(self, _: str, exc_info: BaseException) -> None:
+        def error(self, _event: str, exc_info: BaseException) -> None:
             logged.append(exc_info)
 
     monkeypatch.setattr(peer_module, "log", Log())
-    async with connected(port, certificate) as broken, connected(port, certificate) as whole:
+    async with connected(port, certificates) as broken, connected(port, certificates) as whole:
         broken.ours.breaks = True
         await broken.publisher.video(*[KEYFRAME] * 4)
         assert await broken.ended() == INTERNAL_ERROR
@@ -264,9 +230,9 @@ async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
     assert [type(error) for error in logged] == [ZeroDivisionError]
 
 
-async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, certificate: Certificate) -> None:
-    ours = Ours(port, certificate)
-    async with ForeignPeer(ours.peer.offer()) as foreign:
+async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, certificates: Certificates) -> None:
+    ours = PeerHarness(port, certificates)
+    async with AiortcPeer(ours.peer.offer()) as foreign:
         answer = foreign.answer()
         mark = "a=fingerprint:sha-256 "
         ours.peer.accept(answer.replace(mark + answer.partition(mark)[2][:2], mark + "00"))
@@ -277,10 +243,10 @@ async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, 
 
 
 async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks_go_on(
-    port: MediaPort, certificate: Certificate
+    port: MediaPort, certificates: Certificates
 ) -> None:
-    ours = Ours(port, certificate)
-    async with ForeignPeer(ours.peer.offer()) as foreign:
+    ours = PeerHarness(port, certificates)
+    async with AiortcPeer(ours.peer.offer()) as foreign:
         ours.peer.accept(foreign.answer())
         running = asyncio.create_task(ours.peer.run())
         connecting = asyncio.create_task(foreign.connect())
@@ -293,10 +259,12 @@ async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks
         assert await running in {HANDSHAKE_FAILED, MEDIA_TIMEOUT}
 
 
-async def test_media_that_overtakes_the_handshake_is_not_lost(port: MediaPort, certificate: Certificate) -> None:
+async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
+    port: MediaPort, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The peer is the DTLS server: it may send as soon as its own last flight is out."""
-    ours = Ours(port, certificate)
-    async with ForeignPeer(ours.peer.offer(), setup="passive") as foreign:
+    ours = PeerHarness(port, certificates)
+    async with AiortcPeer(ours.peer.offer(), setup="passive") as foreign:
         ours.peer.accept(foreign.answer())
         running = asyncio.create_task(ours.peer.run())
         setup_srtp = foreign.dtls._setup_srtp
@@ -310,31 +278,30 @@ async def test_media_that_overtakes_the_handshake_is_not_lost(port: MediaPort, c
 
         foreign.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives
         held: list[bytes] = []
-        on_dtls = ours.peer._flow.on_dtls
+        put = ours.peer._pipe.put
 
         def last_flight_late(data: bytes) -> None:
-            (held.append if early else on_dtls)(data)
+            (held.append if early else put)(data)
 
-        ours.peer._flow.on_dtls = last_flight_late
+        monkeypatch.setattr(ours.peer._pipe, "put", last_flight_late)
         await foreign.connect()
         for datagram in early:
             await foreign.send_raw(datagram)
         await until(lambda: held and len(ours.peer._early) == 4)
-        ours.peer._flow.on_dtls = on_dtls
         for datagram in held:
-            on_dtls(datagram)
+            put(datagram)
         await until(lambda: len(ours.units) == 4)
         ours.peer.close("END-OF-TEST")
         await running
 
 
 async def test_an_offer_that_is_never_answered_is_forgotten_by_the_port(
-    port: MediaPort, certificate: Certificate
+    port: MediaPort, certificates: Certificates
 ) -> None:
-    ours = Ours(port, certificate)
+    ours = PeerHarness(port, certificates)
     with pytest.raises(SdpError):
         ours.peer.accept("nonsense")
     with pytest.raises(RuntimeError):
         await ours.peer.run()
     ours.peer.close("NO-ANSWER")
-    assert not port._checks._flows
+    assert port.peers == 0

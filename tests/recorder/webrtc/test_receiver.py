@@ -14,7 +14,7 @@ from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import KeyframeRequest
 from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from tests.recorder.codecs import clips, packetize
-from tests.recorder.webrtc.desk import (
+from tests.recorder.webrtc.receiver_harness import (
     AUDIO,
     DELTA,
     FRAME,
@@ -24,16 +24,20 @@ from tests.recorder.webrtc.desk import (
     OPUS,
     SOUND,
     VIDEO,
-    Desk,
+    ReceiverHarness,
 )
 
 
 def test_each_kind_is_told_apart_and_comes_out_whole() -> None:
-    desk = Desk()
-    desk.video(VIDEO, KEYFRAME, DELTA)
-    desk.send(desk.packet(AUDIO, SOUND, payload_type=OPUS.payload_type))
-    assert [(what, kind) for what, kind, _ in desk.told] == [("unit", "video"), ("unit", "video"), ("unit", "audio")]
-    unit = desk.told[0][2]
+    harness = ReceiverHarness()
+    harness.video(VIDEO, KEYFRAME, DELTA)
+    harness.send(harness.packet(AUDIO, SOUND, payload_type=OPUS.payload_type))
+    assert [(what, kind) for what, kind, _ in harness.received] == [
+        ("unit", "video"),
+        ("unit", "video"),
+        ("unit", "audio"),
+    ]
+    unit = harness.received[0][2]
     assert isinstance(unit, AccessUnit)
     assert unit.data == KEYFRAME[1:]
     assert (unit.width, unit.height) == (320, 180)
@@ -43,102 +47,105 @@ def test_parameter_sets_of_the_answer_reach_the_depacketizer() -> None:
     h264 = CODECS["H264"]
     units = {unit[0] & 31: unit for unit in packetize.nal_units(clips.encoded("H264")[0])}
     fmtp = {"sprop-parameter-sets": ",".join(b64encode(units[kind]).decode() for kind in (7, 8))}
-    desk = Desk({"video": AnsweredMedia(h264, h264.payload_type, fmtp, None, (), {}, nack=True)})
-    desk.send(desk.packet(VIDEO, units[5], payload_type=h264.payload_type))
-    desk.receiver.flush(desk.now_ns)
-    unit = desk.told[0][2]
+    harness = ReceiverHarness({"video": AnsweredMedia(h264, h264.payload_type, fmtp, None, (), {}, nack=True)})
+    harness.send(harness.packet(VIDEO, units[5], payload_type=h264.payload_type))
+    harness.receiver.flush(harness.now_ns)
+    unit = harness.received[0][2]
     assert isinstance(unit, AccessUnit)
     assert unit.data == b"".join(b"\x00\x00\x00\x01" + units[kind] for kind in (7, 8, 5))
     assert (unit.width, unit.height) == (320, 180)
 
 
 def test_video_begins_with_a_key_frame_which_is_asked_for() -> None:
-    desk = Desk()
-    desk.video(VIDEO, DELTA, DELTA)
-    assert KeyframeRequest(VIDEO) in desk.rtcp
-    desk.video(VIDEO, KEYFRAME, DELTA)
-    assert desk.words == "Kd"
+    harness = ReceiverHarness()
+    harness.video(VIDEO, DELTA, DELTA)
+    assert KeyframeRequest(VIDEO) in harness.rtcp
+    harness.video(VIDEO, KEYFRAME, DELTA)
+    assert harness.summary == "Kd"
 
 
 def test_an_unknown_ssrc_is_taken_by_its_payload_type() -> None:
-    desk = Desk({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
-    desk.video(NEXT, KEYFRAME)
-    assert desk.words == "K"
+    harness = ReceiverHarness({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
+    harness.video(NEXT, KEYFRAME)
+    assert harness.summary == "K"
 
 
 def test_a_payload_type_that_was_not_negotiated_is_counted_and_dropped() -> None:
-    desk = Desk()
-    desk.video(VIDEO, KEYFRAME)
-    desk.send(desk.packet(VIDEO, DELTA, payload_type=99), desk.packet(5, DELTA, payload_type=99))
-    desk.send(desk.packet(VIDEO, SOUND, payload_type=OPUS.payload_type))
-    assert desk.words == "K"
-    assert desk.receiver.dropped_packets == 3
+    harness = ReceiverHarness()
+    harness.video(VIDEO, KEYFRAME)
+    harness.send(harness.packet(VIDEO, DELTA, payload_type=99), harness.packet(5, DELTA, payload_type=99))
+    harness.send(harness.packet(VIDEO, SOUND, payload_type=OPUS.payload_type))
+    assert harness.summary == "K"
+    assert harness.receiver.dropped_packets == 3
 
 
 def test_a_picture_of_which_more_may_come_is_waited_for_but_not_for_ever() -> None:
     """So that sound of after it is not written before it. VP8 does not say where a picture ends."""
     vp8 = CODECS["VP8"]
-    desk = Desk({"video": AnsweredMedia(vp8, vp8.payload_type, {}, None, (), {}, nack=True)})
+    harness = ReceiverHarness({"video": AnsweredMedia(vp8, vp8.payload_type, {}, None, (), {}, nack=True)})
     for unit in clips.encoded("VP8")[:4]:
         (payload,) = packetize.vp8(unit, size=1 << 20)
-        desk.send(desk.packet(VIDEO, payload, payload_type=vp8.payload_type))
-    waited = [list(desk.receiver.waiting())]
+        harness.send(harness.packet(VIDEO, payload, payload_type=vp8.payload_type))
+    waited = [list(harness.receiver.waiting())]
     for _ in range(200):
-        desk.pass_time(20 * NS_PER_MS)
-    waited.append(list(desk.receiver.waiting()))
+        harness.pass_time(20 * NS_PER_MS)
+    waited.append(list(harness.receiver.waiting()))
     assert waited == [["video"], []]
 
 
 @pytest.mark.parametrize("extension", ["bede0001 d0010000", "10000001 0d010100"])
 def test_an_orientation_that_nobody_agreed_to_changes_no_byte_of_the_picture(extension: str) -> None:
     """https://github.com/ant-media/Ant-Media-Server/issues/4024: `urn:3gpp:video-orientation`, in both forms."""
-    desk = Desk()
+    harness = ReceiverHarness()
     for payload in (KEYFRAME, DELTA, DELTA):
-        packet = build_rtp(desk.packet(VIDEO, payload))
+        packet = build_rtp(harness.packet(VIDEO, payload))
         data = bytes((packet[0] | 0x10,)) + packet[1:12] + bytes.fromhex(extension) + packet[12:]
-        desk.receiver.rtp(data, desk.now_ns)
-        desk.pass_time(FRAME)
-    assert [unit.data for _, _, unit in desk.told if isinstance(unit, AccessUnit)] == [KEYFRAME[1:], *[DELTA[1:]] * 2]
-    assert desk.receiver.stats()["video"]["malformed_payloads"] == desk.receiver.dropped_packets == 0
+        harness.receiver.rtp(data, harness.now_ns)
+        harness.pass_time(FRAME)
+    assert [unit.data for _, _, unit in harness.received if isinstance(unit, AccessUnit)] == [
+        KEYFRAME[1:],
+        *[DELTA[1:]] * 2,
+    ]
+    assert harness.receiver.stats()["video"]["malformed_payloads"] == harness.receiver.dropped_packets == 0
 
 
 def test_damaged_video_is_given_out_if_asked_for() -> None:
-    desk = Desk(write_damaged=True)
-    desk.video(VIDEO, KEYFRAME)
-    desk.packet(VIDEO, DELTA)
-    desk.video(VIDEO, DELTA)
-    desk.pass_time(1000 * NS_PER_MS)
-    assert desk.words == "Kd"
+    harness = ReceiverHarness(write_damaged=True)
+    harness.video(VIDEO, KEYFRAME)
+    harness.packet(VIDEO, DELTA)
+    harness.video(VIDEO, DELTA)
+    harness.pass_time(1000 * NS_PER_MS)
+    assert harness.summary == "Kd"
 
 
 def test_flush_gives_what_is_whole_and_packets_may_follow() -> None:
-    desk = Desk()
-    desk.video(VIDEO, KEYFRAME)
-    desk.packet(VIDEO, DELTA)
-    desk.video(VIDEO, KEYFRAME)
-    assert desk.words == "K"
-    desk.receiver.flush(desk.now_ns)
-    desk.video(VIDEO, DELTA)
-    assert desk.words == "KKd"
+    harness = ReceiverHarness()
+    harness.video(VIDEO, KEYFRAME)
+    harness.packet(VIDEO, DELTA)
+    harness.video(VIDEO, KEYFRAME)
+    assert harness.summary == "K"
+    harness.receiver.flush(harness.now_ns)
+    harness.video(VIDEO, DELTA)
+    assert harness.summary == "KKd"
 
 
 @given(st.lists(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"\x80\xe0" + tail), max_size=20))
 def test_any_bytes_are_taken_or_dropped(datagrams: list[bytes]) -> None:
-    desk = Desk()
+    harness = ReceiverHarness()
     for datagram in datagrams:
-        desk.receiver.rtp(datagram, desk.now_ns)
-        desk.receiver.rtcp(datagram, desk.now_ns)
-        desk.pass_time(20 * NS_PER_MS)
-    desk.receiver.flush(desk.now_ns)
+        harness.receiver.rtp(datagram, harness.now_ns)
+        harness.receiver.rtcp(datagram, harness.now_ns)
+        harness.pass_time(20 * NS_PER_MS)
+    harness.receiver.flush(harness.now_ns)
 
 
 @given(st.randoms(use_true_random=False))
 def test_packets_in_any_order_give_their_units_in_order(random: Random) -> None:
-    desk = Desk()
-    packets = [desk.packet(VIDEO, payload) for payload in (KEYFRAME, *[DELTA] * 12)]
+    harness = ReceiverHarness()
+    packets = [harness.packet(VIDEO, payload) for payload in (KEYFRAME, *[DELTA] * 12)]
     first, *rest = packets
     random.shuffle(rest)
-    desk.send(first, *rest, step_ns=NS_PER_MS)
-    times = [detail.rtp_time for _, _, detail in desk.told if isinstance(detail, AccessUnit)]
+    harness.send(first, *rest, step_ns=NS_PER_MS)
+    times = [detail.rtp_time for _, _, detail in harness.received if isinstance(detail, AccessUnit)]
     assert len(times) == len(packets)
     assert times == sorted(times)

@@ -42,7 +42,7 @@ class Publisher:
     loss: float = 0.0
     round_trip_ns: int = 60 * NS_PER_MS
     has_fid: bool = True
-    told: list[tuple[int, Kind, AccessUnit | None]] = field(default_factory=list)
+    received: list[tuple[int, Kind, AccessUnit | None]] = field(default_factory=list)
     feedback: list[tuple[int, RtcpMessage]] = field(default_factory=list)
     now_ns: int = 0
     frames: int = 0
@@ -68,12 +68,21 @@ class Publisher:
         }
         self.receiver = Receiver(
             media,
+            self,
             own_ssrc=0,
             remb_bps=1_000_000,
-            on_unit=lambda kind, unit: self.told.append((self.now_ns, kind, unit)),
-            on_sender_report=lambda *_: None,
-            on_source_changed=lambda kind: self.told.append((self.now_ns, kind, None)),
         )
+
+    def unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Record a unit."""
+        self.received.append((self.now_ns, kind, unit))
+
+    def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        """Ignore a sender report."""
+
+    def source_changed(self, kind: Kind) -> None:
+        """Record a change of source."""
+        self.received.append((self.now_ns, kind, None))
 
     def run(self, seconds: int) -> None:
         """Send for so long, repair for 2 s more, stop."""
@@ -98,7 +107,7 @@ class Publisher:
 
     def units(self, kind: Kind) -> list[AccessUnit]:
         """Give what came out of a kind."""
-        return [unit for _, told, unit in self.told if told == kind and unit is not None]
+        return [unit for _, received_kind, unit in self.received if received_kind == kind and unit is not None]
 
     def _speak(self) -> None:
         if self.now_ns % (20 * NS_PER_MS) == 0:
@@ -174,7 +183,7 @@ def test_d21_the_lower_layer_takes_over_with_the_key_frame_that_it_is_asked_for(
     low = Layer(LOW, keyframe_delay_ns=700 * NS_PER_MS)
     call = Publisher([high, low])
     call.run(12)
-    video = [(at_ns, unit) for at_ns, kind, unit in call.told if kind == "video"]
+    video = [(at_ns, unit) for at_ns, kind, unit in call.received if kind == "video"]
     (place,) = [place for place, (_, unit) in enumerate(video) if unit is None]
     last, first = video[place - 1][1], video[place + 1][1]
     assert last is not None
@@ -200,7 +209,7 @@ def test_a_replaced_track_takes_over_at_its_first_key_frame_and_is_repaired_as_w
         [Layer(VIDEO, end_ns=change_ns), Layer(LOW, begin_ns=change_ns, sequence=7)], loss=loss, has_fid=False
     )
     call.run(10)
-    assert [kind for _, kind, unit in call.told if unit is None] == ["video"]
+    assert [kind for _, kind, unit in call.received if unit is None] == ["video"]
     assert len(call.units("video")) >= call.frames * 0.99
 
 

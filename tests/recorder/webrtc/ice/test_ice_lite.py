@@ -76,7 +76,7 @@ def test_a_forgotten_path_is_not_sent_on() -> None:
     answer(ice, check(nominate=True), PATH)
     paths = []
     for forgotten in (OTHER, PATH):
-        ice.forget(forgotten)
+        ice.remove_path(forgotten)
         paths.append(ice.path)
     answer(ice, check(), OTHER)
     assert [*paths, ice.path] == [PATH, None, OTHER]

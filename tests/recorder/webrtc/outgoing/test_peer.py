@@ -5,40 +5,33 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aioice.stun import Class, Message, Method, parse_message
 
-from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.media import AccessUnit, Kind, RtpPacket
-from rokuga.recorder.negotiation import TrackConfig
+from rokuga.recorder.media import Kind, RtpPacket
 from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import Remb, parse_rtcp
-from rokuga.recorder.webrtc.dtls.transport import Certificate
+from rokuga.recorder.webrtc.dtls.transport import Certificate, Certificates
 from rokuga.recorder.webrtc.outgoing import peer as outgoing
 from rokuga.recorder.webrtc.outgoing.peer import OutgoingPeer, PublishError
 from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer, read_offer
-from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER, Peer
-from rokuga.recorder.webrtc.sdp.offer_and_answer import TRANSPORTS, Candidate, MediaOffer, Transport
+from rokuga.recorder.webrtc.peer import CLOSED_BY_PEER
+from rokuga.recorder.webrtc.sdp.offer_and_answer import TRANSPORTS, Candidate, Transport
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
-from tests.recorder.webrtc.clients import until
+from tests.recorder.webrtc.peer_harness import PeerHarness
+from tests.recorder.webrtc.udp_client import until
 
 CODEC_TYPES: dict[Kind, str] = {"audio": "OPUS", "video": "VP9"}
 SSRCS: dict[Kind, tuple[int, int]] = {"audio": (1, 2), "video": (3, 4)}
 KEYFRAME = bytes.fromhex("0c 82 49 83 42 20 13 f0 0b 30") + bytes(900)  # of VP9: it ends without a marker bit
 
 
-@dataclass
-class Recording:
-    """The recorder's end, with what it got."""
-
-    peer: Peer
-    port: MediaPort
-    units: list[tuple[Kind, AccessUnit]] = field(default_factory=list)
+class RecorderEnd(PeerHarness):
+    """The recorder's end."""
 
     def offer(self) -> RemoteOffer:
         """Read its offer."""
@@ -46,37 +39,26 @@ class Recording:
 
 
 @pytest.fixture
-async def recording() -> AsyncIterator[Recording]:
+async def recorder() -> AsyncIterator[RecorderEnd]:
     """A recorder's peer on a port of 127.0.0.1."""
     async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
-        units: list[tuple[Kind, AccessUnit]] = []
-        peer = Peer(
-            port,
-            Certificate.make(),
-            MediaOffer(TrackConfig("OPUS"), TrackConfig("VP9"), mid_suffix="3C5HZX"),
-            on_connected=lambda: None,
-            on_unit=lambda kind, unit: units.append((kind, unit)),
-            on_sender_report=lambda kind, *report: None,
-            on_source_changed=lambda kind: None,
-            clock=Clock(),
-            config=RecorderConfig(),
-        )
-        yield Recording(peer, port, units)
-        peer.close("END-OF-TEST")
+        end = RecorderEnd(port, Certificates())
+        yield end
+        end.peer.close("END-OF-TEST")
 
 
 @asynccontextmanager
-async def publishing(recording: Recording, offer: RemoteOffer | None = None) -> AsyncIterator[OutgoingPeer]:
+async def publishing(recorder: RecorderEnd, offer: RemoteOffer | None = None) -> AsyncIterator[OutgoingPeer]:
     """Answer the offer, with both ends closed at the end; the recorder's runs."""
     rtcp: list[bytes] = []
-    ours = OutgoingPeer(offer or recording.offer(), Certificate.make(), rtcp.append)
-    recording.peer.accept(ours.answer(SSRCS, "cname"))
-    running = asyncio.create_task(recording.peer.run())
+    ours = OutgoingPeer(offer or recorder.offer(), Certificate.make(), rtcp.append)
+    recorder.peer.accept(ours.answer(SSRCS, "cname"))
+    running = asyncio.create_task(recorder.peer.run())
     try:
         yield ours
     finally:
         await ours.close()
-        recording.peer.close("END-OF-TEST")
+        recorder.peer.close("END-OF-TEST")
         await running
 
 
@@ -100,90 +82,88 @@ def only(transport: Transport, offer: RemoteOffer) -> RemoteOffer:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_media_flows_and_feedback_comes_back(recording: Recording, transport: Transport) -> None:
+async def test_media_flows_and_feedback_comes_back(recorder: RecorderEnd, transport: Transport) -> None:
     """Encrypted both ways: a picture arrives whole, its feedback is heard."""
     heard: list[bytes] = []
-    ours = OutgoingPeer(only(transport, recording.offer()), Certificate.make(), heard.append)
-    recording.peer.accept(ours.answer(SSRCS, "cname"))
-    running = asyncio.create_task(recording.peer.run())
+    ours = OutgoingPeer(only(transport, recorder.offer()), Certificate.make(), heard.append)
+    recorder.peer.accept(ours.answer(SSRCS, "cname"))
+    running = asyncio.create_task(recorder.peer.run())
     await ours.connect()
-    await recording.peer.connected.wait()
+    await recorder.peer.connected.wait()
     for sequence in range(5):
         ours.send_rtp(build_rtp(picture(sequence)))
-    while len(recording.units) < 5 or not heard:
-        recording.peer.tick(time.monotonic_ns())
+    while len(recorder.units) < 5 or not heard:
+        recorder.peer.tick(time.monotonic_ns())
         await asyncio.sleep(0.005)
-    assert {(kind, unit.data) for kind, unit in recording.units} == {("video", KEYFRAME[1:])}
+    assert {(kind, unit.data) for kind, unit in recorder.units} == {("video", KEYFRAME[1:])}
     assert any(isinstance(message, Remb) for data in heard for message in parse_rtcp(data))
     await ours.close()
     assert await running == CLOSED_BY_PEER
     await ours.close()
 
 
-async def test_what_has_come_and_was_not_read_yet_is_given_out_at_the_end(recording: Recording) -> None:
+async def test_what_has_come_and_was_not_read_yet_is_given_out_at_the_end(recorder: RecorderEnd) -> None:
     """A client may say goodbye on another connection right after its last picture."""
-    async with publishing(recording, only("udp", recording.offer())) as ours:
+    async with publishing(recorder, only("udp", recorder.offer())) as ours:
         await ours.connect()
-        await recording.peer.connected.wait()
+        await recorder.peer.connected.wait()
         for sequence in range(3):
             ours.send_rtp(build_rtp(picture(sequence)))
-        recording.peer.flush()
-        assert len(recording.units) == 3
+        recorder.peer.flush()
+        assert len(recorder.units) == 3
 
 
-async def test_candidates_that_are_of_no_use_are_passed_over(recording: Recording) -> None:
+async def test_candidates_that_are_of_no_use_are_passed_over(recorder: RecorderEnd) -> None:
     """A port where nobody is, an address that cannot be sent to, one that keeps silent: then the one that answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as unused:
         silent.bind(("127.0.0.1", 0))
         unused.bind(("127.0.0.1", 0))
-        offer = recording.offer()
+        offer = recorder.offer()
         useless = [
             *(candidate_of(unused, transport) for transport in TRANSPORTS),
             Candidate("256.0.0.1", 9),
             candidate_of(silent),
         ]
-        async with publishing(recording, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
+        async with publishing(recorder, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
             await ours.connect()
             assert not ours.ended.done()
 
 
-async def test_tcp_that_nobody_answers_is_passed_over(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tcp_that_nobody_answers_is_passed_over(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither who takes no connections, as behind a firewall that drops them, nor who takes one and keeps silent."""
     monkeypatch.setattr(outgoing, "CONNECT_S", 0.25)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
         with socket.create_connection(full.getsockname()):
-            offer = recording.offer()
+            offer = recorder.offer()
             useless = [candidate_of(each, "tcp") for each in (full, full, silent)]
-            async with publishing(recording, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
+            async with publishing(recorder, replace(offer, candidates=[*useless, *offer.candidates])) as ours:
                 await ours.connect()
 
 
 @pytest.mark.parametrize("change", [{"candidates": []}, {"ice_password": "x" * 32}, {"ice_ufrag": "somebody"}])
-async def test_without_a_path_it_is_said(recording: Recording, change: dict[str, object]) -> None:
+async def test_without_a_path_it_is_said(recorder: RecorderEnd, change: dict[str, object]) -> None:
     """No candidate at all; answers that are refusals, or not signed with the password of the offer."""
-    async with publishing(recording, replace(recording.offer(), **change)) as ours:  # type: ignore[arg-type]  # by name
+    async with publishing(recorder, replace(recorder.offer(), **change)) as ours:  # type: ignore[arg-type]  # by name
         with pytest.raises(PublishError, match="no candidate of the offer answers"):
             await ours.connect()
 
 
-async def test_a_port_where_nobody_is_costs_no_time(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_port_where_nobody_is_costs_no_time(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says so at once; ten thousand checks would take minutes."""
     monkeypatch.setattr(outgoing, "CHECKS", 10_000)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        offer = recording.offer()
-        async with publishing(
-            recording, replace(offer, candidates=[candidate_of(unused), *offer.candidates])
-        ) as ours:
+        offer = recorder.offer()
+        async with publishing(recorder, replace(offer, candidates=[candidate_of(unused), *offer.candidates])) as ours:
             await ours.connect()
 
 
-async def test_an_answer_that_nobody_signed_is_none(recording: Recording) -> None:
+async def test_an_answer_that_nobody_signed_is_none(recorder: RecorderEnd) -> None:
     """Anybody on the way could have sent it (RFC 8489 section 9.1.4)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as impostor:
         impostor.bind(("127.0.0.1", 0))
         impostor.setblocking(False)
-        async with publishing(recording, replace(recording.offer(), candidates=[candidate_of(impostor)])) as ours:
+        async with publishing(recorder, replace(recorder.offer(), candidates=[candidate_of(impostor)])) as ours:
             connecting = asyncio.create_task(ours.connect())
             data, address = await asyncio.get_running_loop().sock_recvfrom(impostor, 2048)
             check = parse_message(data)
@@ -192,59 +172,59 @@ async def test_an_answer_that_nobody_signed_is_none(recording: Recording) -> Non
                 await connecting
 
 
-async def test_another_certificate_than_the_offers_is_refused(recording: Recording) -> None:
+async def test_another_certificate_than_the_offers_is_refused(recorder: RecorderEnd) -> None:
     """Who answers with another key is not whom we signalled with."""
     other = (("sha-256", Certificate.make().fingerprint),)
-    async with publishing(recording, replace(recording.offer(), fingerprints=other)) as ours:
+    async with publishing(recorder, replace(recorder.offer(), fingerprints=other)) as ours:
         with pytest.raises(PublishError, match="handshake failed"):
             await ours.connect()
 
 
-async def test_the_recorders_goodbye_ends_it(recording: Recording) -> None:
-    async with publishing(recording) as ours:
+async def test_the_recorders_goodbye_ends_it(recorder: RecorderEnd) -> None:
+    async with publishing(recorder) as ours:
         await ours.connect()
-        await recording.peer.connected.wait()
-        recording.peer.close("DISCONNECTED-API")
+        await recorder.peer.connected.wait()
+        recorder.peer.close("DISCONNECTED-API")
         assert await ours.ended == "the recorder ended the DTLS connection"
 
 
 async def test_a_recorder_that_does_not_answer_any_more_ends_it(
-    recording: Recording, monkeypatch: pytest.MonkeyPatch
+    recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Consent: checks go on, and so must the answers (RFC 7675)."""
     monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
-    take_stun = OutgoingPeer._take_stun
+    receive_stun = OutgoingPeer._receive_stun
     answers = 0
 
     def counted(*given: Any) -> None:
         nonlocal answers
         answers += 1
-        take_stun(*given)
+        receive_stun(*given)
 
-    monkeypatch.setattr(OutgoingPeer, "_take_stun", counted)
-    async with publishing(recording) as ours:
+    monkeypatch.setattr(OutgoingPeer, "_receive_stun", counted)
+    async with publishing(recorder) as ours:
         await ours.connect()
         await until(lambda: answers > 2 * outgoing.MAX_UNANSWERED)
         assert not ours.ended.done()
-        monkeypatch.setattr(OutgoingPeer, "_take_stun", lambda *_: None)
+        monkeypatch.setattr(OutgoingPeer, "_receive_stun", lambda *_: None)
         assert await ours.ended == "the recorder does not answer any more"
 
 
 async def test_a_connection_that_breaks_ends_it_without_waiting_for_answers(
-    recording: Recording, monkeypatch: pytest.MonkeyPatch
+    recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
     monkeypatch.setattr(outgoing, "MAX_UNANSWERED", 1_000_000)
-    async with publishing(recording, only("tcp", recording.offer())) as ours:
+    async with publishing(recorder, only("tcp", recorder.offer())) as ours:
         await ours.connect()
-        (connection,) = recording.port._tcp.connections
+        (connection,) = recorder.port._tcp.connections
         connection.abort()
         assert await ours.ended == "the recorder does not answer any more"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x01" + bytes(30), b"\x16", b"\x80\xc8" + bytes(40), b"\xff"])
-async def test_nonsense_from_the_recorders_address_is_dropped(recording: Recording, data: bytes) -> None:
-    async with publishing(recording) as ours:
+async def test_nonsense_from_the_recorders_address_is_dropped(recorder: RecorderEnd, data: bytes) -> None:
+    async with publishing(recorder) as ours:
         await ours.connect()
         path = ours._path
         assert path is not None
@@ -252,11 +232,11 @@ async def test_nonsense_from_the_recorders_address_is_dropped(recording: Recordi
         assert not ours.ended.done()
 
 
-async def test_it_can_be_closed_while_it_connects(recording: Recording) -> None:
+async def test_it_can_be_closed_while_it_connects(recorder: RecorderEnd) -> None:
     """Also a publisher that was interrupted leaves no socket and no task behind."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        async with publishing(recording, replace(recording.offer(), candidates=[candidate_of(silent)])) as ours:
+        async with publishing(recorder, replace(recorder.offer(), candidates=[candidate_of(silent)])) as ours:
             connecting = asyncio.create_task(ours.connect())
             await asyncio.get_running_loop().sock_recv(non_blocking(silent), 2048)
             connecting.cancel()

@@ -17,19 +17,19 @@ from rokuga.recorder.webrtc.ice.connectivity_checks import (
     MAX_PATHS,
     PATH_HELD_NS,
 )
-from rokuga.recorder.webrtc.ice.ice_lite import MAGIC_COOKIE, IceLite
+from rokuga.recorder.webrtc.ice.ice_lite import MAGIC_COOKIE
 from rokuga.recorder.webrtc.transport.addresses import AddressError, is_local
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.machine import lacks
-from tests.recorder.webrtc.clients import DTLS, PASSWORD, SRTP, Client, Sink, check, until
+from tests.recorder.webrtc.udp_client import DTLS, SRTP, CollectingPeer, UdpClient, check, until
 
 
-def client_of(port: MediaPort, host: str = "127.0.0.1") -> Client:
-    return Client((host, port.port), host)
+def client_of(port: MediaPort, host: str = "127.0.0.1") -> UdpClient:
+    return UdpClient((host, port.port), host)
 
 
 async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: MediaPort) -> None:
-    first, second = Sink(port, "first"), Sink(port, "second")
+    first, second = CollectingPeer(port, "first"), CollectingPeer(port, "second")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("first")
         await two.validate("second")
@@ -44,7 +44,7 @@ async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: Media
 
 
 async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     sink.flow.send(b"lost: nobody knows where the peer is")
     with client_of(port) as client:
         await client.validate("peer")
@@ -53,7 +53,7 @@ async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
 
 
 async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     with client_of(port) as publisher, client_of(port) as stranger:
         await publisher.validate("peer")
         strange = [b"", bytes([128]) * 2049, SRTP, DTLS, b"\x00\x01", check("nobody"), b"\x40 turn", b"\xff"]
@@ -63,7 +63,7 @@ async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port:
         publisher.send(SRTP)
         await until(lambda: sink.media)
     counters = port.counters
-    assert (counters.bad_size, counters.from_strangers, counters.bad_stun, counters.bad_first_byte) == (2, 3, 1, 2)
+    assert (counters.bad_size, counters.unauthenticated, counters.bad_stun, counters.bad_first_byte) == (2, 3, 1, 2)
     assert sink.media == [SRTP]
     assert not sink.faults
 
@@ -71,7 +71,7 @@ async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port:
 async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_stranger_or_a_peer(
     port: MediaPort,
 ) -> None:
-    sink, random = Sink(port, "peer"), Random(1)
+    sink, random = CollectingPeer(port, "peer"), Random(1)
     with client_of(port) as publisher, client_of(port) as stranger:
         await publisher.validate("peer")
         for first in (0, 1, 20, 63, 128, 191, 16, 255):
@@ -85,7 +85,7 @@ async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_strange
 
 
 async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
-    broken, whole = Sink(port, "broken", breaks=True), Sink(port, "whole")
+    broken, whole = CollectingPeer(port, "broken", breaks=True), CollectingPeer(port, "whole")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("broken")
         await two.validate("whole")
@@ -93,32 +93,32 @@ async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
             one.send(SRTP)
         two.send(SRTP)
         await until(lambda: whole.media)
-        await until(lambda: port.counters.from_strangers == 2)
+        await until(lambda: port.counters.unauthenticated == 2)
     assert len(broken.faults) == 1
     assert port.counters.faults == 1
 
 
 async def test_a_closed_flow_is_a_stranger(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
         sink.flow.close()
         sink.flow.close()
         client.send(SRTP)
         client.send(check("peer"))
-        await until(lambda: port.counters.from_strangers == 2)
+        await until(lambda: port.counters.unauthenticated == 2)
     assert not sink.media
 
 
 async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     with client_of(port) as before, client_of(port) as after:
         await before.validate("peer")
         after.send(check("peer", password="wrong"))
         data, _ = await after.receive()
         assert parse_message(data).error_code == 401
         after.send(SRTP)
-        await until(lambda: port.counters.from_strangers == 1)
+        await until(lambda: port.counters.unauthenticated == 1)
         await after.validate("peer")
         after.send(SRTP)
         await until(lambda: sink.media)
@@ -127,14 +127,14 @@ async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(
 
 
 async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     clients = [client_of(port) for _ in range(MAX_PATHS + 3)]
     for client in clients:
         await client.validate("peer")
     clients[0].send(SRTP)
     clients[-1].send(SRTP)
     await until(lambda: sink.media)
-    assert port.counters.from_strangers == 1
+    assert port.counters.unauthenticated == 1
     assert len(sink.flow.paths) == MAX_PATHS
     for client in clients:
         client.socket.close()
@@ -143,7 +143,7 @@ async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> No
 async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() -> None:
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
-        first, second = Sink(port, "first"), Sink(port, "second")
+        first, second = CollectingPeer(port, "first"), CollectingPeer(port, "second")
         with client_of(port) as client:
             await client.validate("first")
             client.send(check("second"))
@@ -159,7 +159,7 @@ async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() 
 
 
 async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
-    Sink(port, "peer")
+    CollectingPeer(port, "peer")
     with client_of(port) as stranger:
         for _ in range(3 * ERROR_REPLIES_PER_S):
             stranger.send(check("peer", password="wrong"))
@@ -184,13 +184,13 @@ async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_
 ) -> None:
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
-        Sink(port, "peer")
+        CollectingPeer(port, "peer")
         with client_of(port) as stranger, client_of(port) as other:
             for _ in range(FAILED_CHECKS_PER_S):
                 stranger.send(useless)
             stranger.send(check("peer"))
             await until(lambda: port.counters.received == FAILED_CHECKS_PER_S + 1)
-            assert port.counters.bad_stun + port.counters.from_strangers == FAILED_CHECKS_PER_S + 1
+            assert port.counters.bad_stun + port.counters.unauthenticated == FAILED_CHECKS_PER_S + 1
             await other.validate("peer")
             now_ns[0] += NS_PER_S
             with suppress(BlockingIOError):
@@ -202,7 +202,7 @@ async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_
 async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> None:
     """Or else whoever forges its source could end its consent."""
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         with client_of(port) as client:
             await client.validate("peer")
             for _ in range(FAILED_CHECKS_PER_S):
@@ -222,7 +222,7 @@ async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is
 ) -> None:
     monkeypatch.setattr(checks, "MAX_WATCHED", 1)
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
-        Sink(port, "peer")
+        CollectingPeer(port, "peer")
         with client_of(port) as client, client_of(port) as stranger:
             await client.validate("peer")
             stranger.send(check("peer", password="wrong"))
@@ -238,7 +238,7 @@ async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is
 
 async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_it() -> None:
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
-        flooded, other = Sink(port, "flooded"), Sink(port, "other")
+        flooded, other = CollectingPeer(port, "flooded"), CollectingPeer(port, "other")
         with client_of(port) as one, client_of(port) as two:
             await one.validate("flooded")
             await two.validate("other")
@@ -252,10 +252,10 @@ async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_i
 
 async def test_each_local_address_answers_from_itself_on_the_same_number() -> None:
     async with MediaPort(0, ("127.0.0.1", "127.0.0.2")) as port:
-        Sink(port, "peer")
+        CollectingPeer(port, "peer")
         assert [candidate.host for candidate in port.candidates] == ["127.0.0.1", "127.0.0.2"]
         for host in ("127.0.0.1", "127.0.0.2"):
-            with Client((host, port.port)) as client:
+            with UdpClient((host, port.port)) as client:
                 assert await client.validate("peer") == host
 
 
@@ -263,7 +263,7 @@ async def test_ipv6_works_beside_ipv4() -> None:
     if not is_local("::1"):
         lacks("this host has no IPv6")
     async with MediaPort(0, ("127.0.0.1", "::1")) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         with client_of(port, "::1") as client:
             assert await client.validate("peer") == "::1"
             client.send(SRTP)
@@ -292,7 +292,7 @@ async def test_a_name_that_nobody_knows_is_named() -> None:
 
 
 async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
         for number in range(1000):
@@ -303,26 +303,20 @@ async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> Non
 
 async def test_what_waits_is_read_when_it_is_asked_for(port: MediaPort) -> None:
     """Also by a peer that is just being given something: then what follows comes after it, not within."""
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
         sent = [SRTP + bytes((number,)) for number in range(3)]
         for datagram in sent:
             client.send(datagram)
-        take = sink.flow.on_srtp
-
-        def take_and_ask(size: int, now_ns: int) -> None:
-            port.read()
-            take(size, now_ns)
-
-        sink.flow.on_srtp = take_and_ask
+        sink.before_srtp = port.read
         port.read()
         assert sink.media == sent
 
 
 async def test_sending_after_the_end_is_no_fault() -> None:
     async with MediaPort(0, ("127.0.0.1",)) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         with client_of(port) as client:
             await client.validate("peer")
     sink.flow.send(b"lost")
@@ -335,19 +329,17 @@ async def test_nothing_arrives_before_it_was_sent_however_long_a_batch_takes() -
     The earliest arrival places a whole track: one that is told too early puts sound and picture apart for seconds.
     """
     now_ns = [NS_PER_S]
-    arrivals_ns: list[int] = []
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
+        sink = CollectingPeer(port, "peer")
         with client_of(port) as client:
 
-            def take(_size: int, arrival_ns: int) -> None:
-                arrivals_ns.append(arrival_ns)
-                if len(arrivals_ns) == 1:  # the machine is busy with something else for a while
+            def process_slowly() -> None:
+                if not sink.media:
                     now_ns[0] += NS_PER_S
                     client.send(SRTP)
 
-            flow = port.open(IceLite("peer", PASSWORD), lambda data: None, take, lambda error: None)
+            sink.before_srtp = process_slowly
             await client.validate("peer")
             client.send(SRTP)
-            await until(lambda: len(arrivals_ns) == 2)
-            flow.close()
-    assert arrivals_ns == [NS_PER_S, 2 * NS_PER_S]
+            await until(lambda: len(sink.media) == 2)
+    assert sink.arrivals_ns == [NS_PER_S, 2 * NS_PER_S]

@@ -13,8 +13,8 @@ from rokuga.recorder.webrtc.transport.addresses import is_local
 from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.machine import lacks
-from tests.recorder.webrtc.clients import DTLS, SRTP, Client, Sink, until
 from tests.recorder.webrtc.tcp_client import TcpClient, connected, frame
+from tests.recorder.webrtc.udp_client import DTLS, SRTP, CollectingPeer, UdpClient, until
 
 WITH_TCP = True
 
@@ -38,7 +38,7 @@ async def test_nothing_listens_where_tcp_is_not_asked_for() -> None:
 
 
 async def test_media_and_dtls_go_to_the_peer_and_answers_come_back(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
         client.send(SRTP, DTLS, SRTP + b"2")
@@ -56,7 +56,7 @@ async def test_media_and_dtls_go_to_the_peer_and_answers_come_back(port: MediaPo
 def test_however_a_stream_is_cut_the_same_datagrams_come_out(tails: list[bytes], cuts: list[int]) -> None:
     async def deliver() -> None:
         async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
-            sink = Sink(port, "peer")
+            sink = CollectingPeer(port, "peer")
             async with connected(port) as client:
                 client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await client.validate("peer")
@@ -74,8 +74,8 @@ def test_however_a_stream_is_cut_the_same_datagrams_come_out(tails: list[bytes],
 
 async def test_a_peer_goes_from_udp_to_tcp_and_back(port: MediaPort) -> None:
     """By a check that nominates; when the connection breaks, what is sent is lost until the next check."""
-    sink = Sink(port, "peer")
-    with Client(("127.0.0.1", port.port)) as udp:
+    sink = CollectingPeer(port, "peer")
+    with UdpClient(("127.0.0.1", port.port)) as udp:
         await udp.validate("peer")
         async with connected(port) as tcp:
             await tcp.validate("peer")
@@ -96,7 +96,7 @@ async def test_ipv6_works_beside_ipv4() -> None:
     if not is_local("::1"):
         lacks("this host has no IPv6")
     async with MediaPort(0, ("127.0.0.1", "::1"), with_tcp=True) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         for host in ("::1", "127.0.0.1"):
             async with connected(port, host) as client:
                 await client.validate("peer")
@@ -107,7 +107,7 @@ async def test_ipv6_works_beside_ipv4() -> None:
 
 @pytest.mark.parametrize("size", [0, MAX_DATAGRAM_BYTES + 1, 65535])
 async def test_a_frame_of_no_sensible_size_ends_the_connection(port: MediaPort, size: int) -> None:
-    Sink(port, "peer")
+    CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
         client.writer.write(size.to_bytes(2, "big") + b"\x80")
@@ -116,7 +116,7 @@ async def test_a_frame_of_no_sensible_size_ends_the_connection(port: MediaPort, 
 
 
 async def test_too_many_tiny_frames_end_the_connection(port: MediaPort) -> None:
-    Sink(port, "peer")
+    CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
         client.send(*[b"\x80"] * 10 * tcp_port.MAX_FRAMES)
@@ -128,7 +128,7 @@ async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_i
 ) -> None:
     """Reading pauses, so the new one is accepted first; what is then read of the old one must not touch it."""
     monkeypatch.setattr(tcp_port, "PAUSE_S", 0.1)
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     from_port = 0
     for is_last in (False, True):
         opened = socket.socket()
@@ -150,7 +150,7 @@ async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_i
 
 
 async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     async with connected(port) as client:
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await client.validate("peer")
@@ -167,7 +167,7 @@ async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: Media
 
 async def test_sending_after_the_end_is_no_fault() -> None:
     async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         async with connected(port) as client:
             await client.validate("peer")
             path = sink.flow.ice.path

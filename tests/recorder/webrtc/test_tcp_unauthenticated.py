@@ -11,26 +11,26 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.transport import tcp_port
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from tests.material import ManualClock
-from tests.recorder.webrtc.clients import DTLS, SRTP, Sink, check, until
 from tests.recorder.webrtc.tcp_client import TcpClient, connected
+from tests.recorder.webrtc.udp_client import DTLS, SRTP, CollectingPeer, check, until
 
 WITH_TCP = True
 
 
 @pytest.mark.parametrize("data", [SRTP, DTLS, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff"])
 async def test_a_stranger_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     async with connected(port) as stranger:
         stranger.send(data)
         assert await stranger.is_closed()
     assert not sink.media
-    assert port.counters.from_strangers == 1
+    assert port.counters.unauthenticated == 1
 
 
 async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     async with connected(port) as stranger:
-        stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNPROVEN - 1))
+        stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNAUTHENTICATED_DATAGRAMS - 1))
         stranger.send(check("peer", password="wrong"), check("peer"))
         assert await stranger.is_closed()
     assert sink.flow.ice.path is None
@@ -39,10 +39,10 @@ async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
 async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
     port: MediaPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink = Sink(port, "peer")
+    sink = CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
-        monkeypatch.setattr(tcp_port, "PROOF_S", 0.01)
+        monkeypatch.setattr(tcp_port, "VALIDATION_S", 0.01)
         async with connected(port) as silent:
             assert await silent.is_closed()
         (connection,) = port._tcp.connections
@@ -56,7 +56,7 @@ async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
 async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for number in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
-            Sink(port, f"peer{number}")
+            CollectingPeer(port, f"peer{number}")
             await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
         strangers = [
             await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS)
@@ -64,8 +64,8 @@ async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: Media
         refused = await stack.enter_async_context(connected(port))
         assert await refused.is_closed()
         strangers[0].writer.transport.abort()
-        await until(lambda: port._tcp.strangers.total() == tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
-        Sink(port, "late")
+        await until(lambda: port._tcp.unauthenticated.total() == tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
+        CollectingPeer(port, "late")
         await (await stack.enter_async_context(connected(port))).validate("late")
 
 
@@ -82,7 +82,7 @@ async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_th
     """It alone; and who has proved itself there goes on."""
     hand = ManualClock()
     async with MediaPort(0, ("127.0.0.1",), hand.clock(), with_tcp=True) as port:
-        sink = Sink(port, "peer")
+        sink = CollectingPeer(port, "peer")
         async with connected(port) as peer:
             await peer.validate("peer")
             await fail(port, tcp_port.MAX_FAILED_PER_S)
@@ -92,7 +92,7 @@ async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_th
             other = socket.socket()
             other.bind(("127.0.0.2", 0))
             other.connect(("127.0.0.1", port.port))
-            Sink(port, "other")
+            CollectingPeer(port, "other")
             neighbour = TcpClient(*await asyncio.open_connection(sock=other))
             await neighbour.validate("other")
             neighbour.writer.transport.abort()
@@ -107,7 +107,7 @@ async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second(
     hand = ManualClock()
     async with MediaPort(0, ("127.0.0.1",), hand.clock(), with_tcp=True) as port:
         for number in range(2 * tcp_port.MAX_FAILED_PER_S):
-            Sink(port, f"peer{number}")
+            CollectingPeer(port, f"peer{number}")
             async with connected(port) as client:
                 await client.validate(f"peer{number}")
         assert port.counters.refused == 0
@@ -126,7 +126,7 @@ def test_a_network_of_ipv6_counts_as_one_address() -> None:
 
 
 async def test_noise_ends_that_connection_only(port: MediaPort) -> None:
-    sink, random = Sink(port, "peer"), Random(1)
+    sink, random = CollectingPeer(port, "peer"), Random(1)
     async with connected(port) as client:
         await client.validate("peer")
         for _ in range(40):

@@ -38,7 +38,7 @@ def rsa_certificate() -> RTCCertificate:
     return RsaCertificate(key, builder.sign(key, hashes.SHA256()))  # type: ignore[arg-type]  # it takes any key
 
 
-class ForeignPeer:
+class AiortcPeer:
     """An async context manager, connected inside once `connect` returned."""
 
     def __init__(self, offer: str, *, setup: str = "active", certificate: RTCCertificate | None = None) -> None:

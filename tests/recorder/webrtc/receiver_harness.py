@@ -1,4 +1,4 @@
-"""A receiver without a network, and what is sent to it."""
+"""A receiver without a network, and the packets sent to it."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ VIDEO, NEXT, RTX, NEXT_RTX, AUDIO = 0x200, 0x201, 0x300, 0x301, 0x100
 
 
 def keyframe(width: int, height: int) -> bytes:
-    """A payload that is a whole VP9 key frame and says so by B and E (RFC 9628): it comes out at once."""
+    """Return a payload that is a complete VP9 key frame by its bits B and E (RFC 9628): it is passed on at once."""
     size = (0x2 << 36 | width - 1 << 20 | height - 1 << 4).to_bytes(5, "big")
     return bytes.fromhex("0c 82498342") + size + bytes(20)
 
@@ -30,46 +30,56 @@ MEDIA: dict[Kind, AnsweredMedia] = {
 }
 
 
-class Desk:
-    """A receiver and what it told, in order; time passes by `now_ns`."""
+class ReceiverHarness:
+    """A receiver and, in order, what its sink received; time is `now_ns`."""
 
     def __init__(
         self, media: dict[Kind, AnsweredMedia] | None = None, *, own_ssrc: int = 7, write_damaged: bool = False
     ) -> None:
-        self.told: list[tuple[str, Kind, AccessUnit | tuple[int, int, int] | None]] = []
+        self.received: list[tuple[str, Kind, AccessUnit | tuple[int, int, int] | None]] = []
         self.now_ns = 10**12
         self.sequences: dict[int, int] = {}
         self.rtcp: list[RtcpMessage] = []
         self.receiver = Receiver(
             MEDIA if media is None else media,
+            self,
             own_ssrc=own_ssrc,
             remb_bps=3_000_000,
-            on_unit=lambda kind, unit: self.told.append(("unit", kind, unit)),
-            on_sender_report=lambda kind, *report: self.told.append(("report", kind, report)),
-            on_source_changed=lambda kind: self.told.append(("changed", kind, None)),
             write_damaged=write_damaged,
         )
 
+    def unit(self, kind: Kind, unit: AccessUnit) -> None:
+        """Record a unit."""
+        self.received.append(("unit", kind, unit))
+
+    def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
+        """Record a sender report."""
+        self.received.append(("report", kind, (ntp_ns, rtp_time, arrival_ns)))
+
+    def source_changed(self, kind: Kind) -> None:
+        """Record a change of source."""
+        self.received.append(("changed", kind, None))
+
     def packet(self, ssrc: int, payload: bytes, *, payload_type: int = VP9.payload_type) -> RtpPacket:
-        """The next packet of a stream; each is a frame of its own."""
+        """Return the next packet of a stream; each is a frame of its own."""
         sequence = self.sequences[ssrc] = self.sequences.get(ssrc, 99) + 1
         return RtpPacket(payload_type, True, sequence, sequence * 3000, ssrc, payload, self.now_ns)
 
     def send(self, *packets: RtpPacket, step_ns: int = FRAME) -> None:
-        """Let packets arrive, with a tick after each."""
+        """Pass packets to the receiver, with a tick after each."""
         for packet in packets:
             self.receiver.rtp(build_rtp(packet), self.now_ns)
             self.pass_time(step_ns)
 
     def pass_time(self, step_ns: int) -> bytes:
-        """Let time pass, then tick; keep what is sent back."""
+        """Advance the time, then tick; return the RTCP that is sent."""
         self.now_ns += step_ns
         data = self.receiver.tick(self.now_ns)
         self.rtcp += parse_rtcp(data)
         return data
 
     def video(self, ssrc: int, *payloads: bytes) -> None:
-        """Let frames of one packet each arrive."""
+        """Pass frames of one packet each to the receiver."""
         for payload in payloads:
             self.send(self.packet(ssrc, payload))
 
@@ -82,10 +92,10 @@ class Desk:
         )
 
     @property
-    def words(self) -> str:
-        """What was told, in short: K key frame, d delta, a audio, C source changed, R report."""
+    def summary(self) -> str:
+        """What the sink received, a letter each: K key frame, d delta, a audio, C source changed, R report."""
         letters = []
-        for what, _, detail in self.told:
+        for what, _, detail in self.received:
             if isinstance(detail, AccessUnit):
                 letters.append("a" if len(detail.data) == len(SOUND) else "K" if detail.is_keyframe else "d")
             else:

@@ -1,4 +1,4 @@
-"""The two ends of a UDP port in tests: a peer that keeps what it gets, and a socket of a publisher or a stranger."""
+"""Both ends of the UDP port in tests: a handler that keeps what it receives, and a client's socket."""
 
 import asyncio
 import socket
@@ -19,35 +19,47 @@ DTLS = b"\x16\xfe\xfd" + bytes(30)
 
 
 @dataclass
-class Sink:
-    """A peer that keeps what it gets; `breaks` makes it fail as a fault of ours would."""
+class CollectingPeer:
+    """A peer that keeps its datagrams; `breaks` makes it raise, as an internal error would."""
 
     port: MediaPort
     ufrag: str
     media: list[bytes] = field(default_factory=list)
     dtls: list[bytes] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
+    arrivals_ns: list[int] = field(default_factory=list)
     breaks: bool = False
+    before_srtp: Callable[[], None] = lambda: None
     flow: Flow = field(init=False)
 
     def __post_init__(self) -> None:
-        self.flow = self.port.open(IceLite(self.ufrag, PASSWORD), self.dtls.append, self.on_srtp, self.faults.append)
+        self.flow = self.port.open(IceLite(self.ufrag, PASSWORD), self)
 
-    def on_srtp(self, size: int, now_ns: int) -> None:
+    def receive_dtls(self, data: bytes) -> None:
+        """Keep a datagram of DTLS."""
+        self.dtls.append(data)
+
+    def fail(self, error: Exception) -> None:
+        """Keep what was raised."""
+        self.faults.append(error)
+
+    def receive_srtp(self, size: int, now_ns: int) -> None:
         """Keep a datagram of media."""
         if self.breaks:
             raise KeyError(now_ns)
+        self.before_srtp()
+        self.arrivals_ns.append(now_ns)
         self.media.append(bytes(self.port.buffer.view[:size]))
 
 
 def check(ufrag: str, password: str = PASSWORD) -> bytes:
-    """A connectivity check that nominates."""
+    """Return a connectivity check that nominates."""
     message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": f"{ufrag}:peer", "USE-CANDIDATE": None})
     message.add_message_integrity(password.encode())
     return bytes(message)
 
 
-class Client:
+class UdpClient:
     """A UDP socket on `host` that sends to `to`."""
 
     def __init__(self, to: tuple[str, int], host: str = "127.0.0.1") -> None:
@@ -69,12 +81,12 @@ class Client:
         self.socket.sendto(data, self.to)
 
     async def receive(self) -> tuple[bytes, str]:
-        """Give the next datagram and the address that it came from."""
+        """Return the next datagram and the address that sent it."""
         data, address = await asyncio.get_running_loop().sock_recvfrom(self.socket, 2048)
         return data, address[0]
 
     async def validate(self, ufrag: str) -> str:
-        """Prove this address to be that of the peer with this ufrag; give the address that answered."""
+        """Validate this address for the peer with this ufrag; return the address that answered."""
         self.send(check(ufrag))
         data, address = await self.receive()
         assert parse_message(data).message_class == Class.RESPONSE
@@ -82,6 +94,6 @@ class Client:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the loop turn until something is so."""
-    while not condition():  # noqa: ASYNC110  # what is waited for is a counter, there is no event to wait on
+    """Run the event loop until a condition holds."""
+    while not condition():  # noqa: ASYNC110  # conditions are about counters, which have no event
         await asyncio.sleep(0.001)

@@ -15,7 +15,6 @@ from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import is_loopback
 from rokuga.api.http.middleware import SERVER, Refusals, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import Hosts, Rules
-from rokuga.api.http.schemas import schema_routes
 from rokuga.api.large_messages import LargeMessages
 from rokuga.api.monitoring.counters import Source
 from rokuga.api.monitoring.endpoint import monitoring_routes
@@ -27,6 +26,7 @@ from rokuga.api.signaling.conversation import Elsewhere, nowhere
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
+from rokuga.api.targets.schema_routes import schema_routes
 from rokuga.api.targets.table import targets
 from rokuga.api.whip.endpoint import Whip
 from rokuga.api.whip.limits import PublishLimits

@@ -123,9 +123,9 @@ def test_the_documents_in_the_repository_are_those_of_the_code(tmp_path: Path) -
     """`rokuga schemas FOLDER` was run after the last change, and what it writes was put where it belongs."""
     main(["schemas", str(tmp_path)])
     root = Path(__file__).parent.parent
-    kept = [*(root / "webhooks" / "json_schemas").iterdir(), root / "api" / "openapi.json"]
+    kept = (root / "webhooks" / "json_schemas").iterdir()
     assert {file.name: file.read_text() for file in kept} == {
-        file.name: file.read_text() for file in tmp_path.iterdir()
+        file.name: file.read_text() for file in tmp_path.iterdir() if file.name != "openapi.json"
     }
 
 

@@ -15,9 +15,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rokuga.api.http.json_response import JsonResponse, failure
 from rokuga.api.http.middleware import CALLER
 from rokuga.api.http.request_policy import has_bearer_token
-from rokuga.api.targets.answer import Answer, failure
 
 SAFE_HEADERS: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -59,7 +59,7 @@ class Door:
     token: str | None = None
     is_behind_proxy: bool = False
 
-    def refusal(self, credentials: list[str], *, is_local: bool) -> Answer | None:
+    def refusal(self, credentials: list[str], *, is_local: bool) -> JsonResponse | None:
         """Say why a request may not pass, None where it may; `credentials` are its Authorization headers."""
         has_right = self._has_right(credentials)
         if self.loopback_only and not self.is_behind_proxy and not is_local:

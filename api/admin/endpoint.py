@@ -16,8 +16,8 @@ from rokuga.api.admin.documents import entry_document, state_document
 from rokuga.api.admin.file_response import FileResponse
 from rokuga.api.admin.watch import LISTED, Watch
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.http.json_response import failure
 from rokuga.api.protocols import RecordingService
-from rokuga.api.targets.answer import failure
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store import StoreError

@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rokuga.api.http.authority import Network
 from rokuga.api.http.forwarded import caller
+from rokuga.api.http.json_response import failure
 from rokuga.api.http.request_policy import Refusal, Rules, is_below
 from rokuga.api.monitoring.counters import Numbers
-from rokuga.api.targets.answer import failure
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 
@@ -155,7 +155,7 @@ def error_type(refusal: Refusal) -> str:
 
 
 async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer, or refuse the handshake of a WebSocket, which the server answers with 403."""
+    """JsonResponse, or refuse the handshake of a WebSocket, which the server answers with 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": error_type(refusal)})

@@ -9,9 +9,9 @@ from uvicorn.server import ServerState
 
 from rokuga.api.http.connection_limits import Connection
 from rokuga.api.http.framing import End, Head, Malformed, RequestReader
+from rokuga.api.http.json_response import failure
 from rokuga.api.http.slow_readers import SlowReaders, give_up_unread
 from rokuga.api.http.websocket_protocol import WebsocketProtocol
-from rokuga.api.targets.answer import failure
 
 LINGER_S: Final = 1.0
 """How long what still comes is read and thrown away after a refusal: a reset could overtake the answer."""
@@ -197,7 +197,7 @@ class HttpProtocol(HttpToolsProtocol):
             protocol.data_received(rest)
 
     def _refuse(self, fault: Malformed) -> None:
-        """Answer what cannot be read on, unless an answer has begun, and close."""
+        """JsonResponse what cannot be read on, unless an answer has begun, and close."""
         self._is_refused = True
         self._end_wait()
         self._unset_keepalive_if_required()

@@ -4,13 +4,14 @@ The names of the *-NOT-FOUND errors are ours: Sora's are not documented in publi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from rokuga.api.protocols import PublisherConnection, RecordingService
-from rokuga.api.targets.answer import TargetError
+from rokuga.api.targets.errors import TargetError
+from rokuga.api.targets.json_schema import COUNT, FLAG, IDS, TEXT, TRACKS, object_of
 from rokuga.api.targets.recordings import Request, track_object
 from rokuga.recorder.media import NS_PER_S
 
@@ -18,6 +19,17 @@ log = structlog.get_logger()
 
 DISCONNECTED_API = "DISCONNECTED-API"
 """What signalling closes with (1000); the caller's own `reason` is for the log and for connection.destroyed."""
+
+CONNECTION: Final = object_of(
+    {
+        **IDS,
+        **TRACKS,
+        **dict.fromkeys(("multistream", "simulcast", "spotlight"), FLAG),
+        "session_id": TEXT,
+        "role": {"enum": ["sendrecv", "sendonly", "recvonly"]},
+        "created_time": COUNT,
+    }
+)
 
 
 async def list_all(recorder: RecordingService, _request: Request) -> list[Request]:

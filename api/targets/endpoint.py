@@ -8,9 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from rokuga.api.http.json_response import JsonResponse
 from rokuga.api.protocols import RecordingService
-from rokuga.api.targets import answer
-from rokuga.api.targets.answer import Answer
+from rokuga.api.targets import errors
 from rokuga.api.targets.dispatch import dispatch, parse_name
 from rokuga.api.targets.table import Target, TargetName
 
@@ -57,24 +57,24 @@ class ApiEndpoint:
         except ClientDisconnect:
             return
         headers = {**self._headers, "content-type": "application/json"}
-        if result in (answer.PAYLOAD_TOO_LARGE, answer.REQUEST_TIMEOUT):
+        if result in (errors.PAYLOAD_TOO_LARGE, errors.REQUEST_TIMEOUT):
             headers["connection"] = "close"
         await Response(result.body, result.status, headers)(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> JsonResponse:
         if request.method != "POST":
-            return answer.UNEXPECTED_METHOD
+            return errors.UNEXPECTED_METHOD
         targets = request.headers.getlist("x-sora-target")  # repeated, they are a list (RFC 9110 section 5.2)
         name = parse_name(", ".join(targets) if targets else None)
-        if isinstance(name, Answer):
+        if isinstance(name, JsonResponse):
             return name
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 body = await _read_body(request)
         except TimeoutError:
-            return answer.REQUEST_TIMEOUT
+            return errors.REQUEST_TIMEOUT
         if body is None:
-            return answer.PAYLOAD_TOO_LARGE
+            return errors.PAYLOAD_TOO_LARGE
         return await dispatch(self._table, self._recorder, name, body)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from rokuga.api.protocols import RecordingService
-from rokuga.api.targets.answer import TargetError
+from rokuga.api.targets.errors import TargetError
+from rokuga.api.targets.json_schema import COUNT, FLAG, IDS, TEXT, TRACKS, object_of
 from rokuga.api.targets.schema import ID, Schema, Violation, violation
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.codecs.table import CODECS
@@ -17,6 +18,15 @@ from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.store import TooLargeError
 
 Request = Mapping[str, Any]
+
+_GIVEN: Final = {"channel_id": TEXT, "expire_time": COUNT, "recording_id": TEXT}
+_OPTIONAL: Final = {"split_duration": COUNT, "metadata": {"description": "what StartRecording was given"}}
+
+STARTED: Final = object_of(_GIVEN, {**_OPTIONAL, "split_only": FLAG})
+RECORDING: Final = object_of({**_GIVEN, "created_at": COUNT, "split_only": FLAG}, {**_OPTIONAL, "expired_at": COUNT})
+ARCHIVING: Final = object_of({**IDS, **TRACKS, "seconds": COUNT})
+
+START_ERRORS: Final = ("STARTED-RECORDING", "ARCHIVE-DIR-UNAVAILABLE", "METADATA-TOO-LARGE")
 
 
 @dataclass(frozen=True, slots=True)

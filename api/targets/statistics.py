@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rokuga.api.monitoring.counters import Numbers, Source, read_all, total
 from rokuga.api.protocols import RecordingService
+from rokuga.api.targets.json_schema import COUNT, TEXT, JsonSchema, object_of
 
 SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total_session_created": ("sessions_created",),
@@ -36,6 +37,15 @@ AVERAGES: Final[Mapping[str, tuple[str, str]]] = {
     "average_setup_time_msec": ("setup_milliseconds", "connections_created"),
 }
 """A sum, and the number that it is divided by."""
+
+STATS: Final[JsonSchema] = {**object_of({"version": TEXT}), "additionalProperties": COUNT}
+LICENSE: Final = object_of(
+    {
+        **dict.fromkeys(("expired_at", "product_name", "serial_code", "type"), TEXT),
+        "max_connections": COUNT,
+        "max_nodes": {"type": ["integer", "null"]},
+    }
+)
 
 NO_LIMIT: Final = 2**31 - 1
 

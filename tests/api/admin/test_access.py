@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from rokuga.api.admin.access import LOOPBACK_ONLY, NO_PASSWORD, UNAUTHORIZED, Door
-from rokuga.api.targets.answer import Answer
+from rokuga.api.http.json_response import JsonResponse
 
 TOKEN = "0123456789abcdef"
 PASSWORD = "me:secret:ü"
@@ -34,7 +34,7 @@ BEARER = f"Bearer {TOKEN}"
     ],
 )
 def test_loopback_is_a_right_only_where_no_proxy_is_configured(
-    door: Door, credentials: list[str], is_local: bool, refusal: Answer | None
+    door: Door, credentials: list[str], is_local: bool, refusal: JsonResponse | None
 ) -> None:
     assert door.refusal(credentials, is_local=is_local) is refusal
 

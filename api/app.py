@@ -16,9 +16,9 @@ from rokuga.api.http.authority import is_loopback
 from rokuga.api.http.middleware import SERVER, Refusals, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import Hosts, Rules
 from rokuga.api.large_messages import LargeMessages
-from rokuga.api.monitoring.counters import Source
 from rokuga.api.monitoring.endpoint import monitoring_routes
 from rokuga.api.monitoring.health import Health
+from rokuga.api.monitoring.metrics import Source
 from rokuga.api.pages.site import Site
 from rokuga.api.protocols import Authenticator, RecordingService
 from rokuga.api.signaling.channels import Channels
@@ -48,7 +48,7 @@ def api_app(
     `health` (/livez, /readyz) need no token, /metrics does.
     """
     endpoint = api_endpoint(recorder, config, counters, config.api_cors_origin)
-    monitoring = [] if health is None else monitoring_routes(health, counters)
+    monitoring = [] if health is None else monitoring_routes(health, counters, config.version)
     limits = RecordingLimits(config.recording_max_expire_time, config.recording_max_split_duration)
     routes = [Route("/", endpoint), *monitoring, *schema_routes(limits)]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})

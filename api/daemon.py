@@ -28,9 +28,9 @@ from rokuga.api.http.certificates import follow_certificates, shown
 from rokuga.api.http.connection_limits import Refused
 from rokuga.api.http.middleware import Refusals
 from rokuga.api.http.server import listen, serve
-from rokuga.api.monitoring.counters import Source
 from rokuga.api.monitoring.health import Disk, Health, Probe
 from rokuga.api.monitoring.memory import find_trim, trimming
+from rokuga.api.monitoring.metrics import Source
 from rokuga.api.monitoring.systemd import Systemd
 from rokuga.api.signaling.channels import Channels
 from rokuga.api.signaling.redirection import Redirection

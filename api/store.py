@@ -10,11 +10,12 @@ from pathlib import Path
 import structlog
 
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.monitoring.counters import Numbers, Source
 from rokuga.api.monitoring.health import Probe
+from rokuga.api.monitoring.metrics import Numbers, Source
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.directories import aside_path
 from rokuga.recorder.identifiers import new_id
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.models import NodeState
 from rokuga.recorder.store import Owner, RecordingStore, StoreHealth
 from rokuga.recorder.store.damage import replace_damaged
@@ -130,8 +131,8 @@ def cluster_numbers(health: StoreHealth) -> Numbers:
         "cluster_majority": int(health.has_majority),
         "cluster_nodes": health.nodes,
         "cluster_requests": {"answered": health.requests_answered, "failed": health.requests_failed},
-        "cluster_request_microseconds": int(health.request_seconds * 1e6),
-        "cluster_slowest_request_microseconds": int(health.slowest_request_s * 1e6),
+        "cluster_request_ns": int(health.request_seconds * NS_PER_S),
+        "cluster_slowest_request_ns": int(health.slowest_request_s * NS_PER_S),
     }
 
 

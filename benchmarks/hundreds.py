@@ -97,8 +97,8 @@ class Watch:
     async def worst_lag_ms(self) -> float:
         """Give what /metrics tells of the event loop."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.api.rstrip('/')}/metrics") as answer:
-            found = re.search(r"^rokuga_event_loop_worst_lag_microseconds (\S+)", await answer.text(), re.MULTILINE)
-        return float(found[1]) / 1000 if found else -1.0
+            found = re.search(r"^rokuga_event_loop_max_lag_seconds (\S+)", await answer.text(), re.MULTILINE)
+        return float(found[1]) * 1000 if found else -1.0
 
 
 def _waiting(port: int) -> int:

@@ -72,7 +72,7 @@ def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
     return (
         f"{counters['outbox_pending']} pending; {counters['outbox_parked']} parked;"
         f" {counters['outbox_dead']} dead, kept for {hours:g} h; {config.webhooks.dead_max_number} of each at most;"
-        f" {counters['outbox_forgotten']} forgotten"
+        f" {counters['outbox_pruned']} forgotten"
     )
 
 

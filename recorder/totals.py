@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from rokuga.recorder.events import Event, EventType
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
+from rokuga.recorder.media import NS_PER_S, Kind
 from rokuga.recorder.track import TrackStats
 
 TrackCounters = Mapping[Kind, Mapping[str, int]]
@@ -57,7 +57,7 @@ class Totals:
             "connections_destroyed": self.connections_destroyed,
             "connections_failed": self.connections_failed,
             "connection_seconds": self.stay_ns // NS_PER_S,
-            "setup_milliseconds": self.setup_ns // NS_PER_MS,
+            "connection_setup_ns": self.setup_ns,
             "events": {event_type.value: self.events[event_type] for event_type in EventType},
             **self.by_counter(present),
         }

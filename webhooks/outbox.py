@@ -20,7 +20,7 @@ import structlog
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import EventType
-from rokuga.recorder.media import NS_PER_MS, NS_PER_S
+from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import ANSWER_S, StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
@@ -317,8 +317,8 @@ class Outbox:
                 "outbox_pending": count_of(connection, EntryState.PENDING),
                 "outbox_parked": count_of(connection, EntryState.PARKED),
                 "outbox_dead": count_of(connection, EntryState.DEAD),
-                "outbox_forgotten": forgotten,
-                "outbox_oldest_milliseconds": (self.uptime_ns - since_ns[0]) // NS_PER_MS if since_ns else 0,
+                "outbox_pruned": forgotten,
+                "outbox_oldest_ns": self.uptime_ns - since_ns[0] if since_ns else 0,
             }
 
         return await self._database.read(read)

@@ -147,7 +147,7 @@ class Acceptor:
             return
         self._turns.add(neighbourhood(accepted.client[0]), accepted)
         self._take_turns()
-        self._limits.refused.held += accepted in self._waiting
+        self._limits.refused.delayed += accepted in self._waiting
 
     def _take_proxy_header(self, accepted: _Accepted) -> bool:
         """Read who is behind a proxy; False where that is not all there yet. Raises OSError, MalformedProxyHeader."""

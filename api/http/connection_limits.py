@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from rokuga.api.http.shares import Shares
-from rokuga.api.monitoring.counters import Numbers
+from rokuga.api.monitoring.metrics import Numbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 
@@ -29,14 +29,14 @@ class Refused:
 
     too_many: int = 0
     evicted: int = 0
-    held: int = 0
+    delayed: int = 0
     malformed: int = 0
 
     async def counters(self) -> Numbers:
         """Give them by the names of the daemon's table of counters."""
         return {
-            "connections_refused": {"max_connections": self.too_many, "unproven": self.evicted},
-            "connections_held": self.held,
+            "connections_refused": {"max_connections": self.too_many, "unverified": self.evicted},
+            "connections_delayed": self.delayed,
             "requests_malformed": self.malformed,
         }
 

@@ -12,7 +12,7 @@ from rokuga.api.http.authority import Network
 from rokuga.api.http.forwarded import caller
 from rokuga.api.http.json_response import failure
 from rokuga.api.http.request_policy import Refusal, Rules, is_below
-from rokuga.api.monitoring.counters import Numbers
+from rokuga.api.monitoring.metrics import Numbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 

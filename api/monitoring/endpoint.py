@@ -1,23 +1,26 @@
-"""What monitors read on the API's port: /livez, /readyz, and /metrics in the form of Prometheus."""
+"""Routes for monitors on the API's port: /livez, /readyz, and /metrics in Prometheus' text format."""
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rokuga.api.monitoring.counters import COUNTERS, Number, Source, read_all
+from rokuga.api.compiled import is_compiled
 from rokuga.api.monitoring.health import Health
+from rokuga.api.monitoring.metrics import METRICS, Number, Source, read_all
 
 
-def monitoring_routes(health: Health, sources: Sequence[Source]) -> list[Route]:
-    """Give the routes. /livez says that the event loop turns; /readyz is 503 with a fault for each part at fault.
+def monitoring_routes(health: Health, sources: Sequence[Source], version: str) -> list[Route]:
+    """Return the routes.
 
-    What a start found damaged, and set aside, is in `recovery`, which is there only then.
+    /livez answers 200 while the event loop runs. /readyz answers 503 with a fault for each part that has one, and
+    lists in `recovery` what was found damaged at the start, if anything was.
     """
 
     async def live(_request: Request) -> Response:
@@ -31,32 +34,40 @@ def monitoring_routes(health: Health, sources: Sequence[Source]) -> list[Route]:
         return JSONResponse(body, 503 if faults else 200)
 
     async def metrics(_request: Request) -> Response:
-        return Response(exposition(await read_all(sources)), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(await read_all(sources), version), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
 
 
-def exposition(numbers: Mapping[str, Number]) -> bytes:
-    """Give the numbers as Prometheus reads them, each with its row's text."""
+def exposition(numbers: Mapping[str, Number], version: str) -> bytes:
+    """Return the numbers in Prometheus' text format, followed by `rokuga_build_info` and `process_*`."""
     registry = CollectorRegistry()
-    registry.register(_Numbers(numbers))
+    registry.register(_Numbers(numbers, version))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
 class _Numbers(Collector):
-    """One reading."""
+    """One reading of all sources."""
 
-    def __init__(self, numbers: Mapping[str, Number]) -> None:
+    def __init__(self, numbers: Mapping[str, Number], version: str) -> None:
         self._numbers = numbers
+        self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        """Give a family for each number."""
+        """Return a metric family for each number, and the build's."""
         for name, number in self._numbers.items():
-            row = COUNTERS[name]
+            row = METRICS[name]
             labels = [row.label] if row.label else []
             family = (GaugeMetricFamily if row.is_gauge else CounterMetricFamily)(
-                f"rokuga_{name}", row.doc, labels=labels
+                row.exported_name, row.help, labels=labels
             )
             for value, part in number.items() if isinstance(number, Mapping) else [(None, number)]:
-                family.add_metric([] if value is None else [value], part)
+                family.add_metric([] if value is None else [value], row.exported(part))
             yield family
+        build = {
+            "version": self._version,
+            "python": platform.python_version(),
+            "compiled": "true" if is_compiled() else "false",
+        }
+        yield InfoMetricFamily("rokuga_build", "Version of Rokuga and of the interpreter.", value=build)

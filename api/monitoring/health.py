@@ -39,7 +39,7 @@ class Health:
         self._faults: dict[str, str | None] = dict.fromkeys(self._answered_ns)
         self._stack = contextlib.AsyncExitStack()
         self.lag_ns = 0
-        self.worst_lag_ns = 0
+        self.max_lag_ns = 0
 
     async def __aenter__(self) -> Self:
         watching = [self._watch(part, probe) for part, probe in self._probes.items()]
@@ -60,8 +60,8 @@ class Health:
     async def counters(self) -> Mapping[str, int]:
         """Give the event loop's lag, by the names of the daemon's table of counters."""
         return {
-            "event_loop_lag_microseconds": self.lag_ns // 1000,
-            "event_loop_worst_lag_microseconds": self.worst_lag_ns // 1000,
+            "event_loop_lag_ns": self.lag_ns,
+            "event_loop_max_lag_ns": self.max_lag_ns,
         }
 
     async def _watch(self, part: str, probe: Probe) -> None:
@@ -78,7 +78,7 @@ class Health:
             due_ns = self._clock.monotonic_ns() + int(LAG_S * NS_PER_S)
             await asyncio.sleep(LAG_S)
             self.lag_ns = max(self._clock.monotonic_ns() - due_ns, 0)
-            self.worst_lag_ns = max(self.worst_lag_ns, self.lag_ns)
+            self.max_lag_ns = max(self.max_lag_ns, self.lag_ns)
             self._note("event_loop", "is late" if self.lag_ns > MAX_LAG_NS else None)
 
     def _note(self, part: str, fault: str | None) -> None:

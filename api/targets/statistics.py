@@ -6,9 +6,10 @@ Only what is really counted is there; the exporter takes what is missing for 0.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from rokuga.api.monitoring.counters import Numbers, Source, read_all, total
+from rokuga.api.monitoring.metrics import Numbers, Source, read_all, total
 from rokuga.api.protocols import RecordingService
 from rokuga.api.targets.json_schema import COUNT, TEXT, JsonSchema, object_of
+from rokuga.recorder.media import NS_PER_MS
 
 SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total_session_created": ("sessions_created",),
@@ -32,11 +33,11 @@ SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Sora's word for a number, and our counters that add up to it."""
 
-AVERAGES: Final[Mapping[str, tuple[str, str]]] = {
-    "average_duration_sec": ("connection_seconds", "connections_destroyed"),
-    "average_setup_time_msec": ("setup_milliseconds", "connections_created"),
+AVERAGES: Final[Mapping[str, tuple[str, str, int]]] = {
+    "average_duration_sec": ("connection_seconds", "connections_destroyed", 1),
+    "average_setup_time_msec": ("connection_setup_ns", "connections_created", NS_PER_MS),
 }
-"""A sum, and the number that it is divided by."""
+"""A sum, the number that it is divided by, and how many of its units make one of Sora's."""
 
 STATS: Final[JsonSchema] = {**object_of({"version": TEXT}), "additionalProperties": COUNT}
 LICENSE: Final = object_of(
@@ -68,9 +69,9 @@ def in_soras_words(numbers: Numbers) -> Mapping[str, int]:
         for word, names in SORA_NAMES.items()
         if all(name in numbers for name in names)
     }
-    for word, (name, of) in AVERAGES.items():
-        if name in numbers and of in numbers:
-            report[word] = total(numbers[name]) // max(total(numbers[of]), 1)
+    for word, (name, count, unit) in AVERAGES.items():
+        if name in numbers and count in numbers:
+            report[word] = total(numbers[name]) // unit // max(total(numbers[count]), 1)
     return report
 
 

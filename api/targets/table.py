@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
 from rokuga.api.http.json_response import Json
-from rokuga.api.monitoring.counters import Source
+from rokuga.api.monitoring.metrics import Source
 from rokuga.api.protocols import RecordingService
 from rokuga.api.targets import cluster, connections, recordings, statistics
 from rokuga.api.targets.json_schema import JsonSchema, array_of, texts

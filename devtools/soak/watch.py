@@ -48,10 +48,10 @@ class Sample:
 
 def loop_lag_ms(metrics: str) -> float:
     """Read how late the event loop was last from what /metrics tells. Raises ValueError where it does not."""
-    found = re.search(r"^rokuga_event_loop_lag_microseconds (\S+)$", metrics, re.MULTILINE)
+    found = re.search(r"^rokuga_event_loop_lag_seconds (\S+)$", metrics, re.MULTILINE)
     if found is None:
         raise ValueError("/metrics does not tell of the event loop")
-    return float(found[1]) / 1000
+    return float(found[1]) * 1000
 
 
 def usage(pid: int) -> Usage:

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rokuga.api.monitoring.counters import COUNTERS
 from rokuga.api.monitoring.endpoint import exposition
+from rokuga.api.monitoring.metrics import METRICS
 from tests.end_to_end.daemon import ROOT
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana-dashboard.json").read_text())
 EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-LABELS = {f"rokuga_{row.name}_total": row.label for row in COUNTERS.values() if row.label}
+LABELS = {f"{row.exported_name}_total": row.label for row in METRICS.values() if row.label}
 
 
 @pytest.fixture(scope="module")
 def kinds() -> dict[str, str]:
     """Every sample's name in /metrics, and its type."""
-    text = exposition({name: {"x": 1} if row.label else 1 for name, row in COUNTERS.items()}).decode()
+    text = exposition({name: {"x": 1} if row.label else 1 for name, row in METRICS.items()}, "").decode()
     return {sample.name: family.type for family in text_string_to_metric_families(text) for sample in family.samples}
 
 

@@ -79,12 +79,12 @@ async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         await take(store, box, event("waits"), *(event(n) for n in range(5)))
         await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (2, 3, 4)])
-        assert (await box.counters())["outbox_forgotten"] == 0
+        assert (await box.counters())["outbox_pruned"] == 0
         await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (5, 6)])
         assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
         assert await box.counts() == {"dead": 3, "pending": 1}
     async with outbox(tmp_path, config, CLOCK) as (_, box):
-        assert (await box.counters())["outbox_forgotten"] == 2
+        assert (await box.counters())["outbox_pruned"] == 2
 
 
 async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) 
         clock.now_ns += 1
         await take(store, box, event("later still"))
         assert await box.counts() == {"pending": 3}
-        assert (await box.counters())["outbox_forgotten"] == 1
+        assert (await box.counters())["outbox_pruned"] == 1
 
 
 async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -167,7 +167,7 @@ async def test_of_too_many_parked_entries_the_oldest_are_forgotten(tmp_path: Pat
         await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in range(6, 9)])
         assert [entry.seq for entry in await box.entries(EntryState.PARKED)] == [5, 4, 3]
         assert await box.counts() == {"parked": 3, "dead": 3, "pending": 1}
-        assert (await box.counters())["outbox_forgotten"] == 2
+        assert (await box.counters())["outbox_pruned"] == 2
 
 
 async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ async def test_what_was_refused_is_in_the_metrics(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as session, session.get(f"{addresses.api_url}metrics") as answer:
             lines = (await answer.text()).splitlines()
     assert 'rokuga_connections_refused_total{limit="max_connections"} 0.0' in lines
-    assert 'rokuga_connections_refused_total{limit="unproven"} 0.0' in lines
-    assert "rokuga_connections_held_total 0.0" in lines
+    assert 'rokuga_connections_refused_total{limit="unverified"} 0.0' in lines
+    assert "rokuga_connections_delayed_total 0.0" in lines
     assert "rokuga_requests_malformed_total 2.0" in lines
     assert 'rokuga_requests_refused_total{reason="HOST-NOT-ALLOWED"} 2.0' in lines
 

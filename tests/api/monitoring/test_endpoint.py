@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.daemon import running
-from rokuga.api.monitoring.counters import COUNTERS
 from rokuga.api.monitoring.endpoint import exposition
 from rokuga.api.monitoring.health import Disk, Health
+from rokuga.api.monitoring.metrics import METRICS
 from rokuga.recorder.archive.disk import free_bytes
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
@@ -98,14 +98,15 @@ async def test_metrics_are_those_of_the_table_and_want_the_token(tmp_path: Path)
         headers = {"authorization": f"Bearer {TOKEN}"}
         async with session.get(f"{addresses.api_url}metrics", headers=headers) as response:
             families = {family.name: family for family in text_string_to_metric_families(await response.text())}
-    named = {f"rokuga_{name}" for name in COUNTERS if not name.startswith(("auth_webhook_", "cluster_"))}
-    assert families.keys() == named
+    named = {row.exported_name for name, row in METRICS.items() if not name.startswith(("auth_webhook_", "cluster_"))}
+    assert {name for name in families if name.startswith("rokuga_")} == {*named, "rokuga_build_info"}
+    assert "process_resident_memory_bytes" in families
     assert families["rokuga_archive_free_bytes"].samples[0].value > 0
     assert {sample.labels["kind"] for sample in families["rokuga_lost_packets"].samples} == {"audio", "video"}
 
 
 def test_every_row_can_be_written() -> None:
-    numbers = {name: {"x": 1} if row.label else 1 for name, row in COUNTERS.items()}
-    families = list(text_string_to_metric_families(exposition(numbers).decode()))
-    assert [family.name.removeprefix("rokuga_") for family in families] == list(COUNTERS)
-    assert all(family.samples[0].value == 1 for family in families)
+    numbers = {name: {"x": 1} if row.label else 1 for name, row in METRICS.items()}
+    families = list(text_string_to_metric_families(exposition(numbers, "").decode()))[: len(METRICS)]
+    assert [family.name for family in families] == [row.exported_name for row in METRICS.values()]
+    assert [family.samples[0].value for family in families] == [row.exported(1) for row in METRICS.values()]

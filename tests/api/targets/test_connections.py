@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.monitoring.counters import Number
+from rokuga.api.monitoring.metrics import Number
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.negotiation import TrackConfig
 from tests.api.serving import served

@@ -91,7 +91,7 @@ def test_the_summary_tells_cost_and_loss() -> None:
 
 
 def test_the_loops_lag_is_read_from_the_metrics() -> None:
-    assert loop_lag_ms("# TYPE x gauge\nrokuga_event_loop_lag_microseconds 1500.0\nother 1\n") == 1.5
+    assert loop_lag_ms("# TYPE x gauge\nrokuga_event_loop_lag_seconds 0.0015\nother 1\n") == 1.5
     with pytest.raises(ValueError, match="does not tell"):
         loop_lag_ms("other 1\n")
 

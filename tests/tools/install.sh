@@ -54,6 +54,14 @@ if [ ! -x "$tools/hisui" ]; then
   install -m 755 "$wheels"/unpacked/hisui-*.data/scripts/hisui "$tools/hisui"
 fi
 
+if [ ! -x "$tools/promtool" ]; then
+  echo "installing promtool"
+  package=$(mktemp -d)
+  (cd "$package" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --extract prometheus_*.deb .)
+  install -m 755 "$package/usr/bin/promtool" "$tools/promtool"
+  rm -rf "$package"
+fi
+
 # The load generator's clip: VP9 at 1 Mbit/s and Opus, 20 s. A file has its name when it is whole.
 media=$tools/media
 mkdir -p "$media"

@@ -1,9 +1,9 @@
 """The names, units and help texts of all metrics follow https://prometheus.io/docs/practices/naming/."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -11,6 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rokuga.api.monitoring.endpoint import exposition
 from rokuga.api.monitoring.metrics import METRICS
+from tests.machine import lacks
+
+PROMTOOL = Path(__file__).parents[3] / ".tools/promtool"
 
 OTHER_UNITS = (
     r"_(ns|us|ms|nanoseconds|microseconds|milliseconds|minutes|hours|days|kb|kilobytes|megabytes|bits|kbps)\b"
@@ -66,7 +69,8 @@ def test_the_process_and_the_build_are_described(families: Sequence[Metric]) -> 
     assert sample.labels.keys() == {"version", "python", "compiled"}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
 def test_promtool_has_nothing_to_object(text: str) -> None:
-    run = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    if not PROMTOOL.exists():
+        lacks("promtool is installed by tests/tools/install.sh")
+    run = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

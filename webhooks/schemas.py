@@ -11,6 +11,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from rokuga.recorder.archive.container_table import CONTAINERS, SUFFIX_PATTERN
+from rokuga.recorder.codecs.table import CODECS, Codec
+from rokuga.recorder.media import Kind
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,17 +49,32 @@ def struct(name: str, fields: Fields, tag: str | None = None) -> Any:
 
 CLIENT: Final[Fields] = {"client_id": Text, "bundle_id": Text, "connection_id": Id}
 IDENTITY: Final[Fields] = {"recording_id": Id, "channel_id": Text, "session_id": Id, **CLIENT}
-TRACKS: Final[Fields] = {
-    "audio": bool,
-    "audio_codec_type": Maybe(Literal["OPUS"]),
-    "audio_bit_rate": Maybe(Positive),
-    "video": bool,
-    "video_codec_type": Maybe(Literal["VP8", "VP9", "AV1", "H264"]),
-    "video_bit_rate": Maybe(Positive),
-    "video_vp9_params": Maybe(struct("Vp9Params", {"profile_id": Count})),
-    "video_av1_params": Maybe(struct("Av1Params", {"profile": Count})),
-    "video_h264_params": Maybe(struct("H264Params", {"profile_level_id": Text})),
-}
+
+
+PARAMS: Final[dict[type, Any]] = {int: Count, str: Text, bool: bool}
+"""Schemas of the types of a codec's parameters."""
+
+
+def _params(codec: Codec) -> Any:
+    """Describe a codec's parameters, which are written where there is one at least: a single one is always there."""
+    fields = {name: PARAMS[kind] for name, kind in codec.params.items()}
+    if len(fields) > 1:
+        fields = {name: Maybe(field) for name, field in fields.items()}
+    return struct(f"{codec.name.title()}Params", fields)
+
+
+def _track(kind: Kind) -> Fields:
+    """Describe one kind of media, with the parameters of each of its codecs that has any."""
+    rows = [row for row in CODECS.values() if row.kind == kind]
+    return {
+        kind: bool,
+        f"{kind}_codec_type": Maybe(Literal[tuple(row.name for row in rows)]),
+        f"{kind}_bit_rate": Maybe(Positive),
+        **{f"{kind}_{row.params_key}": Maybe(_params(row)) for row in rows if row.params},
+    }
+
+
+TRACKS: Final[Fields] = {**_track("audio"), **_track("video")}
 START: Final[Fields] = {"start_time": Positive, "start_time_offset": Count, "start_timestamp": Timestamp}
 STOP: Final[Fields] = {"stop_time": Positive, "stop_time_offset": Count, "stop_timestamp": Timestamp}
 FILE: Final[Fields] = {"file_path": Path, "filename": Name}

@@ -66,7 +66,7 @@ async function publish(form) {
   });
   button.onclick = () => signaling.disconnect();
   const codec = form.get("codec");
-  timer = setInterval(statistics(signaling, facts, form.has("video") ? codec : "Opus"), LOOK_MS);
+  timer = setInterval(statistics(signaling, facts, form.has("video") ? codec : document.forms["publish-form"].elements.codec.dataset.audio), LOOK_MS);
   const video = form.has("video") && { codec_type: codec, bit_rate: Number(form.get("bitrate")) };
   await signaling.connect({ channel: form.get("channel"), stream, video, audio: form.has("audio") });
 }

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rokuga.api.admin.access import SAFE_HEADERS
+from rokuga.recorder.codecs.table import DEFAULT_CODECS, names_of
 
 _TYPES: Final[Mapping[str, str]] = {
     "html": "text/html; charset=utf-8",
@@ -38,6 +39,10 @@ class Site:
             if item.name.rpartition(".")[2] in _TYPES
         }
 
+    def body(self, name: str) -> bytes:
+        """Return a file of the page as it is sent. Raises KeyError."""
+        return self._assets[name].body
+
     async def answer(self, request: Request) -> Response:
         """Answer GET or HEAD; 304 to who has it."""
         asset = self._assets.get(request.path_params.get("name", "index.html"))
@@ -50,5 +55,9 @@ class Site:
 
 
 def _asset(name: str, body: bytes) -> Asset:
+    if name == "index.html":
+        options = "".join(f"<option>{codec}</option>" for codec in names_of("video"))
+        body = body.replace(b"<!-- video codecs -->", options.encode())
+        body = body.replace(b"<!-- audio codec -->", DEFAULT_CODECS["audio"].encode())
     etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     return Asset(body, _TYPES[name.rpartition(".")[2]], etag)

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from rokuga.api.http import json_text
-from rokuga.recorder.codecs.table import CODECS, ParametersError
+from rokuga.api.signaling.track_request import TrackRequest
+from rokuga.recorder.codecs.parameters import ParametersError
+from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import TrackConfig
@@ -28,29 +30,12 @@ MAX_FIELD_BYTES: Final[Mapping[str, int]] = {
 }
 """Fields that are kept or repeated, as JSON. Notifications repeat signaling_notify_metadata to everybody."""
 
-DEFAULT_CODECS: Final[Mapping[Kind, str]] = {"audio": "OPUS", "video": "VP9"}
-
-BIT_RATES_KBPS: Final[Mapping[Kind, range]] = {"audio": range(6, 511), "video": range(1, 50_001)}
-"""Opus can no more (RFC 6716 section 2.1.1); for video what Sora takes."""
-
 _NOT_A_NUMBER = re.compile(r"(?<=[:,\[])\s*-?(?:inf|infinity|nan(?:\(\w*\))?)\s*(?=[,}\]])", re.IGNORECASE)
 """As C's printf writes them; on Windows also as `-nan(ind)`."""
 
 
 class MessageError(ValueError):
     """The client's message cannot be read or asks for what cannot be had; the text says which, for people."""
-
-
-class TrackRequest(msgspec.Struct, frozen=True):
-    """`audio` or `video` where it is an object. `*_params` are any JSON until the codec table reads them."""
-
-    codec_type: str | None = None
-    bit_rate: int | None = None
-    opus_params: Any = None
-    vp8_params: Any = None
-    vp9_params: Any = None
-    av1_params: Any = None
-    h264_params: Any = None
 
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -221,7 +206,7 @@ def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:
     if codec is None or codec.kind != kind:
         known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
         raise MessageError(f"{kind} codec_type {codec_type[:32]} is not supported (supported: {known})")
-    rates = BIT_RATES_KBPS[kind]
+    rates = codec.bit_rates_kbps
     if request.bit_rate is not None and request.bit_rate not in rates:
         raise MessageError(f"{kind} bit_rate is not from {rates.start} to {rates.stop - 1}")
     asked_params = getattr(request, codec.params_key)

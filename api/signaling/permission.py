@@ -7,7 +7,7 @@ overlooked in an answer: there are none here.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -15,11 +15,12 @@ from rokuga.api.signaling.client_messages import (
     Connect,
     MessageError,
     Name,
-    TrackRequest,
     check_ids,
     requested_tracks,
 )
 from rokuga.api.signaling.server_messages import channel_counts
+from rokuga.api.signaling.track_request import TrackRequest
+from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import TrackConfig
 
@@ -44,17 +45,24 @@ class Answer(msgspec.Struct, frozen=True):
     audio: bool | TrackRequest | None = None
     audio_codec_type: str | None = None
     audio_bit_rate: int | None = None
-    audio_opus_params: Any = None
     video: bool | TrackRequest | None = None
     video_codec_type: str | None = None
     video_bit_rate: int | None = None
-    video_vp8_params: Any = None
-    video_vp9_params: Any = None
-    video_av1_params: Any = None
-    video_h264_params: Any = None
     signaling_notify_metadata: Any = None
     metadata: Any = None
     event_metadata: Any = msgspec.UNSET
+
+
+_ANSWER_WITH_PARAMS: Final = cast(
+    type[Answer],
+    msgspec.defstruct(
+        "Answer",
+        [(f"{row.kind}_{row.params_key}", Any, None) for row in CODECS.values()],
+        bases=(Answer,),
+        frozen=True,
+    ),
+)
+"""With the flat parameters of each row of the codec table, such as `video_vp9_params`."""
 
 
 class Granted(NamedTuple):
@@ -103,7 +111,7 @@ def _told(kind: Kind, track: TrackConfig | None) -> dict[str, Any]:
         short["bit_rate"] = track.bit_rate_kbps
     flat = {f"{kind}_{name}": value for name, value in short.items()}
     if track.params:
-        flat[f"{kind}_{track.codec_type.lower()}_params"] = track.params
+        flat[f"{kind}_{CODECS[track.codec_type].params_key}"] = track.params
     return {kind: short, **flat}
 
 
@@ -125,7 +133,7 @@ def _client(connect: Connect) -> dict[str, Any] | None:
 def granted(connect: Connect, answer: Mapping[str, Any]) -> Granted:
     """Give what is allowed. Raises Denied, and MessageError for nonsense."""
     try:
-        said = msgspec.convert(answer, Answer)
+        said = msgspec.convert(answer, _ANSWER_WITH_PARAMS)
     except msgspec.ValidationError as error:
         raise MessageError(str(error)) from error
     if not said.allowed:

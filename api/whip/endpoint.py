@@ -28,7 +28,7 @@ from rokuga.api.whip.translation import (
     session_location,
     within,
 )
-from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.codecs.table import DEFAULT_CODECS, names_of
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
@@ -42,10 +42,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 BODY_TIMEOUT_S: Final = 10.0
 """What a client may take for its body, as for its answer in signalling."""
 
-_ANY_CODEC: Final[CodecTypes] = {
-    kind: (default, *(name for name, row in CODECS.items() if row.kind == kind and name != default))
-    for kind, default in client_messages.DEFAULT_CODECS.items()
-}
+_ANY_CODEC: Final[CodecTypes] = {kind: names_of(kind) for kind in DEFAULT_CODECS}
 """What permission is asked for where the offer cannot be read."""
 
 LEFT: Final = "TYPE-DISCONNECT"

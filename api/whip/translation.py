@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from rokuga.api.signaling.client_messages import Connect, MessageError, TrackRequest, requested_tracks
+from rokuga.api.signaling.client_messages import Connect, MessageError, requested_tracks
+from rokuga.api.signaling.track_request import TrackRequest
 from rokuga.api.whip.problem import Problem
 from rokuga.recorder.media import Kind
 

@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from rokuga.recorder.codecs.depacketizer import PayloadError
-from rokuga.recorder.codecs.opus import packet_duration_ns
+from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
 CODEC_NAMES: Final[Mapping[str, str]] = {"vp9": "VP9", "vp8": "VP8", "opus": "OPUS"}
@@ -60,7 +60,7 @@ def read_clip(path: Path, kinds: Sequence[Kind] = ("audio", "video")) -> Clip:
             if not streams:
                 raise ClipError(f"{path} has no {' and no '.join(kinds) or 'kind'} to publish")
             codec_types = {kind: _codec_type(path, stream) for kind, stream in streams.items()}
-            units = _read_units(container, streams)
+            units = _read_units(container, streams, codec_types)
             sizes = {kind: (s.width, s.height) for kind, s in streams.items() if isinstance(s, VideoStream)}
     except (av.FFmpegError, OSError, PayloadError) as error:
         raise ClipError(f"{path}: {error}") from error
@@ -81,7 +81,9 @@ def read_clip(path: Path, kinds: Sequence[Kind] = ("audio", "video")) -> Clip:
     return Clip(tracks, max(_end_ns(track) for track in tracks.values()))
 
 
-def _read_units(container: InputContainer, streams: Mapping[Kind, Stream]) -> Mapping[Kind, Sequence[ClipUnit]]:
+def _read_units(
+    container: InputContainer, streams: Mapping[Kind, Stream], codec_types: Mapping[Kind, str]
+) -> Mapping[Kind, Sequence[ClipUnit]]:
     units: dict[Kind, list[ClipUnit]] = {kind: [] for kind in streams}
     kind_of = {stream.index: kind for kind, stream in streams.items()}
     for packet in container.demux(*streams.values()):
@@ -89,18 +91,18 @@ def _read_units(container: InputContainer, streams: Mapping[Kind, Stream]) -> Ma
             time_ns = int(packet.pts * packet.time_base * NS_PER_S)
             units[kind_of[packet.stream_index]].append(ClipUnit(bytes(packet), time_ns, packet.is_keyframe))
     if "audio" in units:
-        units["audio"] = list(_without_rounding(units["audio"]))
+        units["audio"] = list(_without_rounding(units["audio"], CODECS[codec_types["audio"]]))
     return units
 
 
-def _without_rounding(units: Sequence[ClipUnit]) -> Iterator[ClipUnit]:
-    """An Opus packet begins where the one before it ends, as in an encoder, where the file says about the same."""
+def _without_rounding(units: Sequence[ClipUnit], codec: Codec) -> Iterator[ClipUnit]:
+    """An audio packet begins where the one before it ends, as in an encoder, where the file says about the same."""
     due_ns = 0
     for unit in units:
         if abs(unit.time_ns - due_ns) > ROUNDING_NS:
             due_ns = unit.time_ns
         yield ClipUnit(unit.data, due_ns, unit.is_keyframe)
-        due_ns += packet_duration_ns(unit.data)
+        due_ns += codec.packet_duration_ns(unit.data)
 
 
 def _codec_type(path: Path, stream: Stream) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from rokuga.devtools.publisher.clip import Clip, ClipTrack, read_clip
 from rokuga.devtools.simulate.scenario import Act, Crash, Enter, Expire, Leave, Scenario, Start, Stop
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.codecs.table import CODECS
+from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import Connection, ConnectionRequest
 from rokuga.recorder.events import Event, EventType
@@ -190,7 +190,7 @@ class Simulation:
     async def _enter(self, act: Enter) -> None:
         clip = _read(act.clip)
         tracks = {kind: TrackConfig(track.codec_type) for kind, track in clip.tracks.items()}
-        tracks = tracks or {"audio": TrackConfig("OPUS"), "video": TrackConfig("VP9")}
+        tracks = tracks or {kind: TrackConfig(name) for kind, name in DEFAULT_CODECS.items()}
         request = ConnectionRequest(
             act.channel_id, "sendonly", client_id=act.client_id, audio=tracks.get("audio"), video=tracks.get("video")
         )

@@ -20,7 +20,7 @@ from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.output import TOO_SLOW, UNEXPECTED, Output
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.codecs.opus import packet_duration_ns
+from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
@@ -98,6 +98,8 @@ class Archiver:
         self._size_bytes = 0
         self._picture = (0, 0)
         state = account.state
+        audio_codec = DEFAULT_CODECS["audio"] if state.audio is None else state.audio.codec_type
+        self._packet_duration_ns = CODECS[audio_codec].packet_duration_ns
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, state.video is not None, state.audio is not None) if split_ns else None
         self._container = container_of(parameters)
@@ -225,7 +227,7 @@ class Archiver:
             kind, unit = frame.kind, frame.unit
             self._size_bytes += len(unit.data)
             if kind == "audio":
-                audio_gaps.add(offset_ns, packet_duration_ns(unit.data))
+                audio_gaps.add(offset_ns, self._packet_duration_ns(unit.data))
             else:
                 video_gaps.add(offset_ns)
             if unit.width:

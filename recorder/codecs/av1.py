@@ -22,14 +22,25 @@ from rokuga.recorder.codecs.av1_obu import (
     read_sequence_header,
 )
 from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.parameters import Fmtp, Params, whole_number
 
 _BEGINNERS: Final = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
 _NEW_SEQUENCE: Final = 0x08
 
 
-def depacketizer() -> UnitAssembler:
-    """Make the Depacketizer of one AV1 track."""
+def depacketizer(_fmtp: Fmtp) -> UnitAssembler:
+    """Return a new Depacketizer."""
     return UnitAssembler(parse_payload, TemporalUnitMaker().assemble)
+
+
+def format_parameters(params: Params) -> Fmtp:
+    """Return the fmtp of an offer (section 7.1). Raises ParametersError."""
+    return {"profile": whole_number(params, "profile", 0, 2)}
+
+
+def accepts(fmtp: Fmtp) -> bool:
+    """Return whether the profile is one that AV1 has."""
+    return fmtp.get("profile", "0") in {"0", "1", "2"}
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:

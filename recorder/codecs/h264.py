@@ -6,7 +6,8 @@ that it refers to: those that did not come with it (earlier in the stream, or in
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from typing import Final
 
 from rokuga.recorder.codecs.assembly import (
@@ -22,6 +23,7 @@ from rokuga.recorder.codecs.assembly import (
 from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.h264_sps import read_size, read_sps_id, without_emulation_prevention
+from rokuga.recorder.codecs.parameters import Fmtp, ParametersError, Params
 
 _START_CODE: Final = b"\x00\x00\x00\x01"
 _SLICE, _IDR, _SEI, _SPS, _PPS, _AUD = 1, 5, 6, 7, 8, 9
@@ -30,14 +32,32 @@ _STAP_A, _FU_A = 24, 28
 _WHOLE: Final = FIRST | LAST | START
 _MAX_PARAMETER_SET_BYTES: Final = 4096
 _MAX_IDS: Final = 256
+_PROFILE_LEVEL_ID: Final = re.compile("[0-9A-Fa-f]{6}")
 
 
-def depacketizer(fmtp: Mapping[str, str] | None = None) -> UnitAssembler:
-    """Make the Depacketizer of one H.264 track; `fmtp` may bring `sprop-parameter-sets` (RFC 6184 section 8.1)."""
-    return UnitAssembler(parse_payload, AccessUnitMaker(parameter_sets(fmtp or {})).assemble)
+def depacketizer(fmtp: Fmtp) -> UnitAssembler:
+    """Return a new Depacketizer; `fmtp` may contain `sprop-parameter-sets` (RFC 6184 section 8.1)."""
+    return UnitAssembler(parse_payload, AccessUnitMaker(parameter_sets(fmtp)).assemble)
 
 
-def parameter_sets(fmtp: Mapping[str, str]) -> list[bytes]:
+def format_parameters(params: Params) -> Fmtp:
+    """Return the fmtp of an offer (RFC 6184 section 8.1). Raises ParametersError."""
+    profile_level_id = params.get("profile_level_id", "42e01f")
+    if not isinstance(profile_level_id, str) or not _PROFILE_LEVEL_ID.fullmatch(profile_level_id):
+        raise ParametersError("profile_level_id is not of 6 hexadecimal digits")
+    return {
+        "level-asymmetry-allowed": "1",
+        "packetization-mode": "1",
+        "profile-level-id": profile_level_id.lower(),
+    }
+
+
+def accepts(fmtp: Fmtp) -> bool:
+    """Return whether the packetization mode is one that can be read: interleaved packets (mode 2) cannot."""
+    return fmtp.get("packetization-mode", "0") in {"0", "1"}
+
+
+def parameter_sets(fmtp: Fmtp) -> list[bytes]:
     """Decode `sprop-parameter-sets`: NAL units in base64, parted by commas. What is not that is left out."""
     units = []
     for text in fmtp.get("sprop-parameter-sets", "").split(","):

@@ -1,8 +1,10 @@
 """Opus over RTP (RFC 7587): one packet is one unit, stored as it is."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.parameters import Fmtp, Params, flag, whole_number
 from rokuga.recorder.media import AccessUnit, RtpPacket
 
 CLOCK_RATE_HZ: Final = 48_000
@@ -13,6 +15,41 @@ _US_PER_FRAME: Final = (
     *(2_500, 5_000, 10_000, 20_000) * 4,  # CELT: narrow, wide, super-wide, full band
 )
 _MAX_US: Final = 120_000
+
+BIT_RATES_KBPS: Final = range(6, 511)
+"""RFC 6716 section 2.1.1."""
+
+_NUMBERS: Final = {"maxplaybackrate": 48_000, "minptime": 120, "ptime": 120}
+_FLAGS: Final = {
+    "stereo": "stereo",
+    "sprop_stereo": "sprop-stereo",
+    "useinbandfec": "useinbandfec",
+    "usedtx": "usedtx",
+}
+PARAMS: Final[Mapping[str, type]] = {"channels": int, **dict.fromkeys(_NUMBERS, int), **dict.fromkeys(_FLAGS, bool)}
+"""The client's parameters. All may be absent or null."""
+
+
+def depacketizer(_fmtp: Fmtp) -> "OpusDepacketizer":
+    """Return a new Depacketizer."""
+    return OpusDepacketizer()
+
+
+def format_parameters(params: Params) -> Fmtp:
+    """Return the fmtp of an offer (RFC 7587 section 6.1). Raises ParametersError.
+
+    `channels` changes nothing: an rtpmap always has 2, and `stereo` asks for them.
+    """
+    fmtp = {"minptime": "10", "useinbandfec": "1"}
+    if params.get("channels") is not None:
+        whole_number(params, "channels", 2, 2)
+    for key, most in _NUMBERS.items():
+        if params.get(key) is not None:
+            fmtp[key] = whole_number(params, key, 0, most)
+    for key, name in _FLAGS.items():
+        if params.get(key) is not None:
+            fmtp[name] = flag(params, key)
+    return fmtp
 
 
 def packet_duration_ns(data: bytes) -> int:

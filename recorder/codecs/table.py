@@ -1,40 +1,36 @@
-"""The codec table: SDP, RTCP, metadata and signalling all read the same row.
+"""The codec table: SDP, signalling, permission, metadata, schemas and the page all read the same row."""
 
-To add a codec: a module with its depacketizer, and a row here.
-"""
-
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from rokuga.recorder.codecs import av1, h264, opus, vp8, vp9
 from rokuga.recorder.codecs.depacketizer import Depacketizer
+from rokuga.recorder.codecs.parameters import Fmtp, Params
 from rokuga.recorder.media import Kind
 
-_PROFILE_LEVEL_ID: Final = re.compile("[0-9A-Fa-f]{6}")
 
-
-class ParametersError(ValueError):
-    """A client's `opus_params`, `vp9_params` and the like hold a value that no description can express."""
-
-
-def _every_format(_fmtp: Mapping[str, str]) -> bool:
+def _accepts_all(_fmtp: Fmtp) -> bool:
     return True
 
 
-def _whatever_the_format(make: Callable[[], Depacketizer]) -> Callable[[Mapping[str, str]], Depacketizer]:
-    return lambda _fmtp: make()
+def _no_duration(_data: bytes) -> int:
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One row. `name` is Sora's codec_type, `encoding` the rtpmap's word (RFC 8866 section 6.6).
+    """One row: what the project has to know of a codec outside its own module.
 
-    `params` are the names that Sora documents for the client's params; others are not kept.
-    `format_parameters(params)` gives the fmtp of our offer from the client's params; raises ParametersError.
-    `accepts(fmtp)` tells whether what a peer describes so can be recorded.
-    `depacketizer(fmtp)` makes a new one for a track, of what the peer describes; most codecs need nothing of it.
+    `name` is Sora's codec_type, `encoding` the name in an rtpmap line (RFC 8866 section 6.6). `channels` and
+    `rtx_payload_type` are 0 where they do not apply.
+    `bit_rates_kbps` are the values that a client may ask for; `bit_rate_parameter` is the format parameter that
+    limits the sender, in bit/s, "" where there is none.
+    `params` are the names and types of the client's parameters that Sora documents; others are not kept.
+    `format_parameters(params)` returns the fmtp of our offer for the client's parameters; raises ParametersError.
+    `accepts(fmtp)` returns whether a stream that a peer describes so can be recorded.
+    `depacketizer(fmtp)` returns a new Depacketizer for a stream that a peer describes so.
+    `packet_duration_ns(data)` returns the duration of an audio unit; raises PayloadError.
     """
 
     name: str
@@ -44,74 +40,22 @@ class Codec:
     channels: int
     payload_type: int
     rtx_payload_type: int
-    params_key: str
-    format_parameters: Callable[[Mapping[str, Any]], Mapping[str, str]]
-    depacketizer: Callable[[Mapping[str, str]], Depacketizer]
-    params: frozenset[str] = frozenset()
-    accepts: Callable[[Mapping[str, str]], bool] = _every_format
+    bit_rates_kbps: range
+    format_parameters: Callable[[Params], Fmtp]
+    depacketizer: Callable[[Fmtp], Depacketizer]
+    params: Mapping[str, type] = field(default_factory=dict)
+    accepts: Callable[[Fmtp], bool] = _accepts_all
+    packet_duration_ns: Callable[[bytes], int] = _no_duration
+    bit_rate_parameter: str = ""
+
+    @property
+    def params_key(self) -> str:
+        """The name of the client's parameters in Sora's messages and documents, such as `vp9_params`."""
+        return f"{self.name.lower()}_params"
 
 
-def _whole_number(params: Mapping[str, Any], key: str, default: int, most: int) -> str:
-    value = params.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise ParametersError(f"{key} is not a whole number from 0 to {most}")
-    return str(value)
-
-
-def _flag(params: Mapping[str, Any], key: str) -> str:
-    value = params[key]
-    if not isinstance(value, bool):
-        raise ParametersError(f"{key} is neither true nor false")
-    return "1" if value else "0"
-
-
-_OPUS_NUMBERS: Final = {"maxplaybackrate": 48_000, "minptime": 120, "ptime": 120}
-_OPUS_FLAGS: Final = {
-    "stereo": "stereo",
-    "sprop_stereo": "sprop-stereo",
-    "useinbandfec": "useinbandfec",
-    "usedtx": "usedtx",
-}
-
-
-def _opus_format(params: Mapping[str, Any]) -> Mapping[str, str]:
-    """RFC 7587 section 6.1. `channels` changes nothing: rtpmap always says 2, `stereo` asks for them."""
-    fmtp = {"minptime": "10", "useinbandfec": "1"}
-    if params.get("channels") is not None:
-        _whole_number(params, "channels", 2, 2)
-    for key, most in _OPUS_NUMBERS.items():
-        if params.get(key) is not None:
-            fmtp[key] = _whole_number(params, key, 0, most)
-    for key, name in _OPUS_FLAGS.items():
-        if params.get(key) is not None:
-            fmtp[name] = _flag(params, key)
-    return fmtp
-
-
-def _vp8_format(_params: Mapping[str, Any]) -> Mapping[str, str]:
-    return {}
-
-
-def _vp9_format(params: Mapping[str, Any]) -> Mapping[str, str]:
-    """RFC 9628 section 6.1."""
-    return {"profile-id": _whole_number(params, "profile_id", 0, 3)}
-
-
-def _av1_format(params: Mapping[str, Any]) -> Mapping[str, str]:
-    """RTP Payload Format For AV1, section 7.1."""
-    return {"profile": _whole_number(params, "profile", 0, 2)}
-
-
-def _h264_format(params: Mapping[str, Any]) -> Mapping[str, str]:
-    """RFC 6184 section 8.1."""
-    profile_level_id = params.get("profile_level_id", "42e01f")
-    if not isinstance(profile_level_id, str) or not _PROFILE_LEVEL_ID.fullmatch(profile_level_id):
-        raise ParametersError("profile_level_id is not of 6 hexadecimal digits")
-    return {
-        "level-asymmetry-allowed": "1",
-        "packetization-mode": "1",
-        "profile-level-id": profile_level_id.lower(),
-    }
+_VIDEO_KBPS: Final = range(1, 50_001)
+"""What Sora accepts."""
 
 
 CODECS: Mapping[str, Codec] = {
@@ -125,10 +69,12 @@ CODECS: Mapping[str, Codec] = {
             channels=2,
             payload_type=109,
             rtx_payload_type=0,
-            params_key="opus_params",
-            format_parameters=_opus_format,
-            depacketizer=_whatever_the_format(opus.OpusDepacketizer),
-            params=frozenset({"channels", *_OPUS_NUMBERS, *_OPUS_FLAGS}),
+            bit_rates_kbps=opus.BIT_RATES_KBPS,
+            format_parameters=opus.format_parameters,
+            depacketizer=opus.depacketizer,
+            params=opus.PARAMS,
+            packet_duration_ns=opus.packet_duration_ns,
+            bit_rate_parameter="maxaveragebitrate",
         ),
         Codec(
             name="VP8",
@@ -138,9 +84,9 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=120,
             rtx_payload_type=121,
-            params_key="vp8_params",
-            format_parameters=_vp8_format,
-            depacketizer=_whatever_the_format(vp8.depacketizer),
+            bit_rates_kbps=_VIDEO_KBPS,
+            format_parameters=vp8.format_parameters,
+            depacketizer=vp8.depacketizer,
         ),
         Codec(
             name="VP9",
@@ -150,11 +96,11 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=122,
             rtx_payload_type=123,
-            params_key="vp9_params",
-            format_parameters=_vp9_format,
-            depacketizer=_whatever_the_format(vp9.depacketizer),
-            params=frozenset({"profile_id"}),
-            accepts=lambda fmtp: fmtp.get("profile-id", "0") in {"0", "1", "2", "3"},
+            bit_rates_kbps=_VIDEO_KBPS,
+            format_parameters=vp9.format_parameters,
+            depacketizer=vp9.depacketizer,
+            params={"profile_id": int},
+            accepts=vp9.accepts,
         ),
         Codec(
             name="AV1",
@@ -164,11 +110,11 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=124,
             rtx_payload_type=125,
-            params_key="av1_params",
-            format_parameters=_av1_format,
-            depacketizer=_whatever_the_format(av1.depacketizer),
-            params=frozenset({"profile"}),
-            accepts=lambda fmtp: fmtp.get("profile", "0") in {"0", "1", "2"},
+            bit_rates_kbps=_VIDEO_KBPS,
+            format_parameters=av1.format_parameters,
+            depacketizer=av1.depacketizer,
+            params={"profile": int},
+            accepts=av1.accepts,
         ),
         Codec(
             name="H264",
@@ -178,15 +124,21 @@ CODECS: Mapping[str, Codec] = {
             channels=0,
             payload_type=126,
             rtx_payload_type=127,
-            params_key="h264_params",
-            format_parameters=_h264_format,
+            bit_rates_kbps=_VIDEO_KBPS,
+            format_parameters=h264.format_parameters,
             depacketizer=h264.depacketizer,
-            params=frozenset({"profile_level_id"}),
-            accepts=lambda fmtp: fmtp.get("packetization-mode", "0") in {"0", "1"},
+            params={"profile_level_id": str},
+            accepts=h264.accepts,
         ),
     )
 }
-"""By Sora's name. `channels` and `rtx_payload_type` are 0 where they mean nothing.
+"""By name. Each payload type is used once (dynamic ones, RFC 3551 section 3): one description may hold all rows."""
 
-Each payload type is ours alone (dynamic ones, RFC 3551 section 3), so that one description may hold all rows.
-"""
+DEFAULT_CODECS: Final[Mapping[Kind, str]] = {"audio": "OPUS", "video": "VP9"}
+"""What Sora takes where a client names no codec."""
+
+
+def names_of(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the codecs of a kind, the default one first."""
+    default = DEFAULT_CODECS[kind]
+    return (default, *(row.name for row in CODECS.values() if row.kind == kind and row.name != default))

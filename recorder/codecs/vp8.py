@@ -4,15 +4,21 @@ from typing import Final
 
 from rokuga.recorder.codecs.assembly import FIRST, LAST, PICTURE, START, SURE_START, Picture, UnitAssembler
 from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.parameters import Fmtp, Params
 
 _CONTINUES: Final = FIRST | LAST  # VP8 does not say where a frame ends: any payload may be the last one
 _BEGINS: Final = _CONTINUES | START | SURE_START | PICTURE
 _START_CODE: Final = b"\x9d\x01\x2a"
 
 
-def depacketizer() -> UnitAssembler:
-    """Make the Depacketizer of one VP8 track."""
+def depacketizer(_fmtp: Fmtp) -> UnitAssembler:
+    """Return a new Depacketizer."""
     return UnitAssembler(parse_payload, assemble)
+
+
+def format_parameters(_params: Params) -> Fmtp:
+    """Return the fmtp of an offer: none is needed (RFC 7741 section 6.1)."""
+    return {}
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:

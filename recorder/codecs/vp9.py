@@ -24,6 +24,7 @@ from rokuga.recorder.codecs.assembly import (
     UnitAssembler,
 )
 from rokuga.recorder.codecs.depacketizer import PayloadError
+from rokuga.recorder.codecs.parameters import Fmtp, Params, whole_number
 from rokuga.recorder.codecs.vp9_frame import (
     FrameHeader,
     Sizes,
@@ -42,9 +43,19 @@ _MAX_LAYER_FRAMES: Final = 8
 _LAYER_SHIFT: Final = 8  # the spatial layer stands in the flags above those of all formats
 
 
-def depacketizer() -> UnitAssembler:
-    """Make the Depacketizer of one VP9 track."""
+def depacketizer(_fmtp: Fmtp) -> UnitAssembler:
+    """Return a new Depacketizer."""
     return UnitAssembler(parse_payload, PictureMaker().assemble)
+
+
+def format_parameters(params: Params) -> Fmtp:
+    """Return the fmtp of an offer (RFC 9628 section 6.1). Raises ParametersError."""
+    return {"profile-id": whole_number(params, "profile_id", 0, 3)}
+
+
+def accepts(fmtp: Fmtp) -> bool:
+    """Return whether the profile is one that VP9 has."""
+    return fmtp.get("profile-id", "0") in {"0", "1", "2", "3"}
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:

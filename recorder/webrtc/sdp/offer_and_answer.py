@@ -237,5 +237,6 @@ def bit_rate_parameters(kind: Kind, offer: MediaOffer) -> Mapping[str, str]:
     """No client applies its own `bit_rate` to its encoder: the offer has to say it (Opus: RFC 7587 section 6.1)."""
     if kind == "video":
         return {"x-google-start-bitrate": str(offer.video_target_kbps)}
-    asked = offer.audio.bit_rate_kbps if offer.audio is not None else None
-    return {"maxaveragebitrate": str(asked * 1000)} if asked else {}
+    audio = offer.audio
+    name = CODECS[audio.codec_type].bit_rate_parameter if audio is not None else ""
+    return {name: str(audio.bit_rate_kbps * 1000)} if audio is not None and name and audio.bit_rate_kbps else {}

@@ -5,7 +5,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from rokuga.api.signaling.client_messages import Connect, MessageError, TrackRequest
+from rokuga.api.signaling.client_messages import Connect, MessageError
+from rokuga.api.signaling.track_request import TrackRequest
 from rokuga.api.whip.problem import Problem
 from rokuga.api.whip.translation import (
     FRAGMENT,

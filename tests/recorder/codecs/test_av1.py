@@ -36,35 +36,35 @@ def test_a_12000_byte_obu_with_its_size_over_10_packets_comes_out_whole_d19() ->
     assert len(payloads[0]) == 10
     units = packetize.packets(payloads)
     packets = [packet for unit in units for packet in unit]
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     assert [unit.data for unit in fed(depacketizer, packets)] == [key, *inter]
     missing = [packet if packet.sequence != 5 else None for packet in packets]
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     assert [unit.data for unit in fed(depacketizer, missing)] == inter
     assert depacketizer.dropped_units == 1
 
 
 def test_delimiters_and_tile_lists_are_left_out_and_sizes_put_in() -> None:
     payload = b"\x00" + b"\x01" + DELIMITER + b"\x04" + TILE_LIST + b"abc" + b"\x05" + FRAME + b"\x30xyz"
-    unit = ended(av1.depacketizer(), packet(payload, marker=True))
+    unit = ended(av1.depacketizer({}), packet(payload, marker=True))
     assert unit is not None
     assert unit.data == b"\x32\x04\x30xyz"
 
 
 def test_a_unit_of_a_delimiter_alone_is_nothing() -> None:
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     assert ended(depacketizer, packet(b"\x10\x10", marker=True)) is None
     assert depacketizer.dropped_units == 0
 
 
 def test_an_obu_extension_stays_where_it_is() -> None:
-    unit = ended(av1.depacketizer(), packet(b"\x10\x34\x20\x30xyz", marker=True))
+    unit = ended(av1.depacketizer({}), packet(b"\x10\x34\x20\x30xyz", marker=True))
     assert unit is not None
     assert unit.data == b"\x36\x20\x04\x30xyz"
 
 
 def test_an_obu_cut_right_behind_its_header_is_joined() -> None:
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     depacketizer.push(packet(b"\x50\x30"))
     depacketizer.push(packet(b"\xd0\x30"))
     unit = ended(depacketizer, packet(b"\x90z", marker=True))
@@ -78,7 +78,7 @@ def test_elements_are_counted_by_w_or_by_their_lengths(count: int) -> None:
     payload = bytes((count << 4,)) + b"".join(
         (b"" if count and i == count - 1 else b"\x03") + element for i, element in enumerate(elements)
     )
-    unit = ended(av1.depacketizer(), packet(payload, marker=True))
+    unit = ended(av1.depacketizer({}), packet(payload, marker=True))
     assert unit is not None
     assert unit.data == b"".join(b"\x32\x02\x30" + bytes((i,)) for i in range(count or 5))
 
@@ -86,7 +86,7 @@ def test_elements_are_counted_by_w_or_by_their_lengths(count: int) -> None:
 @pytest.mark.parametrize("cut", range(7))
 def test_a_payload_cut_within_its_elements_is_an_error(cut: int) -> None:
     payload = (b"\x20\x03" + FRAME + b"\x30a" + FRAME + b"\x30b")[:cut]
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     if not payload:
         assert ended(depacketizer, packet(payload, marker=True)) is None
         return
@@ -113,14 +113,14 @@ def test_a_payload_cut_within_its_elements_is_an_error(cut: int) -> None:
 )
 def test_what_breaks_the_format_is_an_error(payload: bytes) -> None:
     with pytest.raises(PayloadError):
-        ended(av1.depacketizer(), packet(payload, marker=True))
+        ended(av1.depacketizer({}), packet(payload, marker=True))
 
 
 def test_a_key_frame_that_lacks_its_sequence_header_gets_the_last_one() -> None:
     clip = clips.encoded("AV1")
     key = [obu for obu in packetize.obus(clip[0]) if obu[0] >> 3 != 2]
     assert key[0][0] >> 3 == 1
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     first = packetize.packets([packetize.av1(clip[0])])[0]
     alone = packetize.packets([packetize.av1(b"".join(key[1:]))], first=len(first))[0]
     for item in alone:
@@ -137,7 +137,7 @@ def test_a_key_frame_whose_first_packet_is_lost_is_not_patched_up() -> None:
     alone = packetize.packets([packetize.av1(b"".join(key[1:]))], first=len(first) + 1)[0]
     for item in alone:
         item.timestamp = 3000
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     assert len(fed(depacketizer, [*first, None, *alone])) == 1
     assert depacketizer.dropped_units == 1
 
@@ -154,7 +154,7 @@ def test_the_configuration_record_is_the_one_that_ffmpeg_writes_for_the_same_str
             container.mux(muxed)
     with av.open(BytesIO(file.getvalue())) as container:
         expected = container.streams.video[0].codec_context.extradata
-    unit = fed(av1.depacketizer(), packetize.packets([packetize.av1(clip[0])])[0])[0]
+    unit = fed(av1.depacketizer({}), packetize.packets([packetize.av1(clip[0])])[0])[0]
     assert expected is not None
     assert av1.configuration_record(unit.data) == expected
 
@@ -258,7 +258,7 @@ def test_every_sequence_header_gives_its_size_and_its_av1c(case: tuple[bytes, in
 
 def test_a_reduced_still_picture_is_a_key_frame_whatever_its_frame_begins_with() -> None:
     payload = b"\x28" + leb128(1 + len(sequence_header())) + SEQUENCE + sequence_header() + FRAME + b"\xff"
-    unit = ended(av1.depacketizer(), packet(payload, marker=True))
+    unit = ended(av1.depacketizer({}), packet(payload, marker=True))
     assert unit is not None
     assert (unit.is_keyframe, unit.width, unit.height) == (True, 640, 360)
 
@@ -277,7 +277,7 @@ def test_a_longer_form_of_a_length_is_kept_as_it_came() -> None:
 
 
 def test_a_packet_may_end_one_obu_and_begin_the_next() -> None:
-    depacketizer = av1.depacketizer()
+    depacketizer = av1.depacketizer({})
     depacketizer.push(packet(b"\x50" + FRAME + b"\x30a"))
     depacketizer.push(packet(b"\xe0\x01b" + FRAME + b"\x30"))
     unit = ended(depacketizer, packet(b"\x90c", marker=True))
@@ -298,7 +298,7 @@ def test_a_packet_may_end_one_obu_and_begin_the_next() -> None:
 )
 def test_after_a_loss_only_what_stands_first_begins_a_unit(obu: bytes, begins: bool) -> None:
     out = fed(
-        av1.depacketizer(),
+        av1.depacketizer({}),
         [packet(b"\x10" + FRAME + b"\x30", marker=True), None, packet(b"\x10" + obu, 3000, marker=True)],
     )
     assert len(out) == 1 + begins

@@ -40,7 +40,7 @@ def packets_of(access_units: list[list[bytes]]) -> list[RtpPacket]:
 def test_a_stap_a_of_parameter_sets_then_a_fragmented_idr_d18() -> None:
     """D18 (a)."""
     units = of_kinds(clip()[0], 7, 8, 5)
-    out = fed(h264.depacketizer(), packets_of([units]))
+    out = fed(h264.depacketizer({}), packets_of([units]))
     assert [unit.data for unit in out] == [annex_b(*units)]
     assert (out[0].is_keyframe, out[0].width, out[0].height) == (True, 320, 180)
 
@@ -48,7 +48,7 @@ def test_a_stap_a_of_parameter_sets_then_a_fragmented_idr_d18() -> None:
 def test_inter_frames_before_the_first_idr_are_no_key_frames_and_no_error_d18() -> None:
     """D18 (b): parameter sets come with the IDR only."""
     access_units = clip()[1:]
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     out = fed(depacketizer, packets_of(access_units))
     assert [unit.is_keyframe for unit in out] == [i == 11 for i in range(23)]
     assert depacketizer.dropped_units == 0
@@ -73,7 +73,7 @@ def test_parameter_sets_seen_earlier_are_put_before_an_idr_that_lacks_them_behin
     sps, pps = of_kinds(clip()[0], 7, 8)
     idr = of_kinds(clip()[12], 5)
     delimiter = b"\x09\x10"
-    out = fed(h264.depacketizer(), packets_of([[sps, pps], [delimiter, *idr], [delimiter, pps, *idr]]))
+    out = fed(h264.depacketizer({}), packets_of([[sps, pps], [delimiter, *idr], [delimiter, pps, *idr]]))
     assert [unit.data for unit in out] == [
         annex_b(delimiter, sps, pps, *idr),
         annex_b(delimiter, sps, pps, *idr),
@@ -82,7 +82,7 @@ def test_parameter_sets_seen_earlier_are_put_before_an_idr_that_lacks_them_behin
 
 def test_an_idr_whose_parameter_sets_are_nowhere_is_an_error() -> None:
     idr = of_kinds(clip()[0], 5)
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     packets = packets_of([idr])
     fed(depacketizer, packets[:-1], flush=False)
     with pytest.raises(PayloadError, match="parameter sets"):
@@ -94,7 +94,7 @@ def test_an_idr_whose_parameter_sets_were_lost_on_the_way_is_not_patched_up() ->
     access_units = [of_kinds(units, 7, 8, 5, 1) for units in clip()]
     units = packetize.packets([packetize.h264(units) for units in access_units])
     packets: list[RtpPacket | None] = [packet for unit in units[:12] for packet in unit]
-    out = fed(h264.depacketizer(), [*packets, None, *units[12][1:], *units[13]])
+    out = fed(h264.depacketizer({}), [*packets, None, *units[12][1:], *units[13]])
     assert [unit.rtp_time for unit in out] == [3000 * i for i in (*range(12), 13)]
 
 
@@ -106,7 +106,7 @@ def test_parameter_sets_that_alternate_keep_every_key_frame_decodable_d22() -> N
     first, second = (of_kinds(units, 7)[0] for units in variants)
     assert first != second
     access_units = [variants[i % 2] for i in range(6)]
-    out = fed(h264.depacketizer(), packets_of(access_units))
+    out = fed(h264.depacketizer({}), packets_of(access_units))
     assert [unit.data for unit in out] == [annex_b(*units) for units in access_units]
     assert [(unit.is_keyframe, unit.width, unit.height) for unit in out] == [(True, 320, 180)] * 6
     for unit in out:
@@ -131,7 +131,7 @@ def test_parameter_sets_that_alternate_keep_every_key_frame_decodable_d22() -> N
     ],
 )
 def test_what_modes_0_and_1_do_not_have_is_an_error(payload: bytes) -> None:
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     ended(depacketizer, packet(b"\x41\x9a", marker=True))
     with pytest.raises(PayloadError):
         ended(depacketizer, packet(payload, 3000, marker=True))
@@ -142,7 +142,7 @@ def test_a_stap_a_cut_at_any_byte_gives_whole_units_or_the_error(units: list[byt
     payload = packetize.stap_a(units)
     borders = {1 + sum(2 + len(unit) for unit in units[:count]): count for count in range(1, len(units) + 1)}
     for length in range(1, len(payload) + 1):
-        depacketizer = h264.depacketizer()
+        depacketizer = h264.depacketizer({})
         try:
             unit = ended(depacketizer, packet(payload[:length], marker=True))
         except PayloadError:
@@ -153,7 +153,7 @@ def test_a_stap_a_cut_at_any_byte_gives_whole_units_or_the_error(units: list[byt
 
 
 def test_end_of_sequence_is_a_unit_of_one_byte() -> None:
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     depacketizer.push(packet(b"\x41\x9a", 0))
     unit = ended(depacketizer, packet(b"\x0a", 0, marker=True))
     assert unit is not None
@@ -161,7 +161,7 @@ def test_end_of_sequence_is_a_unit_of_one_byte() -> None:
 
 
 def test_a_parameter_set_of_more_than_4096_bytes_is_an_error() -> None:
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     ended(depacketizer, packet(b"\x41\x9a", marker=True))
     with pytest.raises(PayloadError, match="4096"):
         ended(depacketizer, packet(b"\x68" + bytes(4096), 3000, marker=True))
@@ -275,7 +275,7 @@ def test_each_key_frame_has_the_parameter_sets_that_it_names_though_each_names_n
             payloads.append([packetize.stap_a(sets), *packetize.h264(others)])
         payloads += [packetize.h264(units) for units in rest]
     packets = [packet for unit in packetize.packets(payloads) for packet in unit]
-    out = [unit.data for unit in fed(h264.depacketizer(), packets)]
+    out = [unit.data for unit in fed(h264.depacketizer({}), packets)]
     assert len(out) == 60
     assert len(clips.decoded("H264", out)) == 60
     for begin in range(0, 60, 12):

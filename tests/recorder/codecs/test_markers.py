@@ -53,7 +53,7 @@ def test_pictures_of_several_slices_are_one_unit_each_if_the_marker_ends_each(sl
             for place, payload in enumerate(payloads, 1):
                 marker = place == len(payloads) and nal_unit[0] & 31 in kinds
                 packets.append(RtpPacket(96, marker, len(packets), number * 3000, 1, payload, 0))
-    out = fed(h264.depacketizer(), packets)
+    out = fed(h264.depacketizer({}), packets)
     assert [unit.data for unit in out] == [as_annex_b(unit) for unit in clip]
     assert [sum(each[0] & 31 in {1, 5} for each in packetize.nal_units(unit.data)) for unit in out] == [slices] * 24
     assert [place for place, unit in enumerate(out) if unit.is_keyframe] == [0, 12]
@@ -113,7 +113,7 @@ def test_a_unit_with_early_markers_that_is_torn_in_the_middle_does_not_come_out_
 
 
 def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment() -> None:
-    depacketizer = h264.depacketizer()
+    depacketizer = h264.depacketizer({})
     fed(depacketizer, [packet(SLICE, 0), packet(SLICE, 3000)])
     depacketizer.push(packet(SLICE, 6000, marker=True))
     now_ns = NS_PER_S
@@ -131,7 +131,7 @@ def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment(
 
 
 def test_a_unit_of_a_sender_without_markers_is_whole_when_nothing_has_followed_for_long() -> None:
-    depacketizer = vp8.depacketizer()
+    depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x01a", 0))
     assert depacketizer.settle(0) is None
     assert depacketizer.settle(UNMARKED_NS - 1) is None
@@ -147,7 +147,7 @@ def is_awaited(depacketizer: UnitAssembler) -> bool:
 
 
 def test_a_unit_without_the_marker_that_its_sender_sets_is_awaited_no_longer_but_may_be_completed() -> None:
-    depacketizer = vp8.depacketizer()
+    depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x01a", 0, marker=True))
     depacketizer.push(packet(b"\x10\x01b", 3000))
     states = []
@@ -163,7 +163,7 @@ def test_a_unit_without_the_marker_that_its_sender_sets_is_awaited_no_longer_but
 
 
 def test_what_settles_without_being_a_unit_is_counted() -> None:
-    depacketizer = vp8.depacketizer()
+    depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x00short", 0, marker=True))
     assert depacketizer.settle(0) is None
     assert depacketizer.settle(MARKED_NS) is None
@@ -175,7 +175,7 @@ def test_what_settles_without_being_a_unit_is_counted() -> None:
 
 
 def test_vp9_ends_a_picture_of_one_layer_by_its_e_bit_at_once_and_before_any_loss() -> None:
-    depacketizer = vp9.depacketizer()
+    depacketizer = vp9.depacketizer({})
     key, *rest = clips.encoded("VP9")
     (payload,) = packetize.vp9(key, size=1 << 20)
     unit = depacketizer.push(packet(payload, 0))

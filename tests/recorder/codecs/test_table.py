@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rokuga.recorder.codecs.table import CODECS, ParametersError
+from rokuga.recorder.codecs.parameters import ParametersError
+from rokuga.recorder.codecs.table import CODECS
 
 
 def test_rows_are_soras_codecs_by_their_own_name() -> None:

@@ -55,7 +55,7 @@ def test_only_the_start_of_partition_0_begins_a_frame(first: int, begins: bool) 
 
 
 def test_a_key_frame_and_its_size_are_read_from_the_frame_tag_without_scaling_bits() -> None:
-    unit = ended(vp8.depacketizer(), packet(b"\x10" + KEY[:6] + b"\x80\x42\xe0\xc1rest", marker=True))
+    unit = ended(vp8.depacketizer({}), packet(b"\x10" + KEY[:6] + b"\x80\x42\xe0\xc1rest", marker=True))
     assert unit is not None
     assert (unit.is_keyframe, unit.width, unit.height) == (True, 640, 480)
 
@@ -63,17 +63,17 @@ def test_a_key_frame_and_its_size_are_read_from_the_frame_tag_without_scaling_bi
 @pytest.mark.parametrize("length", range(1, 10))
 def test_a_key_frame_cut_within_its_header_is_an_error(length: int) -> None:
     with pytest.raises(PayloadError):
-        ended(vp8.depacketizer(), packet(b"\x10" + KEY[:length], marker=True))
+        ended(vp8.depacketizer({}), packet(b"\x10" + KEY[:length], marker=True))
 
 
 @pytest.mark.parametrize("frame", [KEY.replace(b"\x9d", b"\x9c"), KEY.replace(b"\x80\x02", b"\x00\xc0")])
 def test_a_key_frame_without_start_code_or_size_is_an_error(frame: bytes) -> None:
     with pytest.raises(PayloadError):
-        ended(vp8.depacketizer(), packet(b"\x10" + frame, marker=True))
+        ended(vp8.depacketizer({}), packet(b"\x10" + frame, marker=True))
 
 
 def test_two_frames_at_one_time_are_an_error() -> None:
-    depacketizer = vp8.depacketizer()
+    depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10" + KEY))
     with pytest.raises(PayloadError, match="two"):
         ended(depacketizer, packet(b"\x10" + KEY, marker=True))

@@ -104,7 +104,7 @@ def test_key_frames_are_those_of_the_frame_header_not_of_the_p_bit_d01() -> None
     """D01: a descriptor that says P = 0 on every picture makes no key frame, P = 1 hides none."""
     clip = clips.encoded("VP9")
     for lie in (b"\x0c", b"\x4c"):
-        out = fed(vp9.depacketizer(), [packet(lie + unit, i, marker=True) for i, unit in enumerate(clip)])
+        out = fed(vp9.depacketizer({}), [packet(lie + unit, i, marker=True) for i, unit in enumerate(clip)])
         assert [i for i, unit in enumerate(out) if unit.is_keyframe] == [0, 12]
 
 
@@ -119,16 +119,16 @@ def test_key_frames_are_those_of_the_frame_header_not_of_the_p_bit_d01() -> None
 )
 def test_a_frame_that_is_none_is_an_error(frame: bytes) -> None:
     with pytest.raises(PayloadError):
-        ended(vp9.depacketizer(), packet(b"\x0c" + frame, marker=True))
+        ended(vp9.depacketizer({}), packet(b"\x0c" + frame, marker=True))
 
 
 def test_a_marker_within_a_layer_frame_is_an_error() -> None:
     with pytest.raises(PayloadError, match="fragment"):
-        ended(vp9.depacketizer(), packet(b"\x08" + clips.encoded("VP9")[0], marker=True))
+        ended(vp9.depacketizer({}), packet(b"\x08" + clips.encoded("VP9")[0], marker=True))
 
 
 def test_packets_of_20_bytes_of_padding_less_than_they_had_are_joined() -> None:
     unit = clips.encoded("VP9")[1]
     parts = packetize.vp9(unit, size=1)
-    out = fed(vp9.depacketizer(), packetize.packets([parts])[0])
+    out = fed(vp9.depacketizer({}), packetize.packets([parts])[0])
     assert [found.data for found in out] == [unit]

@@ -49,7 +49,7 @@ def recorded(pictures: list[Layers]) -> list[AccessUnit]:
         )
         for layers in pictures
     ]
-    depacketizer = vp9.depacketizer()
+    depacketizer = vp9.depacketizer({})
     out = fed(depacketizer, [packet for unit in packetize.packets(payloads) for packet in unit], flush=False)
     assert depacketizer.dropped_units == 0
     return out
@@ -113,7 +113,7 @@ def test_without_that_highest_layer_nothing_can_be_decoded() -> None:
     pictures = pictures_of("vp9_s2t1.txt")
     payloads = [packetize.vp9_layers([frame for _, frame in pictures[0]], is_key=True)]
     payloads.append(packetize.vp9_layers([pictures[1][0][1]]))
-    depacketizer = vp9.depacketizer()
+    depacketizer = vp9.depacketizer({})
     key, inter = packetize.packets(payloads)
     assert len(fed(depacketizer, key)) == 1
     assert fed(depacketizer, inter[:-1], flush=False) == []
@@ -254,7 +254,7 @@ def test_any_lost_packets_cost_exactly_the_pictures_that_they_are_of(lost: set[i
     key = len(units[0])
     packets = [packet for unit in units for packet in unit]
     gone = {key - 1 + number for number in lost}
-    out = fed(vp9.depacketizer(), [None if packet.sequence in gone else packet for packet in packets])
+    out = fed(vp9.depacketizer({}), [None if packet.sequence in gone else packet for packet in packets])
     expected = [u.data for u, unit in zip(whole, units, strict=True) if not gone & {p.sequence for p in unit}]
     assert [unit.data for unit in out] == expected
 
@@ -279,7 +279,7 @@ def test_a_superframe_index_gives_the_lengths_of_its_frames(lengths: list[int]) 
 
 def test_more_than_8_layer_frames_are_an_error() -> None:
     frame = clips.encoded("VP9")[1]
-    depacketizer = vp9.depacketizer()
+    depacketizer = vp9.depacketizer({})
     packets = packetize.packets([packetize.vp9_layers([frame] * 9, sids=[0] * 9, size=1 << 20)])[0]
     for packet in packets[:-1]:
         depacketizer.push(packet)

@@ -8,9 +8,11 @@ so in the error of a call (api/v3rpc/rpctypes/error.go), and its own client logs
 from collections.abc import Mapping
 from typing import Any, Final
 
-FIRST_PAUSE_S: Final = 1.0
-MAX_PAUSE_S: Final = 30.0
-"""Between logins that fail: etcd checks a password with bcrypt, which is meant to be slow."""
+from rokuga.recorder.retry import RetryPolicy
+from rokuga.recorder.store import StoreError
+
+LOGIN_RETRY: Final = RetryPolicy((StoreError,), first_pause_s=1.0, factor=2.0, max_pause_s=30.0, resource="etcd")
+"""etcd checks a password with bcrypt, which is meant to be slow."""
 
 UNAUTHENTICATED: Final = 16
 _TOKEN_FAULTS: Final = ("invalid auth token", "user name is empty", "revision of auth store is old")
@@ -37,7 +39,7 @@ class Login:
     def __init__(self) -> None:
         self.token: str | None = None
         self.fault = ""
-        self._pause_s = FIRST_PAUSE_S
+        self._failures = 0
         self._next_s = 0.0
 
     def may_try(self, now_s: float) -> bool:
@@ -50,7 +52,7 @@ class Login:
 
     def confirm(self) -> None:
         """Note that the token, if there is one, was good for a call."""
-        self._pause_s, self._next_s, self.fault = FIRST_PAUSE_S, 0.0, ""
+        self._failures, self._next_s, self.fault = 0, 0.0, ""
 
     def reject(self, token: str | None) -> None:
         """Forget a token that etcd did not accept, unless another call has got a newer one meanwhile."""
@@ -60,5 +62,5 @@ class Login:
     def fail(self, fault: str, now_s: float) -> None:
         """Note that a login, or a call right after one, was refused: the next is tried after a longer pause."""
         self.fault = fault
-        self._next_s = now_s + self._pause_s
-        self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
+        self._failures += 1
+        self._next_s = now_s + LOGIN_RETRY.pause_s(self._failures)

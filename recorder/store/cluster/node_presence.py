@@ -11,7 +11,9 @@ from typing import Final
 import msgspec
 import structlog
 
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.models import NodeState
+from rokuga.recorder.retry import RetryPolicy, retry
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.etcd_wire import put
@@ -20,21 +22,28 @@ from rokuga.recorder.store.cluster.shared_state import Keys, encode
 log = structlog.get_logger()
 
 RENEW_S: Final = 1.0
-RETRY_S: Final = 0.3
-"""A node in a minority asks this often whether it still is."""
+RETRY: Final = RetryPolicy((StoreError,), first_pause_s=0.3, resource="cluster majority")
 
 
 class NodePresence:
     """Keeps one node present, with its `connections`. `has_majority` is what the last call to etcd showed."""
 
     def __init__(
-        self, etcd: Etcd, keys: Keys, node: NodeState, instance: str, ttl_s: int, connections: Callable[[], int]
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        node: NodeState,
+        instance: str,
+        ttl_s: int,
+        connections: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._etcd = etcd
         self._keys = keys
         self._node = node
         self._instance = instance
         self._connections = connections
+        self._clock = clock
         self._lease: str | None = None
         self._up_until_s = 0.0
         self.ttl_s = ttl_s
@@ -49,7 +58,7 @@ class NodePresence:
                     raise StoreError(
                         f"another node that is up is called {self._node.node_name}: node_name must differ"
                     )
-                await asyncio.sleep(RENEW_S)
+                await self._clock.sleep(RENEW_S)
             await self._renew()
         except MinorityError as error:
             log.warning("this node sees no majority of its cluster", reason=str(error))
@@ -77,13 +86,15 @@ class NodePresence:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            try:
-                await self._renew()
-            except StoreError as error:
-                if self.has_majority:
-                    log.warning("this node sees no majority of its cluster", reason=str(error))
-                self.has_majority = False
-            await asyncio.sleep(RENEW_S if self.has_majority else RETRY_S)
+            await retry(self._renew_or_lose_majority, RETRY, self._clock, name="renew the lease of this node")
+            await self._clock.sleep(RENEW_S)
+
+    async def _renew_or_lose_majority(self) -> None:
+        try:
+            await self._renew()
+        except StoreError:
+            self.has_majority = False
+            raise
 
     async def _renew(self) -> None:
         """Renew the lease, or take another one, and write who we are. Raises StoreError."""

@@ -2,29 +2,24 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
 
-import structlog
-
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.models import ArchiveState, ArchiveStatus
-from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.retry import retry
 from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_retry import ETCD_RETRY
 from rokuga.recorder.store.cluster.etcd_wire import absent, present, put
 from rokuga.recorder.store.cluster.shared_state import Keys, encode_archive
-
-log = structlog.get_logger()
-
-RETRY_S: Final = 0.3
-"""Pause after which archives that could not be told are told again."""
 
 
 class OwnArchives:
     """The archives of one node that the others do not know yet as they are."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, node_name: str) -> None:
+    def __init__(self, etcd: Etcd, keys: Keys, node_name: str, clock: Clock) -> None:
         self._etcd = etcd
         self._keys = keys
         self._node_name = node_name
+        self._clock = clock
         self._untold: dict[tuple[str, str, int], ArchiveState] = {}
         self._told = asyncio.Event()
         self._telling = asyncio.Lock()
@@ -37,20 +32,10 @@ class OwnArchives:
 
     async def run(self) -> None:
         """Tell the others of our archives, again and again until they know; ends by cancellation."""
-        is_refused = False
         while True:
             await self._told.wait()
             self._told.clear()
-            try:
-                await self.publish()
-            except StoreError as error:
-                if not is_refused and not isinstance(error, MinorityError):
-                    log.error("archives cannot be told to the cluster", reason=str(error))
-                    is_refused = True
-                self._told.set()
-                await asyncio.sleep(RETRY_S)
-            else:
-                is_refused = False
+            await retry(self.publish, ETCD_RETRY, self._clock, name="publish archives to the cluster")
 
     async def publish(self, recording_id: str | None = None) -> None:
         """Tell all archives that are untold, of one recording or of all. Raises StoreError."""

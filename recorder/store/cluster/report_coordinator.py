@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import EventType, event_id
 from rokuga.recorder.models import ArchiveState, ArchiveStatus
+from rokuga.recorder.retry import retry
 from rokuga.recorder.store import MinorityError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_retry import ETCD_RETRY
 from rokuga.recorder.store.cluster.etcd_wire import present, put
 from rokuga.recorder.store.cluster.own_archives import OwnArchives
 from rokuga.recorder.store.cluster.ownership import Ownership
 from rokuga.recorder.store.cluster.shared_state import ClusterView, Keys, decode_archive
 from rokuga.recorder.store.cluster.watcher import Watcher
 
-RETRY_S: Final = 0.3
-"""Pause after which a minority tries again."""
+RETRY: Final = replace(ETCD_RETRY, errors=(MinorityError,))
+"""Other errors are for the caller: the recording is shared no more, or etcd refuses the request."""
 
 POLL_S: Final = 1.0
 """Who waits to report looks again after so long: nobody says when a node that never came back is dead.
@@ -37,6 +40,7 @@ class ReportCoordinator:
         watcher: Watcher,
         ownership: Ownership,
         own_archives: OwnArchives,
+        clock: Clock,
     ) -> None:
         self._etcd = etcd
         self._keys = keys
@@ -44,16 +48,18 @@ class ReportCoordinator:
         self._watcher = watcher
         self._ownership = ownership
         self._own_archives = own_archives
+        self._clock = clock
 
     async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
         """Say that we are through, and wait for the others or for their death; see RecordingStore."""
-        while True:
-            with contextlib.suppress(MinorityError):
-                if not await self._end_part(recording_id):
-                    return None
-                with self._watcher.report_progress(recording_id) as news:
-                    return await self._claim_or_wait(recording_id, news)
-            await asyncio.sleep(RETRY_S)
+
+        async def attempt() -> Sequence[ArchiveState] | None:
+            if not await self._end_part(recording_id):
+                return None
+            with self._watcher.report_progress(recording_id) as news:
+                return await self._claim_or_wait(recording_id, news)
+
+        return await retry(attempt, RETRY, self._clock, name="claim the report", recording_id=recording_id)
 
     async def _end_part(self, recording_id: str) -> bool:
         """Tell all of our archives, then that there are no more; False where the recording is over."""

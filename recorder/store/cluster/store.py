@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rokuga.recorder.background import background
-from rokuga.recorder.clock import Clock
+from rokuga.recorder.clock import SYSTEM_CLOCK, Clock
 from rokuga.recorder.events import CLUSTER_SINGLETONS, Event, EventType, event_id
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import MinorityError, PreviousRun, StoredEvent, StoreError, StoreHealth, TooLargeError
@@ -50,6 +50,7 @@ class EtcdStore:
         instance: str,
         ttl_s: int,
         connections: Callable[[], int] = lambda: 0,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Take what it lives by.
 
@@ -58,17 +59,18 @@ class EtcdStore:
         """
         self._local = local
         self._etcd = etcd
+        self._clock = clock
         self._keys = keys = Keys(prefix)
         self._node_name = node.node_name
-        self._presence = NodePresence(etcd, keys, node, instance, ttl_s, connections)
+        self._presence = NodePresence(etcd, keys, node, instance, ttl_s, connections, clock)
         self._view = view = ClusterView(keys.live, node.node_name)
         self.ownership = Ownership(etcd, keys, view, self._presence)
-        self._watcher = Watcher(etcd, view, self._mirror, self.ownership.take_over_from_dead_nodes)
-        self._own_archives = OwnArchives(etcd, keys, node.node_name)
+        self._watcher = Watcher(etcd, view, self._mirror, self.ownership.take_over_from_dead_nodes, clock)
+        self._own_archives = OwnArchives(etcd, keys, node.node_name, clock)
         self._report_coordinator = ReportCoordinator(
-            etcd, keys, view, self._watcher, self.ownership, self._own_archives
+            etcd, keys, view, self._watcher, self.ownership, self._own_archives, clock
         )
-        self._withdrawals = Withdrawals(etcd, keys, self.ownership)
+        self._withdrawals = Withdrawals(etcd, keys, self.ownership, clock)
         self._reported: set[str] = set()
         self._stack = contextlib.AsyncExitStack()
         self._is_open = False
@@ -141,7 +143,7 @@ class EtcdStore:
             if recording.status is RecordingStatus.FINISHED:
                 self._reported.discard(recording.recording_id)
             if recording.status is not RecordingStatus.ACTIVE:
-                stop_wall_ns = recording.stop_wall_ns or Clock().wall_ns()
+                stop_wall_ns = recording.stop_wall_ns or self._clock.wall_ns()
                 await self._local.stop_recording(recording.recording_id, stop_wall_ns)
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:

@@ -3,19 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Final
 
-import structlog
-
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.models import Change, RecordingState
-from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.retry import Failures
+from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_retry import ETCD_RETRY
 from rokuga.recorder.store.cluster.shared_state import ClusterView, SharedRecording
-
-log = structlog.get_logger()
-
-RETRY_S: Final = 0.3
-"""Pause after which a watch that broke begins again."""
 
 
 class Watcher:
@@ -31,11 +26,13 @@ class Watcher:
         view: ClusterView,
         mirror: Callable[[Sequence[Change]], Awaitable[None]],
         inherit: Callable[[], Awaitable[Sequence[str]]],
+        clock: Clock,
     ) -> None:
         self._etcd = etcd
         self._view = view
         self._mirror = mirror
         self._inherit = inherit
+        self._clock = clock
         self._revision = 0
         self._news = asyncio.Condition()
         self._waiting: dict[str, asyncio.Event] = {}
@@ -58,16 +55,15 @@ class Watcher:
         """Watch, and list again whenever the watch breaks; what is `known` and not listed has ended meanwhile."""
         for recording in known:
             self._view.recordings[recording.recording_id] = SharedRecording(recording)
+        failures = Failures(ETCD_RETRY, self._clock, "watch the shared state")
         while True:
             try:
                 async with contextlib.aclosing(self._watch()) as watching:
                     async for changes in watching:
+                        failures.end()
                         yield changes
-            except MinorityError as error:
-                log.info("the watch of the cluster begins again", reason=str(error))
             except StoreError as error:
-                log.error("the cluster cannot be followed", reason=str(error))
-            await asyncio.sleep(RETRY_S)
+                await failures.pause(error)
 
     async def _watch(self) -> AsyncGenerator[Sequence[Change], None]:
         """List what is live, then give what changes. Raises StoreError when that breaks."""

@@ -7,31 +7,26 @@ it, and what was started is removed, with the claim of its recording.started.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
-import structlog
-
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import EventType, event_id
 from rokuga.recorder.models import Change, RecordingState, RecordingStatus
-from rokuga.recorder.store import MinorityError, StoreError
+from rokuga.recorder.retry import retry
 from rokuga.recorder.store.cluster.etcd_client import Etcd
+from rokuga.recorder.store.cluster.etcd_retry import ETCD_RETRY
 from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, unchanged
 from rokuga.recorder.store.cluster.ownership import FINISHED_S, Ownership
 from rokuga.recorder.store.cluster.shared_state import Keys, decode_shared
-
-log = structlog.get_logger()
-
-AGAIN_S: Final = 0.3
-"""Pause after which a start that could not be withdrawn is tried again."""
 
 
 class Withdrawals:
     """The refused starts of one node. They are known for as long as it runs: its watch may be late."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, ownership: Ownership) -> None:
+    def __init__(self, etcd: Etcd, keys: Keys, ownership: Ownership, clock: Clock) -> None:
         self._etcd = etcd
         self._keys = keys
         self._ownership = ownership
+        self._clock = clock
         self._undecided: set[str] = set()
         self._refused: set[str] = set()
         self._waiting: list[RecordingState] = []
@@ -64,17 +59,13 @@ class Withdrawals:
         """Withdraw what is added, again and again until it is done; ends by cancellation."""
         while True:
             await self._added.wait()
-            try:
-                while self._waiting:
-                    if await self._withdraw(self._waiting[0]):
-                        self._waiting.pop(0)
-            except MinorityError:
-                await asyncio.sleep(AGAIN_S)
-            except StoreError as error:
-                log.error("a refused start cannot be withdrawn from the cluster", reason=str(error))
-                await asyncio.sleep(AGAIN_S)
-            else:
-                self._added.clear()
+            self._added.clear()
+            await retry(self._withdraw_all, ETCD_RETRY, self._clock, name="withdraw a refused start")
+
+    async def _withdraw_all(self) -> None:
+        while self._waiting:
+            if await self._withdraw(self._waiting[0]):
+                self._waiting.pop(0)
 
     async def _withdraw(self, recording: RecordingState) -> bool:
         """Return False where the recording changed meanwhile. Raises StoreError."""

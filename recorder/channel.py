@@ -1,4 +1,4 @@
-"""Channels: who is in them, and what is being recorded of them."""
+"""Channels: their connections, and the recording of each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from rokuga.recorder.store import StoreError
 
 @dataclass(slots=True)
 class Channel:
-    """What is going on in one channel. It exists while somebody is in it, records it or is about to."""
+    """One channel. It exists while it has a connection, a recording, or a holder of its lock."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connections: dict[str, Connection] = field(default_factory=dict)
@@ -22,17 +22,21 @@ class Channel:
 
     @property
     def connected(self) -> list[Connection]:
-        """The connections that are up."""
+        """The connections over which media can flow."""
         return [connection for connection in self.connections.values() if connection.connected.is_set()]
+
+    def open_recording(self, now_ns: int) -> Recording | None:
+        """Return the recording, unless it has expired and only the store does not contain that yet."""
+        return None if self.recording is None or self.recording.is_expired(now_ns) else self.recording
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing would be lost by forgetting the channel."""
+        """Whether the channel can be forgotten."""
         return not (self.users or self.connections or self.recording)
 
 
 class Channels:
-    """All channels in which anything goes on."""
+    """All channels that exist."""
 
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
@@ -40,9 +44,9 @@ class Channels:
 
     @asynccontextmanager
     async def hold(self, channel_id: str, within_s: float | None = None) -> AsyncIterator[Channel]:
-        """Hold the channel's lock; forget the channel afterwards if nothing goes on in it.
+        """Hold the channel's lock; forget the channel afterwards if it is idle.
 
-        Raises StoreError where the lock cannot be had in time: what the others do with it waits for the store.
+        Raises StoreError if the lock is not free within `within_s`: its holder waits for the store.
         """
         channel = self._channels.setdefault(channel_id, Channel())
         channel.users += 1
@@ -62,29 +66,29 @@ class Channels:
                 self._channels.pop(channel_id, None)
 
     def get(self, channel_id: str) -> Channel | None:
-        """Give a channel without holding it; None where nothing goes on."""
+        """Return a channel without holding it; None if it does not exist."""
         return self._channels.get(channel_id)
 
     def ids(self) -> list[str]:
-        """Name all channels."""
+        """Return the ids of all channels."""
         return list(self._channels)
 
     def recordings(self) -> list[Recording]:
-        """Give what is being recorded."""
+        """Return all active recordings."""
         return [channel.recording for channel in self._channels.values() if channel.recording is not None]
 
-    def enter(self, channel: Channel, connection: Connection) -> None:
+    def add(self, channel: Channel, connection: Connection) -> None:
         """Add a connection to a channel that is held."""
         channel.connections[connection.identity.connection_id] = connection
         self._connections[connection.identity.connection_id] = connection
 
-    def leave(self, channel: Channel, connection: Connection) -> None:
+    def remove(self, channel: Channel, connection: Connection) -> None:
         """Remove a connection from a channel that is held."""
         del channel.connections[connection.identity.connection_id]
         del self._connections[connection.identity.connection_id]
 
     def connections(self, channel_id: str | None = None) -> list[Connection]:
-        """Return the connections of one channel, or all; channels in which nobody is cost nothing."""
+        """Return the connections of one channel, or all; other channels cost nothing."""
         if channel_id is None:
             return list(self._connections.values())
         channel = self._channels.get(channel_id)

@@ -1,7 +1,7 @@
 """One publisher's pipeline, wired: peer > feed > archiver. Nothing here is done for each packet."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,7 +49,6 @@ class Connection:
     created_wall_ns: int
     created_ns: int
     offer_sdp: str = ""
-    beginning: Coroutine[Any, Any, None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once, when the peer is gone; its archive is closed later."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)

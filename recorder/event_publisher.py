@@ -1,6 +1,6 @@
-"""Tells what no change of a recording or archive carries: who came, who went. What the store does not take is kept.
+"""Appends the events of connections to the store's log. Events that the store does not accept are kept in memory.
 
-Events are told in their order: one that waits holds back those that come after it.
+They are appended in their order: an event that waits holds back those after it.
 """
 
 import asyncio
@@ -10,62 +10,74 @@ from typing import Final
 import msgspec
 import structlog
 
+from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Event
+from rokuga.recorder.retry import RetryPolicy, retry
 from rokuga.recorder.store import RecordingStore, StoreError
 
 log = structlog.get_logger()
 
-RETRY_S: Final = 1.0
-"""Pause after which the store is asked again to keep what was not told yet."""
+RETRY: Final = RetryPolicy((StoreError,), first_pause_s=1.0)
 
 MAX_PENDING: Final = 10_000
-"""So many events wait for the store; more are lost, with an error in the log."""
+"""Events that wait for the store; more are lost, with an error in the log."""
 
 
 class EventPublisher:
-    """Stores events, all that wait at a time; `committed` hears of those that the store took."""
+    """Appends all pending events together; `on_committed` is called with those that the store has committed."""
 
-    def __init__(self, store: RecordingStore, committed: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, store: RecordingStore, on_committed: Callable[[Sequence[Event]], None], clock: Clock) -> None:
         self._store = store
-        self._committed = committed
-        self._untold: dict[str, Event] = {}
-        self._telling = asyncio.Lock()
+        self._on_committed = on_committed
+        self._clock = clock
+        self._pending: dict[str, Event] = {}
+        self._appending = asyncio.Lock()
         self._begun = self._ended = 0
+        self._error: StoreError | None = None
+        self._failed = asyncio.Event()
 
     async def publish(self, event: Event) -> None:
-        """Store an event that nothing else depends on; what the store does not take is told later, in this order."""
+        """Append an event that belongs to no recording. Return after one attempt; `run` makes the further ones."""
         try:
             msgspec.json.encode(event)
-        except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:  # it would keep back all others for ever
-            log.error("an event cannot be written", type=event.type, reason=str(error))
+        except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:  # it would hold back all others for ever
+            log.error("event dropped: it cannot be encoded", type=event.type, reason=str(error))
             return
-        if len(self._untold) >= MAX_PENDING:
-            log.error("an event is lost: too many cannot be stored", type=event.type)
+        if len(self._pending) >= MAX_PENDING:
+            log.error("event dropped: too many wait for the store", type=event.type)
             return
-        self._untold[event.id] = event
-        await self._publish_pending()
+        self._pending[event.id] = event
+        await self._append_pending()
 
     async def run(self) -> None:
-        """Tell from time to time what the store did not take; ends by cancellation."""
+        """Retry what the store did not accept; ends by cancellation."""
         while True:
-            await asyncio.sleep(RETRY_S)
-            if self._untold:
-                await self._publish_pending()
+            await self._failed.wait()
+            self._failed.clear()
+            await retry(self._append_or_raise, RETRY, self._clock, name="append events")
 
-    async def _publish_pending(self) -> None:
-        """Return after the next try, whoever makes it: hundreds who leave at once are told in one or two."""
-        wanted = self._begun + 1
-        async with self._telling:
-            if self._ended >= wanted:
+    async def _append_or_raise(self) -> None:
+        await self._append_pending()
+        if self._error is not None:
+            raise self._error
+
+    async def _append_pending(self) -> None:
+        """Return after the next attempt, whoever makes it: hundreds of events at once need one or two."""
+        awaited = self._begun + 1
+        async with self._appending:
+            if self._ended >= awaited:
                 return
             self._begun += 1
-            told = list(self._untold.values())
+            events = list(self._pending.values())
             try:
-                await self._store.append(told)
+                if events:
+                    await self._store.append(events)
             except StoreError as error:
-                log.error("events cannot be stored yet", count=len(told), reason=str(error))
+                self._error = error
+                self._failed.set()
             else:
-                for event in told:
-                    del self._untold[event.id]
-                self._committed(told)
+                self._error = None
+                for event in events:
+                    del self._pending[event.id]
+                self._on_committed(events)
             self._ended = self._begun

@@ -1,6 +1,6 @@
-"""The recorder: connections and their lives, the recordings beside them, and the async context that owns both.
+"""The recorder as an async context: what the API and signalling call, and the tasks that run beside it.
 
-Whoever comes or goes does so under the channel's lock, as everything that changes what it records (recordings.py).
+Whatever changes what a channel records, or who is connected to it, happens while the channel's lock is held.
 """
 
 import asyncio
@@ -12,40 +12,42 @@ from typing import Any, Self
 import structlog
 
 from rokuga.recorder.archive.writer import WriterThread
+from rokuga.recorder.archive_resumption import ArchiveResumption
+from rokuga.recorder.background import log_exceptions
 from rokuga.recorder.channel import Channels
 from rokuga.recorder.clock import Clock, until_tick_s
+from rokuga.recorder.cluster_changes import ClusterChanges
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.connection import ArchiveProgress, Connection, ConnectionRequest
-from rokuga.recorder.connection_events import created_event, destroyed_event
-from rokuga.recorder.disk_space import Space
-from rokuga.recorder.errors import ConnectionRefused
+from rokuga.recorder.connection_lifecycle import ConnectionLifecycle
+from rokuga.recorder.context import DEFAULT_TIMEOUTS, RecorderContext, Timeouts
+from rokuga.recorder.disk_space import DiskSpace
+from rokuga.recorder.errors import ConnectionRefused, RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.models import NodeState, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity
 from rokuga.recorder.peer import Peer, PeerHooks
-from rokuga.recorder.recordings import Recordings, guarded
+from rokuga.recorder.recording_folders import RecordingFolders
+from rokuga.recorder.recordings import Recordings
 from rokuga.recorder.restoration import DirectoryCheck, Restoration, usable
-from rokuga.recorder.store import ANSWER_S, RecordingStore, StoreError
+from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.totals import Totals
 
 log = structlog.get_logger()
 
-MEDIA_TIMEOUT = "MEDIA-TIMEOUT"
-"""The reason of a peer that fell silent; see recorder/webrtc/peer.py."""
-
 IDLE_TICK_S = 0.1
-"""While nobody is connected, expired recordings are looked for this often."""
+"""Period of the tick while nobody is connected: recordings expire all the same."""
 
-WATCH_SPACE_S = 1.0
-"""Free space is looked at this often."""
+DISK_SPACE_PERIOD_S = 1.0
 
 
 class Recorder:
-    """The service that fronts talk to. `make_peer` makes the other end of a new connection.
+    """Records the channels of one daemon. `make_peer` makes the other end of a new connection.
 
-    Nothing in archive_dir is touched before `check_archive_dir` finds nothing wrong with it.
+    `on_committed` is called whenever the store has committed events; `make_id` returns new ids. Nothing in
+    archive_dir is touched before `check_archive_dir` has found it usable.
     """
 
     def __init__(
@@ -54,58 +56,53 @@ class Recorder:
         store: RecordingStore,
         make_peer: Callable[[ConnectionRequest, PeerHooks], Peer],
         clock: Clock,
-        committed: Callable[[], None],
-        draw_id: Callable[[], str] = new_id,
+        on_committed: Callable[[], None],
+        make_id: Callable[[], str] = new_id,
         check_archive_dir: DirectoryCheck = usable,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self._config = config
-        self._store = store
         self._make_peer = make_peer
-        self._clock = clock
-        self._on_committed = committed
-        self._draw_id = draw_id
+        self._notify = on_committed
         self._totals = Totals()
-        self._writer = WriterThread(config.archive_max_queued_bytes)
-        self._channels = Channels()
+        writer = WriterThread(config.archive_max_queued_bytes)
+        self.context = context = RecorderContext(
+            config=config,
+            store=store,
+            clock=clock,
+            writer=writer,
+            disk_space=DiskSpace(config, writer),
+            event_publisher=EventPublisher(store, self._on_committed, clock),
+            on_committed=self._on_committed,
+            make_id=make_id,
+            spawn=self._spawn,
+            stopping=asyncio.Event(),
+            timeouts=timeouts,
+        )
+        self.channels = channels = Channels()
+        self.resumption = ArchiveResumption(context, channels)
+        self.all_recordings = Recordings(context, channels, self.resumption.add)
+        self._folders = RecordingFolders(context)
+        self._cluster_changes = ClusterChanges(context, channels, self.all_recordings)
+        self._restoration = Restoration(context, self.all_recordings, check_archive_dir)
+        self._connected = asyncio.Event()
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
-        self._ending = asyncio.Event()
-        self._entered = asyncio.Event()
-        self._event_publisher = EventPublisher(store, self._committed)
-        self._space = Space(config, self._writer)
-        self._recordings = Recordings(
-            config,
-            store,
-            self._writer,
-            clock,
-            self._channels,
-            self._space,
-            self._event_publisher,
-            self._committed,
-            self._ending,
-            self._spawn,
-            draw_id,
-        )
-        self._restoration = Restoration(
-            config.archive_dir, store, self._recordings, clock, self._committed, check_archive_dir
-        )
-        self._recordings.refusal = self._restoration.refusal
 
     async def __aenter__(self) -> Self:
-        """Take up what the last process left, then live. Raises StoreError."""
-        await self._stack.enter_async_context(self._writer)
+        """Restore what the previous run left, then run. Raises StoreError."""
+        await self._stack.enter_async_context(self.context.writer)
         await self._stack.enter_async_context(self._tasks)
         try:
             await self._restoration.begin()
         except BaseException:
-            self._ending.set()
+            self.context.stopping.set()
             await self._stack.aclose()
             raise
-        self._living = [
-            self._tasks.create_task(self._tick()),
-            self._tasks.create_task(self._watch_space()),
+        self._loops = [
+            self._tasks.create_task(self._tick_forever()),
+            self._tasks.create_task(self._check_disk_space_forever()),
             self._tasks.create_task(self._follow()),
-            self._tasks.create_task(self._event_publisher.run()),
+            self._tasks.create_task(self.context.event_publisher.run()),
         ]
         return self
 
@@ -114,71 +111,131 @@ class Recorder:
     ) -> None:
         """Close every connection and its files; recordings stay active for the next start."""
         await self.end()
-        for task in self._living:
+        for task in self._loops:
             task.cancel()
         await self._stack.aclose()
 
     async def end(self) -> None:
-        """Let nobody in any more, and close every connection and its files. Safe to repeat."""
-        self._ending.set()
+        """Refuse new connections, and close every connection and its files. Safe to repeat."""
+        self.context.stopping.set()
         for connection in self.connections():
             connection.stop("SHUTDOWN")
         await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
 
     async def read_barrier(self) -> None:
-        """Return when all that any node decided before this call holds here. Raises MinorityError."""
-        await self._store.read_barrier()
+        """Return when every start and stop of any node before this call is applied here. Raises MinorityError."""
+        await self.context.store.read_barrier()
 
     async def nodes(self) -> Sequence[NodeState]:
-        """Give the nodes of the cluster; none where there is none. Raises StoreError."""
-        return await self._store.nodes()
+        """Return the nodes of the cluster, none without one. Raises StoreError."""
+        return await self.context.store.nodes()
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
         """Record every publisher of the channel, those present and those to come.
 
         Raises RecordingAlreadyStarted, ArchiveError where the folder cannot be made, StoreError.
         """
-        return await self._recordings.start(parameters)
+        if (refusal := self._restoration.refusal()) is not None:
+            raise refusal
+        context = self.context
+        async with self.channels.hold(parameters.channel_id, context.timeouts.answer_s) as channel:
+            if channel.recording is not None:
+                raise RecordingAlreadyStarted
+            state = RecordingState(context.make_id(), parameters, context.clock.wall_ns())
+            recording = self.all_recordings.make(state)
+            events = [recording.started_event()]
+            await self._folders.make(recording.folder)
+            is_started = False
+            try:
+                is_started = await context.store.start_recording(state, events)
+            finally:
+                if not is_started:
+                    await self._folders.remove_empty(recording.folder)
+            if not is_started:
+                raise RecordingAlreadyStarted
+            recording.is_start_published = True
+            self._on_committed(events)
+            await self.all_recordings.record(channel, recording)
+            return state
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
-        return await self._recordings.stop(channel_id)
+        async with self.channels.hold(channel_id, self.context.timeouts.answer_s) as channel:
+            return await self.all_recordings.stop(channel)
 
     def recording(self, channel_id: str) -> RecordingState:
-        """Give the channel's recording. Raises RecordingNotStarted."""
-        return self._recordings.state(channel_id)
+        """Return the channel's recording. Raises RecordingNotStarted."""
+        channel = self.channels.get(channel_id)
+        if channel is None or channel.recording is None:
+            raise RecordingNotStarted
+        return channel.recording.state
 
     def recordings(self) -> list[RecordingState]:
-        """Give all active recordings."""
-        return self._recordings.states()
+        """Return all active recordings."""
+        return [recording.state for recording in self.channels.recordings()]
 
     def connections(self, channel_id: str | None = None) -> list[Connection]:
-        """Give the connections of one channel, or all."""
-        return self._channels.connections(channel_id)
-
-    async def free_bytes(self) -> int:
-        """Ask the writer how much disk is free: waits as long as the writer is stuck. Raises OSError."""
-        return await self._space.free_bytes()
-
-    async def drain(self) -> None:
-        """Wait until the disk has all that it was given so far."""
-        await self._writer.drain()
+        """Return the connections of one channel, or all."""
+        return self.channels.connections(channel_id)
 
     def archives(self) -> list[ArchiveProgress]:
-        """Give the archives that are being written."""
-        now_ns = self._clock.monotonic_ns()
+        """Return the archives that are being written."""
+        now_ns = self.context.clock.monotonic_ns()
         return [
             ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns), c.archiver.written())
             for c in self.connections()
             if c.archiver is not None and c.archiver.is_writing
         ]
 
+    async def connect(self, request: ConnectionRequest) -> Connection:
+        """Return a new connection, whose offer is ready. Raises ConnectionRefused."""
+        try:
+            async with self.channels.hold(request.channel_id, self.context.timeouts.answer_s) as channel:
+                if self.context.stopping.is_set():
+                    raise ConnectionRefused("SHUTDOWN")
+                if not channel.connections:
+                    channel.session_id = self.context.make_id()
+                    self._totals.sessions_created += 1
+                connection = self._make_connection(request, channel.session_id)
+                self.channels.add(channel, connection)
+                self._connected.set()
+                return connection
+        except StoreError as error:
+            raise ConnectionRefused("STORE-UNAVAILABLE") from error
+
+    def _make_connection(self, request: ConnectionRequest, session_id: str) -> Connection:
+        """Make a connection and its peer, and run it in the background."""
+        context = self.context
+        connection_id = request.connection_id or context.make_id()
+        identity = ConnectionIdentity(
+            channel_id=request.channel_id,
+            session_id=session_id,
+            client_id=request.client_id or connection_id,
+            bundle_id=request.bundle_id or request.client_id or connection_id,
+            connection_id=connection_id,
+            event_metadata_json=request.event_metadata_json,
+        )
+        wall_ns, now_ns = context.clock.wall_ns(), context.clock.monotonic_ns()
+        connection = Connection(identity, request.role, request.audio, request.video, wall_ns, now_ns)
+        lifecycle = ConnectionLifecycle(context, self.channels, self._totals, connection)
+        connection.attach(lambda hooks: self._make_peer(request, hooks), lifecycle.begin_archive)
+        self._spawn(lifecycle.run())
+        return connection
+
+    async def free_bytes(self) -> int:
+        """Return the free bytes, measured by the writer thread: blocks as long as that does. Raises OSError."""
+        return await self.context.disk_space.free_bytes()
+
+    async def drain(self) -> None:
+        """Return when everything that the writer has received so far is written."""
+        await self.context.writer.drain()
+
     def recovery_notes(self) -> Sequence[str]:
-        """Return what the last process left and could not be understood; a line each, with its path."""
+        """Return a line on each thing that the previous run left and that could not be recovered."""
         return self._restoration.notes
 
     async def counters(self) -> Mapping[str, int | Mapping[str, int]]:
-        """Give what is counted, by the names of the daemon's table of counters."""
+        """Return all counters by the names of the daemon's table of counters."""
         connections = self.connections()
         return {
             **self._totals.counters(connection.stats() for connection in connections),
@@ -187,136 +244,48 @@ class Recorder:
             "archives": sum(c.archiver is not None and c.archiver.is_writing for c in connections),
         }
 
-    async def connect(self, request: ConnectionRequest) -> Connection:
-        """Let a client in: its offer is ready, its life begins. Raises ConnectionRefused."""
-        try:
-            return await self._connect(request)
-        except StoreError as error:
-            raise ConnectionRefused("STORE-UNAVAILABLE") from error
-
-    async def _connect(self, request: ConnectionRequest) -> Connection:
-        async with self._channels.hold(request.channel_id, ANSWER_S) as channel:
-            if self._ending.is_set():
-                raise ConnectionRefused("SHUTDOWN")
-            if not channel.connections:
-                channel.session_id = self._draw_id()
-                self._totals.sessions_created += 1
-            connection_id = request.connection_id or self._draw_id()
-            identity = ConnectionIdentity(
-                channel_id=request.channel_id,
-                session_id=channel.session_id,
-                client_id=request.client_id or connection_id,
-                bundle_id=request.bundle_id or request.client_id or connection_id,
-                connection_id=connection_id,
-                event_metadata_json=request.event_metadata_json,
-            )
-            clock = self._clock
-            connection = Connection(
-                identity, request.role, request.audio, request.video, clock.wall_ns(), clock.monotonic_ns()
-            )
-            connection.attach(lambda hooks: self._make_peer(request, hooks), lambda: self._record_at_once(connection))
-            self._channels.enter(channel, connection)
-            self._entered.set()
-            self._spawn(self._live(connection))
-            return connection
-
-    async def _live(self, connection: Connection) -> None:
-        """Follow a connection from its offer to the end of its files."""
-        began_ns = up_ns = self._clock.monotonic_ns()
-        running = asyncio.create_task(connection.run())
-        arriving = asyncio.create_task(connection.connected.wait())
-        try:
-            await asyncio.wait([running, arriving], return_when=asyncio.FIRST_COMPLETED)
-            if connection.connected.is_set():
-                up_ns = self._clock.monotonic_ns()
-                self._totals.arrived(up_ns - began_ns)
-                await self._arrive(connection, running)
-            await running
-        finally:
-            arriving.cancel()
-            if not running.done():
+    def tick(self, now_ns: int) -> None:
+        """Do what is due at this time for all connections and recordings."""
+        for connection in self.connections():
+            try:
+                connection.tick(now_ns)
+            except Exception:
+                log.exception("internal error, connection closed", connection_id=connection.identity.connection_id)
                 connection.stop("INTERNAL-ERROR")
-            await self._leave(connection, self._clock.monotonic_ns() - up_ns)
-            connection.end()
+        self.resumption.tick(now_ns)
+        self.all_recordings.tick(now_ns)
 
-    def _record_at_once(self, connection: Connection) -> None:
-        """Take what a client sends from its first packet on: key frames do not wait for locks and disks."""
-        channel = self._channels.get(connection.identity.channel_id)
-        recording = None if channel is None else self._recordings.open_in(channel)
-        if recording is not None and connection.publishes:
-            connection.beginning = self._recordings.begin_archive(recording, connection)
+    async def check_disk_space(self) -> None:
+        """Close all archives in order if the disk is nearly full; none begins until there is space again."""
+        await self.context.disk_space.measure()
+        if (refusal := self.context.disk_space.refusal()) is not None:
+            self.all_recordings.interrupt_archives(refusal.reason)
 
-    async def _arrive(self, connection: Connection, running: "asyncio.Task[str]") -> None:
-        """Tell that a client is there, and record it if its channel is recorded."""
-        async with self._channels.hold(connection.identity.channel_id) as channel:
-            await self._event_publisher.publish(
-                created_event(connection, channel.connected, self._clock.monotonic_ns())
-            )
-            if connection.beginning is not None:
-                await connection.beginning
-            elif (recording := self._recordings.open_in(channel)) and connection.is_recordable and not running.done():
-                await self._recordings.begin_archive(recording, connection)
-
-    async def _leave(self, connection: Connection, stay_ns: int) -> None:
-        """Close the files of a client that is gone, as of its last media if it fell silent; tell that it is gone."""
-        now_ns = self._clock.monotonic_ns()
-        ended_ns = connection.last_media_ns if connection.close_reason == MEDIA_TIMEOUT else now_ns
-        async with self._channels.hold(connection.identity.channel_id) as channel:
-            self._channels.leave(channel, connection)
-            self._totals.gone(connection.connected.is_set(), stay_ns, connection.stats(), not channel.connections)
-            closing = channel.recording.end_archive(connection, ended_ns or now_ns) if channel.recording else None
-        try:
-            if closing is not None:
-                await closing
-        finally:
-            if connection.connected.is_set():
-                await self._event_publisher.publish(
-                    destroyed_event(connection, channel.connected, self._clock.monotonic_ns())
-                )
-
-    def _committed(self, events: Sequence[Event]) -> None:
-        """Count what the store took, and say that it did."""
+    def _on_committed(self, events: Sequence[Event]) -> None:
         self._totals.stored(events)
-        self._on_committed()
+        self._notify()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.create_task(guarded(work))
+        self._tasks.create_task(log_exceptions(work))
 
-    async def _tick(self) -> None:
+    async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._tick_all(self._clock.monotonic_ns())
-            if self._channels.connections():
+            self.tick(self.context.clock.monotonic_ns())
+            if self.connections():
                 await asyncio.sleep(until_tick_s(loop.time()))
-            else:
-                await self._idle()
+                continue
+            self._connected.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_TICK_S):
+                    await self._connected.wait()
 
-    async def _idle(self) -> None:
-        """Wait until a client comes, but no longer than an expired recording may be kept waiting."""
-        self._entered.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_TICK_S):
-                await self._entered.wait()
-
-    def _tick_all(self, now_ns: int) -> None:
-        for connection in self.connections():
-            self._tick_connection(connection, now_ns)
-        self._recordings.tick(now_ns)
-
-    def _tick_connection(self, connection: Connection, now_ns: int) -> None:
-        try:
-            connection.tick(now_ns)
-        except Exception:
-            log.exception("unexpected fault", connection_id=connection.identity.connection_id)
-            connection.stop("INTERNAL-ERROR")
-
-    async def _watch_space(self) -> None:
-        """Look at the free space from time to time, if it matters."""
-        while self._config.archive_min_free_bytes:
-            await self._recordings.watch_space()
-            await asyncio.sleep(WATCH_SPACE_S)
+    async def _check_disk_space_forever(self) -> None:
+        while self.context.config.archive_min_free_bytes:
+            await self.check_disk_space()
+            await asyncio.sleep(DISK_SPACE_PERIOD_S)
 
     async def _follow(self) -> None:
-        """Take up what the last process left, if that could not be done yet, then follow other nodes."""
+        """Restore what the previous run left, if that was not possible at the start, then follow other nodes."""
         await self._restoration.wait()
-        await asyncio.gather(guarded(self._restoration.repair_unknown()), self._recordings.follow())
+        await asyncio.gather(log_exceptions(self._restoration.repair_unknown()), self._cluster_changes.run())

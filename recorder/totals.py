@@ -32,12 +32,12 @@ class Totals:
         """Count events that the store took."""
         self.events.update(event.type.value for event in events)
 
-    def arrived(self, setup_ns: int) -> None:
+    def connected(self, setup_ns: int) -> None:
         """Count a client that is connected."""
         self.connections_created += 1
         self.setup_ns += setup_ns
 
-    def gone(self, was_connected: bool, stay_ns: int, stats: TrackCounters, was_last: bool) -> None:
+    def disconnected(self, was_connected: bool, stay_ns: int, stats: TrackCounters, was_last: bool) -> None:
         """Count a client that is gone, the last one of its channel or not, and keep its counters."""
         self.sessions_destroyed += was_last
         if not was_connected:

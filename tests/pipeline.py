@@ -200,7 +200,7 @@ class Simulation:
                 for publisher in self.publishers:
                     publisher.connection.tick(self.clock.now_ns)
                 # Simulated time must not run away from the disk.
-                await self.recorder._writer.submit(lambda: None)
+                await self.recorder.context.writer.submit(lambda: None)
 
     async def start(self, channel_id: str = "sora", **parameters: object) -> str:
         """Start a recording; give its id."""

@@ -123,11 +123,8 @@ async def come(house: House, client_id: str) -> Connection:
     return connection
 
 
-async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(tmp_path: Path) -> None:
     """In order; and one whose name nobody can write keeps nobody back."""
-    monkeypatch.setattr("rokuga.recorder.event_publisher.RETRY_S", 0.001)
     async with FullStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         store.is_full = True
         for client_id in ("first", "\ud800", "second"):
@@ -135,6 +132,7 @@ async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(
             await client.close("TYPE-DISCONNECT")
         assert await house.events() == []
         store.is_full = False
+        await house.hand.next_sleep()
         await house.event(DESTROYED, client.identity)
         told = [(str(event.type), event.connection and event.connection.client_id) for event in await house.events()]
         created = "connection.created"

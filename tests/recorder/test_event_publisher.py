@@ -8,6 +8,7 @@ from typing import Any
 from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.store import StoreError
+from tests.support.clock import FakeClock
 
 COUNT = 100
 
@@ -36,7 +37,9 @@ def event(number: int) -> Event:
 
 async def told(store: Any, committed: list[str]) -> EventPublisher:
     """Tell many events at once; let the store go on when all wait."""
-    event_publisher = EventPublisher(store, lambda events: committed.extend(event.id for event in events))
+    event_publisher = EventPublisher(
+        store, lambda events: committed.extend(event.id for event in events), FakeClock().clock
+    )
     telling = [asyncio.create_task(event_publisher.publish(event(number))) for number in range(COUNT)]
     for _ in range(3):
         await asyncio.sleep(0)

@@ -57,7 +57,7 @@ async def test_a_tick_costs_the_same_with_many_idle_recordings_as_with_one(tmp_p
         for first, last in ((0, 1), (1, 60)):
             for number in range(first, last):
                 await house.start(f"channel-{number}", expire_time=3600)
-            costs.append(steps(lambda: house.recorder._tick_all(hand.now_ns)))
+            costs.append(steps(lambda: house.recorder.tick(hand.now_ns)))
     assert costs[0] == costs[1]
 
 

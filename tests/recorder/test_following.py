@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rokuga.recorder.context import Timeouts
 from rokuga.recorder.errors import RecordingNotStarted
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.models import (
@@ -150,12 +151,9 @@ async def test_a_recording_that_is_gone_is_ended_before_the_next_is_begun(tmp_pa
         assert ends == [first.recording.recording_id, second.recording.recording_id]
 
 
-async def test_the_end_of_the_daemon_does_not_wait_for_other_nodes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rokuga.recorder.recording.OTHERS_S", 0.01)
+async def test_the_end_of_the_daemon_does_not_wait_for_other_nodes(tmp_path: Path) -> None:
     async with SharedStore(tmp_path / "s.sqlite3") as store:
-        async with running(tmp_path, store=store) as house:
+        async with running(tmp_path, store=store, timeouts=Timeouts(other_nodes_s=0.01)) as house:
             change = await recorded(house, store)
             store.others_ended.clear()
             await store.hear(ended(change))

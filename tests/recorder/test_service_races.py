@@ -54,7 +54,7 @@ async def test_d31_start_and_stop_in_quick_succession_leave_no_orphan(house: Hou
         with pytest.raises(RecordingAlreadyStarted):
             await house.start()
         await client.play(60)
-        house.recorder._writer.submit(lambda: None)
+        house.recorder.context.writer.submit(lambda: None)
         await house.recorder.stop_recording("sora")
         with pytest.raises(RecordingNotStarted):
             await house.recorder.stop_recording("sora")
@@ -79,9 +79,9 @@ async def test_an_expiry_does_not_end_the_recording_that_came_after(house: House
     """A recording that was stopped at its last moment and started anew goes on."""
     hand: HandClock = house.hand
     await house.start(expire_time=1)
-    old = house.recorder._channels.recordings()[0]
+    old = house.recorder.channels.recordings()[0]
     await house.stop()
     state = await house.start(expire_time=100)
     hand.now_ns += NS_PER_S
-    await house.recorder._recordings._expire(old)
+    await house.recorder.all_recordings.expire(old)
     assert house.recorder.recording("sora").recording_id == state.recording_id

@@ -11,7 +11,9 @@ import pytest
 
 from rokuga.recorder.archive import disk
 from rokuga.recorder.archive.disk import ArchiveError
+from rokuga.recorder.background import background
 from rokuga.recorder.connection import ConnectionRequest
+from rokuga.recorder.context import Timeouts
 from rokuga.recorder.errors import ConnectionRefused, RecordingNotStarted
 from rokuga.recorder.events import Event
 from rokuga.recorder.models import ArchiveState
@@ -41,11 +43,8 @@ class FailingStore(SqliteStore):
             raise StoreError("the disk of the store is full")
 
 
-async def test_what_the_store_did_not_take_is_told_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_the_store_did_not_take_is_told_the_next_time(tmp_path: Path) -> None:
     """A start and a part that could not be stored come with the next change; ends are insisted on."""
-    monkeypatch.setattr("rokuga.recorder.recording.STORE_AGAIN_S", 0.001)
     async with FailingStore(tmp_path / "store.sqlite3") as store:
         async with running(tmp_path, store=store) as house:
             await house.start(split_duration=1)
@@ -56,7 +55,8 @@ async def test_what_the_store_did_not_take_is_told_the_next_time(
             await house.event(PART)
             assert len(await house.events(STARTED)) == 1
             store.failures = 5
-            await house.stop()
+            async with background(house.hand.skip_sleeps()):
+                await house.stop()
         assert await house.types() == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
 
 
@@ -91,11 +91,8 @@ class MinorityStore(SqliteStore):
         return await super().stop_recording(recording_id, stop_wall_ns)
 
 
-async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(tmp_path: Path) -> None:
     """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
-    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 0.001)
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         state = await house.start(expire_time=2)
         client = await house.enter()
@@ -106,15 +103,13 @@ async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_sa
         assert house.recorder.archives() == []
         assert not await house.events(REPORT)
         store.has_majority = True
+        await house.hand.next_sleep()
         report = await house.reported(state.recording_id)
         assert len(report.document["archives"]) == len(await house.events(STARTED)) == 1
 
 
-async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(tmp_path: Path) -> None:
     """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
-    monkeypatch.setattr("rokuga.recorder.recordings.EXPIRE_AGAIN_S", 3600)
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
         await house.start(expire_time=1)
         client = await house.enter()
@@ -160,14 +155,10 @@ async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop
             await house.stop()
 
 
-async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(tmp_path: Path) -> None:
     """A start, a stop and a client; none of them happens later."""
-    for module in ("recordings", "service"):
-        monkeypatch.setattr(f"rokuga.recorder.{module}.ANSWER_S", 0.001)
-    async with running(tmp_path) as house:
-        async with house.recorder._channels.hold("sora"):
+    async with running(tmp_path, timeouts=Timeouts(answer_s=0.001)) as house:
+        async with house.recorder.channels.hold("sora"):
             for call in (house.start, house.stop):
                 with pytest.raises(StoreError, match="not stored yet"):
                     await call()
@@ -187,9 +178,8 @@ async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
         go_on.wait()
         disk.make_folder(path, mode, min_free_bytes)
 
-    monkeypatch.setattr("rokuga.recorder.recordings.ANSWER_S", 0.05)
-    monkeypatch.setattr("rokuga.recorder.recordings.make_folder", slow)
-    async with running(tmp_path) as house:
+    monkeypatch.setattr("rokuga.recorder.recording_folders.make_folder", slow)
+    async with running(tmp_path, timeouts=Timeouts(answer_s=0.05)) as house:
         for channel_id in ("a", "b"):
             with pytest.raises(ArchiveError) as caught:
                 await house.start(channel_id)

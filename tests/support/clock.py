@@ -61,3 +61,8 @@ class FakeClock:
         """Wait until something sleeps, move the time to the end of the shortest sleep, and return its seconds."""
         begin_ns, self.now_ns = self.now_ns, await self.sleeping()
         return (self.now_ns - begin_ns) / NS_PER_S
+
+    async def skip_sleeps(self) -> None:
+        """Move the time to the end of each sleep; ends by cancellation."""
+        while True:
+            await self.next_sleep()

@@ -21,13 +21,13 @@ PARTS_END = "split-archive.end"
 
 async def test_the_report_comes_after_parts_that_a_slow_disk_finished_late(house: House) -> None:
     """The disk hangs over some cuts: archive.failed while it does, the parts when it goes on, then the report."""
-    house.recorder._writer._max_queued_bytes = 80_000
+    house.recorder.context.writer._max_queued_bytes = 80_000
     state = await house.start(split_duration=1)
     client = await house.enter()
     await client.play(900)
     await house.disk()
     goes_on = threading.Event()
-    house.recorder._writer.submit(goes_on.wait)
+    house.recorder.context.writer.submit(goes_on.wait)
     while not await house.events(FAILED):
         await client.play(1000)
     assert (await house.event(FAILED)).document["reason"] == TOO_SLOW

@@ -56,12 +56,12 @@ async def play(house: House, client: Client, seconds: int, **options: Any) -> No
             await client.play(200, **options)
             await house.disk()
         await ended(house)
-        await house.recorder._recordings.begin_again(house.hand.now_ns)
+        await house.recorder.resumption.resume(house.hand.now_ns)
 
 
 async def ended(house: House) -> None:
     """Wait until the archives that a fault ended are closed, as they are when time passes."""
-    for recording in house.recorder._channels.recordings():
+    for recording in house.recorder.channels.recordings():
         for series in recording._series.values():
             archiver = series._archiver
             while archiver is not None and not archiver.is_writing and not archiver.has_ended:
@@ -164,14 +164,14 @@ async def test_archives_that_low_space_closed_say_so_and_are_followed(
     first = await house.enter()
     await play(house, first, 5)
     low.append(True)
-    await house.recorder._recordings.watch_space()
+    await house.recorder.check_disk_space()
     second = await house.enter()
     for _ in range(10):
         await play(house, first, 1)
         second.send("audio", house.hand.now_ns // 1_000_000, b"\xfc.")
     assert not house.recorder.archives()
     low.append(False)
-    await house.recorder._recordings.watch_space()
+    await house.recorder.check_disk_space()
     await play(house, first, 5)
     assert len(house.recorder.archives()) == 2
     await second.leave()
@@ -193,10 +193,10 @@ async def test_space_that_comes_and_goes_makes_few_archives(house: House, low: l
     client = await house.enter()
     for second in range(120):
         low.append(second % 2 == 0)
-        await house.recorder._recordings.watch_space()
+        await house.recorder.check_disk_space()
         await play(house, client, 1)
     low.append(False)
-    await house.recorder._recordings.watch_space()
+    await house.recorder.check_disk_space()
     await play(house, client, 65)
     assert len(house.recorder.archives()) == 1
     await house.stop()
@@ -208,7 +208,7 @@ async def test_space_that_comes_and_goes_makes_few_archives(house: House, low: l
 def stalled(house: House) -> Iterator[None]:
     """Let the disk hang meanwhile."""
     event = threading.Event()
-    house.recorder._writer.submit(event.wait)
+    house.recorder.context.writer.submit(event.wait)
     try:
         yield
     finally:
@@ -217,7 +217,7 @@ def stalled(house: House) -> Iterator[None]:
 
 async def test_after_a_stall_the_connection_is_recorded_again(house: House) -> None:
     """What waited is in the file that failed, all later sound in the next one."""
-    house.recorder._writer._max_queued_bytes = 60_000
+    house.recorder.context.writer._max_queued_bytes = 60_000
     await house.start()
     client = await house.enter()
     await play(house, client, 2)
@@ -289,7 +289,7 @@ async def test_nothing_begins_again_for_who_is_silent(house: House, disk: Disk) 
     disk.is_full = False
     for _ in range(5):
         house.hand.now_ns += NS_PER_S
-        await house.recorder._recordings.begin_again(house.hand.now_ns)
+        await house.recorder.resumption.resume(house.hand.now_ns)
     assert len(await house.events(STARTED)) == 1
     await play(house, client, 3)
     assert len(await house.events(STARTED)) == 2

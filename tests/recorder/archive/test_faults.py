@@ -244,7 +244,7 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
         first = await house.enter()
         await play(house, first, 1)
         free = 4_000_000
-        await house.recorder._recordings.watch_space()
+        await house.recorder.check_disk_space()
         available = await house.event(AVAILABLE)
         assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 50
         second = await house.enter()
@@ -255,7 +255,7 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
             await house.start("other")
         assert len(list((tmp_path / "archive").iterdir())) == 1
         free = 10_000_000
-        await house.recorder._recordings.watch_space()
+        await house.recorder.check_disk_space()
         await works_again(house)
         assert len(house.recorder.recordings()) == 1
 

@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("audio", "video")
 def stalled(house: House) -> Iterator[None]:
     """Let the disk hang meanwhile."""
     event = threading.Event()
-    house.recorder._writer.submit(event.wait)
+    house.recorder.context.writer.submit(event.wait)
     try:
         yield
     finally:
@@ -85,7 +85,7 @@ async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(house: House
         await house.disk()
         with stalled(house):
             await player.play(5000)
-            most_bytes = max(most_bytes, house.recorder._writer.queued_bytes)
+            most_bytes = max(most_bytes, house.recorder.context.writer.queued_bytes)
         await house.disk()
     await house.stop()
     assert most_bytes > 4 * 4 * 40_000, "4 s of four clients waited in memory"
@@ -106,7 +106,7 @@ async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_doe
     with stalled(house):
         await client.play(60_000)
         assert not await house.events(FAILED)
-        house.recorder._writer._max_queued_bytes = house.recorder._writer.queued_bytes
+        house.recorder.context.writer._max_queued_bytes = house.recorder.context.writer.queued_bytes
         await client.play(800)
         failed = await house.event(FAILED)
         assert failed.document["reason"] == TOO_SLOW
@@ -122,7 +122,7 @@ async def test_a_disk_that_stalls_for_longer_ends_the_archive_while_it_still_doe
 
 async def test_what_waits_for_the_disk_is_bounded_in_bytes(house: House) -> None:
     """Over all archives; the archive that finds no room fails."""
-    house.recorder._writer._max_queued_bytes = 100_000
+    house.recorder.context.writer._max_queued_bytes = 100_000
     await house.start()
     client = await house.enter()
     with stalled(house):

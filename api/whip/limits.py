@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from rokuga.api.whip.problem import Problem
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.webrtc.pending_peers import source_of
+from rokuga.recorder.webrtc.transport.addresses import remote_network_of
 
 
 class PublishLimits:
@@ -20,7 +20,7 @@ class PublishLimits:
         self._max_per_second = max_per_second
         self._max_sessions = max_sessions
         self._second = 0
-        self._posted: Counter[str | bytes] = Counter()
+        self._posted: Counter[bytes] = Counter()
 
     def check(self, address: str, connected: int) -> None:
         """Count a POST from an address, while so many are connected. Raises Problem."""
@@ -28,9 +28,9 @@ class PublishLimits:
         if second != self._second:
             self._second = second
             self._posted.clear()
-        source = source_of(address)
-        self._posted[source] += 1
-        if source and self._posted[source] > self._max_per_second:
+        network = remote_network_of(address)
+        self._posted[network] += 1
+        if network and self._posted[network] > self._max_per_second:
             detail = f"TOO-MANY-REQUESTS: more than {self._max_per_second} a second from this address"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": "1"})
         if connected >= self._max_sessions:

@@ -1,1 +1,1 @@
-"""Bytes from nowhere into every parser: long by `make fuzz`, short in the normal tests."""
+"""Fuzzing of every parser: with atheris by `make fuzz`, bounded in the normal tests."""

@@ -10,6 +10,9 @@ from aioice.ice import get_host_addresses
 from rokuga.recorder.webrtc.transport.netlink import HostAddress, read_host_addresses
 
 LOOPBACK = "127.0.0.1"
+_LOOPBACK_6 = bytes(15) + b"\x01"
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+"""Prefix of an IPv4 address on a socket of both families (RFC 4291 section 2.5.5.2)."""
 
 
 class AddressError(ValueError):
@@ -117,6 +120,32 @@ def is_local(host: str) -> bool:
 def family_of(host: str) -> socket.AddressFamily:
     """The family of a literal address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def network_of(host: str) -> bytes:
+    """Return what counts as one remote address: an IPv4 address, or the /64 of IPv6 that one host may use.
+
+    b"" for a text that is no address.
+    """
+    packed = _packed(host)
+    return packed[:8] if len(packed) == 16 else packed
+
+
+def remote_network_of(host: str) -> bytes:
+    """Return `network_of` an address; b"" also for loopback."""
+    packed = _packed(host)
+    if packed == _LOOPBACK_6 or (len(packed) == 4 and packed[0] == 127):
+        return b""
+    return network_of(host)
+
+
+def _packed(host: str) -> bytes:
+    plain = host.partition("%")[0]
+    try:
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in plain else socket.AF_INET, plain)
+    except OSError:
+        return b""
+    return packed.removeprefix(_MAPPED_IPV4)
 
 
 def _stays_here(host: str) -> bool:

@@ -4,7 +4,7 @@ No content of a datagram raises out of here: what belongs to no peer is counted 
 peer's handler, which is an internal error, ends that peer only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from rokuga.recorder.webrtc.dtls.queue import DtlsQueue
@@ -28,7 +28,7 @@ class Demultiplexer:
         self._data = self.buffer.data
         self._dtls = DtlsQueue(self.fail)
 
-    def receive(self, size: int, flows: Mapping[Address, Flow], socket: int, address: Address, now_ns: int) -> None:
+    def receive(self, size: int, flows: dict[Address, Flow], socket: int, address: Address, now_ns: int) -> None:
         """Dispatch the first `size` bytes of the buffer, which `address` sent to our socket of index `socket`.
 
         `flows` are the validated peers of that socket, `checks.flows_of(socket)`.

@@ -8,29 +8,21 @@ that a connection causes at most fifty wake-ups a second.
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
 
-from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.ice.ice_lite import Address, TransportPath
+from rokuga.recorder.webrtc.transport.addresses import network_of
 from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES, Demultiplexer
 from rokuga.recorder.webrtc.transport.first_byte import PROTOCOL_OF, STUN
+from rokuga.recorder.webrtc.transport.tcp_admission import TcpAdmission
 
 READ_BYTES: Final = 64 * 1024
 """Bytes of one read: with the pause between reads, 26 Mbit/s of one connection."""
 PAUSE_S: Final = 0.02
 VALIDATION_S: Final = 10.0
 """A connection is closed after so long without a peer: before its first valid check, or after its peer's end."""
-MAX_UNAUTHENTICATED: Final = 256
-MAX_UNAUTHENTICATED_PER_ADDRESS: Final = 64
-"""Unauthenticated connections, in all and of one address (of IPv6: one /64); one more is closed at once."""
-MAX_FAILED_PER_S: Final = 64
-"""Connections of an address that ended unauthenticated; until the next second, more from there are closed at once.
-
-Validated connections do not count: any number of clients behind one NAT may connect at the same time.
-"""
 MAX_UNAUTHENTICATED_DATAGRAMS: Final = 32
 """Datagrams accepted from an unauthenticated connection: a client repeats its check until it is answered."""
 MAX_FRAMES: Final = 2048
@@ -49,21 +41,19 @@ class TcpPort:
         self.view = memoryview(self.buffer)
         self.demultiplexer = demultiplexer
         self.monotonic_ns = monotonic_ns
-        self.unauthenticated: Counter[str | bytes] = Counter()
-        self.failed: Counter[str | bytes] = Counter()
-        self._second = 0
-        self._listeners: dict[int, _Listener] = {}
-        self._paused: list[_Connection] = []
+        self.admission = TcpAdmission()
+        self._listeners: dict[int, TcpListener] = {}
+        self._paused: list[TcpConnection] = []
 
     @property
-    def connections(self) -> Sequence["_Connection"]:
+    def connections(self) -> Sequence["TcpConnection"]:
         """All open connections."""
         return [each for listener in self._listeners.values() for each in listener.connections.values()]
 
     async def add(self, listening: socket.socket, index: int) -> Callable[[bytes, Address], None]:
         """Serve one more listener; return the function that sends a datagram to an address, which raises OSError."""
-        listener = self._listeners[index] = _Listener(self, listening, index)
-        await listener.open()
+        listener = self._listeners[index] = TcpListener(self, index)
+        await listener.open(listening)
         return listener.send
 
     async def remove(self, index: int) -> None:
@@ -79,20 +69,7 @@ class TcpPort:
         for index in list(self._listeners):
             await self.remove(index)
 
-    def admits(self, key: str | bytes) -> bool:
-        """Whether one more unauthenticated connection is accepted from an address."""
-        second = self.monotonic_ns() // NS_PER_S
-        if second != self._second:
-            self._second = second
-            self.failed.clear()
-        self.unauthenticated += Counter()  # removes zeros
-        return (
-            self.failed[key] < MAX_FAILED_PER_S
-            and self.unauthenticated[key] < MAX_UNAUTHENTICATED_PER_ADDRESS
-            and self.unauthenticated.total() < MAX_UNAUTHENTICATED
-        )
-
-    def pause(self, connection: "_Connection") -> None:
+    def pause(self, connection: "TcpConnection") -> None:
         """Resume reading a connection after PAUSE_S; one timer serves all connections."""
         if not self._paused:
             asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
@@ -104,22 +81,23 @@ class TcpPort:
             connection.resume()
 
 
-class _Listener:
+class TcpListener:
     """One listening socket and its connections, by remote address."""
 
-    def __init__(self, port: TcpPort, listening: socket.socket, index: int) -> None:
+    def __init__(self, port: TcpPort, index: int) -> None:
         self.port = port
         self.index = index
-        self.connections: dict[Address, _Connection] = {}
+        self.connections: dict[Address, TcpConnection] = {}
         self.flows = port.demultiplexer.checks.flows_of(index)
-        self._socket = listening
         self._server: asyncio.Server | None = None
 
-    async def open(self) -> None:
+    async def open(self, listening: socket.socket) -> None:
+        """Accept connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), sock=self._socket)
+        self._server = await loop.create_server(lambda: TcpConnection(self), sock=listening)
 
     async def close(self) -> None:
+        """Close the socket and all connections."""
         for connection in list(self.connections.values()):
             connection.abort()
         if self._server is not None:
@@ -127,37 +105,41 @@ class _Listener:
             await self._server.wait_closed()
 
     def send(self, data: bytes, address: Address) -> None:
+        """Send a datagram to an address. Raises OSError where it is not connected or reads too slowly."""
         connection = self.connections.get(address)
         if connection is None:
             raise ConnectionResetError("the connection is closed")
         connection.send(data)
 
     def remove_path(self, address: Address) -> None:
+        """Remove the transport path of a connection that has ended."""
         self.port.demultiplexer.checks.remove_path(TransportPath(self.index, address))
 
 
-class _Connection(asyncio.BufferedProtocol):
+class TcpConnection(asyncio.BufferedProtocol):
     """One TCP connection: frames in and out. `_rest` is the beginning of an incomplete frame."""
 
-    def __init__(self, listener: _Listener) -> None:
+    def __init__(self, listener: TcpListener) -> None:
         self._listener = listener
         self._port = listener.port
         self._rest = b""
         self._unauthenticated_datagrams = 0
-        self._unauthenticated_key: str | bytes | None = None
+        self._unauthenticated_network: bytes | None = None
+        """The network that it is counted for as unauthenticated."""
         self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accept the connection, or close it at once."""
         self._transport = cast(asyncio.Transport, transport)
         self._address: Address | None = transport.get_extra_info("peername")
-        counters = self._port.demultiplexer.counters
-        if self._address is None or not self._port.admits(key := _key_of(self._address[0])):
+        counters, admission = self._port.demultiplexer.counters, self._port.admission
+        network = b"" if self._address is None else network_of(self._address[0])
+        if self._address is None or not admission.admit(network, self._port.monotonic_ns()):
             counters.refused += 1
             self.abort()
             return
         counters.connections += 1
-        self._unauthenticated_key = key
-        self._port.unauthenticated[key] += 1
+        self._unauthenticated_network = network
         before = self._listener.connections.pop(self._address, None)
         if before is not None:  # its end has not been read yet: an address has one connection at a time
             before.abort()
@@ -166,9 +148,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._expiry = asyncio.get_running_loop().call_later(VALIDATION_S, self._expire)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self._unauthenticated_key is not None:
-            self._port.failed[self._unauthenticated_key] += 1
-        self._end_unauthenticated()
+        """Remove the connection and its path."""
+        if self._unauthenticated_network is not None:
+            self._port.admission.end(self._unauthenticated_network)
         if self._expiry is not None:
             self._expiry.cancel()
         if self._address is not None and self._listener.connections.get(self._address) is self:
@@ -181,6 +163,7 @@ class _Connection(asyncio.BufferedProtocol):
         return self._port.view[len(self._rest) :]
 
     def buffer_updated(self, size: int) -> None:
+        """Dispatch the complete frames, then pause reading."""
         if self._address is None:
             return
         end = len(self._rest) + size
@@ -191,6 +174,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._port.pause(self)
 
     def resume(self) -> None:
+        """Read again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -200,11 +184,13 @@ class _Connection(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size()
 
     def send(self, data: bytes) -> None:
+        """Send a datagram in a frame. Raises BlockingIOError where the peer reads too slowly."""
         if self.unsent_bytes + _LENGTH_BYTES + len(data) > MAX_UNSENT_BYTES:
             raise BlockingIOError("the peer reads too slowly")
         self._transport.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
     def abort(self) -> None:
+        """Close the connection at once."""
         self._transport.abort()
 
     def _receive_frames(self, end: int, address: Address) -> int:
@@ -223,15 +209,16 @@ class _Connection(asyncio.BufferedProtocol):
             if begin + size > end:
                 break
             offset = begin + size
-            if self._unauthenticated_key is not None and not self._may_send(read[begin]):
+            if self._unauthenticated_network is not None and not self._may_send(read[begin]):
                 demultiplexer.counters.unauthenticated += 1
                 self.abort()
                 break
             demultiplexer.buffer.data[:size] = read[begin:offset]
             demultiplexer.counters.received += 1
             demultiplexer.receive(size, flows, index, address, self._port.monotonic_ns())
-            if self._unauthenticated_key is not None and address in flows:
-                self._end_unauthenticated()
+            if self._unauthenticated_network is not None and address in flows:
+                self._port.admission.validate(self._unauthenticated_network)
+                self._unauthenticated_network = None
         return offset
 
     def _may_send(self, first: int) -> bool:
@@ -239,18 +226,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._unauthenticated_datagrams += 1
         return PROTOCOL_OF[first] == STUN and self._unauthenticated_datagrams <= MAX_UNAUTHENTICATED_DATAGRAMS
 
-    def _end_unauthenticated(self) -> None:
-        if self._unauthenticated_key is not None:
-            self._port.unauthenticated[self._unauthenticated_key] -= 1
-            self._unauthenticated_key = None
-
     def _expire(self) -> None:
         if self._address in self._listener.flows:
             self._expiry = asyncio.get_running_loop().call_later(VALIDATION_S, self._expire)
         else:
             self.abort()
-
-
-def _key_of(host: str) -> str | bytes:
-    """Return what counts as one address: an IPv4 address, or the /64 of IPv6 that one host may use."""
-    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8] if ":" in host else host

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.webrtc.transport import tcp_port
+from rokuga.recorder.webrtc.transport import tcp_admission, tcp_port
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
+from rokuga.recorder.webrtc.transport.tcp_admission import MAX_FAILED_PER_S, MAX_UNAUTHENTICATED_PER_ADDRESS
 from tests.material import ManualClock
 from tests.recorder.webrtc.tcp_client import TcpClient, connected
 from tests.recorder.webrtc.udp_client import DTLS, SRTP, CollectingPeer, check, until
@@ -55,27 +56,25 @@ async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
 
 async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        for number in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
+        for number in range(MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
             CollectingPeer(port, f"peer{number}")
             await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
-        strangers = [
-            await stack.enter_async_context(connected(port)) for _ in range(tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS)
-        ]
+        strangers = [await stack.enter_async_context(connected(port)) for _ in range(MAX_UNAUTHENTICATED_PER_ADDRESS)]
         refused = await stack.enter_async_context(connected(port))
         assert await refused.is_closed()
         strangers[0].writer.transport.abort()
-        await until(lambda: port._tcp.unauthenticated.total() == tcp_port.MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
+        await until(lambda: port._tcp.admission.unauthenticated == MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
         CollectingPeer(port, "late")
         await (await stack.enter_async_context(connected(port))).validate("late")
 
 
 async def fail(port: MediaPort, times: int) -> None:
     """Connect and leave without a proof so many times; returns when that was noticed."""
-    before = port._tcp.failed.total()
+    before = port._tcp.admission.failed
     for _ in range(times):
         async with connected(port):
             pass
-    await until(lambda: port._tcp.failed.total() == before + times)
+    await until(lambda: port._tcp.admission.failed == before + times)
 
 
 async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_the_next_second() -> None:
@@ -85,7 +84,7 @@ async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_th
         sink = CollectingPeer(port, "peer")
         async with connected(port) as peer:
             await peer.validate("peer")
-            await fail(port, tcp_port.MAX_FAILED_PER_S)
+            await fail(port, MAX_FAILED_PER_S)
             async with connected(port) as refused:
                 assert await refused.is_closed()
             assert port.counters.refused == 1
@@ -106,7 +105,7 @@ async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_th
 async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second() -> None:
     hand = ManualClock()
     async with MediaPort(0, ("127.0.0.1",), hand.clock(), with_tcp=True) as port:
-        for number in range(2 * tcp_port.MAX_FAILED_PER_S):
+        for number in range(2 * MAX_FAILED_PER_S):
             CollectingPeer(port, f"peer{number}")
             async with connected(port) as client:
                 await client.validate(f"peer{number}")
@@ -114,15 +113,9 @@ async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second(
 
 
 async def test_strangers_in_all_are_limited(port: MediaPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port, "MAX_UNAUTHENTICATED", 1)
+    monkeypatch.setattr(tcp_admission, "MAX_UNAUTHENTICATED", 1)
     async with connected(port), connected(port) as refused:
         assert await refused.is_closed()
-
-
-def test_a_network_of_ipv6_counts_as_one_address() -> None:
-    assert tcp_port._key_of("2001:db8::1") == tcp_port._key_of("2001:db8::ffff:1%eth0")
-    assert tcp_port._key_of("2001:db8::1") != tcp_port._key_of("2001:db8:0:1::1")
-    assert tcp_port._key_of("192.0.2.1") != tcp_port._key_of("192.0.2.2")
 
 
 async def test_noise_ends_that_connection_only(port: MediaPort) -> None:

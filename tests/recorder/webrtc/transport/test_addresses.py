@@ -12,8 +12,10 @@ from rokuga.recorder.webrtc.transport.addresses import (
     AddressError,
     MediaAddress,
     is_local,
+    network_of,
     parse_media_address,
     plan_addresses,
+    remote_network_of,
     usable,
 )
 from rokuga.recorder.webrtc.transport.netlink import HostAddress, messages, read_address, read_host_addresses
@@ -135,3 +137,17 @@ def test_any_bytes_of_netlink_are_messages_or_nothing(data: bytes) -> None:
 def test_loopback_is_local_and_documentation_addresses_are_not() -> None:
     assert is_local("127.0.0.1")
     assert not is_local("203.0.113.9")
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1%eth0")
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+    assert network_of("192.0.2.1") == network_of("::ffff:192.0.2.1") != network_of("192.0.2.2")
+    assert network_of("no address") == b""
+
+
+def test_loopback_is_no_remote_network() -> None:
+    assert [remote_network_of(host) for host in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "")] == [
+        b""
+    ] * 5
+    assert remote_network_of("::2") == network_of("::2") != b""

@@ -12,7 +12,7 @@ import pytest
 from rokuga.api.pages.site import Site
 from rokuga.api.signaling.client_messages import Connect, parse_message, requested_tracks
 from rokuga.api.signaling.permission import granted, question
-from rokuga.api.targets.openapi import TRACKS as OPENAPI_TRACKS
+from rokuga.api.targets.json_schema import TRACKS as OPENAPI_TRACKS
 from rokuga.recorder.archive.metadata import tracks_document
 from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS, Codec, names_of
 from rokuga.recorder.negotiation import TrackConfig

@@ -109,24 +109,6 @@ class ArchiveState:
     parts_start_wall_ns: int | None = None
     owes_parts_end: bool = False
 
-    def following(self, start_wall_ns: int) -> "ArchiveState":
-        """Return the next archive of the same connection, which continues the parts of this one, as it begins."""
-        owed = {index: document for index, document in self.owed.items() if index != WHOLE_FILE}
-        has_parts = bool(owed or self.split_last_index)
-        return ArchiveState(
-            self.recording_id,
-            self.connection,
-            self.audio,
-            self.video,
-            start_wall_ns,
-            split_last_index=self.split_last_index,
-            split_kinds=self.split_kinds,
-            owed=owed,
-            number=self.number + 1,
-            parts_before=max(self.parts_before, int(self.split_last_index or 0), *map(int, owed)),
-            parts_start_wall_ns=self.parts_start_wall_ns or (self.start_wall_ns if has_parts else None),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.announcement_order import Turns
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent
+from rokuga.recorder.archive.journal import Journal, following
+from rokuga.recorder.archive.journal_writer import JournalWriter
 from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder
 from rokuga.recorder.archive_series import ArchiveSeries
@@ -108,7 +109,7 @@ class Recording:
     def _make_archiver(self, connection: Connection, before: ArchiveState | None) -> Archiver:
         context = self._context
         return Archiver(
-            self._open_account(connection, before),
+            self._open_journal(connection, before),
             self.state.parameters,
             config=context.config,
             writer=context.writer,
@@ -117,7 +118,7 @@ class Recording:
             on_failure=lambda: self._on_interrupted(self),
         )
 
-    def _open_account(self, connection: Connection, before: ArchiveState | None) -> Account:
+    def _open_journal(self, connection: Connection, before: ArchiveState | None) -> JournalWriter:
         context = self._context
         start_ns = context.clock.monotonic_ns()
         start_wall_ns = self.wall_at(start_ns)
@@ -125,17 +126,17 @@ class Recording:
         archive = (
             ArchiveState(self.recording_id, connection.identity, audio, video, start_wall_ns)
             if before is None
-            else before.following(start_wall_ns)
+            else following(before, start_wall_ns)
         )
-        return Account(
-            self.state,
-            archive,
+        has_whole_file = self.state.parameters.has_whole_files(context.config.recording_dual_output)
+        return JournalWriter(
+            Journal(self.state, archive, str(context.config.archive_dir), has_whole_file),
             start_ns,
-            config=context.config,
+            file_mode=context.config.archive_file_mode,
             writer=context.writer,
             clock=context.clock,
             wall_at=self.wall_at,
-            stats=connection.stats_from_now(),
+            counters=connection.stats_from_now(),
             save=self._save,
         )
 

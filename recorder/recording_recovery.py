@@ -2,8 +2,9 @@
 
 import structlog
 
+from rokuga.recorder.archive.journal import unfinished
 from rokuga.recorder.archive.leftovers import Outcome, repair_leftovers
-from rokuga.recorder.archive.recovery import Recovery, unfinished
+from rokuga.recorder.archive.recovery import Recovery
 from rokuga.recorder.context import RecorderContext
 from rokuga.recorder.models import ArchiveState
 from rokuga.recorder.recording import Recording, log_failed_archives

@@ -11,20 +11,19 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rokuga.recorder.archive.account import Account
 from rokuga.recorder.archive.announcement_order import Turn, Turns
 from rokuga.recorder.archive.archive_file import ArchiveFile
 from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.names import FileNames
+from rokuga.recorder.archive.journal_writer import JournalWriter
+from rokuga.recorder.archive.names import split_index
 from rokuga.recorder.archive.output import TOO_SLOW, UNEXPECTED, Output
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
-from rokuga.recorder.models import ArchiveState, RecordingParameters
+from rokuga.recorder.models import WHOLE_FILE, ArchiveState, RecordingParameters
 from rokuga.recorder.sync.interleave import Interleave
 from rokuga.recorder.sync.opening import Opening
 from rokuga.recorder.sync.split_policy import SplitPolicy
@@ -34,8 +33,6 @@ BATCH_NS: Final = 200 * NS_PER_MS
 
 BEAT_NS: Final = 50 * NS_PER_MS
 """Archives hand over at common beats: the writer's thread is woken once for several of them, not for each."""
-
-NO_MEDIA: Final = "no media was received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Archiver:
 
     def __init__(
         self,
-        account: Account,
+        journal: JournalWriter,
         parameters: RecordingParameters,
         *,
         config: RecorderConfig,
@@ -68,17 +65,17 @@ class Archiver:
         turns: Turns,
         on_failure: Callable[[], None],
     ) -> None:
-        """Begin when the account does; `parameters` say into which files.
+        """Begin when the journal does; `parameters` say into which files.
 
         Ends are announced in `turns`, those of the recording. `on_failure` is called when a fault ends the archive.
         """
-        self._account = account
+        self._journal = journal
         self._turns = turns
         self._on_failure = on_failure
         self._config = config
         self._writer = writer
         self._clock = clock
-        self._start_ns = account.start_ns
+        self._start_ns = journal.start_ns
         self.due_ns = self._start_ns + BATCH_NS
         """When the next tick has something to do."""
         self._interleave = Interleave()
@@ -92,27 +89,27 @@ class Archiver:
         self.is_fault_ours = False
         """Whether it ended by a fault of ours, not of the disk."""
         self._parts: dict[int, Output] = {}
-        self._part_files: list[asyncio.Task[Document | None]] = []
+        self._part_files: list[asyncio.Task[bool]] = []
         self._part_ends: list[asyncio.Task[None]] = []
-        self._last_index = account.state.parts_before
+        self._last_index = journal.state.parts_before
         self._size_bytes = 0
         self._picture = (0, 0)
-        state = account.state
+        state = journal.state
         audio_codec = DEFAULT_CODECS["audio"] if state.audio is None else state.audio.codec_type
         self._packet_duration_ns = CODECS[audio_codec].packet_duration_ns
         split_ns = (parameters.split_duration or 0) * NS_PER_S
         self._splits = SplitPolicy(split_ns, state.video is not None, state.audio is not None) if split_ns else None
         self._container = container_of(parameters)
         has_whole = parameters.has_whole_files(config.recording_dual_output)
-        self._whole = self._output(self._account.names(self._container.suffix)) if has_whole else None
+        self._whole = self._output(0) if has_whole else None
 
     async def start(self) -> None:
         """Tell the start, then have the whole file created; does not wait for the disk."""
         try:
-            await self._account.tell()
+            await self._journal.store()
         finally:
-            if self._account.state.owed:
-                self._part_ends.append(asyncio.create_task(self._tell_owed_parts(self._turns.take())))
+            if self._journal.state.owed:
+                self._part_ends.append(asyncio.create_task(self._announce_unwritten_parts(self._turns.take())))
             if self._whole is not None:
                 self._whole.begin()
             self._started.set()
@@ -120,7 +117,7 @@ class Archiver:
     @property
     def state(self) -> ArchiveState:
         """The archive as it is now."""
-        return self._account.state
+        return self._journal.state
 
     @property
     def start_ns(self) -> int:
@@ -168,14 +165,14 @@ class Archiver:
 
     def written(self) -> Written:
         """How far it has come."""
-        state = self._account.state
+        state = self._journal.state
         return Written(
             state.recording_id,
             state.start_wall_ns,
             self._size_bytes,
             *self._picture,
             self._last_index,
-            self._account.stats(),
+            self._journal.counters(),
         )
 
     def fail(self, error: ArchiveError) -> None:
@@ -188,7 +185,7 @@ class Archiver:
     def interrupt(self, reason: str, stop_ns: int) -> None:
         """End the archive in order, though its connection goes on; its documents tell the reason."""
         if self._ending is None:
-            self._account.reason = reason
+            self._journal.interrupt(reason)
             self._begin_end(stop_ns)
 
     async def close(self, stop_ns: int) -> None:
@@ -198,14 +195,10 @@ class Archiver:
         """
         self._is_last = True
         await asyncio.shield(self._begin_end(stop_ns))
-        if self._account.state.owes_parts_end:
-            await self._tell_parts_end()
-
-    async def _tell_parts_end(self) -> None:
-        """Tell which part was the last, as of the end of the last one."""
-        with contextlib.suppress(ArchiveError):
-            await self._account.end_parts(self.end_ns)
-        await self._account.tell_parts_end()
+        if self._journal.state.owes_parts_end:
+            with contextlib.suppress(ArchiveError):
+                await self._journal.end_parts(self.end_ns)
+            await self._journal.announce_parts_end()
 
     def _begin_end(self, stop_ns: int) -> "asyncio.Task[None]":
         if self._ending is None:
@@ -221,7 +214,7 @@ class Archiver:
 
     def _distribute(self, frames: Sequence[Frame]) -> None:
         """Put frames into the files that they belong to."""
-        audio_gaps, video_gaps = self._account.gaps["audio"], self._account.gaps["video"]
+        audio_gaps, video_gaps = self._journal.gaps["audio"], self._journal.gaps["video"]
         for frame in frames:
             offset_ns = frame.time_ns - self._start_ns
             kind, unit = frame.kind, frame.unit
@@ -245,18 +238,14 @@ class Archiver:
         if self._splits is None or (frame.kind == "video" and not frame.unit.is_keyframe):
             return None
         self._last_index += 1
-        output = self._output(
-            self._account.names(self._container.suffix, self._last_index),
-            self._splits.begin_ns(part),
-            self._last_index,
-        )
+        output = self._output(self._splits.begin_ns(part), split_index(self._last_index))
         output.begin()
         self._parts[part] = output
         return output
 
-    def _output(self, names: FileNames, begin_ns: int = 0, index: int | None = None) -> Output:
-        state = self._account.state
-        start_wall_ns = self._account.wall_at(self._start_ns + begin_ns)
+    def _output(self, begin_ns: int, index: str = WHOLE_FILE) -> Output:
+        state, names = self._journal.state, self._journal.names(index)
+        start_wall_ns = self._journal.wall_at(self._start_ns + begin_ns)
         config, beside = self._config, self._writer.beside
         file = ArchiveFile(
             self._container,
@@ -284,7 +273,7 @@ class Archiver:
             end_ns = self._start_ns + min(later) if later else stop_ns
             file = asyncio.create_task(self._end_part(output, end_ns))
             self._part_files.append(file)
-            self._part_ends.append(asyncio.create_task(self._tell_part(file, self._turns.take())))
+            self._part_ends.append(asyncio.create_task(self._announce_part(output.index, file, self._turns.take())))
         self._part_files = [file for file in self._part_files if not file.done() or file.exception() is not None]
         self._part_ends = [end for end in self._part_ends if not end.done() or end.exception() is not None]
 
@@ -300,81 +289,77 @@ class Archiver:
             self._end_parts(list(self._parts), stop_ns)
         turn = self._turns.take()
         try:
-            whole = await self._finish(stop_ns) if self._failure is None else None
+            if self._failure is None:
+                await self._finish(stop_ns)
             late = [] if self._failure is None else self._give_up(stop_ns)
             if self._failure is None or self._failure.reason != TOO_SLOW:  # a disk that stalls is not waited for
                 await asyncio.gather(*late)
                 await self._end_parts_if_last(stop_ns)
                 await turn.wait()
             self.is_fault_ours = self._failure is not None and self._failure.reason.startswith(UNEXPECTED)
-            telling = self._account.end(stop_ns, whole, self._failure)
+            storing = self._journal.end(stop_ns, self._failure)
         finally:
             turn.end()
-        await telling
+        await storing
         if self._failure is not None:  # the report comes after all parts, however late
             await asyncio.gather(*late)
             await self._end_parts_if_last(stop_ns)
-            await self._account.tell_parts_end()
+            await self._journal.announce_parts_end()
 
-    async def _finish(self, stop_ns: int) -> Document | None:
-        """Make all files whole; give the whole one's document. A fault, and media that never came, are failures."""
+    async def _finish(self, stop_ns: int) -> None:
+        """Finish all files, each with its document."""
         try:
             await asyncio.gather(*self._part_files)
-            whole = None
             if self._whole is not None and self._failure is None:
-                whole = await self._end_file(self._whole, stop_ns)
+                await self._end_file(self._whole, stop_ns)
         except ArchiveError as error:
             self._failure = self._failure or error
-            return None
-        if whole is None and not self._account.has_parts:
-            self._failure = self._failure or ArchiveError(NO_MEDIA, None, "")
-        return whole
 
     async def _end_parts_if_last(self, stop_ns: int) -> None:
         """Say which part was the last, unless another archive may continue them. Safe to repeat."""
         if self._is_last:
             try:
-                await self._account.end_parts(stop_ns)
+                await self._journal.end_parts(stop_ns)
             except ArchiveError as error:
                 self._failure = self._failure or error
 
-    async def _tell_owed_parts(self, turn: Turn) -> None:
-        """Tell the parts that the archive before this one left without documents."""
+    async def _announce_unwritten_parts(self, turn: Turn) -> None:
+        """Announce the parts that the archive before this one left without documents."""
         try:
             await turn.wait()
-            await self._account.tell_owed_parts()
+            await self._journal.announce_unwritten_parts()
         except ArchiveError as error:
             self.fail(error)
         finally:
             turn.end()
 
-    async def _end_part(self, output: Output, stop_ns: int) -> Document | None:
-        """Finish one part; its document is written then. None if it is empty, or has failed."""
+    async def _end_part(self, output: Output, stop_ns: int) -> bool:
+        """Finish one part; return whether its document is written: not of one that is empty or has failed."""
         try:
             return await self._end_file(output, stop_ns)
         except ArchiveError as error:
             await self._give_up_part(output, stop_ns)
             self.fail(error)
-            return None
+            return False
 
-    async def _tell_part(self, file: "asyncio.Task[Document | None]", turn: Turn) -> None:
-        """Tell one part in its turn, when it is finished."""
+    async def _announce_part(self, index: str, is_written: "asyncio.Task[bool]", turn: Turn) -> None:
+        """Announce one part in its turn, when its document is written."""
         try:
-            document = await file
-            if document is None:
+            if not await is_written:
                 return
             await turn.wait()
-            telling = self._account.tell_part(document)
+            storing = self._journal.announce_part(index)
         finally:
             turn.end()
-        await telling
+        await storing
 
-    async def _end_file(self, output: Output, stop_ns: int) -> Document | None:
-        """Make a file whole and write its metadata; None if nothing was in it. Raises ArchiveError."""
+    async def _end_file(self, output: Output, stop_ns: int) -> bool:
+        """Finish a file and write its document; False if nothing was in it. Raises ArchiveError."""
         file = await output.finish()
         if file is None:
-            return None
-        return await self._account.document(file, output.names, stop_ns, output.index)
+            return False
+        await self._journal.finish_file(output.index, file, stop_ns)
+        return True
 
     def _give_up(self, stop_ns: int) -> list[Awaitable[None]]:
         """Keep what can be played of the files; give what is under way, parts that were complete before included."""
@@ -391,4 +376,4 @@ class Archiver:
         """Keep what can be played of a part, as one that is still to be told: the numbers of parts have no hole."""
         file = await output.abandon()
         if file is not None:
-            self._account.owe(file, output.names, stop_ns, output.index)
+            self._journal.salvage_part(output.index, file, stop_ns)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rokuga.recorder.archive.container import ContainerError
+from rokuga.recorder.archive.facts import Fault
 from rokuga.recorder.archive.media_file import write_all
 from rokuga.recorder.archive.metadata import encode_document
 from rokuga.recorder.archive.names import FileNames
@@ -32,6 +33,11 @@ class ArchiveError(Exception):
         self.reason = reason
         self.errno = errno
         self.path = path
+
+    @property
+    def fault(self) -> Fault:
+        """The error as a plain value."""
+        return Fault(self.reason, self.errno, self.path)
 
 
 @contextlib.contextmanager

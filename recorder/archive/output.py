@@ -12,6 +12,7 @@ from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import AccessUnit, Kind
+from rokuga.recorder.models import WHOLE_FILE
 
 log = structlog.get_logger()
 
@@ -21,7 +22,7 @@ UNEXPECTED: Final = "unexpected fault"
 
 
 class Output:
-    """One file under way: the whole archive, or part `index` (from 1) of it, whose zero is `begin_ns`."""
+    """One file under way, by its `index`: that of a part, or WHOLE_FILE. Its zero is `begin_ns`."""
 
     __slots__ = (
         "_batch",
@@ -41,7 +42,7 @@ class Output:
         writer: WriterThread,
         on_failure: Callable[[ArchiveError], None],
         begin_ns: int = 0,
-        index: int | None = None,
+        index: str = WHOLE_FILE,
     ) -> None:
         self.names = names
         self.begin_ns = begin_ns

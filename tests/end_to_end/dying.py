@@ -17,8 +17,8 @@ from sqlite3 import Connection
 from typing import Any, Final
 
 from rokuga.cli.__main__ import main
-from rokuga.recorder import recording
-from rokuga.recorder.archive import account, disk, media_file, recovery
+from rokuga.recorder import recording, recording_report
+from rokuga.recorder.archive import disk, journal_writer, media_file, recovery
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.webm import repair
@@ -114,7 +114,7 @@ def arm(death: Death) -> None:
     replace([os], "fsync", functools.partial(death.around, "fsync"))
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))
     replace([os], "rename", functools.partial(death.around, "rename"))
-    replace([account, recovery, recording], "write_json", functools.partial(death.around, "json"))
+    replace([journal_writer, recovery, recording_report], "write_json", functools.partial(death.around, "json"))
     replace([Poster], "post", functools.partial(death.around_async, "post"))
     replace([Database], "_transact", death.transacting)
     arm_node(death)
@@ -131,7 +131,7 @@ class Watched:
     """An archive whose media is noted, as of a second ago: from there on a crash may cost it."""
 
     def __init__(self, folder: Path, archiver: Archiver) -> None:
-        state = archiver._account.state
+        state = archiver.state
         path = folder / f"{state.recording_id}-{state.connection.connection_id}"
         self._archiver = archiver
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -147,7 +147,7 @@ class Watched:
         self._archiver.write(frame)
         self._video_has_begun = self._video_has_begun or (frame.kind == "video" and frame.unit.is_keyframe)
         if is_writing and (frame.kind == "audio" or self._video_has_begun):
-            self._note(time.monotonic_ns(), frame.time_ns - self._archiver._start_ns)
+            self._note(time.monotonic_ns(), frame.time_ns - self._archiver.start_ns)
 
     def _note(self, now_ns: int, offset_ns: int) -> None:
         self._came.append((now_ns, offset_ns))

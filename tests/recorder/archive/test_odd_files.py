@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.archive import recovery
+from rokuga.recorder.archive import journal
 from rokuga.recorder.events import Event
 from tests import readers
 from tests.recorder.archive.test_recovery import record_until_killed, restart
@@ -170,7 +170,7 @@ async def test_a_fault_of_ours_fails_that_archive_and_the_recording_goes_on(
         raise KeyError("ours")
 
     with monkeypatch.context() as patched:
-        patched.setattr(recovery, "available_document", fail)
+        patched.setattr(journal, "available_document", fail)
         async with running(left) as house:
             assert len(house.recorder.recordings()) == 1
             assert "KeyError('ours')" in house.recorder.recovery_notes()[0]

@@ -1,7 +1,7 @@
-"""The nouns that flow from a socket to a file.
+"""The values that are passed on from a socket to a file: packets, access units, frames.
 
-Sequence numbers and RTP times are unwrapped: ints that only grow (RFC 3550 section 5.1 gives the wire widths).
-Times are nanoseconds as int. `*_ns` alone is the monotonic clock of this process, `*_wall_ns` is UTC since 1970.
+Sequence numbers and RTP times are unwrapped: ints that only grow (RFC 3550 section 5.1 has the wire widths). Times
+are nanoseconds as int: `*_ns` of the monotonic clock of this process, `*_wall_ns` since 1970-01-01 UTC.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 
 
-# What flows is made by an `__init__` of its own: that of a dataclass is interpreted also where all else is compiled.
+# Each class has an `__init__` of its own: the one of a dataclass is interpreted where all else is compiled.
 
 
 @dataclass(slots=True, init=False)
 class RtpPacket:
     """One RTP packet (RFC 3550 section 5.1), decrypted, its padding removed.
 
-    `sequence` and `timestamp` are as on the wire until the track's door unwraps them.
+    `sequence` and `timestamp` are as on the wire until the track unwraps them.
     `payload` is empty for padding-only packets.
     """
 
@@ -53,9 +53,9 @@ class RtpPacket:
 
 @dataclass(slots=True, init=False)
 class AccessUnit:
-    """One decodable piece of one track: a video picture (all its layers) or an Opus packet.
+    """What a decoder takes at once: one picture with all its layers, or one Opus packet.
 
-    `width` and `height` are pixels, 0 where this unit does not tell them. Audio units are keyframes.
+    `width` and `height` are pixels, 0 where this unit does not contain them. Audio units are key frames.
     """
 
     rtp_time: int
@@ -78,7 +78,7 @@ class AccessUnit:
 
 @dataclass(slots=True, init=False)
 class Frame:
-    """An access unit with its track and its place in time, on the monotonic clock of this process."""
+    """An access unit with its kind and its time on the monotonic clock of this process."""
 
     kind: Kind
     unit: AccessUnit

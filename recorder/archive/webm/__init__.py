@@ -1,1 +1,1 @@
-"""The WebM container: written, finished, repaired and read back."""
+"""The WebM container (RFC 9559), in the layout of Sora's own files."""

@@ -1,8 +1,8 @@
 """Clusters of SimpleBlocks as bytes (RFC 9559 sections 5.1.3 and 10.2).
 
-What is gathered goes to the disk in one write, in clusters that know their size: a file that was cut off anywhere is
-whole clusters and a torn one. Each video key frame begins a cluster, so that a cue points right at it, and whoever
-looks for key frames reads the first block of each cluster.
+A batch of blocks reaches the file in one write, as clusters with their sizes: a file that was cut off anywhere has
+complete clusters and at most one torn one. Each video key frame begins a cluster, so that a cue point refers to the
+key frame itself, and a reader finds all key frames in the first blocks of the clusters.
 """
 
 from typing import Final
@@ -20,17 +20,17 @@ from rokuga.recorder.archive.webm.layout import (
 )
 
 CLUSTER_MS: Final = 500
-"""No cluster holds blocks further apart."""
+"""The longest time between the first block of a cluster and any other."""
 
 AUDIO_CUE_MS: Final = 2000
-"""How far the cues of a file without video are apart."""
+"""The time between the cue points of a file without video."""
 
 _BLOCK_HEAD_BYTES: Final = 4
-"""Track, time and flags."""
+"""Track number, relative timestamp and flags (section 10.2)."""
 
 
 class ClusterWriter:
-    """Gathers blocks, times in ms, behind `offset` bytes of the file; keeps the cues of what was taken out."""
+    """Collects blocks into clusters, which begin at `offset` in the file, and their cue points."""
 
     __slots__ = (
         "_audio_cue_due_ms",
@@ -44,17 +44,17 @@ class ClusterWriter:
     )
 
     def __init__(self, offset: int) -> None:
-        self._offset = offset  # where the cluster under way will begin
-        self._pieces: list[bytes] = []  # of all clusters, joined once: the media is not copied before
+        self._offset = offset  # of the current cluster
+        self._pieces: list[bytes] = []  # of all clusters, joined once: media is not copied before
         self._head_at = 0
-        self._body_bytes = 0  # 0 where no cluster is under way
+        self._body_bytes = 0  # 0: there is no current cluster
         self._time_ms = 0
         self._audio_cue_due_ms = 0
         self._audio_cues = bytearray()
         self._video_cues = bytearray()
 
     def add(self, track: int, data: bytes, time_ms: int, is_keyframe: bool) -> None:
-        """Add a block; up to 32 s before those around it, where it came late."""
+        """Add a block; one that arrives late may be up to 32 s before its cluster."""
         is_cue = is_keyframe and track == VIDEO_TRACK
         delta_ms = time_ms - self._time_ms
         if not self._body_bytes or is_cue or not -0x8000 <= delta_ms < CLUSTER_MS:
@@ -73,20 +73,20 @@ class ClusterWriter:
         self._body_bytes += len(head) + len(data)
 
     def drain(self) -> bytes:
-        """Give the clusters of all that was added since the last time."""
+        """Return the clusters of all blocks that were added since the last call."""
         self._end_cluster()
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
 
     @property
     def cue_points(self) -> bytes:
-        """The cue points of what was taken: those of video, or without any those of sound."""
+        """The cue points of all clusters so far: those of video, or without any those of audio."""
         return bytes(self._video_cues or self._audio_cues)
 
     def _begin_cluster(self, track: int, time_ms: int, is_cue: bool) -> None:
         self._time_ms = time_ms
         self._head_at = len(self._pieces)
-        self._pieces.append(b"")  # its head, which says how long it will have become
+        self._pieces.append(b"")  # its head, replaced when its size is known
         if is_cue:
             self._video_cues += cue_point(CuePoint(time_ms, VIDEO_TRACK, self._offset))
         elif track == AUDIO_TRACK and time_ms >= self._audio_cue_due_ms:

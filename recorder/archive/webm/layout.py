@@ -1,9 +1,9 @@
-"""What stands before and behind the clusters, so that a file reads as Sora's own.
+"""The header before the clusters and the Cues behind them, in the layout of Sora's own files (RFC 9559).
 
-Hisui, Shiguredo's compositor, reads nothing else: DocType webm of version 4, TimestampScale, MuxingApp and WritingApp
-in this order and named "WebRTC SFU Sora", video as track 1, audio as track 2, TrackNumber first in an entry, Cues
-right after the last cluster. The header is written anew, in place, whenever more is known, filled up with Void.
-(RFC 9559 for the elements; the order is that of files that Sora wrote.)
+Hisui, Shiguredo's compositor, reads this layout only: DocType webm of version 4; TimestampScale, MuxingApp and
+WritingApp in this order, both named "WebRTC SFU Sora"; video as track 1 and audio as track 2; TrackNumber first in a
+TrackEntry; Cues right after the last cluster. The header has a fixed size, filled up with Void, and is rewritten in
+place when a track begins and when the file is finished.
 """
 
 import struct
@@ -48,7 +48,7 @@ CHANNELS: Final = 0x9F
 EBML_HEADER_BYTES: Final = 40
 SEGMENT_DATA_OFFSET: Final = EBML_HEADER_BYTES + 12
 RESERVED_FOR_SEEKING: Final = 178
-"""SeekHead and Void together, as in Sora's files: Info begins at a fixed place."""
+"""Of SeekHead and Void together, as in Sora's files: Info begins at a fixed offset."""
 
 DATE_ORIGIN_WALL_NS: Final = 978_307_200 * NS_PER_S
 """Matroska counts its dates from 2001-01-01T00:00:00 UTC."""
@@ -56,7 +56,7 @@ DATE_ORIGIN_WALL_NS: Final = 978_307_200 * NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class VideoEntry:
-    """A video track: Matroska's codec id, the picture's size, CodecPrivate or b""."""
+    """A video track: CodecID, size in pixels, CodecPrivate or b""."""
 
     codec_id: str
     width: int
@@ -66,7 +66,7 @@ class VideoEntry:
 
 @dataclass(frozen=True, slots=True)
 class AudioEntry:
-    """An audio track: Matroska's codec id, its channels, CodecPrivate or b"", SeekPreRoll or 0."""
+    """An audio track: CodecID, channels, CodecPrivate or b"", SeekPreRoll or 0."""
 
     codec_id: str
     channels: int
@@ -76,7 +76,7 @@ class AudioEntry:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a header tells beside sizes: the tracks that have content, and the wall time of the file's zero."""
+    """The constant part of a header: the tracks that have blocks, and the wall time of the file's zero."""
 
     segment_uid: bytes
     start_wall_ns: int
@@ -85,7 +85,7 @@ class Description:
 
 
 class CuePoint(NamedTuple):
-    """A place to begin to play at: time in ms, track, and the offset of the cluster in the file."""
+    """A key frame: its time in ms, its track, and the offset of its cluster in the file."""
 
     time_ms: int
     track: int
@@ -99,10 +99,10 @@ def header(
     cues_offset: int | None = None,
     duration_ms: int = 0,
 ) -> bytes:
-    """Write everything before the first cluster into exactly `total_bytes`.
+    """Return everything before the first cluster, `total_bytes` long.
 
-    `file_bytes` is None while the file is being written: its Segment has no size yet. Raises LayoutError where the
-    room does not suffice.
+    `file_bytes` is the size of the finished file, None while it is written: its Segment has no size yet. Raises
+    LayoutError where `total_bytes` are too few.
     """
     info = _info(description, duration_ms)
     video, audio = description.video, description.audio
@@ -111,27 +111,27 @@ def header(
         (_video_entry(video) if video is not None else b"") + (_audio_entry(audio) if audio is not None else b""),
     )
     seeking = _seek_head(RESERVED_FOR_SEEKING, RESERVED_FOR_SEEKING + len(info), cues_offset)
-    room = total_bytes - SEGMENT_DATA_OFFSET - RESERVED_FOR_SEEKING - len(info) - len(tracks)
-    if room < 0 or room == 1:
-        raise LayoutError(f"the header lacks {-room} bytes of room")
+    free_bytes = total_bytes - SEGMENT_DATA_OFFSET - RESERVED_FOR_SEEKING - len(info) - len(tracks)
+    if free_bytes < 0 or free_bytes == 1:
+        raise LayoutError(f"the header does not fit into {total_bytes} bytes")
     size = UNKNOWN_SIZE if file_bytes is None else (1 << 56 | file_bytes - SEGMENT_DATA_OFFSET).to_bytes(8, "big")
     segment = SEGMENT.to_bytes(4, "big") + size
-    return b"".join((_ebml_header(), segment, seeking, info, tracks, void(room)))
+    return b"".join((_ebml_header(), segment, seeking, info, tracks, void(free_bytes)))
 
 
 def cues(points: bytes) -> bytes:
-    """Write Cues of cue points (RFC 9559 section 5.1.5)."""
+    """Return the Cues with these CuePoint elements (RFC 9559 section 5.1.5)."""
     return element(CUES, points)
 
 
 def cue_point(point: CuePoint) -> bytes:
-    """Write one place to begin to play at."""
+    """Return a CuePoint element."""
     position = unsigned(0xF7, point.track) + unsigned(0xF1, point.cluster_offset - SEGMENT_DATA_OFFSET)
     return element(0xBB, unsigned(0xB3, point.time_ms) + element(0xB7, position))
 
 
 def _ebml_header() -> bytes:
-    """The EBML header; its size field is as wide as it takes for the Segment to stay in its place."""
+    """Return the EBML header, with a size field so wide that the Segment begins at EBML_HEADER_BYTES."""
     data = b"".join(
         (
             unsigned(0x4286, 1),
@@ -147,7 +147,7 @@ def _ebml_header() -> bytes:
 
 
 def _seek_head(info: int, tracks: int, cues: int | None) -> bytes:
-    """SeekHead and Void; positions count from the beginning of the Segment's data, `cues` from that of the file."""
+    """Return SeekHead and Void. Offsets are from the Segment's data, that of `cues` from the file's begin."""
     targets = [(INFO, info), (TRACKS, tracks)]
     if cues is not None:
         targets.append((CUES, cues - SEGMENT_DATA_OFFSET))

@@ -1,7 +1,6 @@
-"""Reads back the files that our muxer writes: the header of `layout`, the clusters of `cluster`.
+"""Reads back what the muxer writes: the header of `layout.py`, the clusters of `cluster.py`. No other WebM files.
 
-A file that was cut off anywhere is whole clusters and a torn one. Key frames are found in the first block of each
-cluster: a file is not read through.
+Of each cluster only the first block is read, which is where key frames are; a file is not read from end to end.
 """
 
 import contextlib
@@ -45,18 +44,18 @@ from rokuga.recorder.archive.webm.layout import (
 )
 
 BLOCK_HEAD_BYTES: Final = 13
-"""The most that comes before a block's payload."""
+"""The largest size of all that is before a block's payload."""
 FIRST_BLOCK_BYTES: Final = 64
-"""Enough for the head of a cluster's first block."""
+"""Enough for the heads of a cluster and its first block."""
 MAX_HEADER_BYTES: Final = 65_536
 
 Read = Callable[[int, int], bytes]
-"""`read(size, offset)`: up to `size` bytes of the file."""
+"""`read(size, offset)` returns up to `size` bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header as it was read. `file_bytes` is None for a file that was not finished."""
+    """A header that was read, with its size. `file_bytes` is None for a file that was not finished."""
 
     description: Description
     size_bytes: int
@@ -65,7 +64,7 @@ class Header:
 
 
 class Cluster(NamedTuple):
-    """Where a cluster that is all there lies in the file."""
+    """The offsets of a complete cluster, of its data and of its end, in the file."""
 
     offset: int
     data_offset: int
@@ -81,7 +80,7 @@ class Block(NamedTuple):
 
 
 def read_header(read: Read) -> Header:
-    """Read everything before the first cluster. Raises LayoutError for bytes that our muxer did not write."""
+    """Read everything before the first cluster. Raises LayoutError for bytes that the muxer does not write."""
     head = read(MAX_HEADER_BYTES, 0)
     segment = read_element(head, EBML_HEADER_BYTES)
     if segment.id != SEGMENT:
@@ -107,12 +106,12 @@ def read_header(read: Read) -> Header:
             duration_ms=round(struct.unpack("!d", info[DURATION])[0]),
         )
     except (KeyError, ValueError, OverflowError, struct.error) as error:
-        raise LayoutError(f"the header is not of our making: {error!r}") from error
+        raise LayoutError(f"the header is not one that the muxer writes: {error!r}") from error
 
 
 @dataclass(slots=True)
 class Contents:
-    """What was found behind a header: clusters that are whole, and where to begin to play."""
+    """The complete clusters of a file, its cue points, and the time of its last block."""
 
     clusters: list[Cluster] = field(default_factory=list)
     cue_points: list[CuePoint] = field(default_factory=list)
@@ -120,20 +119,20 @@ class Contents:
 
     @property
     def end(self) -> int:
-        """Where the last cluster ends."""
+        """The offset of the last cluster's end."""
         return self.clusters[-1].end
 
     def drop_last(self) -> None:
-        """Leave the last cluster out."""
+        """Remove the last cluster and its cue points."""
         cluster = self.clusters.pop()
         while self.cue_points and self.cue_points[-1].cluster_offset == cluster.offset:
             self.cue_points.pop()
 
 
 def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
-    """Find the clusters that are whole in a file of so many bytes, up to the first that is not."""
+    """Find the complete clusters of a file of `file_bytes`, up to the first that is not complete."""
     contents = Contents()
-    wanted = VIDEO_TRACK if header.description.video is not None else AUDIO_TRACK
+    cue_track = VIDEO_TRACK if header.description.video is not None else AUDIO_TRACK
     due_ms = 0
     offset = header.size_bytes
     while offset < file_bytes:
@@ -146,9 +145,9 @@ def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
             first = next(blocks(cluster, head), None)
         except LayoutError:
             break
-        if first is not None and first.track == wanted and first.is_keyframe and first.time_ms >= due_ms:
+        if first is not None and first.track == cue_track and first.is_keyframe and first.time_ms >= due_ms:
             contents.cue_points.append(CuePoint(first.time_ms, first.track, cluster.offset))
-            due_ms = first.time_ms + AUDIO_CUE_MS if wanted == AUDIO_TRACK else 0
+            due_ms = first.time_ms + AUDIO_CUE_MS if cue_track == AUDIO_TRACK else 0
         contents.clusters.append(cluster)
         offset = cluster.end
     find_end(read, contents)
@@ -156,7 +155,7 @@ def read_contents(read: Read, header: Header, file_bytes: int) -> Contents:
 
 
 def without_empty_tracks(read: Read, header: Header, contents: Contents) -> Header:
-    """Describe only the tracks that have blocks. Video begins with a key frame, and each of them has a cue point."""
+    """Return the header with only the tracks that have blocks. Video has a cue point if it has any block."""
     video, audio = header.description.video, header.description.audio
     if video is not None and not any(point.track == VIDEO_TRACK for point in contents.cue_points):
         video = None
@@ -169,14 +168,15 @@ def _has_audio(read: Read, cluster: Cluster) -> bool:
     try:
         data = read(cluster.end - cluster.offset, cluster.offset)
         return any(block.track == AUDIO_TRACK for block in blocks(cluster, data))
-    except LayoutError:  # damaged in its midst: it stays as it is
+    except LayoutError:  # damaged within: it stays as it is
         return False
 
 
 def find_end(read: Read, contents: Contents) -> None:
-    """Read the last clusters through for the time of the last block, the duration; a damaged one is left out.
+    """Set the duration to the time of the last block; remove damaged clusters at the end.
 
-    With pictures two of them: in decoding order the last one shown may be in the cluster before the last.
+    All blocks of the last cluster are read, with video those of the last two: in decoding order the last picture that
+    is shown may be in the cluster before.
     """
     while contents.clusters:
         try:
@@ -186,14 +186,14 @@ def find_end(read: Read, contents: Contents) -> None:
             contents.drop_last()
             continue
         if VIDEO_TRACK in times_ms and len(contents.clusters) > 1:
-            with contextlib.suppress(ValueError):  # damaged in its midst: it stays as it is
+            with contextlib.suppress(ValueError):  # damaged within: it stays as it is
                 last_ms = max(last_ms, *_times_ms(read, contents.clusters[-2]).values())
         contents.duration_ms = max(last_ms, MIN_DURATION_MS)
         return
 
 
 def _times_ms(read: Read, cluster: Cluster) -> dict[int, int]:
-    """Read a cluster through; return the time of the last block of each track, as shown."""
+    """Return the latest time of each track in a cluster."""
     data = read(cluster.end - cluster.offset, cluster.offset)
     times_ms: dict[int, int] = {}
     for block in blocks(cluster, data):
@@ -202,9 +202,9 @@ def _times_ms(read: Read, cluster: Cluster) -> dict[int, int]:
 
 
 def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:
-    """Give the blocks of which the head is in `data`, which begins where the cluster does.
+    """Yield the blocks whose heads are in `data`, the first bytes of the cluster.
 
-    Raises LayoutError for a cluster that does not begin with its time, or that holds anything but blocks.
+    Raises LayoutError for a cluster that does not begin with its timestamp, or that contains anything but blocks.
     """
     data = data[: cluster.end - cluster.offset]
     timestamp = read_element(data, cluster.data_offset - cluster.offset)
@@ -217,7 +217,7 @@ def blocks(cluster: Cluster, data: bytes) -> Iterator[Block]:
         block = read_element(data, offset)
         head = data[block.data_offset : block.data_offset + 4]
         if block.id != SIMPLE_BLOCK or len(head) < 4 or block.end > cluster.end - cluster.offset:
-            raise LayoutError(f"element {block.id:X} where a SimpleBlock belongs")
+            raise LayoutError(f"element {block.id:X} instead of a SimpleBlock")
         delta_ms = int.from_bytes(head[1:3], "big", signed=True)
         yield Block(head[0] & 0x7F, cluster_ms + delta_ms, bool(head[3] & KEYFRAME_FLAG))
         offset = block.end

@@ -176,5 +176,5 @@ def test_any_bytes_are_an_element_or_a_layout_error(data: bytes) -> None:
 
 def test_a_header_that_has_no_room_says_so() -> None:
     """LayoutError, not a file that nobody reads."""
-    with pytest.raises(LayoutError, match="room"):
+    with pytest.raises(LayoutError, match="does not fit"):
         header(300, Description(UID, START_WALL_NS, VIDEO, AUDIO))

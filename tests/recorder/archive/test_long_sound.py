@@ -1,4 +1,4 @@
-"""A long meeting without cameras ends as quickly as any other: there is one writer's thread for all files."""
+"""A long recording without video is finished and repaired as quickly as any other."""
 
 import os
 from itertools import pairwise
@@ -15,9 +15,9 @@ from tests.recorder.house import AUDIO_MS, OPUS_20_MS
 DURATION_MS = 300_000
 
 
-def test_cues_of_sound_alone_are_found_without_reading_the_file_through(tmp_path: Path) -> None:
-    """A cue each 2 s; of each cluster but the last only the head of its first block is read."""
-    path = tmp_path / "sound.webm"
+def test_cue_points_of_audio_alone_are_found_without_reading_the_whole_file(tmp_path: Path) -> None:
+    """One every 2 s; of each cluster but the last only the head of its first block is read."""
+    path = tmp_path / "audio.webm"
     muxer = WebmMuxer(str(path), TrackConfig("OPUS"), None, bytes(16), 0)
     assert muxer.begin_track("audio", AccessUnit(0, OPUS_20_MS, True, 0))
     for time_ms in range(0, DURATION_MS, AUDIO_MS):

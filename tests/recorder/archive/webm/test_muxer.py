@@ -1,4 +1,4 @@
-"""Our muxer and the reader of what it writes, by property: what goes in comes out, and any damage is survived."""
+"""Properties of the muxer, the reader and the repair: frames are read back, and any damage is repaired or refused."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ Frames = list[tuple[Kind, bytes, int, bool]]
 
 @st.composite
 def frames(draw: st.DrawFn) -> Frames:
-    """Any sequence in which the times of each kind do not go down."""
+    """Draw a sequence of frames in which the times of each kind do not decrease."""
     times: dict[Kind, int] = {"audio": 0, "video": 0}
     found: Frames = []
     for i in range(draw(st.integers(1, 60))):
@@ -86,8 +86,10 @@ def test_what_is_written_is_read_back(tmp_path: Path, units: Frames) -> None:
 
 @given(frames(), st.floats(0, 1), st.booleans())
 @settings(max_examples=60)
-def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames, place: float, closed: bool) -> None:
-    """Repaired, it is whole and holds the first frames of each kind; repaired again, it is the same."""
+def test_a_file_that_was_cut_anywhere_is_repaired_to_a_prefix(
+    tmp_path: Path, units: Frames, place: float, closed: bool
+) -> None:
+    """It has the first frames of each kind; a second repair changes nothing."""
     path = tmp_path / "file.webm"
     mux(path, units, close=closed)
     with path.open("r+b") as file:
@@ -107,8 +109,8 @@ def test_a_file_that_was_cut_anywhere_is_a_prefix(tmp_path: Path, units: Frames,
 
 @given(st.binary(max_size=600), st.integers(0, 3000), st.booleans())
 @settings(max_examples=150)
-def test_damage_of_any_kind_is_survived(tmp_path: Path, noise: bytes, place: int, whole: bool) -> None:
-    """Any bytes anywhere in a file, or nothing but them: a whole file or None, and no other error."""
+def test_any_damage_is_repaired_or_refused(tmp_path: Path, noise: bytes, place: int, whole: bool) -> None:
+    """Any bytes anywhere in a file, or nothing but them: a finished file or a refusal, and no exception."""
     path = tmp_path / "file.webm"
     units: Frames = [("audio", b"\xfc%d" % time_ms, time_ms, True) for time_ms in range(0, 2000, 20)]
     mux(path, units, close=False)
@@ -122,13 +124,15 @@ def test_damage_of_any_kind_is_survived(tmp_path: Path, noise: bytes, place: int
 
 
 def reading(path: Path) -> Read:
-    """Give the reader of a file."""
+    """Return a function that reads a file."""
     data = path.read_bytes()
     return lambda size, offset: data[offset : offset + size]
 
 
-def test_the_header_on_the_disk_is_ours_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each write of the whole life of a file it reads as one, whatever it holds yet."""
+def test_the_header_on_the_disk_is_readable_after_every_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first write to the last one."""
     path = tmp_path / "file.webm"
     pwrite, seen = os.pwrite, 0
 
@@ -146,7 +150,7 @@ def test_the_header_on_the_disk_is_ours_at_every_moment(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("total", [0, 2, 3, 8, 9, 10, 500])
 def test_void_fills_exactly(total: int) -> None:
-    """Any room but one byte can be filled."""
+    """Any size but one byte."""
     assert len(void(total)) == total
     if total:
         assert read_element(void(total), 0).end == total
@@ -174,7 +178,7 @@ def test_any_bytes_are_an_element_or_a_layout_error(data: bytes) -> None:
         return
 
 
-def test_a_header_that_has_no_room_says_so() -> None:
-    """LayoutError, not a file that nobody reads."""
+def test_a_header_that_does_not_fit_is_refused() -> None:
+    """LayoutError, not an unreadable file."""
     with pytest.raises(LayoutError, match="does not fit"):
         header(300, Description(UID, START_WALL_NS, VIDEO, AUDIO))

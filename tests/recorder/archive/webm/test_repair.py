@@ -1,4 +1,4 @@
-"""A file that was cut off is made whole."""
+"""Repair of a file that was cut off: its tracks."""
 
 from pathlib import Path
 
@@ -16,23 +16,23 @@ from tests.recorder.codecs.clips import encoded
 from tests.recorder.house import OPUS_20_MS
 
 ID = "0" * 26
-SOUND: Batch = [("audio", AccessUnit(0, OPUS_20_MS, True, 0), place * 20 * NS_PER_MS) for place in range(100)]
-PICTURES: Batch = [
+AUDIO: Batch = [("audio", AccessUnit(0, OPUS_20_MS, True, 0), place * 20 * NS_PER_MS) for place in range(100)]
+VIDEO: Batch = [
     ("video", AccessUnit(0, data, not place, 0, 320, 180), place * 33 * NS_PER_MS)
     for place, data in enumerate(encoded("VP8"))
 ]
 
 
 def late(batch: Batch) -> Batch:
-    """Give the first unit of a batch three seconds later."""
+    """Return the first unit of a batch three seconds later."""
     return [(kind, unit, 3000 * NS_PER_MS) for kind, unit, _ in batch[:1]]
 
 
-@pytest.mark.parametrize(("batch", "lost", "kind"), [(SOUND, PICTURES, "audio"), (PICTURES, SOUND, "video")])
-def test_d27_a_track_that_a_crash_left_without_content_is_not_declared(
+@pytest.mark.parametrize(("batch", "lost", "kind"), [(AUDIO, VIDEO, "audio"), (VIDEO, AUDIO, "video")])
+def test_a_track_of_which_a_crash_left_no_block_is_not_in_the_header(
     tmp_path: Path, batch: Batch, lost: Batch, kind: Kind
 ) -> None:
-    """It is in the header on the disk before its first block is; players would wait for it."""
+    """The header on the disk describes it before its first block is written; players would wait for it."""
     names = archive_names(str(tmp_path), ID, ID, "webm")
     (tmp_path / ID).mkdir()
     file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), TrackConfig("VP8"), 0o640, 0)
@@ -42,10 +42,10 @@ def test_d27_a_track_that_a_crash_left_without_content_is_not_declared(
     file.write(late(lost))
     left = tmp_path / "left.webm"
     left.write_bytes(Path(names.in_progress_path).read_bytes()[:size])
-    whole = repair(str(left))
-    assert isinstance(whole, FinishedFile)
-    assert whole.kinds == {kind}
-    assert (whole.width > 0) == (kind == "video")
+    repaired = repair(str(left))
+    assert isinstance(repaired, FinishedFile)
+    assert repaired.kinds == {kind}
+    assert (repaired.width > 0) == (kind == "video")
     counts = readers.decode_strictly(left)
     assert counts.keys() == {kind}
     assert 0 < counts[kind] <= len(batch)

@@ -1,4 +1,4 @@
-"""One file in the writer's thread: what a track may begin with."""
+"""A video track begins with a key frame whose CodecPrivate fits into the header."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TEMPORAL_DELIMITER = b"\x12\x00"
 
 
 def padded(keyframe: bytes, padding_bytes: int) -> bytes:
-    """Give a key frame whose sequence header OBU has so many zeros behind it."""
+    """Return the key frame with zeros appended to its sequence header OBU."""
     size = keyframe[1]
     assert keyframe[0] == 0x0A  # a sequence header with its size (AV1 specification, section 5.3)
     padded_size = size + padding_bytes
@@ -29,26 +29,26 @@ def padded(keyframe: bytes, padding_bytes: int) -> bytes:
 
 @pytest.mark.parametrize("audio_first", [True, False])
 @pytest.mark.parametrize("padding_bytes", [MAX_CODEC_PRIVATE_BYTES - 40, MAX_CODEC_PRIVATE_BYTES, 10_000])
-def test_a_sequence_header_without_room_costs_no_sound(
+def test_a_sequence_header_that_is_too_large_costs_no_audio(
     tmp_path: Path, padding_bytes: int, *, audio_first: bool
 ) -> None:
-    """Video begins with a key frame that the file's header can describe; until then it is left out."""
+    """Video before the first key frame with a smaller one is left out."""
     names = archive_names(str(tmp_path), ID, ID, "webm")
     (tmp_path / ID).mkdir()
     good = encoded("AV1")[0].removeprefix(TEMPORAL_DELIMITER)
-    evil = padded(good, padding_bytes)
+    too_large = padded(good, padding_bytes)
     file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), TrackConfig("AV1"), 0o640, 0)
     file.open()
-    sound = [AccessUnit(0, OPUS_20_MS, True, 0) for _ in range(100)]
-    pictures = [AccessUnit(0, data, True, 0, 320, 180) for data in (evil, good)]
+    audio = [AccessUnit(0, OPUS_20_MS, True, 0) for _ in range(100)]
+    pictures = [AccessUnit(0, data, True, 0, 320, 180) for data in (too_large, good)]
     if audio_first:
-        file.write([("audio", sound[0], 0)])
+        file.write([("audio", audio[0], 0)])
     file.write([("video", picture, 20 * (place + 1) * NS_PER_MS) for place, picture in enumerate(pictures)])
     begin = 1 if audio_first else 0
-    file.write([("audio", unit, (place + 100) * 20 * NS_PER_MS) for place, unit in enumerate(sound[begin:])])
-    whole = file.finish()
-    assert whole is not None
+    file.write([("audio", unit, (place + 100) * 20 * NS_PER_MS) for place, unit in enumerate(audio[begin:])])
+    finished = file.finish()
+    assert finished is not None
     found = readers.packets(Path(names.path))
-    assert len(found["audio"]) == whole.stored["audio"] == 100
+    assert len(found["audio"]) == finished.stored["audio"] == 100
     fits = padding_bytes < MAX_CODEC_PRIVATE_BYTES - 20
     assert [data for data, _, _ in found["video"]] == [unit.data for unit in (pictures if fits else pictures[1:])]

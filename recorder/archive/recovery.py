@@ -113,8 +113,9 @@ class Recovery:
     def _indices(self) -> list[str]:
         """Return the indices of the files that may be there: parts in ascending order, then the whole file."""
         archive = self._journal.archive
+        suffixes = f"{re.escape(self._container.suffix)}|json"
         pattern = re.compile(
-            rf"\.?split-archive-{archive.connection.connection_id}_([0-9]{{4,9}})\.(webm|json)(\.part)?"
+            rf"\.?split-archive-{archive.connection.connection_id}_([0-9]{{4,9}})\.({suffixes})(\.part)?"
         )
         numbers = {int(found[1]) for name in self._file_names() if (found := pattern.fullmatch(name))}
         parts = {split_index(number) for number in numbers if number > archive.parts_before}

@@ -1,4 +1,4 @@
-"""A power cut: what the disk has of a file that is being written, and what becomes of a disk that fails later."""
+"""Syncs of a file that is being written: what a power cut leaves of it, and errors that a sync reports."""
 
 import errno
 import os
@@ -22,22 +22,22 @@ BATCH_MS = 100
 
 
 class PowerCut:
-    """Stands before fdatasync, and keeps what a disk would have after it: no byte that came later."""
+    """Replaces fdatasync, and keeps what a power cut after it would leave: no byte that was written later."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._sync = os.fdatasync
         self.kept = b""
         self.count = 0
         self.fault: OSError | None = None
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-        self.is_asked = threading.Event()
+        self.may_sync = threading.Event()
+        self.may_sync.set()
+        self.is_called = threading.Event()
         monkeypatch.setattr(os, "fdatasync", self)
 
     def __call__(self, descriptor: int) -> None:
-        """Sync, or fail."""
-        self.is_asked.set()
-        assert self.may_go_on.wait(30)
+        """Sync, or raise `fault`."""
+        self.is_called.set()
+        assert self.may_sync.wait(30)
         if self.fault is not None:
             raise self.fault
         kept = os.pread(descriptor, 1 << 30, 0)
@@ -60,47 +60,47 @@ def opened(folder: Path, writer: WriterThread) -> ArchiveFile:
 
 
 def write(file: ArchiveFile, begin_ms: int) -> None:
-    """Write a batch of sound."""
+    """Write a batch of audio."""
     unit = AccessUnit(0, OPUS_20_MS, True, 0)
     file.write([("audio", unit, time * NS_PER_MS) for time in range(begin_ms, begin_ms + BATCH_MS, 20)])
 
 
-async def test_a_power_cut_costs_two_seconds_and_not_the_file(tmp_path: Path, power: PowerCut) -> None:
-    """Whenever it comes: the last sync is at most a second old, and a cluster may have been under way then."""
+async def test_a_power_cut_loses_at_most_two_seconds(tmp_path: Path, power: PowerCut) -> None:
+    """The last sync is at most a second old, and may have torn a cluster."""
     async with WriterThread() as writer:
         file = opened(tmp_path, writer)
         for begin_ms in range(0, 6000, BATCH_MS):
             write(file, begin_ms)
-            await writer.drain()  # the disk is in time
+            await writer.drain()  # every sync ends in time
             if begin_ms > 1000:
                 left = tmp_path / "left.webm"
                 left.write_bytes(power.kept)
-                whole = WEBM.repair(str(left))
-                assert isinstance(whole, FinishedFile)
-                assert whole.duration_ms > begin_ms - 2000
+                repaired = WEBM.repair(str(left))
+                assert isinstance(repaired, FinishedFile)
+                assert repaired.duration_ms > begin_ms - 2000
         assert power.count == 5
         assert file.finish() is not None
 
 
-async def test_a_disk_that_syncs_slowly_is_asked_once_at_a_time(tmp_path: Path, power: PowerCut) -> None:
-    """The writer does not wait for it; the end does."""
+async def test_a_slow_disk_runs_one_sync_at_a_time(tmp_path: Path, power: PowerCut) -> None:
+    """Writing does not wait for it; finishing does."""
     async with WriterThread() as writer:
         file = opened(tmp_path, writer)
         await writer.drain()  # the folder is synced
-        power.may_go_on.clear()
+        power.may_sync.clear()
         for begin_ms in range(0, 6000, BATCH_MS):
             write(file, begin_ms)
-        assert power.is_asked.wait(30)
+        assert power.is_called.wait(30)
         assert power.count == 0
         ending = writer.submit(file.finish)
-        power.may_go_on.set()
+        power.may_sync.set()
         assert await ending is not None
         assert power.count == 1
 
 
 @pytest.mark.parametrize("at_the_end", [True, False])
-async def test_d25_what_a_sync_says_ends_the_file(tmp_path: Path, power: PowerCut, *, at_the_end: bool) -> None:
-    """A disk that took the bytes first may say later that it has lost them."""
+async def test_an_error_of_a_sync_ends_the_file(tmp_path: Path, power: PowerCut, *, at_the_end: bool) -> None:
+    """A disk that accepted the bytes may report later that they are lost."""
     async with WriterThread() as writer:
         file = opened(tmp_path, writer)
         power.fault = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -108,7 +108,7 @@ async def test_d25_what_a_sync_says_ends_the_file(tmp_path: Path, power: PowerCu
         await writer.drain()
         write(file, 1000)
         await writer.drain()
-        with pytest.raises(ArchiveError) as caught:  # noqa: PT012 (both ways end here)
+        with pytest.raises(ArchiveError) as caught:  # noqa: PT012 (either call raises)
             if not at_the_end:
                 write(file, 1100)
             file.finish()

@@ -59,7 +59,8 @@ class Muxer(ABC):
     def begin_track(self, kind: Kind, unit: AccessUnit) -> bool:
         """Describe a track by its first unit, for video a key frame with its size, before that is written.
 
-        Return False, and describe nothing, where a track cannot begin with this unit: the next one is tried.
+        Return False, and describe nothing, where the track cannot begin with this unit, or where the format cannot
+        contain its codec: the unit is left out, the next one is tried.
         """
 
     @abstractmethod
@@ -116,8 +117,8 @@ class Container(Protocol):
     def repair(self, path: str) -> FinishedFile | Unplayable:
         """Complete a file that was cut off anywhere, and fsync it; a finished one stays as it is.
 
-        It may be called again on a file whose repair was itself cut off, and on a full disk. An unplayable file may
-        have lost what was torn; it is left where it is.
+        It may be called again on a file whose repair was itself cut off. An unplayable file stays where it is, maybe
+        without its torn end.
         """
         ...
 

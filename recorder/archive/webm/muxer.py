@@ -1,7 +1,6 @@
 """One WebM file being written: a header that is rewritten in place, clusters behind it, Cues at the end.
 
-libavformat's muxer does not fit: it cannot write Sora's layout nor blocks without a duration, waits with sound for a
-silent video track, and keeps a cluster in memory until it ends.
+docs/architecture.md explains why it is not libavformat's.
 """
 
 from dataclasses import replace

@@ -1,11 +1,10 @@
-"""Start the daemon.
+"""The daemon: builds all parts, starts them in order, and stops them in reverse order.
 
-The composition root: who is built from what, and who stops after whom. The nesting is the shutdown order, inside out:
-connections finish their files and clients are told why, fronts close, events reach the outbox, the dispatcher gets
-its grace time, the store closes, the directories are unlocked.
+Start: the locks of the directories and the ports come first, so that a daemon that cannot have them has changed
+nothing. Then the store and recovery, the servers, and last the delivery of events.
 
-The start is in an order, too: whoever cannot own the directories, or cannot have the ports, has touched nothing that
-another daemon works with. Then what the last process left is recovered, and events are delivered last.
+Stop: clients are told and files are finished, the servers close, events are stored, the dispatcher has its grace
+time, the store closes, the directories are unlocked.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,19 +23,21 @@ from rokuga.api.admin.endpoint import Admin
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.compiled import is_compiled
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.certificates import follow_certificates, shown
-from rokuga.api.http.connection_limits import Refused
-from rokuga.api.http.middleware import Refusals
+from rokuga.api.context import AppContext
+from rokuga.api.http.certificates import certificate_files, reload_certificates
+from rokuga.api.http.connection_limits import ConnectionCounts
+from rokuga.api.http.middleware import RefusedRequests
 from rokuga.api.http.server import listen, serve
 from rokuga.api.monitoring.health import Disk, Health, Probe
 from rokuga.api.monitoring.memory import find_trim, trimming
 from rokuga.api.monitoring.metrics import Source
 from rokuga.api.monitoring.systemd import Systemd
-from rokuga.api.signaling.channels import Channels
+from rokuga.api.signaling.channels import ChannelMembers
+from rokuga.api.signaling.conversation import ChooseRedirect, no_redirect
 from rokuga.api.signaling.redirection import Redirection
-from rokuga.api.storage import owned_directories
-from rokuga.api.store import open_store
-from rokuga.api.whip.sessions import Sessions
+from rokuga.api.storage import ArchiveDirectory, owned_directories
+from rokuga.api.store import OpenStore, open_store
+from rokuga.api.whip.sessions import WhipSessions
 from rokuga.recorder.background import background
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
@@ -53,25 +54,39 @@ from rokuga.webhooks.outbox import Outbox
 
 log = structlog.get_logger()
 
-OUR_DIRECTION: dict[str, Direction] = {"sendonly": "recvonly", "sendrecv": "sendrecv", "recvonly": "sendonly"}
-"""A client's role, as our end of it."""
+SERVER_DIRECTION: Mapping[str, Direction] = {"sendonly": "recvonly", "sendrecv": "sendrecv", "recvonly": "sendonly"}
+"""The direction of our media description, by the client's role."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the daemon can be reached, ports as they really are."""
+    """Where a running daemon is reached, with the ports that were bound."""
 
     api_url: str
     signaling_url: str
     media_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The running parts below the servers."""
+
+    config: DaemonConfig
+    clock: Clock
+    archive_dir: ArchiveDirectory
+    media_port: MediaPort
+    channels: ChannelMembers
+    opened: OpenStore
+    outbox: Outbox
+    dispatcher: Dispatcher
+    recorder: Recorder
+    authenticator: AuthWebhook | None
+
+
 @contextlib.asynccontextmanager
 async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
-    """Run the whole daemon until the end of the context. Raises what keeps it from starting."""
+    """Run the whole daemon until the end of the context. Raises what prevents its start."""
     check_aiortc()
-    clock = Clock()
-    path = config.data_dir / "rokuga.sqlite3"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         archive_dir = await enter(owned_directories(config))
@@ -82,75 +97,117 @@ async def running(config: DaemonConfig) -> AsyncIterator[Addresses]:
                 (config.signaling_host, config.signaling_port),
             )
         ]
-        media = config.recorder
-        port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
-        channels = Channels(clock)
-        opened = await enter(open_store(config, path, clock, channels.total))
-        store = opened.store
-        outbox = await enter(Outbox(path, store, config.webhooks, clock))
-        await enter(opened.releases(outbox))
-        dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.whose)
-        delivering = await enter(contextlib.AsyncExitStack())  # it starts last, and ends after the recorder
-        peers = PeerContext(port, Certificates(), config.recorder, clock)
-
-        def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> WebRtcPeer:
-            return WebRtcPeer(peers, _offer(request, config.recorder), hooks, client_address=request.client_address)
-
-        recorder = await enter(
-            Recorder(config.recorder, store, make_peer, clock, outbox.notify, check_archive_dir=archive_dir.check)
+        parts, delivery = await _start_parts(stack, config, archive_dir)
+        counts, refused = ConnectionCounts(), RefusedRequests(parts.clock)
+        disk = Disk(parts.recorder.free_bytes, config.recorder.archive_min_free_bytes)
+        health = await enter(_health(parts, disk))
+        context = AppContext(
+            parts.recorder,
+            config,
+            parts.clock,
+            refused,
+            parts.channels,
+            authenticator=parts.authenticator,
+            redirect_url=_redirect(parts),
+            metric_sources=[*_sources(parts), counts.counters, refused.counters, health.counters, disk.counters],
+            health=health,
+            admin=Admin(parts.recorder, parts.outbox, config) if config.admin_enabled else None,
+            whip_sessions=(whip_sessions := WhipSessions(parts.channels)),
         )
-        refused, refusals = Refused(), Refusals(clock)
-        counters: list[Source] = [recorder.counters, port.totals, dispatcher.counters]
-        counters += [refused.counters, refusals.counters]
-        authenticator = None
-        if config.auth_webhook_url is not None:
-            authenticator = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
-            counters.append(authenticator.counters)
-        disk = Disk(recorder.free_bytes, config.recorder.archive_min_free_bytes)
-        probes: dict[str, Probe] = {"writer": disk.measure, "disk": disk.probe, "outbox": outbox.probe}
-        probes |= {"archive_dir": archive_dir.probe, "media": port.probe, **opened.probes}
-        health = await enter(Health(probes, clock, lambda: [*opened.notes, *recorder.recovery_notes()]))
-        counters += [outbox.counters, health.counters, disk.counters, *opened.counters]
-        certificate, certificate_files = shown(config)
-        back = api_app(recorder, config, *counters, refusals=refusals, health=health)
-        api = await enter(serve(back, config.api_host, listeners[0], config, refused, certificate))
-        admin = Admin(recorder, outbox, config) if config.admin_enabled else None
-        whip = await enter(Sessions(channels))
-        redirection = Redirection(config.recorder.node_name)
-
-        def elsewhere() -> str | None:
-            if not config.cluster.redirect:
-                return None
-            return redirection.redirect_url(len(recorder.connections()), opened.nodes_up(), clock.monotonic_ns())
-
-        front = signaling_app(
-            recorder, config, channels, authenticator, refusals, admin=admin, whip_sessions=whip, elsewhere=elsewhere
+        certificate, certificates = certificate_files(config)
+        api = await enter(serve(api_app(context), config.api_host, listeners[0], config, counts, certificate))
+        await enter(whip_sessions)
+        signaling = await enter(
+            serve(signaling_app(context), config.signaling_host, listeners[1], config, counts, certificate)
         )
-        signaling = await enter(serve(front, config.signaling_host, listeners[1], config, refused, certificate))
-        stack.push_async_callback(recorder.end)
-        if admin is not None:
-            await enter(admin.watch)
-        await enter(background(follow_certificates(certificate_files, clock)))
-        await delivering.enter_async_context(dispatcher)
+        stack.push_async_callback(parts.recorder.end)
+        if context.admin is not None:
+            await enter(context.admin.watch)
+        await enter(background(reload_certificates(certificates, parts.clock)))
+        await delivery.enter_async_context(parts.dispatcher)
         tls = "" if config.tls_certificate is None else "s"
-        yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", port.port)
+        yield Addresses(f"http{tls}://{api}/", f"ws{tls}://{signaling}/signaling", parts.media_port.port)
 
 
-def _offer(request: ConnectionRequest, config: RecorderConfig) -> MediaOffer:
-    """Return what is offered to a client."""
+async def _start_parts(
+    stack: contextlib.AsyncExitStack, config: DaemonConfig, archive_dir: ArchiveDirectory
+) -> tuple[_Parts, contextlib.AsyncExitStack]:
+    """Start what the servers need; `stack` stops it.
+
+    The dispatcher is returned unstarted, with the stack to enter it on: it starts last, and stops after the recorder.
+    """
+    enter = stack.enter_async_context
+    clock, media = Clock(), config.recorder
+    port = await enter(MediaPort(media.media_port, media.media_addresses, clock, with_tcp=media.media_tcp))
+    channels = ChannelMembers(clock)
+    path = config.data_dir / "rokuga.sqlite3"
+    opened = await enter(open_store(config, path, clock, channels.total))
+    outbox = await enter(Outbox(path, opened.store, config.webhooks, clock))
+    await enter(opened.releases(outbox))
+    dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.owner_of)
+    delivery = await enter(contextlib.AsyncExitStack())
+    peers = PeerContext(port, Certificates(), media, clock)
+
+    def make_peer(request: ConnectionRequest, hooks: PeerHooks) -> WebRtcPeer:
+        return WebRtcPeer(peers, _media_offer(request, media), hooks, client_address=request.client_address)
+
+    recorder = await enter(
+        Recorder(media, opened.store, make_peer, clock, outbox.notify, check_archive_dir=archive_dir.check)
+    )
+    authenticator = None
+    if config.auth_webhook_url is not None:
+        authenticator = await enter(AuthWebhook(config.auth_webhook_url, config.webhooks, clock))
+    parts = _Parts(config, clock, archive_dir, port, channels, opened, outbox, dispatcher, recorder, authenticator)
+    return parts, delivery
+
+
+def _media_offer(request: ConnectionRequest, config: RecorderConfig) -> MediaOffer:
     return MediaOffer(
         audio=request.audio,
         video=request.video,
-        direction=OUR_DIRECTION[request.role],
+        direction=SERVER_DIRECTION[request.role],
         mid_suffix=secrets.token_hex(3),
         video_bit_rate_kbps=config.video_bit_rate_kbps,
     )
 
 
-async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = False) -> None:
-    """Run until SIGTERM or SIGINT; a second one ends at once, with all that was committed kept.
+def _health(parts: _Parts, disk: Disk) -> Health:
+    probes: dict[str, Probe] = {
+        "writer": disk.measure,
+        "disk": disk.probe,
+        "outbox": parts.outbox.probe,
+        "archive_dir": parts.archive_dir.probe,
+        "media": parts.media_port.probe,
+        **parts.opened.probes,
+    }
+    return Health(probes, parts.clock, lambda: [*parts.opened.notes, *parts.recorder.recovery_notes()])
 
-    With `ends_with_stdin` also until the other end of standard input is closed, as by the end of the parent process.
+
+def _sources(parts: _Parts) -> list[Source]:
+    """Return the sources of metrics, in the order in which /metrics has them."""
+    sources: list[Source] = [parts.recorder.counters, parts.media_port.totals, parts.dispatcher.counters]
+    if parts.authenticator is not None:
+        sources.append(parts.authenticator.counters)
+    return [*sources, parts.outbox.counters, *parts.opened.counters]
+
+
+def _redirect(parts: _Parts) -> ChooseRedirect:
+    if not parts.config.cluster.redirect:
+        return no_redirect
+    redirection = Redirection(parts.config.recorder.node_name)
+
+    def redirect_url() -> str | None:
+        return redirection.redirect_url(
+            len(parts.recorder.connections()), parts.opened.nodes_up(), parts.clock.monotonic_ns()
+        )
+
+    return redirect_url
+
+
+async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = False) -> None:
+    """Run until SIGTERM or SIGINT. A second signal exits at once; what was committed is kept.
+
+    With `ends_with_stdin` also until standard input is closed, as when the parent process ends.
     """
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
@@ -172,20 +229,20 @@ async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = Fals
 
         loop.add_reader(stdin, read)
     async with Systemd(os.environ) as systemd, running(config) as addresses, trimming(find_trim()):
-        spare_collector()
+        tune_collector()
         where = {"api": addresses.api_url, "signaling": addresses.signaling_url, "media_port": addresses.media_port}
         log.info("ready", **where, compiled=is_compiled())
-        systemd.tell("READY=1")
+        systemd.notify("READY=1")
         await ending.wait()
         log.info("ending")
-        systemd.tell("STOPPING=1")
+        systemd.notify("STOPPING=1")
     log.info("ended")
 
 
-def spare_collector() -> None:
-    """Keep the cyclic collector from walking over what lives as long as the process, and from running all the time.
+def tune_collector() -> None:
+    """Exempt the objects of the start from the cyclic garbage collector, and run it more rarely.
 
-    Packets, units and frames are freed by their count of references: nothing of the media's way is a cycle.
+    Packets, access units and frames are freed by reference counting: none of them is part of a cycle.
     """
     gc.collect()
     gc.freeze()

@@ -9,7 +9,7 @@ OTHERS: Final = 1000
 """Archives that are written, sockets of media, databases."""
 
 
-def raise_open_files() -> int:
+def raise_open_files_limit() -> int:
     """Raise the limit as far as an ordinary process may, and give it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
@@ -19,7 +19,7 @@ def raise_open_files() -> int:
     return MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def shortage(limit: int, max_connections: int) -> str | None:
+def open_files_warning(limit: int, max_connections: int) -> str | None:
     """Say what is wrong with a limit if each of two ports may have so many connections; None where it is enough."""
     needed = 2 * max_connections + OTHERS
     if limit >= needed:

@@ -1,4 +1,4 @@
-"""What the fronts need of the recorder, in their own words: `rokuga.recorder.service.Recorder` is the real one."""
+"""Protocols of what the applications call: the recorder, its connections, and the authentication webhook."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,36 +11,36 @@ from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 
 class PublisherConnection(Protocol):
-    """One client, from its offer to its end."""
+    """One client's media connection, from its offer until it ends."""
 
     @property
     def identity(self) -> ConnectionIdentity:
-        """Its names."""
+        """Its ids."""
         ...
 
     @property
     def role(self) -> Role:
-        """Which way media flows, as the client sees it."""
+        """The direction of media, from the client's point of view."""
         ...
 
     @property
     def audio(self) -> TrackConfig | None:
-        """What it agreed to send, None for nothing."""
+        """The negotiated audio, None without audio."""
         ...
 
     @property
     def video(self) -> TrackConfig | None:
-        """What it agreed to send, None for nothing."""
+        """The negotiated video, None without video."""
         ...
 
     @property
     def created_wall_ns(self) -> int:
-        """When it came."""
+        """When it was created."""
         ...
 
     @property
     def offer_sdp(self) -> str:
-        """Our offer, candidates inside."""
+        """Our SDP offer, candidates included."""
         ...
 
     @property
@@ -50,73 +50,73 @@ class PublisherConnection(Protocol):
 
     @property
     def connected(self) -> asyncio.Event:
-        """Set once, when DTLS is up."""
+        """Set once, when DTLS has completed."""
         ...
 
     def accept(self, answer_sdp: str) -> None:
-        """Take the client's answer. Raises a ValueError that says what is wrong with it."""
+        """Process the client's answer. Raises ValueError with the fault."""
         ...
 
     def answer(self, offer_sdp: str) -> str:
-        """Take the client's own offer instead; give our answer. Raises a ValueError that says what is wrong."""
+        """Process an offer of the client instead, and return our answer. Raises ValueError with the fault."""
         ...
 
     async def wait_ended(self) -> str:
-        """Wait until it is over; give the reason. Its archive is closed later."""
+        """Wait until the connection has ended, and return the reason. Its archive is finished later."""
         ...
 
-    def stop(self, reason: str, remark: str | None = None) -> None:
-        """End it, without waiting for its files; may be said again. `remark`: why, in the words of who wants it."""
+    def stop(self, reason: str, detail: str | None = None) -> None:
+        """End the connection without waiting for its files. Safe to repeat. `detail`: the requester's own reason."""
         ...
 
     def request_keyframe(self) -> None:
-        """Ask the client for a key frame."""
+        """Send a PLI to the client."""
         ...
 
 
 class RecordingService(Protocol):
-    """Recordings by channel, and connections."""
+    """The recorder: `rokuga.recorder.service.Recorder` implements it."""
 
     async def read_barrier(self) -> None:
-        """Return when all that any node decided before this call holds here. Raises MinorityError."""
+        """Return once all earlier changes of every node are visible here. Raises MinorityError."""
         ...
 
     async def nodes(self) -> Sequence[NodeState]:
-        """Give the nodes of the cluster, none where there is none. Raises StoreError."""
+        """Return the nodes of the cluster, none without a cluster. Raises StoreError."""
         ...
 
     async def start_recording(self, parameters: RecordingParameters) -> RecordingState:
-        """Begin. Raises RecordingAlreadyStarted."""
+        """Start a recording. Raises RecordingAlreadyStarted."""
         ...
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
-        """End; the files follow. Raises RecordingNotStarted."""
+        """Stop a recording; its files are finished later. Raises RecordingNotStarted."""
         ...
 
     def recording(self, channel_id: str) -> RecordingState:
-        """Give the active one. Raises RecordingNotStarted."""
+        """Return the active recording of a channel. Raises RecordingNotStarted."""
         ...
 
     def recordings(self) -> Sequence[RecordingState]:
-        """Give all active ones."""
+        """Return all active recordings."""
         ...
 
     def archives(self) -> Sequence[ArchiveProgress]:
-        """Give what is being written."""
+        """Return the archives that are being written."""
         ...
 
     def connections(self, channel_id: str | None = None) -> Sequence[PublisherConnection]:
-        """Give the connections of one channel, or all."""
+        """Return the connections of one channel, or all."""
         ...
 
     async def connect(self, request: ConnectionRequest) -> PublisherConnection:
-        """Let a client in. Raises ConnectionRefused."""
+        """Create a connection. Raises ConnectionRefused."""
         ...
 
 
 class Authenticator(Protocol):
-    """Who knows which clients may come in: `rokuga.webhooks.auth.AuthWebhook` is the real one."""
+    """The authentication webhook: `rokuga.webhooks.auth.AuthWebhook` implements it."""
 
     async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask about a client; the answer's `allowed` is true or false. Raises NoAnswer."""
+        """Send the request and return the answer, whose `allowed` is a boolean. Raises NoAnswer."""
         ...

@@ -1,4 +1,4 @@
-"""The two directories that a daemon owns: data_dir at the start, archive_dir then or later."""
+"""The locks of the daemon's two directories: data_dir from the start, archive_dir from then on or later."""
 
 import asyncio
 import contextlib
@@ -18,44 +18,46 @@ OPEN_MODE = 0o777
 
 
 class ArchiveDirectory:
-    """Tries archive_dir: that it is there, locked by us, and can be written. What is wrong is logged once."""
+    """Checks archive_dir: that it exists, that we have its lock, and that it is writable. Logs each fault once."""
 
     def __init__(self, lock: DirectoryLock) -> None:
         self._lock = lock
-        self._looking = asyncio.Lock()
+        self._checking = asyncio.Lock()
         self._fault: str | None = None
 
     async def check(self) -> DirectoryFault | None:
-        """Lock it unless it is locked, and try to make a file in it; return what is wrong."""
-        async with self._looking:
+        """Acquire the lock, if it is not held, and write a file. Return the fault, None without one."""
+        async with self._checking:
             try:
                 await asyncio.to_thread(self._lock.check)
             except DirectoryFault as error:
-                self._note(error)
+                self._log_change(error)
                 return error
-            self._note(None)
+            self._log_change(None)
             return None
 
     async def probe(self) -> str | None:
-        """Say what is wrong, with path and errno; for /readyz."""
+        """Return the fault with path and errno, for /readyz."""
         fault = await self.check()
         return None if fault is None else str(fault)
 
-    def _note(self, fault: DirectoryFault | None) -> None:
+    def _log_change(self, fault: DirectoryFault | None) -> None:
         text = None if fault is None else str(fault)
         if fault is not None and text != self._fault:
-            log.warning("nothing can be recorded", path=fault.path, reason=fault.reason, errno=fault.errno)
+            log.warning(
+                "archive_dir unusable, no recordings", path=fault.path, reason=fault.reason, errno=fault.errno
+            )
         elif fault is None and self._fault is not None:
-            log.info("archive_dir can be used again", path=str(self._lock.directory))
+            log.info("archive_dir usable again", path=str(self._lock.directory))
         self._fault = text
 
 
 @contextlib.asynccontextmanager
 async def owned_directories(config: DaemonConfig) -> AsyncIterator[ArchiveDirectory]:
-    """Hold the locks of both directories until the end of the context; they are made if they are missing.
+    """Create both directories if they are missing, and hold their locks until the end of the context.
 
-    Raises DirectoryInUse where another process has one of them, DirectoryFault where data_dir cannot be used. Nothing
-    but lock files has been touched then. An archive_dir that cannot be used is left to its probe.
+    Raises DirectoryInUse where another process holds a lock, DirectoryFault where data_dir is unusable; only lock
+    files have been written then. An unusable archive_dir is no error: its probe reports it.
     """
     archive_dir = config.recorder.archive_dir
     data = DirectoryLock(config.data_dir)
@@ -70,14 +72,12 @@ async def owned_directories(config: DaemonConfig) -> AsyncIterator[ArchiveDirect
         except DirectoryInUse:
             raise
         except DirectoryFault:
-            pass  # what is wrong is told by the check
+            pass  # reported by the check
         directory = ArchiveDirectory(archive)
         await directory.check()
         for lock in (data, archive):
             if lock.is_held and not lock.is_exclusive:
-                log.warning(
-                    "the file system has no locks: nothing keeps a second daemon away", path=str(lock.directory)
-                )
+                log.warning("the file system has no locks: run no second daemon here", path=str(lock.directory))
         yield directory
     finally:
         archive.release()
@@ -85,7 +85,7 @@ async def owned_directories(config: DaemonConfig) -> AsyncIterator[ArchiveDirect
 
 
 def _data_mode(data_dir: Path, archive_dir: Path) -> int:
-    """Return the permissions of a data_dir that is made now: its owner's alone, unless recordings are under it."""
+    """Return the permissions of a new data_dir: private, unless archive_dir is below it."""
     return OPEN_MODE if archive_dir.resolve().is_relative_to(data_dir.resolve()) else PRIVATE_MODE
 
 

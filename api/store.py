@@ -1,4 +1,4 @@
-"""Which store the daemon lives by: a file of its own, or one that it shares with the other nodes of a cluster."""
+"""The store of the daemon: a SQLite file, or with a cluster one that is shared over etcd."""
 
 import asyncio
 import contextlib
@@ -29,87 +29,101 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """A store, and what can be asked of the cluster behind it, if there is one.
+    """A store, with the probes, metrics and nodes of its cluster, if there is one.
 
-    `whose` and `releases` keep what is told once for all nodes from being told twice, or not at all.
+    `owner_of` and `releases` make sure that a cluster singleton is delivered once. `notes` list what was damaged.
     """
 
     store: RecordingStore
+    notes: Sequence[str] = ()
     probes: Mapping[str, Probe] = field(default_factory=dict)
     counters: Sequence[Source] = ()
     nodes_up: Callable[[], Iterable[NodeState]] = tuple
-    whose: Callable[[str], Awaitable[Owner]] | None = None
+    owner_of: Callable[[str], Awaitable[Owner]] | None = None
     releases: Callable[[Outbox], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext
-    notes: Sequence[str] = ()
-    """What was damaged, for the operator."""
 
 
 @contextlib.asynccontextmanager
 async def open_store(
     config: DaemonConfig, path: Path, clock: Clock, connections: Callable[[], int]
 ) -> AsyncIterator[OpenStore]:
-    """Open the store that the configuration asks for. Other nodes are told our `connections`.
+    """Open the store that the configuration asks for; `path` is the database.
 
-    What is damaged is moved aside, and what can be read of it is kept: the caller owns data_dir. Raises StoreError,
-    OSError.
+    A damaged database is moved aside, and what can be read of it is kept: the caller has locked data_dir. Other nodes
+    receive the number of `connections`. Raises StoreError, OSError.
     """
     notes = await asyncio.to_thread(replace_damaged, path, clock.wall_ns())
     is_lost = bool(notes) or not await asyncio.to_thread(path.exists)
     async with SqliteStore(path) as local:
-        rows = aside_path(path.with_name(f"{path.name}.rows"), clock.wall_ns())
-        if count := await local.set_unreadable_aside(rows):
-            notes.append(f"{path}: {count} rows cannot be read; they are now in {rows.name}")
-            log.error("rows of the database cannot be read", path=str(path), rows=count, moved_to=str(rows))
-        if is_lost and (count := await _rebuild(local, config.webhooks.log_dir)):
-            notes.append(f"{path}: {count} recordings were taken up from the log of events")
-            log.warning("recordings were taken up from the log of events", recordings=count)
+        notes += await _repair(local, config, path, clock, is_lost=is_lost)
         if not config.cluster.endpoints:
-            yield OpenStore(local, notes=notes)
+            yield OpenStore(local, notes)
             return
-        from rokuga.recorder.store.cluster.etcd_client import Etcd
-        from rokuga.recorder.store.cluster.store import EtcdStore  # one node loads nothing of a cluster
-
-        node = NodeState(
-            node_name=config.recorder.node_name,
-            is_alive=True,
-            version=config.version,
-            signaling_url=config.cluster.signaling_url,
-            api_url=config.cluster.api_url,
-            since_wall_ns=clock.wall_ns(),
-        )
-        instance = _instance(config.data_dir / "node-id")
-        async with (
-            Etcd(config.cluster) as etcd,
-            EtcdStore(
-                local,
-                etcd,
-                config.cluster.prefix,
-                node,
-                instance,
-                ttl_s=config.cluster.node_timeout_s,
-                connections=connections,
-            ) as store,
-        ):
-
-            async def probe() -> str | None:
-                return None if store.health.has_majority else "this node sees no majority"
-
-            async def counters() -> Numbers:
-                return cluster_numbers(store.health)
-
-            def releases(outbox: Outbox) -> Releases:
-                return Releases(outbox, ownership.owned_events, ownership.release)
-
-            ownership = store.ownership
-            yield OpenStore(
-                store, {"cluster": probe}, [counters], store.nodes_up, ownership.owner_of, releases, notes
-            )
+        async with _cluster_store(config, local, clock, connections, notes) as opened:
+            yield opened
 
 
-async def _rebuild(store: SqliteStore, log_dir: Path) -> int:
-    """Store the recordings that the log of events has without a report; return how many. Raises StoreError.
+async def _repair(
+    local: SqliteStore, config: DaemonConfig, path: Path, clock: Clock, *, is_lost: bool
+) -> Sequence[str]:
+    """Move unreadable rows aside, and restore recordings from the event log file. Return notes for the operator."""
+    notes = []
+    rows = aside_path(path.with_name(f"{path.name}.rows"), clock.wall_ns())
+    if count := await local.set_unreadable_aside(rows):
+        notes.append(f"{path}: {count} rows cannot be read; they are now in {rows.name}")
+        log.error("rows of the database cannot be read", path=str(path), rows=count, moved_to=str(rows))
+    if is_lost and (count := await _restore_recordings(local, config.webhooks.log_dir)):
+        notes.append(f"{path}: {count} recordings were taken up from the log of events")
+        log.warning("recordings restored from the event log", recordings=count)
+    return notes
 
-    They go on, as after a crash: what lies in their folders is finished and announced.
+
+@contextlib.asynccontextmanager
+async def _cluster_store(
+    config: DaemonConfig, local: SqliteStore, clock: Clock, connections: Callable[[], int], notes: Sequence[str]
+) -> AsyncIterator[OpenStore]:
+    from rokuga.recorder.store.cluster.etcd_client import Etcd  # a single node loads nothing of a cluster
+    from rokuga.recorder.store.cluster.store import EtcdStore
+
+    node = NodeState(
+        node_name=config.recorder.node_name,
+        is_alive=True,
+        version=config.version,
+        signaling_url=config.cluster.signaling_url,
+        api_url=config.cluster.api_url,
+        since_wall_ns=clock.wall_ns(),
+    )
+    instance = _instance_id(config.data_dir / "node-id")
+    async with (
+        Etcd(config.cluster) as etcd,
+        EtcdStore(
+            local,
+            etcd,
+            config.cluster.prefix,
+            node,
+            instance,
+            ttl_s=config.cluster.node_timeout_s,
+            connections=connections,
+        ) as store,
+    ):
+
+        async def probe() -> str | None:
+            return None if store.health.has_majority else "this node sees no majority"
+
+        async def counters() -> Numbers:
+            return cluster_numbers(store.health)
+
+        def releases(outbox: Outbox) -> Releases:
+            return Releases(outbox, ownership.owned_events, ownership.release)
+
+        ownership = store.ownership
+        yield OpenStore(store, notes, {"cluster": probe}, [counters], store.nodes_up, ownership.owner_of, releases)
+
+
+async def _restore_recordings(store: SqliteStore, log_dir: Path) -> int:
+    """Store the recordings that have no report in the event log file. Return their number. Raises StoreError.
+
+    Recovery then finishes and announces what is in their folders, as after a crash.
     """
     count = 0
     for each in await asyncio.to_thread(read_unreported, log_dir):
@@ -126,7 +140,7 @@ async def _rebuild(store: SqliteStore, log_dir: Path) -> int:
 
 
 def cluster_numbers(health: StoreHealth) -> Numbers:
-    """Give what monitors read of a cluster, by the names of the daemon's table of counters."""
+    """Return the metrics of a cluster by their names in the table of metrics."""
     return {
         "cluster_majority": int(health.has_majority),
         "cluster_nodes": health.nodes,
@@ -136,8 +150,8 @@ def cluster_numbers(health: StoreHealth) -> Numbers:
     }
 
 
-def _instance(file: Path) -> str:
-    """Give the id of this node's disk; it is drawn once. Raises OSError."""
+def _instance_id(file: Path) -> str:
+    """Return the id of this node's data_dir; it is generated once. Raises OSError."""
     try:
         return file.read_text("ascii").strip()
     except FileNotFoundError:

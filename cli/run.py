@@ -8,11 +8,11 @@ import structlog
 import uvloop
 
 from rokuga.api.config.arguments import add_config_argument
-from rokuga.api.config.exposure import open_doors
+from rokuga.api.config.exposure import exposure_warnings
 from rokuga.api.config.loader import ConfigError, load_config
 from rokuga.api.daemon import run_until_signal
 from rokuga.api.logs import configure_logs
-from rokuga.api.open_files import raise_open_files, shortage
+from rokuga.api.open_files import open_files_warning, raise_open_files_limit
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.webrtc.dtls.transport import AiortcError
 from rokuga.recorder.webrtc.transport.addresses import AddressError
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     configure_logs(config.log_format)
-    lack = shortage(raise_open_files(), config.max_connections)
-    for warning in [*warnings, *open_doors(config), *([] if lack is None else [lack])]:
+    lack = open_files_warning(raise_open_files_limit(), config.max_connections)
+    for warning in [*warnings, *exposure_warnings(config), *([] if lack is None else [lack])]:
         log.warning("configuration", warning=warning)
     try:
         uvloop.run(run_until_signal(config, ends_with_stdin=arguments.end_with_stdin))

@@ -136,10 +136,10 @@ class Connection:
         self.stop(reason)
         await self.closed.wait()
 
-    def stop(self, reason: str, remark: str | None = None) -> None:
-        """End the connection; what follows from it follows. `remark` is why, in the words of who wanted it."""
+    def stop(self, reason: str, detail: str | None = None) -> None:
+        """End the connection; what follows from it follows. `detail` is why, in the words of who wanted it."""
         if not self.close_reason:
-            self.close_reason, self.close_detail = reason, remark
+            self.close_reason, self.close_detail = reason, detail
         if not self.closed.is_set():
             self._peer.close(reason)
         self._begun.set()

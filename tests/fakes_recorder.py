@@ -32,7 +32,7 @@ class FakeConnection:
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     close_reason: str = ""
-    close_remark: str | None = None
+    close_detail: str | None = None
     answers: list[str] = field(default_factory=list)
     offers: list[str] = field(default_factory=list)
     keyframe_requests: int = 0
@@ -69,10 +69,10 @@ class FakeConnection:
         await self.closed.wait()
         return self.close_reason
 
-    def stop(self, reason: str, remark: str | None = None) -> None:
+    def stop(self, reason: str, detail: str | None = None) -> None:
         """End it with the first reason."""
         if not self.close_reason:
-            self.close_reason, self.close_remark = reason, remark
+            self.close_reason, self.close_detail = reason, detail
         self.closed.set()
 
     def request_keyframe(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rokuga.api.pages.site import Site
 from rokuga.api.signaling.client_messages import Connect, parse_message, requested_tracks
-from rokuga.api.signaling.permission import granted, question
+from rokuga.api.signaling.permission import apply_answer, auth_webhook_request
 from rokuga.api.targets.json_schema import TRACKS as OPENAPI_TRACKS
 from rokuga.recorder.archive.metadata import tracks_document
 from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS, Codec, names_of
@@ -54,10 +54,10 @@ def test_signalling_reads_the_params_of_each_codec(codec: Codec) -> None:
 @each_codec
 def test_an_answer_of_the_authentication_webhook_may_set_the_params_of_each_codec(codec: Codec) -> None:
     flat = {f"{codec.kind}_{name}": value for name, value in track_request(codec).items()}
-    allowed = granted(connect(codec, {}), {"allowed": True, **flat}).connect
+    allowed = apply_answer(connect(codec, {}), {"allowed": True, **flat}).connect
     assert track_of(codec) in requested_tracks(allowed)
     if codec.params:
-        assert question(allowed, "ID", {})[f"{codec.kind}_{codec.params_key}"] == params_of(codec)
+        assert auth_webhook_request(allowed, "ID", {})[f"{codec.kind}_{codec.params_key}"] == params_of(codec)
 
 
 @each_codec

@@ -48,7 +48,7 @@ _BASIC: Final = re.compile(r"basic +((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AdminAccessPolicy:
     """What is wanted of who comes. `basic_auth` is `user:password`, `token` the API's.
 
     With `is_behind_proxy`, to come from this machine says nothing.
@@ -76,10 +76,10 @@ class Door:
         return self.basic_auth is not None and _has_password(credentials, self.basic_auth.encode())
 
 
-class Access:
+class AdminAccessMiddleware:
     """ASGI middleware, behind a Guard."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: AdminAccessPolicy) -> None:
         self._app = app
         self._door = door
 

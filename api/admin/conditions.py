@@ -6,7 +6,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum, auto
 
 
-class Verdict(Enum):
+class ConditionResult(Enum):
     """What to answer with."""
 
     ALL = auto()
@@ -16,7 +16,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class FileVersion:
     """One state of a file: a strong entity tag, quotes included, and when it was written, unix seconds."""
 
     etag: str
@@ -28,25 +28,25 @@ class Version:
         return formatdate(self.modified_s, usegmt=True)
 
 
-def judge(headers: Mapping[str, str], version: Version) -> Verdict:
+def evaluate_conditions(headers: Mapping[str, str], version: FileVersion) -> ConditionResult:
     """Go through the conditions in the order of section 13.2.2. Header names are small letters.
 
     PART means that a Range header counts; ALL that it does not, or is not there.
     """
     if "if-match" in headers:
         if not _names(headers["if-match"], version.etag, is_weak=False):
-            return Verdict.PRECONDITION_FAILED
+            return ConditionResult.PRECONDITION_FAILED
     elif (moment := _seconds(headers.get("if-unmodified-since"))) is not None and version.modified_s > moment:
-        return Verdict.PRECONDITION_FAILED
+        return ConditionResult.PRECONDITION_FAILED
     if "if-none-match" in headers:
         if _names(headers["if-none-match"], version.etag, is_weak=True):
-            return Verdict.NOT_MODIFIED
+            return ConditionResult.NOT_MODIFIED
     elif (moment := _seconds(headers.get("if-modified-since"))) is not None and version.modified_s <= moment:
-        return Verdict.NOT_MODIFIED
+        return ConditionResult.NOT_MODIFIED
     if "range" not in headers:
-        return Verdict.ALL
+        return ConditionResult.ALL
     unchanged = headers.get("if-range", version.etag) in {version.etag, version.last_modified}
-    return Verdict.PART if unchanged else Verdict.ALL
+    return ConditionResult.PART if unchanged else ConditionResult.ALL
 
 
 def _names(header: str, etag: str, *, is_weak: bool) -> bool:

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rokuga.api.admin.archive_folder import OpenedFile
 from rokuga.api.admin.byte_range import ByteRange, Unsatisfiable, requested_range
-from rokuga.api.admin.conditions import Verdict, Version, judge
+from rokuga.api.admin.conditions import ConditionResult, FileVersion, evaluate_conditions
 from rokuga.recorder.archive.container_table import CONTAINERS
 
 PIECE_BYTES: Final = 256 * 1024
@@ -39,7 +39,7 @@ class FileResponse:
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> None:
         file = self._file
-        version = Version(file.etag, file.modified_s)
+        version = FileVersion(file.etag, file.modified_s)
         headers = {
             **self._headers,
             "accept-ranges": "bytes",
@@ -47,14 +47,14 @@ class FileResponse:
             "last-modified": version.last_modified,
             "cache-control": "private, no-cache",
         }
-        match judge(request.headers, version):
-            case Verdict.PRECONDITION_FAILED:
+        match evaluate_conditions(request.headers, version):
+            case ConditionResult.PRECONDITION_FAILED:
                 await _begin(send, 412, {**headers, "content-length": "0"})
-            case Verdict.NOT_MODIFIED:
+            case ConditionResult.NOT_MODIFIED:
                 await _begin(send, 304, headers)
-            case Verdict.ALL:
+            case ConditionResult.ALL:
                 await self._send(request, receive, send, headers, None)
-            case Verdict.PART:
+            case ConditionResult.PART:
                 try:
                     wanted = requested_range(request.headers.get("range"), file.size_bytes)
                 except Unsatisfiable:

@@ -50,14 +50,14 @@ class Viewer:
         self.is_over = False
         self.news = asyncio.Event()
 
-    def tell(self, message: bytes) -> None:
+    def queue_change(self, message: bytes) -> None:
         """Queue a change; too many end the stream."""
         self.is_over = self.is_over or len(self.waiting) >= MAX_WAITING
         if not self.is_over:
             self.waiting.append(message)
         self.news.set()
 
-    def tell_state(self, message: bytes) -> None:
+    def queue_state(self, message: bytes) -> None:
         """Replace the state that waits."""
         self.state = message
         self.news.set()
@@ -67,7 +67,7 @@ class Viewer:
         self.is_over = True
         self.news.set()
 
-    def take(self) -> bytes:
+    def pop_all(self) -> bytes:
         """Give all that waits."""
         self.news.clear()
         taken = b"".join(self.waiting) + (self.state or b"")
@@ -124,15 +124,15 @@ class Watch:
             await asyncio.wait([gone])
 
     async def _greet(self, viewer: Viewer, last_event_id: str) -> None:
-        viewer.tell(b"retry: 1000\n\n")
+        viewer.queue_change(b"retry: 1000\n\n")
         missed = self._changes.since(last_event_id)
         if missed is None:
             await self._look_at_webhooks()
             entries = sorted(self._entries.values(), key=lambda entry: -entry["created_ms"])
-            viewer.tell(message("webhooks", msgspec.json.encode(entries).decode(), self._changes.last_id))
+            viewer.queue_change(message("webhooks", msgspec.json.encode(entries).decode(), self._changes.last_id))
         else:
             viewer.waiting.extend(message("webhook", text, change_id) for change_id, text in missed)
-        viewer.tell_state(message("state", msgspec.json.encode(await self._state()).decode()))
+        viewer.queue_state(message("state", msgspec.json.encode(await self._state()).decode()))
 
     async def _run(self) -> None:
         before: Mapping[str, Any] = {}
@@ -153,7 +153,7 @@ class Watch:
                     before = {**state, "now_ms": 0}
                     told = message("state", msgspec.json.encode(state).decode())
                     for viewer in self._viewers:
-                        viewer.tell_state(told)
+                        viewer.queue_state(told)
             await asyncio.sleep(LOOK_S)
 
     async def _look_at_webhooks(self) -> None:
@@ -175,7 +175,7 @@ class Watch:
         text = msgspec.json.encode(entry).decode()
         told = message("webhook", text, self._changes.add(text))
         for viewer in self._viewers:
-            viewer.tell(told)
+            viewer.queue_change(told)
 
 
 def message(event: str, data: str, event_id: str | None = None) -> bytes:
@@ -190,7 +190,7 @@ async def _relay(viewer: Viewer, send: Send) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STILL_HERE_S):
                 await viewer.news.wait()
-        body = viewer.take() or b": still here\n\n"
+        body = viewer.pop_all() or b": still here\n\n"
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await send({"type": "http.response.body", "body": body, "more_body": True})
     async with asyncio.timeout(SEND_TIMEOUT_S):

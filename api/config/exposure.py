@@ -4,7 +4,7 @@ from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import is_loopback
 
 
-def open_doors(config: DaemonConfig) -> list[str]:
+def exposure_warnings(config: DaemonConfig) -> list[str]:
     """Give what stands open, and the key that closes it; then what a proxy's configuration has closed."""
     return [*_api(config), *_page(config), *_publishing(config), *_proxies(config)]
 

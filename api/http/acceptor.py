@@ -16,10 +16,10 @@ from typing import Final
 
 import structlog
 
-from rokuga.api.http.authority import Network, is_loopback, is_within, neighbourhood
-from rokuga.api.http.connection_limits import Connection, ConnectionLimits
+from rokuga.api.http.authority import Network, client_network, is_loopback, is_within
+from rokuga.api.http.connection_limits import ConnectionLimits, TcpConnection
 from rokuga.api.http.proxy_protocol import MAX_HEADER_BYTES, MalformedProxyHeader, read_proxy_header
-from rokuga.api.http.round_robin import Turns
+from rokuga.api.http.round_robin import RoundRobinQueue
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER by which a socket is closed with a reset: nothing of it is left in the kernel."""
 
 Client = tuple[str, int]
-MakeProtocol = Callable[[Connection, Client], asyncio.Protocol]
+MakeProtocol = Callable[[TcpConnection, Client], asyncio.Protocol]
 
 
 @dataclass(eq=False, slots=True)
@@ -51,7 +51,7 @@ class _Accepted:
     client: Client
     is_trusted: bool
     deadline: asyncio.TimerHandle | None = None
-    connection: Connection | None = None
+    connection: TcpConnection | None = None
     is_over: bool = False
 
 
@@ -72,7 +72,7 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._turns: Turns[_Accepted] = Turns(limits.max_per_second)
+        self._turns: RoundRobinQueue[_Accepted] = RoundRobinQueue(limits.max_per_second)
         self._waiting: set[_Accepted] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -122,7 +122,7 @@ class Acceptor:
 
     def _admit(self, connected: socket.socket, peer: Client) -> None:
         accepted = _Accepted(connected, peer, peer, is_within(peer[0], self._trusted))
-        accepted.connection = self._limits.admit(neighbourhood(peer[0]), lambda: self._drop(accepted))
+        accepted.connection = self._limits.admit(client_network(peer[0]), lambda: self._drop(accepted))
         if accepted.connection is None:
             _reset(connected)
             return
@@ -145,7 +145,7 @@ class Acceptor:
         if is_loopback(accepted.client[0]) or (accepted.is_trusted and accepted.client == accepted.peer):
             self._start(accepted)
             return
-        self._turns.add(neighbourhood(accepted.client[0]), accepted)
+        self._turns.add(client_network(accepted.client[0]), accepted)
         self._take_turns()
         self._limits.refused.delayed += accepted in self._waiting
 
@@ -160,7 +160,7 @@ class Acceptor:
             accepted.socket.recv(header.length)
         if header.client is not None and accepted.connection is not None:
             accepted.client = header.client
-            accepted.connection.belongs_to(neighbourhood(header.client[0]))
+            accepted.connection.set_owner(client_network(header.client[0]))
         return True
 
     def _look_again(self, accepted: _Accepted) -> None:
@@ -171,7 +171,7 @@ class Acceptor:
         """Start those whose turn it is; while somebody waits, at most TURNS_AT_ONCE each TURN_S."""
         if self._timer is not None or self._is_closed:
             return
-        for accepted in self._turns.take(self._limits.clock.monotonic_ns(), TURNS_AT_ONCE):
+        for accepted in self._turns.pop_due(self._limits.clock.monotonic_ns(), TURNS_AT_ONCE):
             self._start(accepted)
         if self._turns:
             self._timer = self._loop.call_later(TURN_S, self._turn)
@@ -191,7 +191,7 @@ class Acceptor:
             self._starting.add(task)
             task.add_done_callback(lambda task: self._started(accepted, task))
 
-    async def _connect(self, accepted: _Accepted, connection: Connection) -> None:
+    async def _connect(self, accepted: _Accepted, connection: TcpConnection) -> None:
         def make() -> asyncio.Protocol:
             return self._make_protocol(connection, accepted.client)
 
@@ -202,7 +202,7 @@ class Acceptor:
             )
         except OSError:  # no handshake, in time or at all; ssl.SSLError and TimeoutError are some
             _reset(accepted.socket)
-            connection.leave()
+            connection.mark_closed()
 
     def _started(self, accepted: _Accepted, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
@@ -215,11 +215,11 @@ class Acceptor:
             return
         accepted.is_over = True
         self._waiting.discard(accepted)
-        self._turns.remove(neighbourhood(accepted.client[0]), accepted)
+        self._turns.remove(client_network(accepted.client[0]), accepted)
         if accepted.deadline is not None:
             accepted.deadline.cancel()
         if accepted.connection is not None:
-            accepted.connection.leave()
+            accepted.connection.mark_closed()
         self._loop.remove_reader(accepted.socket)
         _reset(accepted.socket)
 

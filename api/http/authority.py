@@ -109,7 +109,7 @@ def is_loopback(text: str) -> bool:
     return address is not None and (address == bytes(15) + b"\x01" or (len(address) == 4 and address[0] == 127))
 
 
-def neighbourhood(text: str) -> str:
+def client_network(text: str) -> str:
     """Give what an address shares with others of the same client: all of IPv4, the first 64 bits of IPv6."""
     address = parse_address(text)
     if address is None:

@@ -76,7 +76,7 @@ class CertificateFiles:
             states.append((found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
         return states
 
-    def look(self, now_s: int) -> None:
+    def check(self, now_s: int) -> None:
         """Take a renewed certificate; warn of one that expires. What cannot be used leaves the old one in place."""
         with contextlib.suppress(OSError):  # in the middle of a renewal; the old one is in use
             if (state := self._state()) != self._seen:
@@ -109,15 +109,15 @@ class CertificateFiles:
                 log.warning(f"a certificate {warning}", path=str(self.certificate))
 
 
-async def follow_certificates(files: Sequence[CertificateFiles], clock: Clock) -> None:
+async def reload_certificates(files: Sequence[CertificateFiles], clock: Clock) -> None:
     """Look at all of them from time to time, in the thread that uses the contexts; ends by cancellation."""
     while True:
         for each in files:
-            each.look(clock.wall_ns() // NS_PER_S)
+            each.check(clock.wall_ns() // NS_PER_S)
         await asyncio.sleep(LOOK_S)
 
 
-def shown(config: DaemonConfig) -> tuple[CertificateFiles | None, Sequence[CertificateFiles]]:
+def certificate_files(config: DaemonConfig) -> tuple[CertificateFiles | None, Sequence[CertificateFiles]]:
     """Return the certificate of our servers, if they speak TLS, and all that we show."""
     pairs = (
         (config.tls_certificate, config.tls_key),

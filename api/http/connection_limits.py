@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from rokuga.api.http.shares import Shares
+from rokuga.api.http.items_by_owner import ItemsByOwner
 from rokuga.api.monitoring.metrics import Numbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -24,7 +24,7 @@ _PROOF: Final = "rokuga.proof"
 
 
 @dataclass
-class Refused:
+class ConnectionCounts:
     """What both ports closed, held back or could not read."""
 
     too_many: int = 0
@@ -41,13 +41,13 @@ class Refused:
         }
 
 
-class Standing(Enum):
+class ConnectionState(Enum):
     """What a connection has shown, and whether it waits for us."""
 
-    UNPROVEN = auto()
-    WORKING = auto()
-    RESTING = auto()
-    GONE = auto()
+    UNVERIFIED = auto()
+    BUSY = auto()
+    IDLE = auto()
+    CLOSED = auto()
 
 
 def _nothing() -> None:
@@ -55,38 +55,38 @@ def _nothing() -> None:
 
 
 @dataclass(eq=False, slots=True)
-class Connection:
+class TcpConnection:
     """One TCP connection in the books of its port. `end` closes it at once; it may change with what it is."""
 
     limits: "ConnectionLimits"
     owner: str
     end: Callable[[], None]
-    standing: Standing = Standing.UNPROVEN
+    standing: ConnectionState = ConnectionState.UNVERIFIED
 
     @property
-    def is_gone(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether it is closed, or about to be."""
-        return self.standing is Standing.GONE
+        return self.standing is ConnectionState.CLOSED
 
-    def work(self) -> None:
+    def mark_busy(self) -> None:
         """Prove it: something whole was asked of us, and is being done."""
-        if self.standing is not Standing.GONE:
-            self.limits.move(self, Standing.WORKING)
+        if self.standing is not ConnectionState.CLOSED:
+            self.limits.move(self, ConnectionState.BUSY)
 
-    def rest(self) -> None:
+    def mark_idle(self) -> None:
         """Note that what was asked is done."""
-        if self.standing is Standing.WORKING:
-            self.limits.move(self, Standing.RESTING)
+        if self.standing is ConnectionState.BUSY:
+            self.limits.move(self, ConnectionState.IDLE)
 
-    def leave(self) -> None:
+    def mark_closed(self) -> None:
         """Note that it is closed, and hold nothing of it any more. Safe to repeat."""
-        self.limits.move(self, Standing.GONE)
+        self.limits.move(self, ConnectionState.CLOSED)
         self.end = _nothing
 
-    def belongs_to(self, owner: str) -> None:
+    def set_owner(self, owner: str) -> None:
         """Note that somebody else is at the other end: whom a proxy names."""
         standing = self.standing
-        self.limits.move(self, Standing.GONE)
+        self.limits.move(self, ConnectionState.CLOSED)
         self.owner = owner
         self.limits.move(self, standing)
 
@@ -98,27 +98,27 @@ class ConnectionLimits:
     max_connections: int
     max_per_second: int
     clock: Clock
-    refused: Refused = field(default_factory=Refused)
+    refused: ConnectionCounts = field(default_factory=ConnectionCounts)
     request_s: float = 20.0
     _all: int = 0
-    _unproven: Shares[Connection] = field(default_factory=Shares)
-    _resting: Shares[Connection] = field(default_factory=Shares)
+    _unproven: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
+    _resting: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
     _next_line_ns: int = 0
     _untold: int = 0
 
     @property
-    def max_unproven(self) -> int:
+    def max_unverified(self) -> int:
         """How many connections may be unproven at a time."""
         return max(self.max_connections // 2, 1)
 
-    def admit(self, owner: str, end: Callable[[], None]) -> Connection | None:
+    def admit(self, owner: str, end: Callable[[], None]) -> TcpConnection | None:
         """Take one more connection, and close another for it where that has to be; None where it cannot be taken."""
-        connection = Connection(self, owner, end, Standing.GONE)
-        self.move(connection, Standing.UNPROVEN)
-        if len(self._unproven) > self.max_unproven:
+        connection = TcpConnection(self, owner, end, ConnectionState.CLOSED)
+        self.move(connection, ConnectionState.UNVERIFIED)
+        if len(self._unproven) > self.max_unverified:
             self.evict()
         elif self._all > self.max_connections and not self._make_room():
-            connection.leave()
+            connection.mark_closed()
             self.refused.too_many += 1
             self._tell()
             return None
@@ -127,31 +127,31 @@ class ConnectionLimits:
     def _make_room(self) -> bool:
         if len(self._unproven) > 1:
             return self.evict()
-        return self._end(self._resting.oldest_of_most())
+        return self._end(self._resting.oldest_of_largest())
 
     def evict(self) -> bool:
         """Close the unproven connection that has the least right to stay; False where there is none."""
-        is_done = self._end(self._unproven.oldest_of_most())
+        is_done = self._end(self._unproven.oldest_of_largest())
         self.refused.evicted += is_done
         self._tell()
         return is_done
 
-    def _end(self, connection: Connection | None) -> bool:
+    def _end(self, connection: TcpConnection | None) -> bool:
         if connection is None:
             return False
         end = connection.end
-        connection.leave()
+        connection.mark_closed()
         end()
         return True
 
-    def move(self, connection: Connection, standing: Standing) -> None:
+    def move(self, connection: TcpConnection, standing: ConnectionState) -> None:
         """Write down what a connection is now."""
         before = connection.standing
         if before is standing:
             return
         connection.standing = standing
-        self._all += (before is Standing.GONE) - (standing is Standing.GONE)
-        for shares, kind in ((self._unproven, Standing.UNPROVEN), (self._resting, Standing.RESTING)):
+        self._all += (before is ConnectionState.CLOSED) - (standing is ConnectionState.CLOSED)
+        for shares, kind in ((self._unproven, ConnectionState.UNVERIFIED), (self._resting, ConnectionState.IDLE)):
             if before is kind:
                 shares.remove(connection.owner, connection)
             elif standing is kind:
@@ -166,12 +166,12 @@ class ConnectionLimits:
             self._next_line_ns, self._untold = now_ns + NS_PER_S, 0
 
 
-def add_proof(scope: MutableMapping[str, Any], connection: Connection) -> None:
-    """Let an application prove the connection of an ASGI scope."""
-    scope[_PROOF] = connection.work
+def add_verification(scope: MutableMapping[str, Any], connection: TcpConnection) -> None:
+    """Let an application mark_verified the connection of an ASGI scope."""
+    scope[_PROOF] = connection.mark_busy
 
 
-def prove(scope: MutableMapping[str, Any]) -> None:
+def mark_verified(scope: MutableMapping[str, Any]) -> None:
     """Prove the connection of an ASGI scope; nothing happens where its server keeps no books."""
     proof = scope.get(_PROOF)
     if proof is not None:

@@ -37,7 +37,7 @@ _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
-class Malformed(ValueError):
+class MalformedRequest(ValueError):
     """A stream cannot be read on: `status` is that of the answer, after which the connection is closed."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -115,7 +115,7 @@ class RequestReader:
     def next(self) -> Head | bytes | End | None:
         """Give the next head, piece of a body or end of a request; None where more bytes are needed.
 
-        Raises Malformed; nothing may be asked for after that.
+        Raises MalformedRequest; nothing may be asked for after that.
         """
         match self._state:
             case _State.HEAD:
@@ -134,7 +134,7 @@ class RequestReader:
             self._had_empty_line = True
             del self._buffer[:2]
         if self._buffer[:1] not in b"\r" and not _METHOD.match(self._buffer, 0, 33):
-            raise Malformed("does not begin with a method")
+            raise MalformedRequest("does not begin with a method")
         searched = max(self._searched - 1, 0)
         text = self._lines()
         if text is None:
@@ -167,10 +167,10 @@ class RequestReader:
         """Take lines up to the empty one; the bytes before the last line's end. None where it has not come."""
         end = self._buffer.find(b"\r\n\r\n", max(self._searched - 3, 0))
         if (end if end >= 0 else len(self._buffer)) > MAX_HEAD_BYTES:
-            raise Malformed("the head is too long", 431)
+            raise MalformedRequest("the head is too long", 431)
         if end < 0:
             if _BARE_LF.search(self._buffer, max(self._searched - 1, 0)):
-                raise Malformed("a line ends without CR")
+                raise MalformedRequest("a line ends without CR")
             self._searched = len(self._buffer)
             return None
         text = bytes(self._buffer[:end])
@@ -205,7 +205,7 @@ class RequestReader:
                     if len(self._buffer) < 2 and b"\r\n".startswith(self._buffer):
                         return None
                     if not self._buffer.startswith(b"\r\n"):
-                        raise Malformed("a chunk is longer than it says")
+                        raise MalformedRequest("a chunk is longer than it says")
                     del self._buffer[:2]
                     self._state = _State.CHUNK_LINE
                 case _:
@@ -215,17 +215,17 @@ class RequestReader:
         end = self._buffer.find(b"\r\n", 0, MAX_CHUNK_LINE_BYTES + 2)
         if end < 0:
             if len(self._buffer) > MAX_CHUNK_LINE_BYTES or b"\n" in self._buffer:
-                raise Malformed("the line of a chunk is not right")
+                raise MalformedRequest("the line of a chunk is not right")
             return False
         match = _CHUNK_LINE.fullmatch(self._buffer, 0, end)
         if match is None:
-            raise Malformed("the line of a chunk is not right")
+            raise MalformedRequest("the line of a chunk is not right")
         self._left = int(match[1], 16)
         del self._buffer[: end + 2]
         self._chunks += 1
         self._chunked_bytes += self._left
         if self._chunks > MAX_SMALL_CHUNKS + self._chunked_bytes // MIN_CHUNK_BYTES:
-            raise Malformed("the chunks are too small", 413)
+            raise MalformedRequest("the chunks are too small", 413)
         self._state = _State.CHUNK if self._left else _State.TRAILERS
         return True
 
@@ -245,10 +245,10 @@ def _read_request_line(line: bytes) -> tuple[bytes, bytes, str]:
     """Give method, target and version (section 3)."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise Malformed("the request line is not right")
+        raise MalformedRequest("the request line is not right")
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in b"01":
-        raise Malformed("this is HTTP/1.1", 505)
+        raise MalformedRequest("this is HTTP/1.1", 505)
     return method, target, f"1.{minor.decode()}"
 
 
@@ -261,12 +261,12 @@ def _read_head(line: bytes, lines: Sequence[bytes]) -> Head:
 
     hosts = values(b"host")
     if len(hosts) > 1 or (not hosts and version == "1.1"):
-        raise Malformed("there is not one Host")
+        raise MalformedRequest("there is not one Host")
     has_body = _has_body(version, values(b"content-length"), values(b"transfer-encoding"))
     options = _words(values(b"connection"))
     asks = version == "1.1" and b"upgrade" in options and _words(values(b"upgrade")) == [b"websocket"]
     if asks and (method != b"GET" or has_body):
-        raise Malformed("a WebSocket begins with a GET without a body")
+        raise MalformedRequest("a WebSocket begins with a GET without a body")
     return Head(
         method=method,
         target=_path_of(method, target, hosts),
@@ -281,12 +281,12 @@ def _read_head(line: bytes, lines: Sequence[bytes]) -> Head:
 
 def _read_fields(lines: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     if len(lines) > MAX_FIELDS:
-        raise Malformed("there are too many headers", 431)
+        raise MalformedRequest("there are too many headers", 431)
     fields = []
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise Malformed("a header is not right")
+            raise MalformedRequest("a header is not right")
         fields.append((match[1].lower(), match[2].strip(b" \t")))
     return fields
 
@@ -295,10 +295,10 @@ def _has_body(version: str, lengths: Sequence[bytes], codings: Sequence[bytes]) 
     """Say whether there is a body (section 6.3). Its length is in one header, or it is chunked."""
     if codings:
         if lengths or version != "1.1" or len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise Malformed("Transfer-Encoding is not chunked alone")
+            raise MalformedRequest("Transfer-Encoding is not chunked alone")
         return True
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
-        raise Malformed("there is not one Content-Length")
+        raise MalformedRequest("there is not one Content-Length")
     return bool(lengths) and int(lengths[0]) > 0
 
 
@@ -308,7 +308,7 @@ def _path_of(method: bytes, target: bytes, hosts: Sequence[bytes]) -> bytes:
         return target
     match = _ABSOLUTE.fullmatch(target)
     if match is None or [match[1].lower()] != [host.lower() for host in hosts]:
-        raise Malformed("the target is not right")
+        raise MalformedRequest("the target is not right")
     return (match[2] or b"/") + (match[3] or b"")
 
 

@@ -7,16 +7,16 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from rokuga.api.http.connection_limits import Connection
-from rokuga.api.http.framing import End, Head, Malformed, RequestReader
+from rokuga.api.http.connection_limits import TcpConnection
+from rokuga.api.http.framing import End, Head, MalformedRequest, RequestReader
 from rokuga.api.http.json_response import failure
-from rokuga.api.http.slow_readers import SlowReaders, give_up_unread
+from rokuga.api.http.slow_readers import SlowReaders, set_user_timeout
 from rokuga.api.http.websocket_protocol import WebsocketProtocol
 
 LINGER_S: Final = 1.0
 """How long what still comes is read and thrown away after a refusal: a reset could overtake the answer."""
 
-TIMED_OUT: Final = Malformed("the request was not whole in time", 408)
+TIMED_OUT: Final = MalformedRequest("the request was not whole in time", 408)
 
 _ERROR_TYPES: Final = {408: "REQUEST-TIMEOUT", 413: "PAYLOAD-TOO-LARGE", 431: "HEADERS-TOO-LARGE"}
 
@@ -45,7 +45,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: TcpConnection,
         client: tuple[str, int],
         slow_readers: SlowReaders,
         config: Config,
@@ -67,13 +67,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.client = self._client
         self._connection.end = transport.abort
         self._await_request()
-        if self._connection.is_gone:
+        if self._connection.is_closed:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline, and give the connection's place back."""
         self._end_wait()
-        self._connection.leave()
+        self._connection.mark_closed()
         self._slow_readers.remove(self.transport)
         super().connection_lost(exc)
 
@@ -110,7 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             try:
                 found = self._reader.next()
-            except Malformed as fault:
+            except MalformedRequest as fault:
                 self._connection.limits.refused.malformed += 1
                 self._refuse(fault)
                 return
@@ -154,10 +154,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Stop waiting: the request is whole."""
         self._has_come()
         self._end_wait()
-        self._connection.work()
+        self._connection.mark_busy()
         super().on_message_complete()
         if self.cycle.response_complete:
-            self._connection.rest()
+            self._connection.mark_idle()
 
     def _has_come(self) -> None:
         if not self.cycle.response_started:
@@ -167,9 +167,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Look at the next request."""
         super().on_response_complete()
         if self.transport.is_closing():
-            give_up_unread(self.transport)
+            set_user_timeout(self.transport)
         if self._reader.is_between:
-            self._connection.rest()
+            self._connection.mark_idle()
         if not self.transport.is_closing() and self._reader.unread_bytes:
             self._unset_keepalive_if_required()
             if self._deadline is None:
@@ -196,7 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
         if rest and not self.transport.is_closing():
             protocol.data_received(rest)
 
-    def _refuse(self, fault: Malformed) -> None:
+    def _refuse(self, fault: MalformedRequest) -> None:
         """JsonResponse what cannot be read on, unless an answer has begun, and close."""
         self._is_refused = True
         self._end_wait()

@@ -1,9 +1,8 @@
-"""Which requests may drive a front: its rules on path, Host, Origin, token and size (pure).
+"""The request policy: which requests a port answers, by path, Host, Origin, token and size (pure).
 
-A browser sends the requests of any page that is open in it to any address that it can reach, this machine's loopback
-too. `Origin` (RFC 6454 section 7) tells the pages of others; `Host` (RFC 9110 section 7.2) tells a name that somebody
-pointed at this machine, so that his page and our API would have the same origin (DNS rebinding). Programs send no
-Origin.
+A browser sends the requests of any page to any address that it can reach, loopback included. `Origin` (RFC 6454
+section 7) shows requests of foreign pages. `Host` (RFC 9110 section 7.2) shows DNS rebinding: a foreign name that
+resolves to this machine, so that a foreign page has the origin of our API. Programs send no Origin.
 """
 
 import hmac
@@ -16,7 +15,7 @@ from typing import Final
 from rokuga.api.http.authority import Authority, is_loopback, parse_address, parse_authority, parse_origin
 
 MAX_BODY_BYTES: Final = 1 << 20
-"""More than any SDP has."""
+"""Larger than any SDP."""
 
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
@@ -28,7 +27,7 @@ _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)[ \t]*", re.IGNORECA
 
 
 class Refusal(Enum):
-    """Why a request may not pass: the error type of the answer is the name."""
+    """Why a request is refused: status and reason. The answer's `error_type` is the name."""
 
     MALFORMED_PATH = (400,)
     HOST_NOT_ALLOWED = (421,)
@@ -43,11 +42,10 @@ class Refusal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
-    """By which names a front may be called: those listed, `localhost`, and addresses.
+class AllowedHosts:
+    """The hosts in a Host header that are allowed: `names`, `localhost`, the `listening` address, and loopback.
 
-    Nobody can point an address at another, so that where we listen on all of them any will do; else it is the one on
-    which we listen, or one of the loopback.
+    Where the port listens on all addresses every address is allowed: DNS rebinding needs a name.
     """
 
     listening: str
@@ -60,22 +58,25 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What a request must have: None checks nothing. A page of the front itself is always welcome.
+class RequestPolicy:
+    """The rules for a path. None turns a check off. Pages of the port's own origin are always allowed.
 
-    `takes_no_host` is for probes: a request of HTTP/1.0 may have no Host, and no browser sends one. `is_local_only`
-    wants requests that come from this machine for sure.
+    `allows_missing_host` is for probes: HTTP/1.0 has no Host, and no browser omits it. `is_local_only` refuses
+    requests that may come from another machine.
     """
 
-    hosts: Hosts | None
+    hosts: AllowedHosts | None
     origins: Collection[str] | None = ()
     token: str | None = None
     max_body_bytes: int | None = MAX_BODY_BYTES
-    takes_no_host: bool = False
+    allows_missing_host: bool = False
     is_local_only: bool = False
 
     def refusal(self, method: str, path: str, headers: Headers, *, is_local: bool = True) -> Refusal | None:
-        """Say why a request may not pass, None where it may. `path` is decoded; a preflight can carry no token."""
+        """Return why a request is refused, None where it is allowed.
+
+        `path` is decoded. OPTIONS needs no token: a CORS preflight cannot have one.
+        """
         if "\0" in path or "\\" in path or ".." in path.split("/"):
             return Refusal.MALFORMED_PATH
         if not self._allows_host(headers.get("host", ())):
@@ -100,7 +101,7 @@ class Rules:
         return Refusal.UNAUTHORIZED
 
     def _allows_host(self, authorities: Collection[str]) -> bool:
-        if self.hosts is None or (self.takes_no_host and not authorities):
+        if self.hosts is None or (self.allows_missing_host and not authorities):
             return True
         hosts = [parse_authority(authority) for authority in authorities]
         return len(hosts) == 1 and hosts[0] is not None and hosts[0].host in self.hosts
@@ -108,16 +109,18 @@ class Rules:
     def _allows_origin(self, origins: Collection[str], authorities: Collection[str]) -> bool:
         if self.origins is None or "*" in self.origins:
             return True
-        return all(origin in self.origins or _is_own(origin, authorities) for origin in map(str.lower, origins))
+        return all(
+            origin in self.origins or _is_same_origin(origin, authorities) for origin in map(str.lower, origins)
+        )
 
 
 def is_below(path: str, base: str) -> bool:
-    """Say whether a path is this one or below it."""
+    """Return whether a path is `base` or below it."""
     return path == base or path.startswith(f"{base}/")
 
 
-def _is_own(origin: str, authorities: Collection[str]) -> bool:
-    """Say whether an origin is that of the front; its scheme may be a proxy's."""
+def _is_same_origin(origin: str, authorities: Collection[str]) -> bool:
+    """Return whether an origin has the host and port of the request; its scheme may be that of a proxy."""
     parsed = parse_origin(origin)
     port = DEFAULT_PORTS.get(parsed[0]) if parsed is not None else None
     if parsed is None or port is None:
@@ -131,11 +134,11 @@ def _with_port(authority: Authority, default_port: int) -> Authority:
 
 
 def has_bearer_token(credentials: Collection[str], token: str) -> bool:
-    """Say whether an Authorization header shows a token (RFC 6750 section 2.1). There has to be one header."""
+    """Return whether there is exactly one Authorization header, with this token (RFC 6750 section 2.1)."""
     matches = [_BEARER.fullmatch(each) for each in credentials]
     return len(matches) == 1 and matches[0] is not None and hmac.compare_digest(matches[0][1], token)
 
 
 def _content_length(headers: Headers) -> int:
-    """Give the length that a request announces, 0 where it does not; the server has checked that it is a number."""
+    """Return the announced length, 0 without one. The server has checked that it is a number."""
     return max((int(value) for value in headers.get("content-length", ()) if value.isdecimal()), default=0)

@@ -15,7 +15,7 @@ MAX_REMEMBERED: Final = 4096
 """Owners whose last turns are remembered; one who is forgotten has all of its turns again."""
 
 
-class Turns(Generic[Item]):
+class RoundRobinQueue(Generic[Item]):
     """Items that wait, each owner's in the order of their coming. `per_second` turns may be taken all at once."""
 
     def __init__(self, per_second: int) -> None:
@@ -42,7 +42,7 @@ class Turns(Generic[Item]):
             if not items:
                 del self._waiting[owner]
 
-    def take(self, now_ns: int, most: int) -> list[Item]:
+    def pop_due(self, now_ns: int, most: int) -> list[Item]:
         """Give up to so many items whose turn it is, one of each owner after the other."""
         taken: list[Item] = []
         passed = 0

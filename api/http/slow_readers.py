@@ -13,7 +13,7 @@ UNREAD_MS: Final = 20_000
 """How long the kernel keeps what is not taken, where nobody waits for it to be."""
 
 
-def give_up_unread(transport: asyncio.BaseTransport) -> None:
+def set_user_timeout(transport: asyncio.BaseTransport) -> None:
     """Let the kernel end a connection whose other end takes nothing (tcp(7), TCP_USER_TIMEOUT).
 
     One that was closed with something in its buffer would else stay for as long as the other end likes.

@@ -9,9 +9,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from rokuga.api.http.connection_limits import Connection, add_proof
+from rokuga.api.http.connection_limits import TcpConnection, add_verification
 from rokuga.api.http.protective_headers import PROTECTIVE_HEADERS
-from rokuga.api.http.slow_readers import give_up_unread
+from rokuga.api.http.slow_readers import set_user_timeout
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 
@@ -42,7 +42,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
     What has come is looked at in small pieces, and no further than the application has taken the last message.
     """
 
-    def __init__(self, connection: Connection, client: tuple[str, int], **arguments: Any) -> None:
+    def __init__(self, connection: TcpConnection, client: tuple[str, int], **arguments: Any) -> None:
         super().__init__(**arguments)
         self.conn.parser.close()  # a generator that would hold the first one for ever
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error"))
@@ -58,12 +58,12 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
         """Begin."""
         super().connection_made(transport)
         self.client = self._client
-        give_up_unread(transport)
+        set_user_timeout(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the parser, a generator that holds its protocol and is held by it, and waits for ever."""
         super().connection_lost(exc)
-        self._connection.leave()
+        self._connection.mark_closed()
         for timer in (self._timer, self._stalled):
             if timer is not None:
                 timer.cancel()
@@ -88,7 +88,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
         """Begin signalling, which can say that the client is one."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            add_proof(self.scope, self._connection)  # type: ignore[arg-type]  # a TypedDict
+            add_verification(self.scope, self._connection)  # type: ignore[arg-type]  # a TypedDict
 
     def handle_ping(self) -> None:
         """Answer, unless the answers before are not read: RFC 6455 section 5.5.3 allows to leave some out."""

@@ -40,7 +40,7 @@ class Systemd:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watchdog
 
-    def tell(self, state: str) -> None:
+    def notify(self, state: str) -> None:
         """Send a state such as `READY=1`. A failure is only logged: systemd acts on what it does not hear."""
         if not self._address:
             return
@@ -52,7 +52,7 @@ class Systemd:
 
     async def _tell_again_and_again(self, pause_s: float) -> None:
         while True:
-            self.tell("WATCHDOG=1")
+            self.notify("WATCHDOG=1")
             await asyncio.sleep(pause_s)
 
 

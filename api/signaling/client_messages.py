@@ -1,7 +1,7 @@
-"""What a client says in Sora's signalling, read liberally, and what it asks the recorder for by it.
+"""The messages of a client in Sora's signalling, and the connection that a `connect` requests (pure).
 
-One JSON object a WebSocket frame, `type` tells which (https://sora-doc.shiguredo.jp/SIGNALING). A client may give
-null for what is optional, and keys that nobody knows.
+A message is one JSON object in one WebSocket frame, with its `type` (https://sora-doc.shiguredo.jp/SIGNALING).
+Optional keys may be null; unknown keys are ignored.
 """
 
 import re
@@ -21,30 +21,30 @@ from rokuga.recorder.negotiation import TrackConfig
 MAX_ID_BYTES: Final = 255
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
-"""Of every message but a connect. The statistics in a pong have 10 to 40 kB, an answer less."""
+"""Of every message except `connect`. The statistics in a pong have 10 to 40 kB, an answer less."""
 
 MAX_FIELD_BYTES: Final[Mapping[str, int]] = {
     "metadata": 64 * 1024,
     "signaling_notify_metadata": 16 * 1024,
     **dict.fromkeys(("audio", "video", "sora_client", "environment", "libwebrtc", "redirect", "reason"), 4096),
 }
-"""Fields that are kept or repeated, as JSON. Notifications repeat signaling_notify_metadata to everybody."""
+"""Limits of fields that are stored or repeated, as JSON. Every notification repeats signaling_notify_metadata."""
 
 _NOT_A_NUMBER = re.compile(r"(?<=[:,\[])\s*-?(?:inf|infinity|nan(?:\(\w*\))?)\s*(?=[,}\]])", re.IGNORECASE)
 """As C's printf writes them; on Windows also as `-nan(ind)`."""
 
 
 class MessageError(ValueError):
-    """The client's message cannot be read or asks for what cannot be had; the text says which, for people."""
+    """The client's message is invalid, or requests what is not supported; the text says which."""
 
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class Connect(msgspec.Struct, frozen=True, tag="connect"):
-    """The first message. Its `sdp` is a throw-away that shows what a browser can do, and is not read.
+class ConnectMessage(msgspec.Struct, frozen=True, tag="connect"):
+    """The first message. Its `sdp`, a sample of what the browser supports, is ignored.
 
-    `redirect` is true where another node sent the client here.
+    `redirect` is true where another node redirected the client to this one.
     """
 
     role: Literal["sendonly", "sendrecv", "recvonly"]
@@ -61,28 +61,28 @@ class Connect(msgspec.Struct, frozen=True, tag="connect"):
     redirect: Any = None
 
 
-class Answer(msgspec.Struct, frozen=True, tag="answer"):
+class AnswerMessage(msgspec.Struct, frozen=True, tag="answer"):
     """The client's answer to our offer."""
 
     sdp: str
 
 
-class Candidate(msgspec.Struct, frozen=True, tag="candidate"):
-    """One of the client's candidates. ICE-lite needs none, so whatever it says is right."""
+class CandidateMessage(msgspec.Struct, frozen=True, tag="candidate"):
+    """One of the client's candidates. ICE-lite needs none, so its content is ignored."""
 
 
-class Pong(msgspec.Struct, frozen=True, tag="pong"):
+class PongMessage(msgspec.Struct, frozen=True, tag="pong"):
     """The answer to our ping."""
 
 
-class Disconnect(msgspec.Struct, frozen=True, tag="disconnect"):
-    """The client leaves."""
+class DisconnectMessage(msgspec.Struct, frozen=True, tag="disconnect"):
+    """The client disconnects."""
 
     reason: Any = None
 
 
-class Other(msgspec.Struct, frozen=True):
-    """A message that means nothing to a recorder (stats, re-answer, ...)."""
+class UnknownMessage(msgspec.Struct, frozen=True):
+    """A message of another type (stats, re-answer, ...), which is ignored."""
 
     type: str
 
@@ -91,7 +91,7 @@ _Field = msgspec.Raw | msgspec.UnsetType
 
 
 class _Envelope(msgspec.Struct, frozen=True):
-    """Any message, of which nothing but the type is decoded; the fields of MAX_FIELD_BYTES as they came."""
+    """Any message with its type decoded, and the fields of MAX_FIELD_BYTES as raw JSON."""
 
     type: str
     metadata: _Field = msgspec.UNSET
@@ -105,39 +105,41 @@ class _Envelope(msgspec.Struct, frozen=True):
     reason: _Field = msgspec.UNSET
 
 
-Message = Connect | Answer | Candidate | Pong | Disconnect | Other
+Message = ConnectMessage | AnswerMessage | CandidateMessage | PongMessage | DisconnectMessage | UnknownMessage
 
-_READ: Final[Mapping[str, type[Connect | Answer | Candidate | Pong | Disconnect]]] = {
-    "connect": Connect,
-    "answer": Answer,
-    "candidate": Candidate,
-    "pong": Pong,
-    "disconnect": Disconnect,
+_TYPES: Final[
+    Mapping[str, type[ConnectMessage | AnswerMessage | CandidateMessage | PongMessage | DisconnectMessage]]
+] = {
+    "connect": ConnectMessage,
+    "answer": AnswerMessage,
+    "candidate": CandidateMessage,
+    "pong": PongMessage,
+    "disconnect": DisconnectMessage,
 }
 
 
 def parse_message(text: str | bytes) -> Message:
-    """Read one frame. Raises MessageError.
+    """Parse one frame. Raises MessageError.
 
-    libwebrtc's statistics in a pong hold `-inf` and `nan`, which no JSON has: there they are overlooked.
+    libwebrtc's statistics in a pong may contain `-inf` and `nan`, which are not JSON: in a pong they are accepted.
     """
     try:
         return _parse(text)
     except MessageError:
-        pong = _without_infinities(text)
+        pong = _parse_pong_with_nan(text)
         if pong is None:
             raise
         return pong
 
 
 def _parse(text: str | bytes) -> Message:
-    """Read JSON. Its sizes are looked at before anything of it is decoded; what nobody needs never is."""
+    """Parse JSON. Sizes are checked before fields are decoded; unused fields are never decoded."""
     try:
         envelope = msgspec.json.decode(text, type=_Envelope)
         _check_sizes(text, envelope)
-        kind = _READ.get(envelope.type)
-        message = Other(envelope.type) if kind is None else msgspec.json.decode(text, type=kind)
-        if isinstance(message, Connect):
+        kind = _TYPES.get(envelope.type)
+        message = UnknownMessage(envelope.type) if kind is None else msgspec.json.decode(text, type=kind)
+        if isinstance(message, ConnectMessage):
             json_text.check_depth([message.metadata, message.signaling_notify_metadata])
     except (msgspec.ValidationError, json_text.JsonError) as error:
         raise MessageError(str(error)) from error
@@ -147,16 +149,16 @@ def _parse(text: str | bytes) -> Message:
 
 
 def _check_sizes(text: str | bytes, envelope: _Envelope) -> None:
-    """See that a message has no more than is kept. Raises MessageError."""
+    """Check the limits of a message and of its fields. Raises MessageError."""
     if envelope.type != "connect" and len(text) > MAX_MESSAGE_BYTES:
         raise MessageError(f"{envelope.type[:32]} is longer than {MAX_MESSAGE_BYTES} bytes")
-    for name, most in MAX_FIELD_BYTES.items():
+    for name, max_bytes in MAX_FIELD_BYTES.items():
         value = getattr(envelope, name)
-        if value is not msgspec.UNSET and memoryview(value).nbytes > most:
-            raise MessageError(f"{name} is longer than {most} bytes")
+        if value is not msgspec.UNSET and memoryview(value).nbytes > max_bytes:
+            raise MessageError(f"{name} is longer than {max_bytes} bytes")
 
 
-def _without_infinities(text: str | bytes) -> Pong | None:
+def _parse_pong_with_nan(text: str | bytes) -> PongMessage | None:
     if len(text) > MAX_MESSAGE_BYTES:
         return None
     decoded = text if isinstance(text, str) else text.decode(errors="replace")
@@ -164,26 +166,26 @@ def _without_infinities(text: str | bytes) -> Pong | None:
         message = _parse(_NOT_A_NUMBER.sub("null", decoded))
     except MessageError:
         return None
-    return message if isinstance(message, Pong) else None
+    return message if isinstance(message, PongMessage) else None
 
 
-def check_ids(connect: Connect) -> None:
-    """See that the ids are of a length that Sora takes. Raises MessageError."""
+def check_ids(connect: ConnectMessage) -> None:
+    """Check that no id is longer than Sora allows. Raises MessageError."""
     for name in ("channel_id", "client_id", "bundle_id"):
         if len((getattr(connect, name) or "").encode()) > MAX_ID_BYTES:
             raise MessageError(f"{name} is longer than {MAX_ID_BYTES} bytes")
 
 
-def requested_tracks(connect: Connect) -> tuple[TrackConfig | None, TrackConfig | None]:
-    """Give audio and video as they are to be offered, None for what the client does not want. Raises MessageError."""
+def requested_tracks(connect: ConnectMessage) -> tuple[TrackConfig | None, TrackConfig | None]:
+    """Return audio and video as they are offered, None for what the client turned off. Raises MessageError."""
     audio, video = _track("audio", connect.audio), _track("video", connect.video)
     if audio is None and video is None:
         raise MessageError("audio and video are both false")
     return audio, video
 
 
-def connection_request(connect: Connect, event_metadata_json: str | None = None) -> ConnectionRequest:
-    """Give what the recorder is to be asked for. Raises MessageError."""
+def connection_request(connect: ConnectMessage, event_metadata_json: str | None = None) -> ConnectionRequest:
+    """Return the request for the recorder. Raises MessageError."""
     audio, video = requested_tracks(connect)
     return ConnectionRequest(
         channel_id=connect.channel_id,
@@ -196,23 +198,23 @@ def connection_request(connect: Connect, event_metadata_json: str | None = None)
     )
 
 
-def _track(kind: Kind, asked: bool | TrackRequest | None) -> TrackConfig | None:
-    """Nothing said means true, and true means Sora's defaults."""
-    if asked is False:
+def _track(kind: Kind, requested: bool | TrackRequest | None) -> TrackConfig | None:
+    """Return one track. None means true, and true means Sora's defaults."""
+    if requested is False:
         return None
-    request = asked if isinstance(asked, TrackRequest) else TrackRequest()
+    request = requested if isinstance(requested, TrackRequest) else TrackRequest()
     codec_type = DEFAULT_CODECS[kind] if request.codec_type is None else request.codec_type.upper()
     codec = CODECS.get(codec_type)
     if codec is None or codec.kind != kind:
-        known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
-        raise MessageError(f"{kind} codec_type {codec_type[:32]} is not supported (supported: {known})")
+        supported = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
+        raise MessageError(f"{kind} codec_type {codec_type[:32]} is not supported (supported: {supported})")
     rates = codec.bit_rates_kbps
     if request.bit_rate is not None and request.bit_rate not in rates:
         raise MessageError(f"{kind} bit_rate is not from {rates.start} to {rates.stop - 1}")
-    asked_params = getattr(request, codec.params_key)
-    if asked_params is not None and not isinstance(asked_params, dict):
+    given_params = getattr(request, codec.params_key)
+    if given_params is not None and not isinstance(given_params, dict):
         raise MessageError(f"{codec.params_key} is not an object")
-    params = {name: value for name, value in (asked_params or {}).items() if name in codec.params}
+    params = {name: value for name, value in (given_params or {}).items() if name in codec.params}
     try:
         codec.format_parameters(params)
     except ParametersError as error:

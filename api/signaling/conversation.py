@@ -1,6 +1,6 @@
-"""One client's signalling as a state machine without I/O: what it said and what happened in, what to do out.
+"""One client's signalling as a state machine without I/O: messages and events in, actions out.
 
-connect > (Authorize >) Open > offer > answer > Accept > (DTLS is up) > Enter > ping, ping, ... > disconnect > Close
+connect > (Authorize >) Open > offer > answer > Accept > (DTLS is up) > Join > ping, ping, ... > disconnect > Close
 connect > redirect > Close
 Times are monotonic nanoseconds.
 """
@@ -15,16 +15,16 @@ from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import NS_PER_S
 
 ANSWER_TIMEOUT_NS: Final = 10 * NS_PER_S
-"""What a client may take for its connect, and then for its answer."""
+"""For the client's connect, and then for its answer."""
 
 PING_INTERVAL_NS: Final = 5 * NS_PER_S
-"""momo leaves after 60 s without a ping."""
+"""momo disconnects after 60 s without a ping."""
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
 SORA_ERROR: Final = 4490
-"""Whatever is wrong with what a client wants or does (close codes: RFC 6455 section 7.4)."""
+"""Sora's close code for every fault of a client (close codes: RFC 6455 section 7.4)."""
 
 _CODES: Final[Mapping[str, int]] = {
     "DISCONNECTED-API": NORMAL,
@@ -32,19 +32,19 @@ _CODES: Final[Mapping[str, int]] = {
     "SHUTDOWN": GOING_AWAY,
     "INTERNAL-ERROR": INTERNAL_ERROR,
 }
-"""Reasons that a connection ends for; all others are SORA_ERROR."""
+"""Close codes by the reason for which a connection ends; all others have SORA_ERROR."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorize:
-    """Ask whether this client may come in; then say `authorized` or `unauthorized`."""
+    """Ask the authentication webhook about the client; then call `authorized` or `unauthorized`."""
 
-    connect: client_messages.Connect
+    connect: client_messages.ConnectMessage
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Ask the recorder for a connection; then say `opened` or `refused`. `metadata` is for the offer."""
+    """Request a connection from the recorder; then call `opened` or `refused`. `metadata` belongs to the offer."""
 
     request: ConnectionRequest
     notify_metadata: Any
@@ -53,14 +53,14 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Give the answer to the connection; then say `refused` if it is of no use."""
+    """Pass the client's SDP answer to the connection; then call `refused` if it is invalid."""
 
     sdp: str
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
-    """The client is in: tell the channel."""
+class Join:
+    """Add the client to its channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +72,26 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the connection and close the WebSocket. `remark` is why the client leaves, as it says itself."""
+    """End the connection and close the WebSocket. `detail` is the reason that the client's disconnect has."""
 
     code: int
     reason: str
     detail: str | None = None
 
 
-Action = Authorize | Open | Accept | Enter | Send | Close
+Action = Authorize | Open | Accept | Join | Send | Close
 
 
-Elsewhere = Callable[[], str | None]
-"""Gives the signalling URL of the node to which a client that comes now is to go, None if it is to stay."""
+ChooseRedirect = Callable[[], str | None]
+"""Returns the signalling URL of the node that a new client is redirected to, None to serve it here."""
 
 
-def nowhere() -> None:
-    """Let every client stay."""
+def no_redirect() -> None:
+    """Serve every client here."""
 
 
 class Phase(Enum):
-    """What is waited for."""
+    """What the conversation waits for."""
 
     CONNECT = auto()
     PERMISSION = auto()
@@ -99,73 +99,75 @@ class Phase(Enum):
     ANSWER = auto()
     MEDIA = auto()
     END = auto()
-    OVER = auto()
+    CLOSED = auto()
 
 
 class Conversation:
-    """Every method gives what is to be done now, in order. Nothing is to be done after a Close.
+    """Every method returns the actions that are due, in order. There are none after a Close.
 
-    With `asks`, nobody is opened to who was not authorized. Whoever is sent `elsewhere` is asked about there.
+    With `needs_permission`, a client is opened only after it was authorized. Redirection comes before authorization.
     """
 
-    def __init__(self, now_ns: int, *, asks: bool = False, elsewhere: Elsewhere = nowhere) -> None:
-        self._asks = asks
-        self._elsewhere = elsewhere
+    def __init__(
+        self, now_ns: int, *, needs_permission: bool = False, redirect_url: ChooseRedirect = no_redirect
+    ) -> None:
+        self._needs_permission = needs_permission
+        self._redirect_url = redirect_url
         self.phase = Phase.CONNECT
         self.deadline_ns: int | None = now_ns + ANSWER_TIMEOUT_NS
         """When `tick` is due."""
 
     def receive(self, text: str | bytes, now_ns: int) -> list[Action]:
-        """Take a frame from the client."""
-        if self.phase is Phase.OVER:
+        """Process a message of the client."""
+        if self.phase is Phase.CLOSED:
             return []
         try:
-            return self._act_on(client_messages.parse_message(text))
+            return self._on_message(client_messages.parse_message(text))
         except client_messages.MessageError as error:
             return self.refused(str(error))
 
-    def _act_on(self, message: client_messages.Message) -> list[Action]:
+    def _on_message(self, message: client_messages.Message) -> list[Action]:
         match message:
-            case client_messages.Disconnect():
+            case client_messages.DisconnectMessage():
                 return self._close(NORMAL, "TYPE-DISCONNECT", message.reason)
-            case client_messages.Connect() if self.phase is Phase.CONNECT:
-                return self._come(message)
+            case client_messages.ConnectMessage() if self.phase is Phase.CONNECT:
+                return self._on_connect(message)
             case _ if self.phase is Phase.CONNECT:
                 raise client_messages.MessageError("the first message has to be a connect")
-            case client_messages.Connect():
+            case client_messages.ConnectMessage():
                 raise client_messages.MessageError("there was a connect before")
-            case client_messages.Answer() if self.phase is Phase.ANSWER:
+            case client_messages.AnswerMessage() if self.phase is Phase.ANSWER:
                 self.phase, self.deadline_ns = Phase.MEDIA, None
                 return [Accept(message.sdp)]
-            case client_messages.Answer():
+            case client_messages.AnswerMessage():
                 raise client_messages.MessageError("an answer is not expected now")
             case _:
                 return []
 
-    def _come(self, connect: client_messages.Connect) -> list[Action]:
+    def _on_connect(self, connect: client_messages.ConnectMessage) -> list[Action]:
         client_messages.check_ids(connect)
         client_messages.requested_tracks(connect)
-        location = None if connect.redirect is True else self._elsewhere()
+        location = None if connect.redirect is True else self._redirect_url()
         if location is not None:
             return [Send(server_messages.redirect(location)), *self._close(NORMAL, "REDIRECT")]
-        if not self._asks:
+        if not self._needs_permission:
             return self._open(permission.Granted(connect))
         self.phase, self.deadline_ns = Phase.PERMISSION, None
         return [Authorize(connect)]
 
     def authorized(self, asked: Authorize, answer: Mapping[str, Any]) -> list[Action]:
-        """There is an answer, which allows or refuses the client, or makes no sense."""
+        """Process the webhook's answer: it allows or denies the client, or is invalid."""
         if self.phase is not Phase.PERMISSION:
             return []
         try:
-            return self._open(permission.granted(asked.connect, answer))
+            return self._open(permission.apply_answer(asked.connect, answer))
         except permission.Denied as denied:
             return self.refused(str(denied))
         except client_messages.MessageError as error:
             return self.unauthorized(str(error))
 
     def unauthorized(self, fault: str) -> list[Action]:
-        """There is no answer that could be used; `fault` says why, for people."""
+        """Refuse the client, because the webhook returned no valid answer; `fault` says why."""
         return self.refused(f"AUTH-WEBHOOK-FAILED: {fault}")
 
     def _open(self, granted: permission.Granted) -> list[Action]:
@@ -174,33 +176,33 @@ class Conversation:
         return [Open(request, granted.connect.signaling_notify_metadata, granted.metadata)]
 
     def opened(self, offer: str, now_ns: int) -> list[Action]:
-        """The recorder gave a connection; `offer` is the whole message."""
+        """Continue with the recorder's connection; `offer` is the whole message."""
         if self.phase is not Phase.OPENED:
             return []
         self.phase, self.deadline_ns = Phase.ANSWER, now_ns + ANSWER_TIMEOUT_NS
         return [Send(offer)]
 
     def refused(self, reason: str) -> list[Action]:
-        """The recorder takes no such connection, or no such answer."""
+        """Close, because the recorder refuses the connection or the answer, or a message is invalid."""
         return self._close(SORA_ERROR, reason)
 
     def connected(self, now_ns: int) -> list[Action]:
-        """DTLS is up."""
+        """Continue after DTLS has completed."""
         if self.phase is not Phase.MEDIA:
             return []
         self.phase, self.deadline_ns = Phase.END, now_ns + PING_INTERVAL_NS
-        return [Enter()]
+        return [Join()]
 
     def ended(self, reason: str) -> list[Action]:
-        """The connection is over."""
+        """Close, because the media connection has ended."""
         return self._close(_CODES.get(reason, SORA_ERROR), reason)
 
     def failed(self) -> list[Action]:
-        """There is a fault of ours."""
+        """Close, because of an internal error."""
         return self._close(INTERNAL_ERROR, "INTERNAL-ERROR")
 
     def tick(self, now_ns: int) -> list[Action]:
-        """Do what is due."""
+        """Send a ping, or close after a timeout, if the deadline has passed."""
         if self.deadline_ns is None or now_ns < self.deadline_ns:
             return []
         if self.phase is not Phase.END:
@@ -208,9 +210,9 @@ class Conversation:
         self.deadline_ns = now_ns + PING_INTERVAL_NS
         return [Send(server_messages.ping())]
 
-    def _close(self, code: int, reason: str, remark: Any = None) -> list[Action]:
-        if self.phase is Phase.OVER:
+    def _close(self, code: int, reason: str, detail: Any = None) -> list[Action]:
+        if self.phase is Phase.CLOSED:
             return []
-        self.phase, self.deadline_ns = Phase.OVER, None
-        said = server_messages.close_reason(remark) if isinstance(remark, str) else None
-        return [Close(code, server_messages.close_reason(reason), said)]
+        self.phase, self.deadline_ns = Phase.CLOSED, None
+        text = server_messages.close_reason(detail) if isinstance(detail, str) else None
+        return [Close(code, server_messages.close_reason(reason), text)]

@@ -1,4 +1,4 @@
-"""The WebSocket of one client: frames and events go into the conversation one by one, and it says what to do."""
+"""The WebSocket of one client: feeds messages and events into the conversation, and executes its actions."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,13 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from rokuga.api.http.connection_limits import prove
-from rokuga.api.large_messages import LargeMessages
-from rokuga.api.protocols import Authenticator, PublisherConnection, RecordingService
-from rokuga.api.signaling import conversation as said
+from rokuga.api.context import AppContext
+from rokuga.api.http.connection_limits import mark_verified
+from rokuga.api.protocols import PublisherConnection
+from rokuga.api.signaling import conversation as actions
 from rokuga.api.signaling import permission, server_messages
-from rokuga.api.signaling.budget import Budget
-from rokuga.api.signaling.channels import Channels, Member
-from rokuga.recorder.clock import Clock
+from rokuga.api.signaling.budget import MessageBudget
+from rokuga.api.signaling.channels import Member
 from rokuga.recorder.errors import ConnectionRefused
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_S
@@ -26,164 +25,125 @@ from rokuga.webhooks.auth import NoAnswer
 
 log = structlog.get_logger()
 
-MAX_WAITING: Final = 256
-"""Events of one client that wait. Beyond that its frames are not read, and notifications for it are dropped."""
+MAX_QUEUED: Final = 256
+"""Inputs of one client. While the queue is full, its messages are not read and its notifications are dropped."""
 
 SEND_TIMEOUT_S: Final = 10.0
-"""A client that takes nothing for so long is gone."""
+"""After this time without progress a send fails, and the client counts as disconnected."""
 
-Input = Callable[[int], Sequence[said.Action]]
-"""Tells the conversation something, given the time; gives what follows."""
+Input = Callable[[int], Sequence[actions.Action]]
+"""Passes something to the conversation, with the time in nanoseconds; returns what is to be done."""
 
 
 class SignalingEndpoint:
-    """The ASGI application of one WebSocket path. A authenticator, if there is one, is asked about every client."""
+    """The ASGI application of /signaling."""
 
-    def __init__(
-        self,
-        recorder: RecordingService,
-        channels: Channels,
-        clock: Clock,
-        version: str,
-        authenticator: Authenticator | None = None,
-        elsewhere: said.Elsewhere = said.nowhere,
-        large: LargeMessages | None = None,
-    ) -> None:
-        self._large = large or LargeMessages()
-        self._recorder = recorder
-        self._channels = channels
-        self._clock = clock
-        self._version = version
-        self._authenticator = authenticator
-        self._elsewhere = elsewhere
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one client to its end."""
+        """Serve one client until it disconnects."""
         websocket = WebSocket(scope, receive, send)
         await websocket.accept()
-        conversation = said.Conversation(
-            self._clock.monotonic_ns(), asks=self._authenticator is not None, elsewhere=self._elsewhere
-        )
-        session = Session(
-            websocket,
-            conversation,
-            self._recorder,
-            self._channels,
-            self._clock,
-            self._version,
-            self._authenticator,
-            self._large,
-        )
-        await session.run()
+        await SignalingSession(websocket, self._context).run()
 
 
-class Session:
-    """One client's WebSocket and connection, tied: when one ends, so does the other."""
+class SignalingSession:
+    """One client's WebSocket and media connection: when one ends, the other is ended."""
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        conversation: said.Conversation,
-        recorder: RecordingService,
-        channels: Channels,
-        clock: Clock,
-        version: str,
-        authenticator: Authenticator | None,
-        large: LargeMessages,
-    ) -> None:
+    def __init__(self, websocket: WebSocket, context: AppContext) -> None:
+        now_ns = context.clock.monotonic_ns()
         self._websocket = websocket
-        self._large = large
-        self._recorder = recorder
-        self._channels = channels
-        self._clock = clock
-        self._version = version
-        self._authenticator = authenticator
+        self._context = context
+        self._clock = context.clock
         self._connection_id = new_id()
-        self._conversation = conversation
-        self._budget = Budget(clock.monotonic_ns())
-        self._waiting: asyncio.Queue[Input] = asyncio.Queue(MAX_WAITING)
+        self._conversation = actions.Conversation(
+            now_ns, needs_permission=context.authenticator is not None, redirect_url=context.redirect_url
+        )
+        self._budget = MessageBudget(now_ns)
+        self._inputs: asyncio.Queue[Input] = asyncio.Queue(MAX_QUEUED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection: PublisherConnection | None = None
         self._notify_metadata: Any = None
         self._member: Member | None = None
-        self._is_over = False
+        self._is_closed = False
         self._reason = "INTERNAL-ERROR"
-        self._remark: str | None = None
+        self._detail: str | None = None
 
     async def run(self) -> None:
-        """Live until one of the two ends."""
+        """Run until the WebSocket or the media connection ends."""
         self._spawn(self._read())
         try:
-            while not self._is_over:
-                await self._do(await self._next())
+            while not self._is_closed:
+                await self._execute(await self._next_actions())
         except (WebSocketDisconnect, TimeoutError):
             self._reason = "WEBSOCKET-CLOSED"
         except Exception:
-            log.exception("signalling failed")
-            await self._do(self._conversation.failed())
+            log.exception("internal error, connection closed", connection_id=self._connection_id)
+            await self._execute(self._conversation.failed())
         finally:
-            self._leave()
+            self._end_connection()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._let_go()
+            self._drop_references()
 
-    def _let_go(self) -> None:
-        """Forget what holds this session: tasks that were cancelled, by their frames, and what is not heard now."""
+    def _drop_references(self) -> None:
+        """Drop what refers to this session (frames of cancelled tasks, queued inputs), so that no cycle is left."""
         self._tasks.clear()
-        while not self._waiting.empty():
-            self._waiting.get_nowait()
+        while not self._inputs.empty():
+            self._inputs.get_nowait()
 
-    async def _next(self) -> Sequence[said.Action]:
-        """Wait for something to happen, or for the conversation's deadline, which no flood of frames puts off."""
+    async def _next_actions(self) -> Sequence[actions.Action]:
+        """Wait for an input or the conversation's deadline. A flood of inputs does not delay the deadline."""
         now_ns, deadline_ns = self._clock.monotonic_ns(), self._conversation.deadline_ns
         if deadline_ns is not None and now_ns >= deadline_ns:
             return self._conversation.tick(now_ns)
         try:
             async with asyncio.timeout(None if deadline_ns is None else (deadline_ns - now_ns) / NS_PER_S):
-                happening = await self._waiting.get()
+                process = await self._inputs.get()
         except TimeoutError:
             return []
-        return happening(self._clock.monotonic_ns())
+        return process(self._clock.monotonic_ns())
 
-    async def _do(self, actions: Sequence[said.Action]) -> None:
-        for action in actions:
+    async def _execute(self, steps: Sequence[actions.Action]) -> None:
+        for action in steps:
             match action:
-                case said.Authorize():
+                case actions.Authorize():
                     self._spawn(self._authorize(action))
-                case said.Open():
+                case actions.Open():
                     await self._open(action)
-                case said.Accept():
+                case actions.Accept():
                     await self._accept(action)
-                case said.Enter():
-                    self._enter()
-                case said.Send():
+                case actions.Join():
+                    self._join()
+                case actions.Send():
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await self._websocket.send_text(action.text)
-                case said.Close():
+                case actions.Close():
                     await self._close(action)
 
-    async def _authorize(self, action: said.Authorize) -> None:
-        """Ask beside the conversation, so that a client that goes meanwhile is seen."""
-        await self._waiting.put(await self._permission(action))
+    async def _authorize(self, action: actions.Authorize) -> None:
+        """Ask the webhook in a task of its own, so that a client that disconnects meanwhile is noticed."""
+        await self._inputs.put(await self._permission(action))
 
-    async def _permission(self, action: said.Authorize) -> Input:
-        conversation, authenticator = self._conversation, self._authenticator
+    async def _permission(self, action: actions.Authorize) -> Input:
+        conversation, authenticator = self._conversation, self._context.authenticator
         if authenticator is None:
             return lambda _now_ns: conversation.unauthorized("there is nobody to ask")
         try:
-            counts = self._channels.counts(action.connect.channel_id)
-            question = permission.question(action.connect, self._connection_id, counts)
-            answer = await authenticator.ask(self._connection_id, question)
+            counts = self._context.channels.counts(action.connect.channel_id)
+            body = permission.auth_webhook_request(action.connect, self._connection_id, counts)
+            answer = await authenticator.ask(self._connection_id, body)
         except NoAnswer as error:
             fault = str(error)
             return lambda _now_ns: conversation.unauthorized(fault)
         except Exception:
-            log.exception("asking the authentication webhook failed", connection_id=self._connection_id)
+            log.exception("internal error in the authentication webhook", connection_id=self._connection_id)
             return lambda _now_ns: conversation.failed()
         return lambda _now_ns: conversation.authorized(action, answer)
 
-    async def _open(self, action: said.Open) -> None:
+    async def _open(self, action: actions.Open) -> None:
         try:
             client = self._websocket.client
             request = replace(
@@ -191,77 +151,72 @@ class Session:
                 connection_id=self._connection_id,
                 client_address="" if client is None else client.host,
             )
-            connection = await self._recorder.connect(request)
+            connection = await self._context.recorder.connect(request)
         except ConnectionRefused as error:
-            await self._do(self._conversation.refused(error.reason))
+            await self._execute(self._conversation.refused(error.reason))
             return
-        prove(self._websocket.scope)
+        mark_verified(self._websocket.scope)
         self._connection = connection
         self._notify_metadata = action.notify_metadata
-        self._spawn(self._await_connected(connection))
-        self._spawn(self._await_end(connection))
+        self._spawn(self._wait_connected(connection))
+        self._spawn(self._wait_ended(connection))
         offer = server_messages.offer(
             identity=connection.identity,
             sdp=connection.offer_sdp,
             mids=connection.mids,
             audio=connection.audio,
             video=connection.video,
-            version=self._version,
+            version=self._context.config.version,
             metadata=action.metadata,
         )
-        await self._do(self._conversation.opened(offer, self._clock.monotonic_ns()))
+        await self._execute(self._conversation.opened(offer, self._clock.monotonic_ns()))
 
-    async def _accept(self, action: said.Accept) -> None:
+    async def _accept(self, action: actions.Accept) -> None:
         try:
             if self._connection is not None:
-                async with self._large.turn(action.sdp):
+                async with self._context.parse_limiter.slot(action.sdp):
                     self._connection.accept(action.sdp)
         except ValueError as error:
-            await self._do(self._conversation.refused(str(error)))
+            await self._execute(self._conversation.refused(str(error)))
 
-    def _enter(self) -> None:
+    def _join(self) -> None:
         connection = self._connection
         if connection is not None:
-            present = server_messages.Present(
+            info = server_messages.MemberInfo(
                 identity=connection.identity,
                 role=connection.role,
                 audio=connection.audio is not None,
                 video=connection.video is not None,
                 metadata=self._notify_metadata,
             )
-            self._member = Member(present, self._deliver)
-            self._channels.enter(self._member)
-            log.info("client connected", **self._names())
+            self._member = Member(info, self._queue_notification)
+            self._context.channels.add(self._member)
+            identity = connection.identity
+            log.info("client connected", channel_id=identity.channel_id, connection_id=identity.connection_id)
 
-    async def _close(self, action: said.Close) -> None:
-        self._reason, self._remark = action.reason, action.detail
-        self._is_over = True
-        if self._connection is None and action.code != said.NORMAL:
+    async def _close(self, action: actions.Close) -> None:
+        self._reason, self._detail = action.reason, action.detail
+        self._is_closed = True
+        if self._connection is None and action.code != actions.NORMAL:
             log.info("client refused", reason=action.reason, connection_id=self._connection_id)
-        self._leave()
+        self._end_connection()
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._websocket.close(action.code, action.reason)
 
-    def _leave(self) -> None:
-        """End the connection and tell the channel. Safe to repeat."""
+    def _end_connection(self) -> None:
+        """End the media connection and remove the member. Safe to repeat."""
         member, self._member = self._member, None
         connection, self._connection = self._connection, None
         if member is not None:
-            self._channels.leave(member)
+            self._context.channels.remove(member)
         if connection is not None:
-            connection.stop(self._reason, self._remark)
-            log.info("client leaves", reason=self._reason, connection_id=connection.identity.connection_id)
+            connection.stop(self._reason, self._detail)
+            log.info("client disconnected", reason=self._reason, connection_id=connection.identity.connection_id)
 
-    def _names(self) -> dict[str, str]:
-        if self._connection is None:
-            return {}
-        identity = self._connection.identity
-        return {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
-
-    def _deliver(self, text: str) -> None:
+    def _queue_notification(self, text: str) -> None:
         with contextlib.suppress(asyncio.QueueFull):
-            self._waiting.put_nowait(lambda _now_ns: [said.Send(text)])
+            self._inputs.put_nowait(lambda _now_ns: [actions.Send(text)])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(asyncio.create_task(work))
@@ -270,28 +225,28 @@ class Session:
         while True:
             frame = await self._websocket.receive()
             if frame["type"] == "websocket.disconnect":
-                await self._waiting.put(self._gone)
+                await self._inputs.put(self._disconnected)
                 return
             text = frame.get("text")
             data = frame["bytes"] if text is None else text
             limit = self._budget.spend(len(data), self._clock.monotonic_ns())
             if limit is not None:
-                await self._waiting.put(self._refusing(limit))
+                await self._inputs.put(self._refusing(limit))
                 return
-            await self._waiting.put(partial(self._conversation.receive, data))
+            await self._inputs.put(partial(self._conversation.receive, data))
 
     def _refusing(self, reason: str) -> Input:
         return lambda _now_ns: self._conversation.refused(reason)
 
-    def _gone(self, _now_ns: int) -> Sequence[said.Action]:
+    def _disconnected(self, _now_ns: int) -> Sequence[actions.Action]:
         self._reason = "WEBSOCKET-CLOSED"
-        self._is_over = True
+        self._is_closed = True
         return []
 
-    async def _await_connected(self, connection: PublisherConnection) -> None:
+    async def _wait_connected(self, connection: PublisherConnection) -> None:
         await connection.connected.wait()
-        await self._waiting.put(self._conversation.connected)
+        await self._inputs.put(self._conversation.connected)
 
-    async def _await_end(self, connection: PublisherConnection) -> None:
+    async def _wait_ended(self, connection: PublisherConnection) -> None:
         reason = await connection.wait_ended()
-        await self._waiting.put(lambda _now_ns: self._conversation.ended(reason))
+        await self._inputs.put(lambda _now_ns: self._conversation.ended(reason))

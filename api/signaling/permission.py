@@ -1,8 +1,8 @@
-"""Leave to connect: what the authentication webhook is told of a client, and what its answer makes of it.
+"""Permission to connect: the request to the authentication webhook, and the changes that its answer makes (pure).
 
 Fields as in sora-server-sdk-ts types/webhook/auth_webhook.d.ts (2023.2), what an answer may change as in
 https://sora-doc.shiguredo.jp/AUTH_WEBHOOK_RETURN. Fields of simulcast, spotlight, DataChannels and TURN are
-overlooked in an answer: there are none here.
+ignored in an answer: Rokuga has none of these.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from rokuga.api.signaling.client_messages import (
-    Connect,
+    ConnectMessage,
     MessageError,
     Name,
     check_ids,
@@ -25,18 +25,18 @@ from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import TrackConfig
 
 NO_REASON: Final = "AUTH-WEBHOOK-DENIED"
-"""What a client is told that was refused without a reason."""
+"""The close reason of a client that was denied without a reason."""
 
 
 _NAME_AND_VERSION: Final = re.compile(r"(\S.*?) (\d\S*)")
 
 
 class Denied(ValueError):
-    """The webhook refused the client; the text is its reason, for the client."""
+    """The webhook denied the client; the text is its reason, which the client receives."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What an answer can say."""
+class AuthWebhookFields(msgspec.Struct, frozen=True):
+    """The fields of an answer."""
 
     allowed: bool
     reason: str | None = None
@@ -53,12 +53,12 @@ class Answer(msgspec.Struct, frozen=True):
     event_metadata: Any = msgspec.UNSET
 
 
-_ANSWER_WITH_PARAMS: Final = cast(
-    type[Answer],
+_FIELDS_WITH_PARAMS: Final = cast(
+    type[AuthWebhookFields],
     msgspec.defstruct(
-        "Answer",
+        "AuthWebhookFields",
         [(f"{row.kind}_{row.params_key}", Any, None) for row in CODECS.values()],
-        bases=(Answer,),
+        bases=(AuthWebhookFields,),
         frozen=True,
     ),
 )
@@ -66,18 +66,18 @@ _ANSWER_WITH_PARAMS: Final = cast(
 
 
 class Granted(NamedTuple):
-    """A client that may come in: what it asks for as it is allowed, and what is told to whom.
+    """The permission of a client: `connect` as the answer has changed it.
 
-    `metadata` goes to the client, in the offer; `event_metadata_json` into the events about it, None for nothing.
+    `metadata` is sent to the client in the offer; `event_metadata_json` is stored in its events, None for nothing.
     """
 
-    connect: Connect
+    connect: ConnectMessage
     metadata: Any = None
     event_metadata_json: str | None = None
 
 
-def question(connect: Connect, connection_id: str, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Tell of a client; `counts` are those by role who are in its channel already. Raises MessageError."""
+def auth_webhook_request(connect: ConnectMessage, connection_id: str, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return the body of the request; `counts` are the members of the channel by role. Raises MessageError."""
     audio, video = requested_tracks(connect)
     optional = {
         "client_id": connect.client_id,
@@ -93,8 +93,8 @@ def question(connect: Connect, connection_id: str, counts: Mapping[str, int]) ->
         "multistream": True,
         "simulcast": False,
         "spotlight": False,
-        **_told("audio", audio),
-        **_told("video", video),
+        **_track_fields("audio", audio),
+        **_track_fields("video", video),
         "data_channel_signaling": False,
         "ignore_disconnect_websocket": False,
         **channel_counts(counts),
@@ -102,68 +102,72 @@ def question(connect: Connect, connection_id: str, counts: Mapping[str, int]) ->
     }
 
 
-def _told(kind: Kind, track: TrackConfig | None) -> dict[str, Any]:
-    """Describe a kind as an object, and flat as well: consumers of both are about."""
+def _track_fields(kind: Kind, track: TrackConfig | None) -> dict[str, Any]:
+    """Return a track both as an object and as flat fields: consumers of both forms exist."""
     if track is None:
         return {kind: False}
-    short: dict[str, Any] = {"codec_type": track.codec_type}
+    nested: dict[str, Any] = {"codec_type": track.codec_type}
     if track.bit_rate_kbps is not None:
-        short["bit_rate"] = track.bit_rate_kbps
-    flat = {f"{kind}_{name}": value for name, value in short.items()}
+        nested["bit_rate"] = track.bit_rate_kbps
+    flat = {f"{kind}_{name}": value for name, value in nested.items()}
     if track.params:
         flat[f"{kind}_{CODECS[track.codec_type].params_key}"] = track.params
-    return {kind: short, **flat}
+    return {kind: nested, **flat}
 
 
-def _client(connect: Connect) -> dict[str, Any] | None:
-    """Describe the SDK, whose `sora_client` is its name and, with Sora's own, its version."""
+def _client(connect: ConnectMessage) -> dict[str, Any] | None:
+    """Return the SDK's fields. `sora_client` is its name and, for Sora's SDKs, its version."""
     if not isinstance(connect.sora_client, str):
         return None
     match = _NAME_AND_VERSION.match(connect.sora_client)
-    told = {
+    fields = {
         "raw": connect.sora_client,
         "type": match and match[1],
         "version": match and match[2],
         "environment": connect.environment,
         "libwebrtc": connect.libwebrtc,
     }
-    return {name: value for name, value in told.items() if isinstance(value, str) and value}
+    return {name: value for name, value in fields.items() if isinstance(value, str) and value}
 
 
-def granted(connect: Connect, answer: Mapping[str, Any]) -> Granted:
-    """Give what is allowed. Raises Denied, and MessageError for nonsense."""
+def apply_answer(connect: ConnectMessage, answer: Mapping[str, Any]) -> Granted:
+    """Return the permission that an answer grants. Raises Denied, and MessageError for an invalid answer."""
     try:
-        said = msgspec.convert(answer, _ANSWER_WITH_PARAMS)
+        fields = msgspec.convert(answer, _FIELDS_WITH_PARAMS)
     except msgspec.ValidationError as error:
         raise MessageError(str(error)) from error
-    if not said.allowed:
-        raise Denied(said.reason or NO_REASON)
+    if not fields.allowed:
+        raise Denied(fields.reason or NO_REASON)
     changes: dict[str, Any] = {
-        "audio": _changed("audio", connect.audio, said),
-        "video": _changed("video", connect.video, said),
+        "audio": _changed("audio", connect.audio, fields),
+        "video": _changed("video", connect.video, fields),
     }
     for name in ("client_id", "bundle_id", "signaling_notify_metadata"):
-        if (value := getattr(said, name)) is not None:
+        if (value := getattr(fields, name)) is not None:
             changes[name] = value
     allowed = msgspec.structs.replace(connect, **changes)
     check_ids(allowed)
     requested_tracks(allowed)
-    told = None if said.event_metadata is msgspec.UNSET else msgspec.json.encode(said.event_metadata).decode()
-    return Granted(allowed, said.metadata, told)
+    event_metadata = (
+        None if fields.event_metadata is msgspec.UNSET else msgspec.json.encode(fields.event_metadata).decode()
+    )
+    return Granted(allowed, fields.metadata, event_metadata)
 
 
-def _changed(kind: Kind, asked: bool | TrackRequest | None, said: Answer) -> bool | TrackRequest | None:
-    """Lay what was said of a kind over what the client asked for: a plain true leaves the client its details."""
-    verdict = getattr(said, kind)
-    if verdict is False or (verdict is None and asked is False):
+def _changed(
+    kind: Kind, requested: bool | TrackRequest | None, fields: AuthWebhookFields
+) -> bool | TrackRequest | None:
+    """Merge the answer's fields of a kind into the client's request. A plain `true` keeps the client's details."""
+    decision = getattr(fields, kind)
+    if decision is False or (decision is None and requested is False):
         return False
-    layers = [_given(layer) for layer in (asked, verdict) if isinstance(layer, TrackRequest)]
-    flat = {name: getattr(said, f"{kind}_{name}", None) for name in TrackRequest.__struct_fields__}
-    together: dict[str, Any] = {}
+    layers = [_given_fields(layer) for layer in (requested, decision) if isinstance(layer, TrackRequest)]
+    flat = {name: getattr(fields, f"{kind}_{name}", None) for name in TrackRequest.__struct_fields__}
+    merged: dict[str, Any] = {}
     for layer in (*layers, {name: value for name, value in flat.items() if value is not None}):
-        together |= layer
-    return TrackRequest(**together) if together else True
+        merged |= layer
+    return TrackRequest(**merged) if merged else True
 
 
-def _given(request: TrackRequest) -> dict[str, Any]:
+def _given_fields(request: TrackRequest) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}

@@ -1,4 +1,4 @@
-"""What we say in Sora's signalling, with all that any SDK needs: offer, redirect, ping, notify, and why we close."""
+"""The messages that a server sends in Sora's signalling: offer, redirect, ping, notify, and close reasons."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -19,9 +19,9 @@ def offer(
     version: str,
     metadata: Any = None,
 ) -> str:
-    """Write the offer. Simulcast, spotlight and DataChannels are refused by what it says, or leaves out.
+    """Return the offer. It turns off simulcast, spotlight and DataChannels.
 
-    Without `connection_id` and `config.iceServers` the C++ SDK ends its process; the others need this and that.
+    The C++ SDK terminates its process without `connection_id` and `config.iceServers`; other SDKs need other fields.
     """
     message: dict[str, Any] = {
         "type": "offer",
@@ -35,7 +35,7 @@ def offer(
         "data_channel_signaling": False,
         "ignore_disconnect_websocket": False,
         "mid": dict(mids),
-        **_names(identity),
+        **_ids(identity),
         "channel_id": identity.channel_id,
     }
     if metadata is not None:
@@ -47,21 +47,21 @@ def offer(
             message[f"{kind}_codec_type"] = track.codec_type
             if track.bit_rate_kbps is not None:
                 message[f"{kind}_bit_rate"] = track.bit_rate_kbps
-    return _write(message)
+    return _encode(message)
 
 
 def redirect(location: str) -> str:
-    """Write that the client is to connect to another node, by its signalling URL."""
-    return _write({"type": "redirect", "location": location})
+    """Return the message that redirects a client to another node's signalling URL."""
+    return _encode({"type": "redirect", "location": location})
 
 
 def ping() -> str:
-    """Write a ping. Statistics are not asked for: they are 20 kB of what we see better ourselves."""
-    return _write({"type": "ping", "stats": False})
+    """Return a ping. It requests no statistics: they have 20 kB, and we measure the same ourselves."""
+    return _encode({"type": "ping", "stats": False})
 
 
-class Present(msgspec.Struct, frozen=True):
-    """One member of a channel as notifications tell of it."""
+class MemberInfo(msgspec.Struct, frozen=True):
+    """One member of a channel, as notifications describe it."""
 
     identity: ConnectionIdentity
     role: Literal["sendonly", "sendrecv", "recvonly"]
@@ -72,46 +72,46 @@ class Present(msgspec.Struct, frozen=True):
 
 def notify(
     event_type: Literal["connection.created", "connection.destroyed"],
-    about: Present,
+    member: MemberInfo,
     *,
     timestamp: str,
     minutes: int,
     counts: Mapping[str, int],
-    others: Sequence[Present] | None = None,
+    others: Sequence[MemberInfo] | None = None,
 ) -> str:
-    """Write a notification. `counts`: members by role; `others`: who else is there, told with created only."""
+    """Return a notification. `counts`: members by role; `others`: the other members, for connection.created only."""
     message: dict[str, Any] = {
         "type": "notify",
         "event_type": event_type,
         "timestamp": timestamp,
-        "role": about.role,
-        **_names(about.identity),
-        "audio": about.audio,
-        "video": about.video,
+        "role": member.role,
+        **_ids(member.identity),
+        "audio": member.audio,
+        "video": member.video,
         "minutes": minutes,
         "turn_transport_type": "udp",
         **channel_counts(counts),
     }
-    if about.metadata is not None:
-        message["metadata"] = about.metadata
+    if member.metadata is not None:
+        message["metadata"] = member.metadata
     if others is not None:
         message["data"] = [_other(other) for other in others]
-    return _write(message)
+    return _encode(message)
 
 
 def channel_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Give the fields that tell how many are in a channel, in all and by role."""
+    """Return the fields with the number of a channel's members, in total and by role."""
     by_role = {f"channel_{role}_connections": counts.get(role, 0) for role in ("sendrecv", "sendonly", "recvonly")}
     return {"channel_connections": sum(counts.values()), **by_role}
 
 
-def _other(other: Present) -> dict[str, Any]:
-    names = _names(other.identity)
-    del names["session_id"]
-    return names if other.metadata is None else {**names, "metadata": other.metadata}
+def _other(other: MemberInfo) -> dict[str, Any]:
+    ids = _ids(other.identity)
+    del ids["session_id"]
+    return ids if other.metadata is None else {**ids, "metadata": other.metadata}
 
 
-def _names(identity: ConnectionIdentity) -> dict[str, str]:
+def _ids(identity: ConnectionIdentity) -> dict[str, str]:
     return {
         "session_id": identity.session_id,
         "client_id": identity.client_id,
@@ -120,10 +120,10 @@ def _names(identity: ConnectionIdentity) -> dict[str, str]:
     }
 
 
-def _write(message: Mapping[str, Any]) -> str:
+def _encode(message: Mapping[str, Any]) -> str:
     return msgspec.json.encode(message).decode()
 
 
 def close_reason(text: str) -> str:
-    """Fit a reason into a close frame: 123 bytes of UTF-8 (RFC 6455 section 5.5), no character cut."""
+    """Cut a reason to the 123 bytes of UTF-8 of a close frame (RFC 6455 section 5.5), at a character boundary."""
     return text.encode("utf-8", "replace")[:123].decode(errors="ignore")

@@ -82,19 +82,19 @@ def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request
     """End connections; their files follow, as at any disconnect."""
     if not connections:
         raise TargetError(nobody)
-    remark = _remark(request.get("reason"))
+    detail = _detail(request.get("reason"))
     for connection in connections:
         identity = connection.identity
         log.info(
             "disconnected by API",
             channel_id=identity.channel_id,
             connection_id=identity.connection_id,
-            reason=remark,
+            reason=detail,
         )
-        connection.stop(DISCONNECTED_API, remark)
+        connection.stop(DISCONNECTED_API, detail)
 
 
-def _remark(reason: Any) -> str | None:
+def _detail(reason: Any) -> str | None:
     """Give a `reason` as text: Sora's webhooks type it so, and its own log takes any JSON."""
     return reason if reason is None or isinstance(reason, str) else msgspec.json.encode(reason).decode()
 

@@ -29,7 +29,7 @@ class ApiEndpoint:
         table: Mapping[TargetName, Target],
         cors_origin: str | None,
         server: str,
-        takes_token: bool = False,
+        accepts_token: bool = False,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._recorder = recorder
@@ -40,7 +40,7 @@ class ApiEndpoint:
         if cors_origin is not None:
             headers = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target"
             self._headers |= {
-                "access-control-allow-headers": f"{headers}, Authorization" if takes_token else headers,
+                "access-control-allow-headers": f"{headers}, Authorization" if accepts_token else headers,
                 "access-control-allow-methods": "POST, OPTIONS",
                 "access-control-allow-origin": cors_origin,
                 "access-control-max-age": "1000",

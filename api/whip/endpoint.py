@@ -1,4 +1,4 @@
-"""What is done to the two resources of WHIP: the endpoint takes offers, a session is trickled to and deleted."""
+"""The methods of the two WHIP resources: POST to the endpoint; PATCH and DELETE of a session."""
 
 import asyncio
 import hmac
@@ -9,12 +9,12 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rokuga.api.large_messages import LargeMessages
-from rokuga.api.protocols import Authenticator, PublisherConnection, RecordingService
+from rokuga.api.context import AppContext
+from rokuga.api.protocols import PublisherConnection
 from rokuga.api.signaling import client_messages, permission
 from rokuga.api.whip.limits import PublishLimits
 from rokuga.api.whip.problem import Problem
-from rokuga.api.whip.sessions import Session, Sessions
+from rokuga.api.whip.sessions import WhipSession, WhipSessions
 from rokuga.api.whip.translation import (
     FRAGMENT,
     SDP,
@@ -23,10 +23,10 @@ from rokuga.api.whip.translation import (
     bearer_token,
     check_media_type,
     connect,
-    matches,
+    if_match_holds,
     read_fragment,
+    restrict_to_offer,
     session_location,
-    within,
 )
 from rokuga.recorder.codecs.table import DEFAULT_CODECS, names_of
 from rokuga.recorder.errors import ConnectionRefused
@@ -40,54 +40,47 @@ MAX_BODY_BYTES: Final = 64 * 1024
 """A browser's offer has 6 kB."""
 
 BODY_TIMEOUT_S: Final = 10.0
-"""What a client may take for its body, as for its answer in signalling."""
+"""For the whole body; as long as for an answer in signalling."""
 
 _ANY_CODEC: Final[CodecTypes] = {kind: names_of(kind) for kind in DEFAULT_CODECS}
-"""What permission is asked for where the offer cannot be read."""
+"""The codecs in the request to the authentication webhook if the offer cannot be parsed."""
 
-LEFT: Final = "TYPE-DISCONNECT"
-"""The reason of a session that was deleted: Sora's word for a client that says that it leaves."""
+DISCONNECTED: Final = "TYPE-DISCONNECT"
+"""Sora's reason for a client that disconnects by itself."""
 
 
-class Whip:
-    """Both, for `Resource`. A authenticator, if there is one, is asked about every client.
+class WhipHandlers:
+    """The methods of both resources, for `Resource`.
 
-    With a `token`, nobody comes in without it. Whoever came in with a token has to show it again.
+    With `whip_bearer_token`, a client without it is refused. A session accepts only the token that it was made with.
     """
 
-    def __init__(
-        self,
-        recorder: RecordingService,
-        sessions: Sessions,
-        authenticator: Authenticator | None,
-        token: str | None,
-        limits: PublishLimits,
-        large: LargeMessages,
-    ) -> None:
-        self._large = large
-        self._recorder = recorder
+    def __init__(self, context: AppContext, sessions: WhipSessions) -> None:
+        config = context.config
+        self._context = context
         self._sessions = sessions
-        self._authenticator = authenticator
-        self._token = token
-        self._limits = limits
+        self._token = config.whip_bearer_token
+        self._limits = PublishLimits(
+            context.clock.monotonic_ns, config.max_connects_per_second, config.max_connections
+        )
 
     async def publish(self, request: Request) -> Response:
-        """Take an offer, give the answer (RFC 9725 section 4.2). Raises Problem, ClientDisconnect."""
+        """Accept an offer and return the answer (RFC 9725 section 4.2). Raises Problem, ClientDisconnect."""
         address = "" if request.client is None else request.client.host
         self._limits.check(address, self._sessions.connected())
-        token = self._authorize(request, self._token)
+        token = self._check_token(request, self._token)
         check_media_type(request.headers.get("content-type"), SDP)
         text = await _body(request)
-        async with self._large.turn(text):
+        async with self._context.parse_limiter.slot(text):
             offer = _read(text)
         codec_types = _ANY_CODEC if isinstance(offer, Problem) else offer.codec_types
         connection_id = new_id()
         channel_id, user_agent = request.path_params["channel_id"], request.headers.get("user-agent")
-        asked = connect(channel_id, codec_types, token, user_agent)
-        granted = await self._permission(connection_id, asked, codec_types)
-        if isinstance(offer, Problem):  # whoever may not come in learns that, and nothing about its offer
+        requested = connect(channel_id, codec_types, token, user_agent)
+        granted = await self._permission(connection_id, requested, codec_types)
+        if isinstance(offer, Problem):  # raised only now: a client that is denied learns nothing about its offer
             raise offer
-        if await request.is_disconnected():  # nobody is left to read the answer
+        if await request.is_disconnected():  # nobody would read the answer
             raise ClientDisconnect
         connection = await self._connect(connection_id, address, granted)
         try:
@@ -102,22 +95,23 @@ class Whip:
         return Response(answer, 201, headers, media_type=SDP)
 
     async def _permission(
-        self, connection_id: str, asked: client_messages.Connect, codec_types: CodecTypes
+        self, connection_id: str, requested: client_messages.ConnectMessage, codec_types: CodecTypes
     ) -> permission.Granted:
-        """Ask as signalling does; the same answers mean the same."""
-        if not asked.channel_id:
+        """Ask the authentication webhook as signalling does. Raises Problem."""
+        if not requested.channel_id:
             raise Problem(HTTPStatus.NOT_FOUND, "the URL names no channel")
         try:
-            client_messages.check_ids(asked)
+            client_messages.check_ids(requested)
         except client_messages.MessageError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
-        if self._authenticator is None:
-            return permission.Granted(asked)
-        question = permission.question(asked, connection_id, self._sessions.counts(asked.channel_id))
+        if self._context.authenticator is None:
+            return permission.Granted(requested)
+        counts = self._context.channels.counts(requested.channel_id)
+        body = permission.auth_webhook_request(requested, connection_id, counts)
         try:
-            answer = await self._authenticator.ask(connection_id, question)
-            granted = permission.granted(asked, answer)
-            return granted._replace(connect=within(granted.connect, codec_types))
+            answer = await self._context.authenticator.ask(connection_id, body)
+            granted = permission.apply_answer(requested, answer)
+            return granted._replace(connect=restrict_to_offer(granted.connect, codec_types))
         except permission.Denied as denied:
             raise Problem(HTTPStatus.FORBIDDEN, str(denied)) from denied
         except (NoAnswer, client_messages.MessageError) as error:
@@ -129,16 +123,16 @@ class Whip:
     ) -> PublisherConnection:
         request = client_messages.connection_request(granted.connect, granted.event_metadata_json)
         try:
-            return await self._recorder.connect(
+            return await self._context.recorder.connect(
                 replace(request, connection_id=connection_id, client_address=client_address)
             )
         except ConnectionRefused as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, {"Retry-After": "5"}) from error
 
     async def trickle(self, request: Request) -> Response:
-        """Take candidates, of which ICE-lite needs none; refuse a restart of ICE (RFC 9725 section 4.3)."""
+        """Ignore candidates, which ICE-lite does not need; refuse an ICE restart (RFC 9725 section 4.3)."""
         session = self._session(request)
-        if not matches(request.headers.get("if-match"), session.etag):
+        if not if_match_holds(request.headers.get("if-match"), session.etag):
             raise Problem(HTTPStatus.PRECONDITION_FAILED, "the ICE session is another one", {"ETag": session.etag})
         check_media_type(request.headers.get("content-type"), FRAGMENT)
         if read_fragment(await _body(request)) != session.ice:
@@ -146,29 +140,29 @@ class Whip:
         return Response(None, 204)
 
     async def delete(self, request: Request) -> Response:
-        """End a session. If-Match does not matter here (RFC 9725 section 4.3.1)."""
-        self._session(request).connection.stop(LEFT)
+        """End a session. If-Match is ignored (RFC 9725 section 4.3.1)."""
+        self._session(request).connection.stop(DISCONNECTED)
         return Response(None, 200)
 
-    def _session(self, request: Request) -> Session:
-        """Find the session of a request that may do something to it. Raises Problem."""
+    def _session(self, request: Request) -> WhipSession:
+        """Return the session of a request, after a check of its token. Raises Problem."""
         session = self._sessions.get(request.path_params["session_id"])
         if session is None:
             raise Problem(HTTPStatus.NOT_FOUND, "there is no such session")
-        self._authorize(request, session.token)
+        self._check_token(request, session.token)
         return session
 
-    def _authorize(self, request: Request, wanted: str | None) -> str | None:
-        """Give the token of a request; if one is wanted, it has to be that. Raises Problem."""
+    def _check_token(self, request: Request, expected: str | None) -> str | None:
+        """Return the bearer token of a request. Raises Problem if `expected` is set and differs."""
         token = bearer_token(request.headers.get("authorization"))
-        if wanted is not None and not hmac.compare_digest((token or "").encode(), wanted.encode()):
+        if expected is not None and not hmac.compare_digest((token or "").encode(), expected.encode()):
             challenge = "Bearer" if token is None else 'Bearer error="invalid_token"'
             raise Problem(HTTPStatus.UNAUTHORIZED, "the bearer token is not right", {"WWW-Authenticate": challenge})
         return token
 
 
 def _read(text: str) -> ClientOffer | Problem:
-    """Read an offer; what is wrong with it is returned, to be raised once its sender may know."""
+    """Parse an offer. A fault is returned, so that it can be raised after the client was authorized."""
     try:
         return read_offer(text)
     except (OfferRefused, SdpLimitError) as error:
@@ -178,7 +172,7 @@ def _read(text: str) -> ClientOffer | Problem:
 
 
 async def _body(request: Request) -> str:
-    """Read a body that is not too long, does not take too long, and is text. Raises Problem, ClientDisconnect."""
+    """Return the body as text, within limits of size and time. Raises Problem, ClientDisconnect."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

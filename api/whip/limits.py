@@ -1,6 +1,6 @@
-"""How often one address may publish, and how many may publish at a time: the rules of TCP connections, for sessions.
+"""Limits on WHIP sessions: publishes per address and second, and sessions in total.
 
-A session outlives its connection, and one connection can make any number of them.
+The limits on TCP connections do not limit sessions: one connection can make any number of them, and they outlive it.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from rokuga.recorder.webrtc.transport.addresses import remote_network_of
 
 
 class PublishLimits:
-    """`max_per_second` POSTs of an address (loopback is not counted) and `max_sessions` connected publishers."""
+    """At most `max_per_second` POSTs of an address, loopback excepted, and `max_sessions` connected publishers."""
 
     def __init__(self, monotonic_ns: Callable[[], int], max_per_second: int, max_sessions: int) -> None:
         self._monotonic_ns = monotonic_ns
@@ -23,7 +23,7 @@ class PublishLimits:
         self._posted: Counter[bytes] = Counter()
 
     def check(self, address: str, connected: int) -> None:
-        """Count a POST from an address, while so many are connected. Raises Problem."""
+        """Count a POST. `connected` is the number of connected publishers. Raises Problem if a limit is exceeded."""
         second = self._monotonic_ns() // NS_PER_S
         if second != self._second:
             self._second = second

@@ -1,4 +1,4 @@
-"""What is wrong with a request, as RFC 9457 words it."""
+"""Refusals of requests as RFC 9457 problem documents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """A request is refused: `detail` says why, for people; `headers` go with the answer."""
+    """A request is refused. `detail` says why; `headers` are headers of the response."""
 
     status: HTTPStatus
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> bytes:
-        """Give the document. Its type is about:blank: the status says it all (RFC 9457 section 4.2.1)."""
+        """Return the document. Its type is about:blank: the status is the problem (RFC 9457 section 4.2.1)."""
         return msgspec.json.encode(
             {
                 "type": "about:blank",

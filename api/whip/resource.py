@@ -1,7 +1,6 @@
-"""A resource of WHIP over HTTP: what every one of them answers, whatever it is for.
+"""A WHIP resource over HTTP: methods, CORS, and errors as RFC 9457 problem documents.
 
-Pages of all origins may publish, as with signalling: their preflights are answered, and what goes wrong is told as
-RFC 9457 says.
+Pages of all origins may publish, as in signalling, so that CORS preflights are answered.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from rokuga.api.whip.endpoint import Whip
+from rokuga.api.whip.endpoint import WhipHandlers
 from rokuga.api.whip.problem import MEDIA_TYPE, Problem
 from rokuga.api.whip.translation import FRAGMENT, SDP
 
@@ -32,15 +31,15 @@ _PREFLIGHT: Final[Mapping[str, str]] = {
 Method = Callable[[Request], Awaitable[Response]]
 
 
-def whip_routes(whip: Whip, server: str) -> list[Route]:
-    """Give the endpoint of each channel, and the sessions that it makes."""
+def whip_routes(whip: WhipHandlers, server: str) -> list[Route]:
+    """Return the routes of the endpoints, one for each channel, and of the sessions."""
     endpoint = Resource({"POST": whip.publish}, {"Accept-Post": SDP}, server)
     session = Resource({"PATCH": whip.trickle, "DELETE": whip.delete}, {"Accept-Patch": FRAGMENT}, server)
     return [Route("/whip/{channel_id:path}", endpoint), Route("/whip-session/{session_id}", session)]
 
 
 class Resource:
-    """An ASGI application. `methods` give an answer or raise Problem; `accepts` tells of their bodies."""
+    """An ASGI application. `methods` return a response or raise Problem; `accepts` has headers with media types."""
 
     def __init__(self, methods: Mapping[str, Method], accepts: Mapping[str, str], server: str) -> None:
         self._methods = methods
@@ -58,7 +57,7 @@ class Resource:
             log.info("WHIP request refused", status=int(fault.status), reason=fault.detail)
             response = _refusal(fault)
         except Exception:
-            log.exception("a WHIP request failed")
+            log.exception("internal error in a WHIP request")
             response = _refusal(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL-ERROR"))
         response.headers.update(self._headers)
         await response(scope, receive, send)
@@ -69,7 +68,7 @@ class Resource:
                 headers = {**_PREFLIGHT, **self._accepts, "Access-Control-Allow-Methods": self._allowed}
                 return Response(None, 204, headers)
             case "GET" | "HEAD":
-                return Response(None, 204, self._accepts)  # RFC 9725 section 4.2: kept for later
+                return Response(None, 204, self._accepts)  # reserved by RFC 9725 section 4.2
             case method if method in self._methods:
                 return await self._methods[method](request)
             case method:

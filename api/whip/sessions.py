@@ -1,8 +1,7 @@
-"""The sessions: each a connection with a URL that cannot be guessed, from its answer to its end."""
+"""WHIP sessions: a connection with an unguessable URL, from its answer until it ends."""
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -10,18 +9,18 @@ from typing import Any, Self
 import structlog
 
 from rokuga.api.protocols import PublisherConnection
-from rokuga.api.signaling.channels import Channels, Member
-from rokuga.api.signaling.server_messages import Present
+from rokuga.api.signaling.channels import ChannelMembers, Member
+from rokuga.api.signaling.server_messages import MemberInfo
 from rokuga.api.whip.translation import Fragment
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """One publisher. `etag` names its ICE session, which `ice` are the client's credentials of.
+class WhipSession:
+    """One publisher. `etag` identifies its ICE session, `ice` are the client's credentials in it.
 
-    `token` is the one that it came with, which is wanted again for whatever is done to it.
+    `token` is the bearer token of the POST; PATCH and DELETE have to have the same one.
     """
 
     id: str
@@ -31,86 +30,83 @@ class Session:
     connection: PublisherConnection
 
 
-class Sessions:
-    """All sessions that there are. A session is there as long as its connection is."""
+class WhipSessions:
+    """All sessions. A session exists as long as its connection."""
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: ChannelMembers) -> None:
         self._channels = channels
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, WhipSession] = {}
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
-        """Live until the end of the context."""
         await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End every session."""
+        """End every session, and wait until all have ended."""
         for session in self._sessions.values():
             session.connection.stop("SHUTDOWN")
         await self._tasks.__aexit__(None, None, None)
 
     def connected(self) -> int:
-        """Return how many sessions have their media connection."""
+        """Return the number of sessions that have completed DTLS."""
         return sum(session.connection.connected.is_set() for session in self._sessions.values())
-
-    def counts(self, channel_id: str) -> Mapping[str, int]:
-        """Give how many are in a channel, by role."""
-        return self._channels.counts(channel_id)
 
     def open(
         self, connection: PublisherConnection, ice: Fragment, token: str | None, notify_metadata: Any
-    ) -> Session:
-        """Begin a session of a connection that has its answer."""
-        session = Session(secrets.token_urlsafe(24), f'"{secrets.token_hex(8)}"', ice, token, connection)
+    ) -> WhipSession:
+        """Add a session for a connection that has its answer."""
+        session = WhipSession(secrets.token_urlsafe(24), f'"{secrets.token_hex(8)}"', ice, token, connection)
         self._sessions[session.id] = session
-        self._tasks.create_task(self._live(session, notify_metadata))
+        self._tasks.create_task(self._run(session, notify_metadata))
         return session
 
-    def get(self, session_id: str) -> Session | None:
-        """Find a session."""
+    def get(self, session_id: str) -> WhipSession | None:
+        """Return a session, None where there is none."""
         return self._sessions.get(session_id)
 
-    async def _live(self, session: Session, notify_metadata: Any) -> None:
-        """Follow a session to its end. Our own fault ends this one, not the others."""
+    async def _run(self, session: WhipSession, notify_metadata: Any) -> None:
+        """Run a session until it ends. An internal error ends this session alone."""
         try:
             await self._follow(session.connection, notify_metadata)
         except Exception:
-            log.exception("a WHIP session failed", connection_id=session.connection.identity.connection_id)
+            log.exception(
+                "internal error, WHIP session closed", connection_id=session.connection.identity.connection_id
+            )
             session.connection.stop("INTERNAL-ERROR")
         finally:
             del self._sessions[session.id]
 
     async def _follow(self, connection: PublisherConnection, notify_metadata: Any) -> None:
-        """Tell the channel when the client is there, and when it is gone."""
+        """Add the client to its channel once DTLS has completed, and remove it when the connection has ended."""
         identity = connection.identity
-        names = {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
-        closing = asyncio.create_task(connection.wait_ended())
-        arriving = asyncio.create_task(connection.connected.wait())
+        ids = {"channel_id": identity.channel_id, "connection_id": identity.connection_id}
+        ended = asyncio.create_task(connection.wait_ended())
+        connected = asyncio.create_task(connection.connected.wait())
         member = None
         try:
-            await asyncio.wait([closing, arriving], return_when=asyncio.FIRST_COMPLETED)
-            if connection.connected.is_set() and not closing.done():
-                member = self._enter(connection, notify_metadata)
-                log.info("client connected", **names)
-            reason = await closing
-            log.info("client leaves", reason=reason, **names)
+            await asyncio.wait([ended, connected], return_when=asyncio.FIRST_COMPLETED)
+            if connection.connected.is_set() and not ended.done():
+                member = self._join(connection, notify_metadata)
+                log.info("client connected", **ids)
+            reason = await ended
+            log.info("client disconnected", reason=reason, **ids)
         finally:
-            arriving.cancel()
-            closing.cancel()
+            connected.cancel()
+            ended.cancel()
             if member is not None:
-                self._channels.leave(member)
+                self._channels.remove(member)
 
-    def _enter(self, connection: PublisherConnection, notify_metadata: Any) -> Member:
-        present = Present(
+    def _join(self, connection: PublisherConnection, notify_metadata: Any) -> Member:
+        info = MemberInfo(
             identity=connection.identity,
             role=connection.role,
             audio=connection.audio is not None,
             video=connection.video is not None,
             metadata=notify_metadata,
         )
-        member = Member(present, lambda _notification: None)  # WHIP has no way to tell the client of others
-        self._channels.enter(member)
+        member = Member(info, lambda _notification: None)  # WHIP has no notifications
+        self._channels.add(member)
         return member

@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from rokuga.api.config.loader import DaemonConfig, load_config
-from rokuga.api.http.connection_limits import Refused
+from rokuga.api.http.connection_limits import ConnectionCounts
 from rokuga.api.http.server import listen, serve
 from rokuga.devtools.loopback import loopback_environment
 
@@ -20,5 +20,5 @@ def config_in(folder: Path, **settings: str) -> DaemonConfig:
 @contextlib.asynccontextmanager
 async def served(app: Starlette) -> AsyncIterator[str]:
     """Serve until the end of the context as the daemon does; gives HOST:PORT."""
-    async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), DaemonConfig(), Refused()) as address:
+    async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), DaemonConfig(), ConnectionCounts()) as address:
         yield address

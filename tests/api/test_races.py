@@ -16,6 +16,7 @@ import pytest
 
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.events import Event, EventType
@@ -91,8 +92,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with (
         SqliteStore(tmp_path / "store.sqlite3") as store,
         Recorder(config, store, HandPeer, Clock(), lambda: None) as recorder,
-        served(api_app(recorder, DaemonConfig())) as api,
-        served(signaling_app(recorder, DaemonConfig())) as signaling,
+        served(api_app(AppContext(recorder, DaemonConfig()))) as api,
+        served(signaling_app(AppContext(recorder, DaemonConfig()))) as signaling,
         aiohttp.ClientSession() as session,
     ):
         house = House(recorder, store, session, tmp_path)

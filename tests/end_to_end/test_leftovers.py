@@ -1,6 +1,6 @@
 """What a client leaves behind in the daemon's memory: nothing, without the help of the cyclic collector.
 
-What a cycle holds is freed when the collector comes round, which is rare on purpose (`spare_collector`), and a
+What a cycle holds is freed when the collector comes round, which is rare on purpose (`tune_collector`), and a
 connection's keys and buffers are memory that the collector does not see.
 """
 
@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 
 from rokuga.api.daemon import running
 from rokuga.api.http.protocol import HttpProtocol
-from rokuga.api.signaling.endpoint import Session
+from rokuga.api.signaling.endpoint import SignalingSession
 from rokuga.devtools.publisher.clip import read_clip
 from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
 from rokuga.recorder.archive.archiver import Archiver
@@ -34,7 +34,17 @@ from tests.end_to_end.daemon import CLIPS
 
 pytestmark = pytest.mark.end_to_end
 
-OF_A_CLIENT = (HttpProtocol, ServerProtocol, Session, Connection, WebRtcPeer, Flow, SrtpReceiver, Receiver, Archiver)
+OF_A_CLIENT = (
+    HttpProtocol,
+    ServerProtocol,
+    SignalingSession,
+    Connection,
+    WebRtcPeer,
+    Flow,
+    SrtpReceiver,
+    Receiver,
+    Archiver,
+)
 
 
 @pytest.fixture(autouse=True)

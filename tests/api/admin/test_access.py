@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from rokuga.api.admin.access import LOOPBACK_ONLY, NO_PASSWORD, UNAUTHORIZED, Door
+from rokuga.api.admin.access import LOOPBACK_ONLY, NO_PASSWORD, UNAUTHORIZED, AdminAccessPolicy
 from rokuga.api.http.json_response import JsonResponse
 
 TOKEN = "0123456789abcdef"
@@ -16,25 +16,25 @@ BEARER = f"Bearer {TOKEN}"
 @pytest.mark.parametrize(
     ("door", "credentials", "is_local", "refusal"),
     [
-        (Door(), [], True, None),
-        (Door(), [], False, LOOPBACK_ONLY),
-        (Door(basic_auth=PASSWORD), [RIGHT], False, LOOPBACK_ONLY),
-        (Door(basic_auth=PASSWORD), [RIGHT], True, None),
-        (Door(basic_auth=PASSWORD), [], True, UNAUTHORIZED),
-        (Door(loopback_only=False), [], False, None),
-        (Door(loopback_only=False, basic_auth=PASSWORD), [], False, UNAUTHORIZED),
-        (Door(loopback_only=False, basic_auth=PASSWORD), [RIGHT], False, None),
-        (Door(is_behind_proxy=True), [], True, NO_PASSWORD),
-        (Door(is_behind_proxy=True), [], False, NO_PASSWORD),
-        (Door(is_behind_proxy=True, token=TOKEN), [BEARER], False, None),
-        (Door(is_behind_proxy=True, token=TOKEN), [], True, NO_PASSWORD),
-        (Door(is_behind_proxy=True, basic_auth=PASSWORD), [], True, UNAUTHORIZED),
-        (Door(is_behind_proxy=True, basic_auth=PASSWORD), [RIGHT], False, None),
-        (Door(is_behind_proxy=True, basic_auth=PASSWORD, token=TOKEN), [BEARER], False, None),
+        (AdminAccessPolicy(), [], True, None),
+        (AdminAccessPolicy(), [], False, LOOPBACK_ONLY),
+        (AdminAccessPolicy(basic_auth=PASSWORD), [RIGHT], False, LOOPBACK_ONLY),
+        (AdminAccessPolicy(basic_auth=PASSWORD), [RIGHT], True, None),
+        (AdminAccessPolicy(basic_auth=PASSWORD), [], True, UNAUTHORIZED),
+        (AdminAccessPolicy(loopback_only=False), [], False, None),
+        (AdminAccessPolicy(loopback_only=False, basic_auth=PASSWORD), [], False, UNAUTHORIZED),
+        (AdminAccessPolicy(loopback_only=False, basic_auth=PASSWORD), [RIGHT], False, None),
+        (AdminAccessPolicy(is_behind_proxy=True), [], True, NO_PASSWORD),
+        (AdminAccessPolicy(is_behind_proxy=True), [], False, NO_PASSWORD),
+        (AdminAccessPolicy(is_behind_proxy=True, token=TOKEN), [BEARER], False, None),
+        (AdminAccessPolicy(is_behind_proxy=True, token=TOKEN), [], True, NO_PASSWORD),
+        (AdminAccessPolicy(is_behind_proxy=True, basic_auth=PASSWORD), [], True, UNAUTHORIZED),
+        (AdminAccessPolicy(is_behind_proxy=True, basic_auth=PASSWORD), [RIGHT], False, None),
+        (AdminAccessPolicy(is_behind_proxy=True, basic_auth=PASSWORD, token=TOKEN), [BEARER], False, None),
     ],
 )
 def test_loopback_is_a_right_only_where_no_proxy_is_configured(
-    door: Door, credentials: list[str], is_local: bool, refusal: JsonResponse | None
+    door: AdminAccessPolicy, credentials: list[str], is_local: bool, refusal: JsonResponse | None
 ) -> None:
     assert door.refusal(credentials, is_local=is_local) is refusal
 
@@ -57,8 +57,8 @@ def test_loopback_is_a_right_only_where_no_proxy_is_configured(
     ],
 )
 def test_a_password_is_shown_in_one_form(credentials: list[str]) -> None:
-    assert Door(basic_auth=PASSWORD).refusal(credentials, is_local=True) is UNAUTHORIZED
+    assert AdminAccessPolicy(basic_auth=PASSWORD).refusal(credentials, is_local=True) is UNAUTHORIZED
 
 
 def test_the_scheme_may_be_in_any_case() -> None:
-    assert Door(basic_auth=PASSWORD).refusal([RIGHT.replace("Basic", "bAsIc")], is_local=True) is None
+    assert AdminAccessPolicy(basic_auth=PASSWORD).refusal([RIGHT.replace("Basic", "bAsIc")], is_local=True) is None

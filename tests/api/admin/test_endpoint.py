@@ -17,6 +17,7 @@ from rokuga.api.admin.endpoint import Admin
 from rokuga.api.admin.watch import MAX_WAITING, Viewer
 from rokuga.api.app import signaling_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig
@@ -78,7 +79,7 @@ async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         recorder = FakeRecorder()
         admin = Admin(recorder, opened, config)
         async with (
-            served(signaling_app(recorder, config, admin=admin)) as authority,
+            served(signaling_app(AppContext(recorder, config, admin=admin))) as authority,
             aiohttp.ClientSession() as session,
             admin.watch,
         ):
@@ -252,16 +253,16 @@ def test_a_slow_viewer_is_dropped() -> None:
     """What waits for it is bounded; it comes again and resumes."""
     viewer = Viewer()
     for _ in range(MAX_WAITING):
-        viewer.tell(b"x")
+        viewer.queue_change(b"x")
     was_over = viewer.is_over
-    viewer.tell(b"x")
+    viewer.queue_change(b"x")
     assert (was_over, viewer.is_over) == (False, True)
-    assert len(viewer.take()) == MAX_WAITING
+    assert len(viewer.pop_all()) == MAX_WAITING
 
 
 def test_only_the_newest_state_waits() -> None:
     """Older ones are of no use."""
     viewer = Viewer()
-    viewer.tell_state(b"old")
-    viewer.tell_state(b"new")
-    assert viewer.take() == b"new"
+    viewer.queue_state(b"old")
+    viewer.queue_state(b"new")
+    assert viewer.pop_all() == b"new"

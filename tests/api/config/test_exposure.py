@@ -2,10 +2,10 @@
 
 import pytest
 
-from rokuga.api.config.exposure import open_doors
+from rokuga.api.config.exposure import exposure_warnings
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import Network
-from rokuga.api.open_files import shortage
+from rokuga.api.open_files import open_files_warning
 
 CLOSED = {"auth_webhook_url": "http://127.0.0.1:1/"}
 TOKEN = {"api_bearer_token": "0123456789abcdef"}
@@ -31,7 +31,7 @@ PASSWORD = {"admin_basic_auth": "me:secret"}
     ],
 )
 def test_every_open_door_has_a_line_that_names_it(settings: dict[str, object], words: list[str]) -> None:
-    doors = open_doors(DaemonConfig(**settings))  # type: ignore[arg-type]
+    doors = exposure_warnings(DaemonConfig(**settings))  # type: ignore[arg-type]
     assert len(doors) == len(words)
     assert all(word in door for word, door in zip(words, doors, strict=True))
 
@@ -41,5 +41,5 @@ def test_the_default_carries_a_thousand_clients_that_come_at_once() -> None:
 
 
 def test_too_few_open_files_are_told() -> None:
-    assert shortage(9000, 4000) is None
-    assert "8999" in str(shortage(8999, 4000))
+    assert open_files_warning(9000, 4000) is None
+    assert "8999" in str(open_files_warning(8999, 4000))

@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import Network
-from rokuga.api.http.connection_limits import Refused
-from rokuga.api.http.middleware import Refusals, RequestPolicyMiddleware
-from rokuga.api.http.request_policy import Rules
+from rokuga.api.http.connection_limits import ConnectionCounts
+from rokuga.api.http.middleware import RefusedRequests, RequestPolicyMiddleware
+from rokuga.api.http.request_policy import RequestPolicy
 from rokuga.api.http.server import listen, serve
 from rokuga.recorder.clock import Clock
 from tests.api.streams import all_of, connected, port_of, read_answer
@@ -32,15 +32,15 @@ async def _client(request: Request) -> Response:
 
 
 @contextlib.asynccontextmanager
-async def served(config: DaemonConfig, refused: Refused) -> AsyncIterator[int]:
+async def served(config: DaemonConfig, refused: ConnectionCounts) -> AsyncIterator[int]:
     """Serve what says who calls; gives the port."""
     app = Starlette(routes=[Route("/", _client)])
-    refusals = Refusals(Clock())
+    refusals = RefusedRequests(Clock())
     app.add_middleware(
         RequestPolicyMiddleware,
-        rules=Rules(None, None),
+        policy=RequestPolicy(None, None),
         exceptions={},
-        refusals=refusals,
+        refused=refusals,
         trusted=config.trusted_proxies,
     )
     async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), config, refused) as address:
@@ -56,7 +56,7 @@ async def _ask(port: int, *pieces: bytes) -> bytes:
 
 
 async def test_a_trusted_proxy_of_tcp_says_who_connected() -> None:
-    async with served(DaemonConfig(trusted_proxies=(HERE,)), Refused()) as port:
+    async with served(DaemonConfig(trusted_proxies=(HERE,)), ConnectionCounts()) as port:
         header = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n"
         assert await _ask(port, header + GET) == b"192.0.2.1"
         assert await _ask(port, header[:20], header[20:], GET) == b"192.0.2.1"
@@ -69,7 +69,7 @@ async def test_a_trusted_proxy_of_tcp_says_who_connected() -> None:
 
 
 async def test_nobody_else_says_who_connected() -> None:
-    async with served(DaemonConfig(), Refused()) as port:
+    async with served(DaemonConfig(), ConnectionCounts()) as port:
         assert await _ask(port, GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n")) == b"127.0.0.1"
         async with connected(port) as (reader, writer):
             writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET)
@@ -78,7 +78,7 @@ async def test_nobody_else_says_who_connected() -> None:
 
 async def test_what_comes_too_often_from_an_address_is_answered_later() -> None:
     """None is reset; others are not concerned, and those who say nothing take no turn."""
-    refused = Refused()
+    refused = ConnectionCounts()
     async with served(DaemonConfig(trusted_proxies=(HERE,), max_connects_per_second=20), refused) as port:
         flood = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET
         other = b"PROXY TCP4 192.0.2.2 10.0.0.1 4660 3000\r\n" + GET
@@ -94,7 +94,7 @@ async def test_what_comes_too_often_from_an_address_is_answered_later() -> None:
 async def test_what_waits_for_its_turn_is_closed_with_the_port() -> None:
     async with contextlib.AsyncExitStack() as stack:
         config = replace(DaemonConfig(trusted_proxies=(HERE,)), max_connects_per_second=1)
-        async with served(config, Refused()) as port:
+        async with served(config, ConnectionCounts()) as port:
             streams = [await stack.enter_async_context(connected(port)) for _ in range(5)]
             for _, writer in streams:
                 writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET)
@@ -108,7 +108,7 @@ async def test_tls_begins_behind_the_proxy_header(tmp_path: Path, is_proxied: bo
     authority = Authority(tmp_path)
     certificate, key = authority.issue("localhost")
     config = DaemonConfig(trusted_proxies=(HERE,), tls_certificate=certificate, tls_key=key)
-    async with served(config, Refused()) as port:
+    async with served(config, ConnectionCounts()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         if is_proxied:
             writer.write(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n")

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from rokuga.api.http.authority import (
     Authority,
+    client_network,
     is_host_name,
     is_loopback,
     is_within,
-    neighbourhood,
     parse_address,
     parse_authority,
     parse_network,
@@ -144,6 +144,6 @@ def test_wrong_networks(text: str) -> None:
 
 
 def test_a_client_of_ipv6_has_64_bits_for_itself() -> None:
-    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:1")
-    assert neighbourhood("2001:db8::1") != neighbourhood("2001:db8:0:1::1")
-    assert neighbourhood("::ffff:192.0.2.1") == neighbourhood("192.0.2.1") != neighbourhood("192.0.2.2")
+    assert client_network("2001:db8::1") == client_network("2001:db8::ffff:1")
+    assert client_network("2001:db8::1") != client_network("2001:db8:0:1::1")
+    assert client_network("::ffff:192.0.2.1") == client_network("192.0.2.1") != client_network("192.0.2.2")

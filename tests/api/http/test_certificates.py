@@ -52,14 +52,14 @@ def test_a_certificate_that_is_renewed_on_the_disk_is_shown_from_then_on(tmp_pat
     certificate, key = authority.issue("renewed")
     with structlog.testing.capture_logs() as logs:
         shutil.copy(certificate, files.certificate)
-        files.look(now_s)
-        files.look(now_s)
+        files.check(now_s)
+        files.check(now_s)
         assert served(context, authority) == old
         files.key.unlink()
-        files.look(now_s)
+        files.check(now_s)
         assert served(context, authority) == old
         key.rename(files.key)
-        files.look(now_s)
+        files.check(now_s)
         assert served(context, authority) != old
     assert [entry["event"] for entry in logs] == [
         "a renewed certificate cannot be used",
@@ -72,7 +72,7 @@ def test_a_certificate_that_expires_is_in_the_log_once_a_day(tmp_path: Path) -> 
     end_s = read_validity(files.certificate).end_s
     with structlog.testing.capture_logs() as logs:
         for now_s in (end_s - 60, end_s - 50, end_s + DAY_S, end_s + DAY_S):
-            files.look(now_s)
+            files.check(now_s)
     assert [entry["event"] for entry in logs] == ["a certificate expires in 0 hours", "a certificate has expired"]
 
 
@@ -81,5 +81,5 @@ def test_a_client_certificate_that_is_renewed_asks_for_a_restart(tmp_path: Path)
     files = CertificateFiles(*authority.issue("localhost"))
     authority.issue("localhost")
     with structlog.testing.capture_logs() as logs:
-        files.look(read_validity(files.certificate).begin_s)
+        files.check(read_validity(files.certificate).begin_s)
     assert [entry["event"] for entry in logs] == ["a certificate was renewed; restart to use it"]

@@ -13,7 +13,7 @@ import websockets
 from structlog.testing import capture_logs
 
 from rokuga.api.daemon import Addresses, running
-from rokuga.api.http.connection_limits import Connection, ConnectionLimits, Refused
+from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, TcpConnection
 from rokuga.api.http.framing import MAX_HEAD_BYTES
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -47,21 +47,21 @@ class Books:
         self.limits = ConnectionLimits(max_connections, 5, Clock(monotonic_ns=lambda: self.now_ns))
         self.closed: list[str] = []
 
-    def admit(self, owner: str, name: str = "") -> Connection | None:
+    def admit(self, owner: str, name: str = "") -> TcpConnection | None:
         """Admit one."""
         return self.limits.admit(owner, lambda: self.closed.append(name or owner))
 
-    def proven(self, owner: str, name: str = "") -> Connection:
+    def proven(self, owner: str, name: str = "") -> TcpConnection:
         """Admit one that proves itself."""
         connection = self.admit(owner, name)
         assert connection is not None
-        connection.work()
+        connection.mark_busy()
         return connection
 
 
 def test_the_address_with_most_silent_connections_loses_its_oldest() -> None:
     books = Books(max_connections=20)
-    assert books.limits.max_unproven == 10
+    assert books.limits.max_unverified == 10
     for number in range(400):
         books.admit("flood", f"flood {number}")
         if number == 100:
@@ -91,8 +91,8 @@ def test_where_all_are_at_work_one_more_is_not_taken() -> None:
     working = [books.proven("client") for _ in range(3)]
     assert books.admit("other") is None
     assert (books.closed, books.limits.refused.too_many) == ([], 1)
-    working[0].leave()
-    working[0].leave()
+    working[0].mark_closed()
+    working[0].mark_closed()
     assert books.admit("other") is not None
 
 
@@ -100,7 +100,7 @@ def test_who_rests_makes_room_for_one_more() -> None:
     """Between two requests a connection may be closed (RFC 9112 section 9.3); nothing is lost."""
     books = Books(max_connections=3)
     for name in ("a", "b", "c"):
-        books.proven("client", name).rest()
+        books.proven("client", name).mark_idle()
     assert books.admit("other") is not None
     assert books.closed == ["a"]
 
@@ -109,7 +109,7 @@ def test_whom_a_proxy_names_has_a_share_of_his_own() -> None:
     books = Books(max_connections=6)
     named = books.admit("proxy", "named")
     assert named is not None
-    named.belongs_to("client")
+    named.set_owner("client")
     for number in range(10):
         books.admit("proxy", f"proxy {number}")
     assert "named" not in books.closed
@@ -130,12 +130,12 @@ def test_nobody_is_forgotten_or_counted_twice() -> None:
     books = Books(max_connections=100)
     connections = [books.proven(str(number % 7)) for number in range(50)]
     for connection in connections:
-        connection.rest()
-        connection.work()
-        connection.rest()
-        connection.leave()
-        connection.work()
-        connection.rest()
+        connection.mark_idle()
+        connection.mark_busy()
+        connection.mark_idle()
+        connection.mark_closed()
+        connection.mark_busy()
+        connection.mark_idle()
     for _ in range(100):
         books.proven("other")
     assert books.closed == []
@@ -224,7 +224,9 @@ async def test_a_head_without_end_is_refused(tmp_path: Path, port: Port, head: b
 async def test_a_request_that_is_never_whole_ends(
     tmp_path: Path, port: Port, begun: bytes, answers: list[bytes] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def impatient(max_connections: int, max_per_second: int, clock: Clock, refused: Refused) -> ConnectionLimits:
+    def impatient(
+        max_connections: int, max_per_second: int, clock: Clock, refused: ConnectionCounts
+    ) -> ConnectionLimits:
         return ConnectionLimits(max_connections, max_per_second, clock, refused, request_s=0.2)
 
     monkeypatch.setattr("rokuga.api.http.server.ConnectionLimits", impatient)

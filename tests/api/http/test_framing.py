@@ -15,7 +15,7 @@ from rokuga.api.http.framing import (
     MAX_SMALL_CHUNKS,
     End,
     Head,
-    Malformed,
+    MalformedRequest,
     RequestReader,
 )
 from tests.api.serving import config_in
@@ -140,14 +140,14 @@ def body_of(stream: bytes, step: int | None = None) -> bytes:
 @pytest.mark.parametrize("stream", AMBIGUOUS.values(), ids=AMBIGUOUS)
 @pytest.mark.parametrize("step", [None, 1])
 def test_what_can_be_read_in_two_ways_is_refused(stream: bytes, step: int | None) -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(MalformedRequest) as raised:
         read(stream, step)
     assert raised.value.status == 400
 
 
 @pytest.mark.parametrize("stream", VERSIONS.values(), ids=VERSIONS)
 def test_other_versions_are_refused(stream: bytes) -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(MalformedRequest) as raised:
         read(stream)
     assert raised.value.status == 505
 
@@ -228,13 +228,13 @@ def test_what_follows_a_handshake_is_kept_for_the_websocket() -> None:
     ],
 )
 def test_a_head_that_is_too_long_is_refused(stream: bytes) -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(MalformedRequest) as raised:
         read(stream, 4096)
     assert raised.value.status == 431
 
 
 def test_many_small_chunks_are_refused() -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(MalformedRequest) as raised:
         read(POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * (MAX_SMALL_CHUNKS + 70))
     assert raised.value.status == 413
     large = b"400\r\n%b\r\n" % (b"x" * 1024)
@@ -248,7 +248,7 @@ def test_any_stream_gives_the_same_however_it_is_cut(pieces: list[bytes]) -> Non
     def outcome(step: int | None) -> object:
         try:
             return read(stream, step)
-        except Malformed as fault:
+        except MalformedRequest as fault:
             return type(fault)
 
     assert outcome(None) == outcome(1) == outcome(5)

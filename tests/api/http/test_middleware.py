@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from rokuga.api.app import api_app, signaling_app
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.middleware import Refusals, RequestPolicyMiddleware
-from rokuga.api.http.request_policy import Refusal, Rules
+from rokuga.api.context import AppContext
+from rokuga.api.http.middleware import RefusedRequests, RequestPolicyMiddleware
+from rokuga.api.http.request_policy import Refusal, RequestPolicy
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from tests.api.serving import served
@@ -48,10 +49,10 @@ async def fronts() -> AsyncIterator[Fronts]:
     secret = DaemonConfig(api_bearer_token=TOKEN, api_cors_origin=STUDIO, allowed_hosts=("rokuga",))
     closed = DaemonConfig(signaling_origins=(STUDIO,), allowed_hosts=("rokuga",))
     async with (
-        served(api_app(FakeRecorder(), config)) as api,
-        served(api_app(FakeRecorder(), secret)) as api_with_token,
-        served(signaling_app(FakeRecorder(), config)) as signaling,
-        served(signaling_app(FakeRecorder(), closed)) as closed_signaling,
+        served(api_app(AppContext(FakeRecorder(), config))) as api,
+        served(api_app(AppContext(FakeRecorder(), secret))) as api_with_token,
+        served(signaling_app(AppContext(FakeRecorder(), config))) as signaling,
+        served(signaling_app(AppContext(FakeRecorder(), closed))) as closed_signaling,
     ):
         yield Fronts(api, api_with_token, signaling, closed_signaling)
 
@@ -149,7 +150,10 @@ async def _echo_length(request: Request) -> Response:
 
 async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> None:
     guard = Middleware(
-        RequestPolicyMiddleware, rules=Rules(None, max_body_bytes=8), exceptions={}, refusals=Refusals(Clock())
+        RequestPolicyMiddleware,
+        policy=RequestPolicy(None, max_body_bytes=8),
+        exceptions={},
+        refused=RefusedRequests(Clock()),
     )
     app = Starlette(routes=[Route("/", _echo_length, methods=["POST"])], middleware=[guard])
     chunked = {"transfer-encoding": "chunked"}
@@ -163,14 +167,14 @@ async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> 
 
 async def test_a_thousand_refusals_in_a_second_are_one_line() -> None:
     now_ns = [0]
-    refusals = Refusals(Clock(monotonic_ns=lambda: now_ns[0]))
+    refusals = RefusedRequests(Clock(monotonic_ns=lambda: now_ns[0]))
     scope = {"headers": [(b"origin", b"https://evil.example" + b"x" * 500)], "path": "/", "client": ("192.0.2.1", 1)}
     with structlog.testing.capture_logs() as lines:
         for _ in range(1000):
-            refusals.note(Refusal.ORIGIN_NOT_ALLOWED, scope)
+            refusals.add(Refusal.ORIGIN_NOT_ALLOWED, scope)
         now_ns[0] = NS_PER_S
-        refusals.note(Refusal.HOST_NOT_ALLOWED, scope)
-    assert [(line["reason"], line["untold"]) for line in lines] == [
+        refusals.add(Refusal.HOST_NOT_ALLOWED, scope)
+    assert [(line["reason"], line["unlogged"]) for line in lines] == [
         ("ORIGIN-NOT-ALLOWED", 0),
         ("HOST-NOT-ALLOWED", 999),
     ]

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.http.request_policy import Hosts, Refusal, Rules
+from rokuga.api.http.request_policy import AllowedHosts, Refusal, RequestPolicy
 
-LOOPBACK = Rules(Hosts("127.0.0.1", ("rokuga",)))
-WILDCARD = Rules(Hosts("0.0.0.0"))
+LOOPBACK = RequestPolicy(AllowedHosts("127.0.0.1", ("rokuga",)))
+WILDCARD = RequestPolicy(AllowedHosts("0.0.0.0"))
 
 
 @pytest.mark.parametrize(
@@ -34,15 +34,17 @@ WILDCARD = Rules(Hosts("0.0.0.0"))
         (LOOPBACK, "[::1", False),
         (LOOPBACK, "", False),
         (LOOPBACK, ":3000", False),
-        (Rules(Hosts("192.0.2.1")), "192.0.2.1:3000", True),
-        (Rules(Hosts("recorder.example")), "recorder.example:3000", True),
+        (RequestPolicy(AllowedHosts("192.0.2.1")), "192.0.2.1:3000", True),
+        (RequestPolicy(AllowedHosts("recorder.example")), "recorder.example:3000", True),
         (WILDCARD, "192.0.2.1:3000", True),
         (WILDCARD, "[2001:db8::1]", True),
         (WILDCARD, "evil.example", False),
-        (Rules(None), "evil.example", True),
+        (RequestPolicy(None), "evil.example", True),
     ],
 )
-def test_a_front_is_called_by_address_or_by_a_name_it_knows(rules: Rules, host: str, is_allowed: bool) -> None:
+def test_a_front_is_called_by_address_or_by_a_name_it_knows(
+    rules: RequestPolicy, host: str, is_allowed: bool
+) -> None:
     refusal = rules.refusal("POST", "/", {"host": [host]})
     assert refusal is (None if is_allowed else Refusal.HOST_NOT_ALLOWED)
 
@@ -80,7 +82,7 @@ def test_there_is_one_host(hosts: list[str]) -> None:
 def test_a_page_is_the_fronts_own_or_one_that_was_named(
     origins: tuple[str, ...] | None, origin: str, is_allowed: bool
 ) -> None:
-    rules = Rules(Hosts("127.0.0.1"), origins)
+    rules = RequestPolicy(AllowedHosts("127.0.0.1"), origins)
     refusal = rules.refusal("POST", "/", {"host": ["127.0.0.1:3000"], "origin": [origin]})
     assert refusal is (None if is_allowed else Refusal.ORIGIN_NOT_ALLOWED)
 
@@ -109,26 +111,26 @@ def test_each_of_two_origins_counts() -> None:
     ],
 )
 def test_a_token_is_shown_whole(authorization: list[str], is_allowed: bool) -> None:
-    rules = Rules(None, None, "0123456789abcdef")
+    rules = RequestPolicy(None, None, "0123456789abcdef")
     refusal = rules.refusal("POST", "/", {"authorization": authorization})
     assert refusal is (None if is_allowed else Refusal.UNAUTHORIZED)
 
 
 def test_a_preflight_needs_no_token() -> None:
-    assert Rules(None, None, "0123456789abcdef").refusal("OPTIONS", "/", {}) is None
+    assert RequestPolicy(None, None, "0123456789abcdef").refusal("OPTIONS", "/", {}) is None
 
 
 @pytest.mark.parametrize("path", ["/archives/../../etc/passwd", "/..", "/a/..", "/a\\..\\b", "/a\0b"])
 def test_no_path_leaves_its_folder(path: str) -> None:
-    assert Rules(None, None).refusal("GET", path, {}) is Refusal.MALFORMED_PATH
+    assert RequestPolicy(None, None).refusal("GET", path, {}) is Refusal.MALFORMED_PATH
 
 
 def test_dots_in_names_are_no_harm() -> None:
-    assert Rules(None, None).refusal("GET", "/archives/a..webm", {}) is None
+    assert RequestPolicy(None, None).refusal("GET", "/archives/a..webm", {}) is None
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
-    rules = Rules(None, None, max_body_bytes=10)
+    rules = RequestPolicy(None, None, max_body_bytes=10)
     assert rules.refusal("POST", "/", {"content-length": ["10"]}) is None
     assert rules.refusal("POST", "/", {"content-length": ["11"]}) is Refusal.PAYLOAD_TOO_LARGE
 
@@ -138,5 +140,5 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     st.dictionaries(st.sampled_from(["host", "origin", "authorization", "content-length"]), st.lists(st.text())),
 )
 def test_whatever_a_stranger_says_is_answered(path: str, headers: dict[str, list[str]]) -> None:
-    refusal = Rules(Hosts("0.0.0.0"), (), "0123456789abcdef").refusal("POST", path, headers)
+    refusal = RequestPolicy(AllowedHosts("0.0.0.0"), (), "0123456789abcdef").refusal("POST", path, headers)
     assert isinstance(refusal, Refusal)

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.api.daemon import running
 from rokuga.api.monitoring.endpoint import exposition
 from rokuga.api.monitoring.health import Disk, Health
@@ -65,7 +66,7 @@ async def test_a_stuck_writer_is_told_and_so_is_its_end(tmp_path: Path) -> None:
             return await writer.submit(lambda: free_bytes(str(tmp_path)))
 
         async with Health({"writer": Disk(measure, 0).measure}, Clock()) as health:
-            async with served(api_app(FakeRecorder(), DaemonConfig(), health=health)) as address:
+            async with served(api_app(AppContext(FakeRecorder(), DaemonConfig(), health=health))) as address:
                 url = f"http://{address}/readyz"
                 await _until(url, lambda status, _: status == 200)
                 stuck = writer.submit(going_on.wait)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.api.http.connection_limits import Refused
-from rokuga.api.http.middleware import Refusals
+from rokuga.api.http.connection_limits import ConnectionCounts
+from rokuga.api.http.middleware import RefusedRequests
 from rokuga.api.monitoring.health import Disk, Health
 from rokuga.api.monitoring.metrics import METRICS, read_all, total
 from rokuga.api.store import cluster_numbers
@@ -39,7 +39,10 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
     ):
         dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
         sources = [house.recorder.counters, MediaPort().totals]
-        sources += [each.counters for each in (dispatcher, auth, outbox, health, disk, Refused(), Refusals(clock))]
+        sources += [
+            each.counters
+            for each in (dispatcher, auth, outbox, health, disk, ConnectionCounts(), RefusedRequests(clock))
+        ]
         numbers = await read_all(sources)
     numbers |= cluster_numbers(StoreHealth(False, 0, 0, 0.0, 0.0, 0))
     assert numbers.keys() == METRICS.keys()

@@ -63,7 +63,7 @@ async def test_an_abstract_socket_is_told() -> None:
     name = f"rokuga-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}")
-        Systemd({"NOTIFY_SOCKET": f"@{name}"}).tell("READY=1")
+        Systemd({"NOTIFY_SOCKET": f"@{name}"}).notify("READY=1")
         assert listener.recv(100) == b"READY=1"
 
 
@@ -84,9 +84,9 @@ async def test_a_watchdog_that_waits_for_somebody_else_or_not_at_all_is_not_fed(
 
 async def test_without_systemd_nobody_is_told_and_one_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     with capture_logs() as lines:
-        Systemd({}).tell("READY=1")
+        Systemd({}).notify("READY=1")
         assert lines == []
-        Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).tell("READY=1")
+        Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify("READY=1")
     assert [line["event"] for line in lines] == ["systemd cannot be told"]
 
 

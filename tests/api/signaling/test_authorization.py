@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect as open_websocket
 
 from rokuga.api.app import signaling_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.api.signaling.conversation import Authorize, Close, Conversation, Open, Phase
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import ConnectionRequest
@@ -32,7 +33,7 @@ OPUS, VP9 = TrackConfig("OPUS"), TrackConfig("VP9")
 
 def asked() -> tuple[Conversation, Authorize]:
     """A conversation that waits for the webhook."""
-    talk = Conversation(0, asks=True)
+    talk = Conversation(0, needs_permission=True)
     [action] = talk.receive(json.dumps(CONNECT), 0)
     assert isinstance(action, Authorize)
     assert (talk.phase, talk.deadline_ns) == (Phase.PERMISSION, None)
@@ -86,7 +87,7 @@ def test_a_client_cannot_go_on_by_itself(frame: str) -> None:
 
 
 def test_nobody_is_asked_about_what_cannot_be_had() -> None:
-    talk = Conversation(0, asks=True)
+    talk = Conversation(0, needs_permission=True)
     [close] = talk.receive(json.dumps({**CONNECT, "audio": False, "video": False}), 0)
     assert close == Close(4490, "audio and video are both false")
 
@@ -115,7 +116,7 @@ async def gate(answer: Answer) -> AsyncIterator[Gate]:
     webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, clock) as webhook:
         config = DaemonConfig(auth_webhook_url=consumer.url)
-        async with served(signaling_app(recorder, config, authenticator=webhook)) as address:
+        async with served(signaling_app(AppContext(recorder, config, authenticator=webhook))) as address:
             yield Gate(consumer, recorder, f"ws://{address}/signaling")
 
 
@@ -202,7 +203,7 @@ async def test_a_fault_of_ours_lets_nobody_in() -> None:
             raise KeyError(connection_id, question)
 
     recorder = FakeRecorder()
-    app = signaling_app(recorder, DaemonConfig(), authenticator=Broken())
+    app = signaling_app(AppContext(recorder, DaemonConfig(), authenticator=Broken()))
     async with served(app) as address, open_websocket(f"ws://{address}/signaling") as websocket:
         client = Client(websocket)
         await client.say(CONNECT)
@@ -211,5 +212,5 @@ async def test_a_fault_of_ours_lets_nobody_in() -> None:
 
 
 def test_a_webhook_that_nobody_would_ask_is_not_served() -> None:
-    with pytest.raises(ValueError, match="would let everybody in"):
-        signaling_app(FakeRecorder(), DaemonConfig(auth_webhook_url="http://127.0.0.1/auth"))
+    with pytest.raises(ValueError, match="would admit every client"):
+        signaling_app(AppContext(FakeRecorder(), DaemonConfig(auth_webhook_url="http://127.0.0.1/auth")))

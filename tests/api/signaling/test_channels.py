@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from rokuga.api.signaling.channels import Channels, Member
-from rokuga.api.signaling.server_messages import Present
+from rokuga.api.signaling.channels import ChannelMembers, Member
+from rokuga.api.signaling.server_messages import MemberInfo
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.connection import Role
 from rokuga.recorder.media import NS_PER_S
@@ -28,14 +28,14 @@ class Listener:
     def __init__(self, name: str, channel_id: str = "sora", role: Role = "sendonly", metadata: Any = None) -> None:
         self.heard: list[dict[str, Any]] = []
         identity = ConnectionIdentity(channel_id, "SESSION", f"client-{name}", f"bundle-{name}", f"connection-{name}")
-        present = Present(identity, role, audio=True, video=role != "recvonly", metadata=metadata)
+        present = MemberInfo(identity, role, audio=True, video=role != "recvonly", metadata=metadata)
         self.member = Member(present, lambda text: self.heard.append(json.loads(text)))
 
 
 def test_the_first_one_sees_itself_alone() -> None:
     """The real SDKs count themselves connected when they see their own connection_id."""
     first = Listener("1")
-    Channels(Time().clock()).enter(first.member)
+    ChannelMembers(Time().clock()).add(first.member)
     assert first.heard == [
         {
             "type": "notify",
@@ -60,10 +60,10 @@ def test_the_first_one_sees_itself_alone() -> None:
 
 
 def test_the_second_one_sees_the_first_and_the_first_the_second() -> None:
-    channels = Channels(Time().clock())
+    channels = ChannelMembers(Time().clock())
     first, second = Listener("1", metadata={"name": "Aki"}), Listener("2", role="recvonly", metadata=[1])
-    channels.enter(first.member)
-    channels.enter(second.member)
+    channels.add(first.member)
+    channels.add(second.member)
     [own] = second.heard
     assert own["connection_id"] == "connection-2"
     assert own["metadata"] == [1]
@@ -89,13 +89,13 @@ def test_the_second_one_sees_the_first_and_the_first_the_second() -> None:
 
 def test_who_leaves_is_counted_out_and_the_others_learn_it() -> None:
     time = Time()
-    channels = Channels(time.clock())
+    channels = ChannelMembers(time.clock())
     first, second = Listener("1"), Listener("2", role="sendrecv")
-    channels.enter(first.member)
+    channels.add(first.member)
     time.now_ns = 30 * NS_PER_S
-    channels.enter(second.member)
+    channels.add(second.member)
     time.now_ns = 150 * NS_PER_S
-    channels.leave(second.member)
+    channels.remove(second.member)
     gone = first.heard[-1]
     assert (gone["event_type"], gone["connection_id"], gone["minutes"]) == ("connection.destroyed", "connection-2", 2)
     assert (gone["channel_connections"], gone["channel_sendrecv_connections"]) == (1, 0)
@@ -104,13 +104,13 @@ def test_who_leaves_is_counted_out_and_the_others_learn_it() -> None:
 
 
 def test_leaving_twice_or_without_having_come_tells_nobody() -> None:
-    channels = Channels(Time().clock())
+    channels = ChannelMembers(Time().clock())
     first, second = Listener("1"), Listener("2")
-    channels.enter(first.member)
-    channels.leave(second.member)
-    channels.enter(second.member)
-    channels.leave(second.member)
-    channels.leave(second.member)
+    channels.add(first.member)
+    channels.remove(second.member)
+    channels.add(second.member)
+    channels.remove(second.member)
+    channels.remove(second.member)
     assert [message["event_type"] for message in first.heard] == [
         "connection.created",
         "connection.created",
@@ -119,12 +119,12 @@ def test_leaving_twice_or_without_having_come_tells_nobody() -> None:
 
 
 def test_channels_know_nothing_of_one_another_and_are_forgotten_when_empty() -> None:
-    channels = Channels(Time().clock())
+    channels = ChannelMembers(Time().clock())
     first, stranger = Listener("1"), Listener("2", channel_id="other")
     for one in (first, stranger):
-        channels.enter(one.member)
+        channels.add(one.member)
     assert [len(one.heard) for one in (first, stranger)] == [1, 1]
     assert stranger.heard[0]["channel_connections"] == 1
     for one in (first, stranger):
-        channels.leave(one.member)
+        channels.remove(one.member)
     assert channels._members == {}

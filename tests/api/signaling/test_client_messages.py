@@ -8,13 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.api.signaling import client_messages
-from rokuga.api.signaling.client_messages import Connect, MessageError, Pong, parse_message, requested_tracks
+from rokuga.api.signaling.client_messages import (
+    ConnectMessage,
+    MessageError,
+    PongMessage,
+    parse_message,
+    requested_tracks,
+)
 from rokuga.recorder.negotiation import TrackConfig
 
 
-def connect(**more: Any) -> Connect:
+def connect(**more: Any) -> ConnectMessage:
     message = parse_message(json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", **more}))
-    assert isinstance(message, Connect)
+    assert isinstance(message, ConnectMessage)
     return message
 
 
@@ -130,7 +136,7 @@ def test_what_is_kept_or_repeated_has_a_limit_that_is_named(name: str) -> None:
     frame = '{"type":"connect","role":"sendonly","channel_id":"sora","%s":%s}'
     kept = {"audio": '{"x":"%s"}', "video": '{"x":"%s"}'}.get(name, '"%s"')
     text = kept % ("x" * (most - len(kept) + 2))
-    assert isinstance(parse_message(frame % (name, text)), Connect)
+    assert isinstance(parse_message(frame % (name, text)), ConnectMessage)
     for longer in (text.replace("x", "xx", 1), text.replace("xxx", "xx録", 1)):
         with pytest.raises(MessageError, match=f"{name} is longer than {most} bytes"):
             parse_message(
@@ -170,7 +176,7 @@ def test_ids_have_255_bytes_at_most(name: str) -> None:
 )
 def test_a_pong_of_libwebrtc_is_not_always_json(stats: str) -> None:
     for frame in (f'{{"type":"pong","stats":{stats}}}', f'{{"stats":{stats},"type":"pong"}}'.encode()):
-        assert isinstance(parse_message(frame), Pong)
+        assert isinstance(parse_message(frame), PongMessage)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
@@ -199,7 +205,7 @@ JSON = st.recursive(
 def test_any_json_is_a_message_or_a_message_error(message: dict[str, Any]) -> None:
     try:
         parsed = parse_message(json.dumps(message))
-        if isinstance(parsed, Connect):
+        if isinstance(parsed, ConnectMessage):
             client_messages.check_ids(parsed)
             requested_tracks(parsed)
     except MessageError as error:

@@ -16,7 +16,7 @@ from rokuga.api.signaling.conversation import (
     Action,
     Close,
     Conversation,
-    Enter,
+    Join,
     Open,
     Phase,
     Send,
@@ -58,7 +58,7 @@ def kind(frame: str) -> str:
 def test_a_client_is_sent_elsewhere_and_that_is_all() -> None:
     """Its connect has to be right; nobody is asked about it here."""
     urls = iter(["ws://b/signaling"])
-    talk = Conversation(0, asks=True, elsewhere=lambda: next(urls))
+    talk = Conversation(0, needs_permission=True, redirect_url=lambda: next(urls))
     actions = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": null}', 0)
     assert actions == [Send('{"type":"redirect","location":"ws://b/signaling"}'), Close(1000, "REDIRECT")]
     assert talk.receive('{"type": "pong"}', 0) == []
@@ -66,14 +66,14 @@ def test_a_client_is_sent_elsewhere_and_that_is_all() -> None:
 
 def test_a_client_that_was_sent_here_stays() -> None:
     """As sora_sdk says it."""
-    talk = Conversation(0, elsewhere=lambda: "ws://b/signaling")
+    talk = Conversation(0, redirect_url=lambda: "ws://b/signaling")
     (action,) = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": true}', 0)
     assert isinstance(action, Open)
 
 
 @pytest.mark.parametrize("wrong", [{"channel_id": "x" * 256}, {"audio": False, "video": False}, {"role": "none"}])
 def test_a_connect_that_cannot_be_had_is_refused_where_it_came(wrong: dict[str, Any]) -> None:
-    talk = Conversation(0, elsewhere=lambda: "ws://b/signaling")
+    talk = Conversation(0, redirect_url=lambda: "ws://b/signaling")
     (action,) = talk.receive(json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", **wrong}), 0)
     assert isinstance(action, Close)
     assert action.code == 4490
@@ -95,12 +95,12 @@ def test_what_real_clients_say_is_understood(name: str) -> None:
                 assert talk.opened("the offer", 0) == [Send("the offer")]
             case "answer":
                 assert actions == [Accept(json.loads(frame)["sdp"])]
-                assert talk.connected(0) == [Enter()]
+                assert talk.connected(0) == [Join()]
             case "candidate" | "pong":
                 assert actions == []
             case "disconnect":
                 assert actions == [Close(1000, "TYPE-DISCONNECT", json.loads(frame).get("reason"))]
-    assert talk.phase is (Phase.END if name == "python_sdk_rejects_video" else Phase.OVER)
+    assert talk.phase is (Phase.END if name == "python_sdk_rejects_video" else Phase.CLOSED)
 
 
 def connect(**more: Any) -> str:
@@ -269,6 +269,6 @@ def test_in_any_order_there_is_one_close_one_entry_and_silence_after_the_end(ste
         done += actions
     closes = [number for number, action in enumerate(done) if isinstance(action, Close)]
     assert closes in ([], [len(done) - 1])
-    assert sum(isinstance(action, Enter) for action in done) <= 1
+    assert sum(isinstance(action, Join) for action in done) <= 1
     assert sum(isinstance(action, Open) for action in done) <= 1
     assert sum(isinstance(action, Accept) for action in done) <= 1

@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from rokuga.api.app import signaling_app
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.signaling.channels import Channels
+from rokuga.api.context import AppContext
+from rokuga.api.signaling.channels import ChannelMembers
 from rokuga.api.signaling.conversation import ANSWER_TIMEOUT_NS, PING_INTERVAL_NS
 from rokuga.api.signaling.endpoint import SignalingEndpoint
 from rokuga.recorder.clock import Clock
@@ -83,7 +84,7 @@ class Client:
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     recorder = FakeRecorder()
-    async with served(signaling_app(recorder, DaemonConfig())) as address:
+    async with served(signaling_app(AppContext(recorder, DaemonConfig()))) as address:
         yield House(recorder, f"ws://{address}/signaling")
 
 
@@ -103,7 +104,8 @@ def time() -> TurnedClock:
 async def house_in_time(time: TurnedClock) -> AsyncIterator[House]:
     recorder = FakeRecorder()
     clock = Clock(monotonic_ns=lambda: time.now_ns)
-    endpoint = SignalingEndpoint(recorder, Channels(clock), clock, "")
+    context = AppContext(recorder, DaemonConfig(), clock, channels=ChannelMembers(clock))
+    endpoint = SignalingEndpoint(context)
     async with served(Starlette(routes=[WebSocketRoute("/signaling", endpoint)])) as address:
         yield House(recorder, f"ws://{address}/signaling")
 
@@ -123,7 +125,7 @@ async def test_a_client_comes_publishes_and_goes(house: House) -> None:
         await client.say({"type": "disconnect", "reason": "NO-ERROR"})
         assert await client.closing() == (1000, "TYPE-DISCONNECT")
         assert await ended(connection) == "TYPE-DISCONNECT"
-        assert connection.close_remark == "NO-ERROR"
+        assert connection.close_detail == "NO-ERROR"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in VECTORS.glob("*.jsonl")))

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.signaling.client_messages import Connect, MessageError, requested_tracks
-from rokuga.api.signaling.permission import Denied, granted, question
+from rokuga.api.signaling.client_messages import ConnectMessage, MessageError, requested_tracks
+from rokuga.api.signaling.permission import Denied, apply_answer, auth_webhook_request
 from rokuga.recorder.negotiation import TrackConfig
 
 OPUS, VP9 = TrackConfig("OPUS"), TrackConfig("VP9")
 RATES = {"audio": {"bit_rate": 64}, "video": {"codec_type": "VP8", "bit_rate": 500}}
 
 
-def connect(**more: Any) -> Connect:
-    return msgspec.convert({"type": "connect", "role": "sendonly", "channel_id": "sora", **more}, Connect)
+def connect(**more: Any) -> ConnectMessage:
+    return msgspec.convert({"type": "connect", "role": "sendonly", "channel_id": "sora", **more}, ConnectMessage)
 
 
 def test_a_question_of_a_client_that_says_little() -> None:
-    assert question(connect(video=False), "CONNECTION", {}) == {
+    assert auth_webhook_request(connect(video=False), "CONNECTION", {}) == {
         "role": "sendonly",
         "channel_id": "sora",
         "connection_id": "CONNECTION",
@@ -50,7 +50,7 @@ def test_a_question_of_a_client_that_says_much() -> None:
         environment="Debian",
         libwebrtc="M140",
     )
-    told = question(asked, "CONNECTION", {"sendonly": 2, "recvonly": 1})
+    told = auth_webhook_request(asked, "CONNECTION", {"sendonly": 2, "recvonly": 1})
     assert (told["client_id"], told["bundle_id"], told["metadata"]) == ("alice", "desk", {"token": 1})
     assert told["video"] == {"codec_type": "H264", "bit_rate": 500}
     assert (told["video_codec_type"], told["video_bit_rate"]) == ("H264", 500)
@@ -75,13 +75,13 @@ def test_a_question_of_a_client_that_says_much() -> None:
     ],
 )
 def test_a_client_is_described_as_far_as_it_says(sora_client: str, told: dict[str, str]) -> None:
-    described = question(connect(sora_client=sora_client), "CONNECTION", {})["sora_client"]
+    described = auth_webhook_request(connect(sora_client=sora_client), "CONNECTION", {})["sora_client"]
     assert described == told | ({"raw": sora_client} if sora_client else {})
 
 
 @pytest.mark.parametrize("sora_client", [None, 5, ["x"]])
 def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
-    assert "sora_client" not in question(connect(sora_client=sora_client), "CONNECTION", {})
+    assert "sora_client" not in auth_webhook_request(connect(sora_client=sora_client), "CONNECTION", {})
 
 
 @pytest.mark.parametrize(
@@ -115,19 +115,19 @@ def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
 def test_an_answer_is_laid_over_what_the_client_asked_for(
     asked: dict[str, Any], answer: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
 ) -> None:
-    allowed, metadata, _ = granted(connect(**asked), {"allowed": True, **answer})
+    allowed, metadata, _ = apply_answer(connect(**asked), {"allowed": True, **answer})
     assert requested_tracks(allowed) == (audio, video)
     assert metadata is None
 
 
 def test_names_and_metadata_can_be_given() -> None:
     asked = connect(client_id="alice", metadata={"token": 1}, signaling_notify_metadata="hers")
-    allowed, metadata, _ = granted(
+    allowed, metadata, _ = apply_answer(
         asked, {"allowed": True, "client_id": "bob", "bundle_id": "desk", "metadata": {"a": 1}}
     )
     assert (allowed.client_id, allowed.bundle_id, metadata) == ("bob", "desk", {"a": 1})
     assert allowed.signaling_notify_metadata == "hers"
-    allowed, *_ = granted(asked, {"allowed": True, "signaling_notify_metadata": "ours"})
+    allowed, *_ = apply_answer(asked, {"allowed": True, "signaling_notify_metadata": "ours"})
     assert (allowed.client_id, allowed.signaling_notify_metadata) == ("alice", "ours")
 
 
@@ -138,9 +138,9 @@ def test_names_and_metadata_can_be_given() -> None:
 def test_what_events_tell_of_a_client_is_the_answers_own(answer: dict[str, Any], told: str | None) -> None:
     """A client cannot say it: whatever it connects with is overlooked."""
     asked = msgspec.convert(
-        {"role": "sendonly", "channel_id": "sora", "event_metadata": "mine"}, Connect, strict=True
+        {"role": "sendonly", "channel_id": "sora", "event_metadata": "mine"}, ConnectMessage, strict=True
     )
-    assert granted(asked, {"allowed": True, **answer}).event_metadata_json == told
+    assert apply_answer(asked, {"allowed": True, **answer}).event_metadata_json == told
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_events_tell_of_a_client_is_the_answers_own(answer: dict[str, Any],
 )
 def test_a_refusal_has_its_reason(answer: dict[str, Any], reason: str) -> None:
     with pytest.raises(Denied, match=f"^{reason}$"):
-        granted(connect(), {"allowed": False, **answer})
+        apply_answer(connect(), {"allowed": False, **answer})
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_refusal_has_its_reason(answer: dict[str, Any], reason: str) -> None:
 )
 def test_an_answer_that_makes_no_sense_lets_nobody_in(answer: dict[str, Any]) -> None:
     with pytest.raises(MessageError):
-        granted(connect(), {"allowed": True, **answer})
+        apply_answer(connect(), {"allowed": True, **answer})
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=4)
@@ -187,7 +187,7 @@ KEYS = st.sampled_from(["allowed", "client_id", "audio", "video", "video_codec_t
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(st.sampled_from(["codec_type", "bit_rate"]), JSON)))
 def test_any_answer_is_judged(answer: dict[str, Any]) -> None:
     try:
-        allowed, *_ = granted(connect(), answer)
+        allowed, *_ = apply_answer(connect(), answer)
     except (Denied, MessageError):
         return
     assert answer["allowed"] is True

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from tests.api.serving import served
 from tests.api.targets.caller import ORIGIN, Caller
 from tests.fakes_recorder import FakeRecorder
@@ -16,7 +17,7 @@ from tests.fakes_recorder import FakeRecorder
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house() -> AsyncIterator[Caller]:
     recorder = FakeRecorder()
-    app = api_app(recorder, DaemonConfig(api_cors_origin=ORIGIN))
+    app = api_app(AppContext(recorder, DaemonConfig(api_cors_origin=ORIGIN)))
     async with served(app) as address, aiohttp.ClientSession() as session:
         yield Caller(recorder, session, f"http://{address}")
 

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.api.monitoring.metrics import Number
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.negotiation import TrackConfig
@@ -53,7 +54,7 @@ class House:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_house() -> AsyncIterator[House]:
     house = House()
-    app = api_app(house.recorder, DaemonConfig(version="1.2.3"), house.counters)
+    app = api_app(AppContext(house.recorder, DaemonConfig(version="1.2.3"), metric_sources=[house.counters]))
     async with served(app) as address, aiohttp.ClientSession() as session:
         house.url, house.session = f"http://{address}/", session
         yield house
@@ -102,14 +103,14 @@ async def test_a_channel_is_disconnected(house: House) -> None:
     answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a", "reason": "closing time"})
     assert answer == (200, {"channel_id": "a"})
     assert one.close_reason == two.close_reason == "DISCONNECTED-API"
-    assert one.close_remark == two.close_remark == "closing time"
+    assert one.close_detail == two.close_detail == "closing time"
     assert not other.close_reason
     answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a"})
     assert answer == (400, {"error_type": "CHANNEL-NOT-FOUND"})
 
 
 @pytest.mark.parametrize(
-    ("reason", "remark"),
+    ("reason", "detail"),
     [
         (None, None),
         ("", ""),
@@ -120,11 +121,11 @@ async def test_a_channel_is_disconnected(house: House) -> None:
         (0, "0"),
     ],
 )
-async def test_a_reason_that_is_no_text_is_told_as_its_json(house: House, reason: object, remark: str | None) -> None:
+async def test_a_reason_that_is_no_text_is_told_as_its_json(house: House, reason: object, detail: str | None) -> None:
     one = await house.connect("a")
     request = {"channel_id": "a", "reason": reason}
     assert await house.call("Sora_20151104.DisconnectChannel", request) == (200, {"channel_id": "a"})
-    assert (one.close_reason, one.close_remark) == ("DISCONNECTED-API", remark)
+    assert (one.close_reason, one.close_detail) == ("DISCONNECTED-API", detail)
 
 
 async def test_a_client_is_disconnected_from_one_channel(house: House) -> None:

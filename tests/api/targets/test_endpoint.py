@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.api.targets.dispatch import dispatch
 from rokuga.api.targets.endpoint import ApiEndpoint
 from rokuga.api.targets.recordings import RecordingLimits
@@ -44,7 +45,10 @@ async def test_every_answer_has_the_four_cors_headers_where_an_origin_is_configu
 
 
 async def test_without_an_origin_there_are_no_cors_headers_and_no_options() -> None:
-    async with served(api_app(FakeRecorder(), DaemonConfig())) as address, aiohttp.ClientSession() as session:
+    async with (
+        served(api_app(AppContext(FakeRecorder(), DaemonConfig()))) as address,
+        aiohttp.ClientSession() as session,
+    ):
         caller = Caller(FakeRecorder(), session, f"http://{address}")
         status, body, headers = await caller.call(None, method="OPTIONS")
     assert (status, body) == (400, b'{"type":"UnexpectedMethod"}')

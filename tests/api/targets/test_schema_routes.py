@@ -5,6 +5,7 @@ import msgspec
 
 from rokuga.api.app import api_app
 from rokuga.api.config.loader import DaemonConfig
+from rokuga.api.context import AppContext
 from rokuga.api.targets.openapi import document
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.webhooks.schemas import json_schemas
@@ -14,7 +15,10 @@ from tests.fakes_recorder import FakeRecorder
 
 async def test_every_schema_is_listed_and_served() -> None:
     """Each with its media type; a name that is none is 404."""
-    async with served(api_app(FakeRecorder(), DaemonConfig())) as address, aiohttp.ClientSession() as session:
+    async with (
+        served(api_app(AppContext(FakeRecorder(), DaemonConfig()))) as address,
+        aiohttp.ClientSession() as session,
+    ):
         async with session.get(f"http://{address}/schemas") as answer:
             names = await answer.json()
         assert names == sorted(json_schemas())
@@ -30,7 +34,7 @@ async def test_the_api_is_described_with_the_limits_in_force() -> None:
     """`/openapi.json` is the document of the repository, but for what is configured."""
     config = DaemonConfig(recording_max_expire_time=77)
     async with (
-        served(api_app(FakeRecorder(), config)) as address,
+        served(api_app(AppContext(FakeRecorder(), config))) as address,
         aiohttp.ClientSession() as session,
         session.get(f"http://{address}/openapi.json") as answer,
     ):

@@ -13,8 +13,9 @@ import aiohttp
 
 from rokuga.api.app import signaling_app
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.signaling.channels import Channels
-from rokuga.api.whip.sessions import Sessions
+from rokuga.api.context import AppContext
+from rokuga.api.signaling.channels import ChannelMembers
+from rokuga.api.whip.sessions import WhipSessions
 from rokuga.recorder.clock import Clock
 from rokuga.webhooks.auth import AuthWebhook
 from tests.api.serving import served
@@ -54,7 +55,7 @@ class House:
     """A front, its recorder, and a client of HTTP."""
 
     recorder: FakeRecorder
-    channels: Channels
+    channels: ChannelMembers
     base: str
     http: aiohttp.ClientSession
 
@@ -81,9 +82,17 @@ class House:
 
 @asynccontextmanager
 async def house(config: DaemonConfig | None = None, authenticator: AuthWebhook | None = None) -> AsyncIterator[House]:
-    recorder, channels = FakeRecorder(), Channels(Clock())
-    async with Sessions(channels) as sessions:
-        app = signaling_app(recorder, config or DaemonConfig(), channels, authenticator, whip_sessions=sessions)
+    recorder, channels = FakeRecorder(), ChannelMembers(Clock())
+    async with WhipSessions(channels) as sessions:
+        app = signaling_app(
+            AppContext(
+                recorder,
+                config or DaemonConfig(),
+                channels=channels,
+                authenticator=authenticator,
+                whip_sessions=sessions,
+            )
+        )
         async with served(app) as address, aiohttp.ClientSession(skip_auto_headers=["content-type"]) as http:
             yield House(recorder, channels, f"http://{address}", http)
 

@@ -88,7 +88,7 @@ async def test_a_fault_of_one_session_leaves_the_others_alone(monkeypatch: pytes
         other = (await front.publish(channel="other")).headers["location"]
         await until(lambda: front.channels.counts("other") == {"sendonly": 1})
         with monkeypatch.context() as patched:
-            patched.setattr(front.channels, "enter", broken)
+            patched.setattr(front.channels, "add", broken)
             await front.publish()
             await until(lambda: front.recorder.people[1].close_reason == "INTERNAL-ERROR")
         assert (await front.publish()).status == 201

@@ -5,7 +5,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from rokuga.api.signaling.client_messages import Connect, MessageError
+from rokuga.api.signaling.client_messages import ConnectMessage, MessageError
 from rokuga.api.signaling.track_request import TrackRequest
 from rokuga.api.whip.problem import Problem
 from rokuga.api.whip.translation import (
@@ -16,10 +16,10 @@ from rokuga.api.whip.translation import (
     bearer_token,
     check_media_type,
     connect,
-    matches,
+    if_match_holds,
     read_fragment,
+    restrict_to_offer,
     session_location,
-    within,
 )
 
 BOTH: CodecTypes = {"audio": ("OPUS",), "video": ("VP8", "AV1")}
@@ -60,7 +60,7 @@ def test_bearer_tokens(header: str | None, token: str | None) -> None:
 )
 def test_a_condition_is_for_the_state_that_it_names(header: str | None, *, fits: bool) -> None:
     """Weak tags never match (RFC 9110 section 13.1.1)."""
-    assert matches(header, '"a"') == fits
+    assert if_match_holds(header, '"a"') == fits
 
 
 def test_a_fragment_says_whose_it_is() -> None:
@@ -77,7 +77,7 @@ def test_a_fragment_without_credentials_is_refused(text: str) -> None:
 def test_an_offer_is_a_connect() -> None:
     """The first codec of each kind is asked for, the token is metadata."""
     asked = connect("lab", BOTH, "secret", "OBS 30")
-    assert asked == Connect(
+    assert asked == ConnectMessage(
         role="sendonly",
         channel_id="lab",
         audio=TrackRequest(codec_type="OPUS"),
@@ -92,16 +92,20 @@ def test_an_offer_is_a_connect() -> None:
 
 def test_what_is_allowed_beyond_the_offer_is_left_out() -> None:
     alone = connect("lab", AUDIO, None, None)
-    allowed = Connect(role="sendonly", channel_id="lab", audio=True, video=True)
-    assert within(allowed, AUDIO) == Connect(role="sendonly", channel_id="lab", audio=True, video=False)
-    assert within(alone, AUDIO) == alone
+    allowed = ConnectMessage(role="sendonly", channel_id="lab", audio=True, video=True)
+    assert restrict_to_offer(allowed, AUDIO) == ConnectMessage(
+        role="sendonly", channel_id="lab", audio=True, video=False
+    )
+    assert restrict_to_offer(alone, AUDIO) == alone
 
 
 def test_another_codec_of_the_offer_may_be_allowed_and_no_other() -> None:
-    allowed = Connect(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="AV1"))
-    assert within(allowed, BOTH) == allowed
+    allowed = ConnectMessage(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="AV1"))
+    assert restrict_to_offer(allowed, BOTH) == allowed
     with pytest.raises(MessageError, match="VP9 is allowed and not offered"):
-        within(Connect(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="VP9")), BOTH)
+        restrict_to_offer(
+            ConnectMessage(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="VP9")), BOTH
+        )
 
 
 @pytest.mark.parametrize("channel", ["room", "a/b", "a%2Fb", "%E9%8C%B2", "a/b/c/d"])

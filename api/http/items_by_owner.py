@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item", bound=Hashable)
 
 
-class Shares(Generic[Item]):
+class ItemsByOwner(Generic[Item]):
     """Items by their owners. Every method takes the same time, however many there are."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Shares(Generic[Item]):
             if not items:
                 del self._items[owner]
 
-    def oldest_of_most(self) -> Item | None:
+    def oldest_of_largest(self) -> Item | None:
         """Give the oldest item of an owner who has most, of the first of several such; None where there is none."""
         if not self._count:
             return None

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from rokuga.api.large_messages import LARGE, LargeMessages
+from rokuga.api.parse_limiter import LARGE, ParseLimiter
 
 
 async def test_large_texts_take_turns_and_small_ones_pass_them_by() -> None:
-    messages = LargeMessages()
+    messages = ParseLimiter()
     order: list[str] = []
 
     async def read(name: str, size: int) -> None:
-        async with messages.turn("x" * size):
+        async with messages.slot("x" * size):
             order.append(name)
 
-    async with messages.turn("x" * LARGE):
+    async with messages.slot("x" * LARGE):
         waiting = [asyncio.create_task(read(name, LARGE)) for name in ("first", "second")]
         await read("small", LARGE - 1)
         assert order == ["small"]
@@ -24,8 +24,8 @@ async def test_large_texts_take_turns_and_small_ones_pass_them_by() -> None:
 
 
 async def test_a_fault_in_a_turn_ends_the_turn() -> None:
-    messages = LargeMessages()
+    messages = ParseLimiter()
     for _ in range(2):
         with pytest.raises(ValueError, match="odd"):
-            async with messages.turn("x" * LARGE):
+            async with messages.slot("x" * LARGE):
                 raise ValueError("odd")

@@ -1,16 +1,16 @@
-"""Shares, against a plain count; turns, against a clock."""
+"""ItemsByOwner, against a plain count; turns, against a clock."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.http.round_robin import MAX_REMEMBERED, Turns
-from rokuga.api.http.shares import Shares
+from rokuga.api.http.items_by_owner import ItemsByOwner
+from rokuga.api.http.round_robin import MAX_REMEMBERED, RoundRobinQueue
 from rokuga.recorder.media import NS_PER_S
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), st.integers(0, 5))))
 def test_who_has_most_loses_its_oldest(steps: list[tuple[bool, str, int]]) -> None:
-    shares: Shares[tuple[str, int]] = Shares()
+    shares: ItemsByOwner[tuple[str, int]] = ItemsByOwner()
     held: dict[str, list[tuple[str, int]]] = {}
     for is_new, owner, number in steps:
         item = (owner, number)
@@ -25,7 +25,7 @@ def test_who_has_most_loses_its_oldest(steps: list[tuple[bool, str, int]]) -> No
                 items.remove(item)
         assert len(shares) == sum(map(len, held.values()))
         most = max(map(len, held.values()))
-        oldest = shares.oldest_of_most()
+        oldest = shares.oldest_of_largest()
         if most == 0:
             assert oldest is None
         else:
@@ -34,40 +34,40 @@ def test_who_has_most_loses_its_oldest(steps: list[tuple[bool, str, int]]) -> No
 
 
 def test_an_owner_has_so_many_turns_in_a_second() -> None:
-    turns: Turns[int] = Turns(5)
+    turns: RoundRobinQueue[int] = RoundRobinQueue(5)
     for number in range(12):
         turns.add("a", number)
-    assert turns.take(0, 100) == [0, 1, 2, 3, 4]
-    assert turns.take(0, 100) == []
-    assert turns.take(NS_PER_S // 5, 100) == [5]
-    assert turns.take(NS_PER_S * 60, 100) == [6, 7, 8, 9, 10]
+    assert turns.pop_due(0, 100) == [0, 1, 2, 3, 4]
+    assert turns.pop_due(0, 100) == []
+    assert turns.pop_due(NS_PER_S // 5, 100) == [5]
+    assert turns.pop_due(NS_PER_S * 60, 100) == [6, 7, 8, 9, 10]
     assert len(turns) == 1
 
 
 def test_owners_take_turns() -> None:
-    turns: Turns[str] = Turns(100)
+    turns: RoundRobinQueue[str] = RoundRobinQueue(100)
     for number in range(50):
         turns.add("flood", f"flood {number}")
     turns.add("client", "client")
-    assert turns.take(0, 4) == ["flood 0", "client", "flood 1", "flood 2"]
+    assert turns.pop_due(0, 4) == ["flood 0", "client", "flood 1", "flood 2"]
 
 
 def test_one_who_is_gone_has_no_turn() -> None:
-    turns: Turns[str] = Turns(100)
+    turns: RoundRobinQueue[str] = RoundRobinQueue(100)
     turns.add("a", "first")
     turns.add("a", "second")
     turns.remove("a", "first")
     turns.remove("a", "first")
     turns.remove("b", "first")
-    assert turns.take(0, 4) == ["second"]
+    assert turns.pop_due(0, 4) == ["second"]
     assert not turns
 
 
 def test_so_many_owners_are_remembered_and_no_more() -> None:
-    turns: Turns[int] = Turns(1)
+    turns: RoundRobinQueue[int] = RoundRobinQueue(1)
     for number in range(MAX_REMEMBERED + 1):
         turns.add(str(number), number)
-        assert turns.take(0, 1) == [number]
+        assert turns.pop_due(0, 1) == [number]
     turns.add("1", 1)
     turns.add("0", 0)
-    assert turns.take(0, 1) == [0]
+    assert turns.pop_due(0, 1) == [0]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from rokuga.api.pages.site import Site
-from rokuga.api.signaling.client_messages import Connect, parse_message, requested_tracks
+from rokuga.api.signaling.client_messages import ConnectMessage, parse_message, requested_tracks
 from rokuga.api.signaling.permission import apply_answer, auth_webhook_request
 from rokuga.api.targets.json_schema import TRACKS as OPENAPI_TRACKS
 from rokuga.recorder.archive.metadata import tracks_document
@@ -35,10 +35,10 @@ def track_of(codec: Codec) -> TrackConfig:
     return TrackConfig(codec.name, codec.bit_rates_kbps[0], params_of(codec))
 
 
-def connect(codec: Codec, track: dict[str, Any]) -> Connect:
+def connect(codec: Codec, track: dict[str, Any]) -> ConnectMessage:
     other = {"audio": False, "video": False, codec.kind: track}
     message = parse_message(msgspec.json.encode({"type": "connect", "role": "sendonly", "channel_id": "c", **other}))
-    assert isinstance(message, Connect)
+    assert isinstance(message, ConnectMessage)
     return message
 
 

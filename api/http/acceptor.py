@@ -1,8 +1,8 @@
-"""Takes the TCP connections of one listening socket, and gives each to a protocol once it has something to say.
+"""Accepts the TCP connections of a listening socket, and makes the protocol of each once its first bytes arrive.
 
-Until then it is a socket and nothing else: who connects and says nothing costs no transport, no protocol and no turn.
-A connection that speaks has to wait for a turn of its address (`max_connects_per_second`), unread, unless it comes
-from this machine or from a trusted proxy. A trusted proxy may say by the PROXY protocol who connected to it.
+Until then a connection is a bare socket: idle ones cost no transport and no protocol. The first bytes stay unread
+until the client's address is within `max_connects_per_second`; loopback and trusted proxies are exempt. A trusted
+proxy may report its client by the PROXY protocol.
 """
 
 import asyncio
@@ -23,28 +23,29 @@ from rokuga.api.http.round_robin import RoundRobinQueue
 
 log = structlog.get_logger()
 
-HANDSHAKE_S: Final = 10.0
-"""How long a TLS handshake may take."""
+HANDSHAKE_TIMEOUT_S: Final = 10.0
 
 ACCEPTED_AT_ONCE: Final = 64
-"""Connections that are accepted before anything else has its turn in the event loop."""
-TURN_S: Final = 0.01
-TURNS_AT_ONCE: Final = 8
+"""Connections pending in one callback of the event loop."""
+START_INTERVAL_S: Final = 0.01
+MAX_STARTED_AT_ONCE: Final = 8
+"""Connections started in each interval, while others wait."""
 PEEK_S: Final = 0.05
-"""How long the rest of a PROXY header is waited for before it is looked for again."""
+"""Pause before an incomplete PROXY header is read again."""
 EXHAUSTED_S: Final = 0.1
+"""Pause of accepting after the process has run out of file descriptors."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER by which a socket is closed with a reset: nothing of it is left in the kernel."""
+"""SO_LINGER that closes a socket with a reset, so that the kernel keeps nothing of it."""
 
 Client = tuple[str, int]
 MakeProtocol = Callable[[TcpConnection, Client], asyncio.Protocol]
 
 
 @dataclass(eq=False, slots=True)
-class _Accepted:
-    """A connection that has no protocol yet."""
+class _Pending:
+    """A connection without a protocol."""
 
     socket: socket.socket
     peer: Client
@@ -52,11 +53,11 @@ class _Accepted:
     is_trusted: bool
     deadline: asyncio.TimerHandle | None = None
     connection: TcpConnection | None = None
-    is_over: bool = False
+    is_dropped: bool = False
 
 
 class Acceptor:
-    """Accepts from its making until `close`; the listening socket stays its owner's."""
+    """Accepts connections until `close`. The caller closes the listening socket."""
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._turns: RoundRobinQueue[_Accepted] = RoundRobinQueue(limits.max_per_second)
-        self._waiting: set[_Accepted] = set()
+        self._queue: RoundRobinQueue[_Pending] = RoundRobinQueue(limits.max_per_second)
+        self._waiting: set[_Pending] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -81,18 +82,18 @@ class Acceptor:
         self._listen()
 
     def close(self) -> None:
-        """Accept no more, and close what has no protocol yet."""
+        """Stop accepting, and close connections without a protocol."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
         if self._timer is not None:
             self._timer.cancel()
-        for accepted in list(self._waiting):
-            self._drop(accepted)
+        for pending in list(self._waiting):
+            self._drop(pending)
         for task in self._starting:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until nothing is being started any more."""
+        """Wait until no connection is being started."""
         await asyncio.gather(*self._starting, return_exceptions=True)
 
     def _listen(self) -> None:
@@ -107,121 +108,121 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._relieve(error)
+                    self._pause_accepting(error)
                     return
-                continue  # it is gone again (accept(2))
+                continue  # the client has closed it already (accept(2))
             connected.setblocking(False)
             self._admit(connected, (str(address[0]), int(address[1])))
 
-    def _relieve(self, error: OSError) -> None:
-        """Wait a moment where there are no descriptors left, and close whoever has shown nothing."""
-        log.error("no connection can be accepted", reason=str(error))
+    def _pause_accepting(self, error: OSError) -> None:
+        """Pause after running out of file descriptors, and close an unverified connection."""
+        log.error("accepting connections failed, retrying", reason=str(error))
         self._limits.evict()
         self._loop.remove_reader(self._listener)
         self._loop.call_later(EXHAUSTED_S, self._listen)
 
     def _admit(self, connected: socket.socket, peer: Client) -> None:
-        accepted = _Accepted(connected, peer, peer, is_within(peer[0], self._trusted))
-        accepted.connection = self._limits.admit(client_network(peer[0]), lambda: self._drop(accepted))
-        if accepted.connection is None:
+        pending = _Pending(connected, peer, peer, is_within(peer[0], self._trusted))
+        pending.connection = self._limits.admit(client_network(peer[0]), lambda: self._drop(pending))
+        if pending.connection is None:
             _reset(connected)
             return
-        self._waiting.add(accepted)
-        accepted.deadline = self._loop.call_later(self._limits.request_s, self._drop, accepted)
-        self._loop.add_reader(connected, self._speaks, accepted)
+        self._waiting.add(pending)
+        pending.deadline = self._loop.call_later(self._limits.request_s, self._drop, pending)
+        self._loop.add_reader(connected, self._on_readable, pending)
 
-    def _speaks(self, accepted: _Accepted) -> None:
-        """Go on with a connection that has something to be read, or has ended."""
-        self._loop.remove_reader(accepted.socket)
+    def _on_readable(self, pending: _Pending) -> None:
+        """Continue with a connection that has bytes to read, or was closed."""
+        self._loop.remove_reader(pending.socket)
         try:
-            if not accepted.socket.recv(1, socket.MSG_PEEK):
-                self._drop(accepted)
+            if not pending.socket.recv(1, socket.MSG_PEEK):
+                self._drop(pending)
                 return
-            if accepted.is_trusted and not self._take_proxy_header(accepted):
+            if pending.is_trusted and not self._read_proxy_header(pending):
                 return
         except (MalformedProxyHeader, OSError):
-            self._drop(accepted)
+            self._drop(pending)
             return
-        if is_loopback(accepted.client[0]) or (accepted.is_trusted and accepted.client == accepted.peer):
-            self._start(accepted)
+        if is_loopback(pending.client[0]) or (pending.is_trusted and pending.client == pending.peer):
+            self._start(pending)
             return
-        self._turns.add(client_network(accepted.client[0]), accepted)
-        self._take_turns()
-        self._limits.refused.delayed += accepted in self._waiting
+        self._queue.add(client_network(pending.client[0]), pending)
+        self._start_due()
+        self._limits.counts.delayed += pending in self._waiting
 
-    def _take_proxy_header(self, accepted: _Accepted) -> bool:
-        """Read who is behind a proxy; False where that is not all there yet. Raises OSError, MalformedProxyHeader."""
-        data = accepted.socket.recv(MAX_HEADER_BYTES, socket.MSG_PEEK)
+    def _read_proxy_header(self, pending: _Pending) -> bool:
+        """Read a PROXY header; False where it is incomplete. Raises OSError, MalformedProxyHeader."""
+        data = pending.socket.recv(MAX_HEADER_BYTES, socket.MSG_PEEK)
         header = read_proxy_header(data)
         if header is None:
-            self._loop.call_later(PEEK_S, self._look_again, accepted)
+            self._loop.call_later(PEEK_S, self._retry, pending)
             return False
         if header.length:
-            accepted.socket.recv(header.length)
-        if header.client is not None and accepted.connection is not None:
-            accepted.client = header.client
-            accepted.connection.set_owner(client_network(header.client[0]))
+            pending.socket.recv(header.length)
+        if header.client is not None and pending.connection is not None:
+            pending.client = header.client
+            pending.connection.set_owner(client_network(header.client[0]))
         return True
 
-    def _look_again(self, accepted: _Accepted) -> None:
-        if not accepted.is_over:
-            self._speaks(accepted)
+    def _retry(self, pending: _Pending) -> None:
+        if not pending.is_dropped:
+            self._on_readable(pending)
 
-    def _take_turns(self) -> None:
-        """Start those whose turn it is; while somebody waits, at most TURNS_AT_ONCE each TURN_S."""
+    def _start_due(self) -> None:
+        """Start connections within their rate; while others wait, MAX_STARTED_AT_ONCE each START_INTERVAL_S."""
         if self._timer is not None or self._is_closed:
             return
-        for accepted in self._turns.pop_due(self._limits.clock.monotonic_ns(), TURNS_AT_ONCE):
-            self._start(accepted)
-        if self._turns:
-            self._timer = self._loop.call_later(TURN_S, self._turn)
+        for pending in self._queue.pop_due(self._limits.clock.monotonic_ns(), MAX_STARTED_AT_ONCE):
+            self._start(pending)
+        if self._queue:
+            self._timer = self._loop.call_later(START_INTERVAL_S, self._on_timer)
 
-    def _turn(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self._take_turns()
+        self._start_due()
 
-    def _start(self, accepted: _Accepted) -> None:
-        """Give a connection its protocol, after a TLS handshake where there is one."""
-        self._waiting.discard(accepted)
-        if accepted.deadline is not None:
-            accepted.deadline.cancel()
-        if accepted.connection is not None:
-            task = self._loop.create_task(self._connect(accepted, accepted.connection))
-            accepted.connection.end = task.cancel  # type: ignore[assignment]  # what it gives is overlooked
+    def _start(self, pending: _Pending) -> None:
+        """Start a task that makes the protocol, after a TLS handshake if TLS is configured."""
+        self._waiting.discard(pending)
+        if pending.deadline is not None:
+            pending.deadline.cancel()
+        if pending.connection is not None:
+            task = self._loop.create_task(self._connect(pending, pending.connection))
+            pending.connection.end = task.cancel  # type: ignore[assignment]  # its result is ignored
             self._starting.add(task)
-            task.add_done_callback(lambda task: self._started(accepted, task))
+            task.add_done_callback(lambda task: self._started(pending, task))
 
-    async def _connect(self, accepted: _Accepted, connection: TcpConnection) -> None:
+    async def _connect(self, pending: _Pending, connection: TcpConnection) -> None:
         def make() -> asyncio.Protocol:
-            return self._make_protocol(connection, accepted.client)
+            return self._make_protocol(connection, pending.client)
 
-        patience_s = None if self._tls is None else HANDSHAKE_S
+        timeout_s = None if self._tls is None else HANDSHAKE_TIMEOUT_S
         try:
             await self._loop.connect_accepted_socket(
-                make, accepted.socket, ssl=self._tls, ssl_handshake_timeout=patience_s
+                make, pending.socket, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )
-        except OSError:  # no handshake, in time or at all; ssl.SSLError and TimeoutError are some
-            _reset(accepted.socket)
+        except OSError:  # the handshake failed; ssl.SSLError and TimeoutError are subclasses
+            _reset(pending.socket)
             connection.mark_closed()
 
-    def _started(self, accepted: _Accepted, task: asyncio.Task[None]) -> None:
+    def _started(self, pending: _Pending, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         if task.cancelled():
-            _reset(accepted.socket)
+            _reset(pending.socket)
 
-    def _drop(self, accepted: _Accepted) -> None:
-        """Close a connection that has no protocol."""
-        if accepted.is_over or accepted not in self._waiting:
+    def _drop(self, pending: _Pending) -> None:
+        """Close a connection without a protocol."""
+        if pending.is_dropped or pending not in self._waiting:
             return
-        accepted.is_over = True
-        self._waiting.discard(accepted)
-        self._turns.remove(client_network(accepted.client[0]), accepted)
-        if accepted.deadline is not None:
-            accepted.deadline.cancel()
-        if accepted.connection is not None:
-            accepted.connection.mark_closed()
-        self._loop.remove_reader(accepted.socket)
-        _reset(accepted.socket)
+        pending.is_dropped = True
+        self._waiting.discard(pending)
+        self._queue.remove(client_network(pending.client[0]), pending)
+        if pending.deadline is not None:
+            pending.deadline.cancel()
+        if pending.connection is not None:
+            pending.connection.mark_closed()
+        self._loop.remove_reader(pending.socket)
+        _reset(pending.socket)
 
 
 def _reset(connected: socket.socket) -> None:

@@ -1,6 +1,6 @@
-"""Hosts, ports, origins and addresses as text: their forms in full, whatever a library's parser would take (pure).
+"""Strict parsers of hosts, ports, origins, addresses and networks (pure).
 
-What decides who may come in must not depend on how lenient the parser of this or that Python is.
+They decide about access, which must not depend on how lenient the parsers of a Python version are.
 """
 
 import re
@@ -19,7 +19,7 @@ _OCTET: Final = re.compile("0|[1-9][0-9]{0,2}")
 _GROUP: Final = re.compile("[0-9a-f]{1,4}")
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
-"""What an IPv4 address begins with where it is written as one of IPv6 (RFC 4291 section 2.5.5.2)."""
+"""The prefix of IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Authority:
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Read `HOST[:PORT]` (RFC 3986 section 3.2.2), None where it is none; there is no user before it."""
+    """Parse `HOST[:PORT]` without userinfo (RFC 3986 section 3.2.2). Return None for anything else."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         return None
@@ -48,24 +48,24 @@ def parse_authority(text: str) -> Authority | None:
 
 
 def parse_origin(text: str) -> tuple[str, Authority] | None:
-    """Read `SCHEME://HOST[:PORT]` (RFC 6454 section 6.2), None where it is none."""
+    """Parse `SCHEME://HOST[:PORT]` (RFC 6454 section 6.2) into scheme and authority, or return None."""
     match = _ORIGIN.fullmatch(text)
     authority = parse_authority(match["authority"]) if match else None
     return (match["scheme"].lower(), authority) if match and authority else None
 
 
 def is_host_name(text: str) -> bool:
-    """Say whether a text is a name in lower case: labels of letters, digits, `-` and `_` (RFC 1123 section 2.1).
+    """Return whether a text is a host name in lower case: labels of letters, digits, `-`, `_` (RFC 1123 section 2.1).
 
-    A name whose last label is a number is none: some read it as an address.
+    A name whose last label is a number is not: some parsers read it as an address.
     """
     return len(text) <= MAX_HOST_LENGTH and bool(_NAME.fullmatch(text)) and not _NUMERIC_END.fullmatch(text)
 
 
 def parse_address(text: str) -> bytes | None:
-    """Give the 4 or 16 bytes of an address as RFC 5952 and RFC 6943 section 3.1.1 write it; None where it is none.
+    """Return the 4 or 16 bytes of an address (RFC 5952, RFC 6943 section 3.1.1), None for anything else.
 
-    An IPv4 address inside of IPv6 gives 4 bytes. Zones (`%eth0`) and leading zeros of octets are not taken.
+    An IPv4-mapped address has 4 bytes. Zones (`%eth0`) and leading zeros of octets are refused.
     """
     if ":" not in text:
         return _ipv4(text)
@@ -88,7 +88,7 @@ def _ipv4(text: str) -> bytes | None:
 
 
 def _groups(text: str, *, is_last: bool) -> bytes | None:
-    """Read groups of IPv6, the last of which may be an IPv4 address."""
+    """Parse groups of an IPv6 address; with `is_last` the last one may be an IPv4 address."""
     if not text:
         return b""
     address = b""
@@ -104,13 +104,13 @@ def _groups(text: str, *, is_last: bool) -> bytes | None:
 
 
 def is_loopback(text: str) -> bool:
-    """Say whether an address is of this machine: 127.0.0.0/8 or ::1."""
+    """Return whether a text is a loopback address: 127.0.0.0/8 or ::1."""
     address = parse_address(text)
     return address is not None and (address == bytes(15) + b"\x01" or (len(address) == 4 and address[0] == 127))
 
 
 def client_network(text: str) -> str:
-    """Give what an address shares with others of the same client: all of IPv4, the first 64 bits of IPv6."""
+    """Return the part of an address that identifies a client: all of IPv4, the first 64 bits of IPv6, as hex."""
     address = parse_address(text)
     if address is None:
         return text
@@ -119,7 +119,7 @@ def client_network(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """All addresses that begin with so many bits of one."""
+    """All addresses that share the first `bits` bits with `address`."""
 
     address: bytes
     bits: int
@@ -132,7 +132,7 @@ class Network:
 
 
 def parse_network(text: str) -> Network | None:
-    """Read `ADDRESS` or `ADDRESS/BITS` (RFC 4632 section 3.1), None where it is none."""
+    """Parse `ADDRESS` or `ADDRESS/BITS` (RFC 4632 section 3.1). Return None for anything else."""
     written, slash, bits = text.partition("/")
     address = parse_address(written)
     if address is None:
@@ -146,6 +146,6 @@ def parse_network(text: str) -> Network | None:
 
 
 def is_within(text: str, networks: Sequence[Network]) -> bool:
-    """Say whether a text is an address of one of these networks."""
+    """Return whether a text is an address in one of these networks."""
     address = parse_address(text) if networks else None
     return address is not None and any(address in network for network in networks)

@@ -1,9 +1,9 @@
-"""How many connections a port has, and which of them has to go where there are too many.
+"""Limits on the connections of a port, and the choice of those that are closed when a limit is exceeded.
 
-A connection is unproven until a request of it was whole, or signalling has accepted its `connect`. Unproven ones have
-a budget of their own, and where it is used up, the address that has most of them loses its oldest: nobody keeps
-others out by connections that say nothing. One that is at work is never closed for the sake of another; one that
-rests between two requests only where there are max_connections in all.
+A connection is unverified until one of its requests was complete, or signalling has accepted its `connect`.
+Unverified connections have a limit of their own; when it is exceeded, the client with most of them loses its oldest,
+so that silent connections keep nobody out. A busy connection is never closed for another one; an idle one, between
+two requests, only when `max_connections` is reached.
 """
 
 from collections.abc import Callable, MutableMapping
@@ -20,12 +20,12 @@ from rokuga.recorder.media import NS_PER_S
 
 log = structlog.get_logger()
 
-_PROOF: Final = "rokuga.proof"
+_MARK_VERIFIED: Final = "rokuga.mark_verified"
 
 
 @dataclass
 class ConnectionCounts:
-    """What both ports closed, held back or could not read."""
+    """Connections of both ports that were closed or delayed, and requests that are malformed."""
 
     too_many: int = 0
     evicted: int = 0
@@ -33,7 +33,7 @@ class ConnectionCounts:
     malformed: int = 0
 
     async def counters(self) -> Numbers:
-        """Give them by the names of the daemon's table of counters."""
+        """Return the counts by their names in the table of metrics."""
         return {
             "connections_refused": {"max_connections": self.too_many, "unverified": self.evicted},
             "connections_delayed": self.delayed,
@@ -42,7 +42,7 @@ class ConnectionCounts:
 
 
 class ConnectionState(Enum):
-    """What a connection has shown, and whether it waits for us."""
+    """Whether a connection is verified, and whether a request of it is being answered."""
 
     UNVERIFIED = auto()
     BUSY = auto()
@@ -50,90 +50,90 @@ class ConnectionState(Enum):
     CLOSED = auto()
 
 
-def _nothing() -> None:
-    """End what has ended."""
+def _do_nothing() -> None:
+    """Replace `end` once a connection is closed."""
 
 
 @dataclass(eq=False, slots=True)
 class TcpConnection:
-    """One TCP connection in the books of its port. `end` closes it at once; it may change with what it is."""
+    """One TCP connection. `owner` is the client's network; `end` closes it at once, and changes with its protocol."""
 
     limits: "ConnectionLimits"
     owner: str
     end: Callable[[], None]
-    standing: ConnectionState = ConnectionState.UNVERIFIED
+    state: ConnectionState = ConnectionState.UNVERIFIED
 
     @property
     def is_closed(self) -> bool:
         """Whether it is closed, or about to be."""
-        return self.standing is ConnectionState.CLOSED
+        return self.state is ConnectionState.CLOSED
 
     def mark_busy(self) -> None:
-        """Prove it: something whole was asked of us, and is being done."""
-        if self.standing is not ConnectionState.CLOSED:
+        """Note that a request is complete and being answered. This verifies the connection."""
+        if self.state is not ConnectionState.CLOSED:
             self.limits.move(self, ConnectionState.BUSY)
 
     def mark_idle(self) -> None:
-        """Note that what was asked is done."""
-        if self.standing is ConnectionState.BUSY:
+        """Note that the request was answered."""
+        if self.state is ConnectionState.BUSY:
             self.limits.move(self, ConnectionState.IDLE)
 
     def mark_closed(self) -> None:
-        """Note that it is closed, and hold nothing of it any more. Safe to repeat."""
+        """Release its place, and its reference to the protocol. Safe to repeat."""
         self.limits.move(self, ConnectionState.CLOSED)
-        self.end = _nothing
+        self.end = _do_nothing
 
     def set_owner(self, owner: str) -> None:
-        """Note that somebody else is at the other end: whom a proxy names."""
-        standing = self.standing
+        """Count it for another client: the one that a proxy reports."""
+        state = self.state
         self.limits.move(self, ConnectionState.CLOSED)
         self.owner = owner
-        self.limits.move(self, standing)
+        self.limits.move(self, state)
 
 
 @dataclass
 class ConnectionLimits:
-    """Of one port. A request has `request_s` to be whole, counted from the connect or from its first byte."""
+    """The limits of one port. A request must be complete `request_s` after the connect or its first byte."""
 
     max_connections: int
     max_per_second: int
     clock: Clock
-    refused: ConnectionCounts = field(default_factory=ConnectionCounts)
+    counts: ConnectionCounts = field(default_factory=ConnectionCounts)
     request_s: float = 20.0
     _all: int = 0
-    _unproven: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
-    _resting: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
+    _unverified: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
+    _idle: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
     _next_line_ns: int = 0
-    _untold: int = 0
+    _unlogged: int = 0
 
     @property
     def max_unverified(self) -> int:
-        """How many connections may be unproven at a time."""
+        """The number of connections that may be unverified at a time."""
         return max(self.max_connections // 2, 1)
 
     def admit(self, owner: str, end: Callable[[], None]) -> TcpConnection | None:
-        """Take one more connection, and close another for it where that has to be; None where it cannot be taken."""
+        """Add a connection, and close another one if a limit is exceeded; None where none can be closed."""
         connection = TcpConnection(self, owner, end, ConnectionState.CLOSED)
         self.move(connection, ConnectionState.UNVERIFIED)
-        if len(self._unproven) > self.max_unverified:
+        if len(self._unverified) > self.max_unverified:
             self.evict()
-        elif self._all > self.max_connections and not self._make_room():
+        elif self._all > self.max_connections and not self._close_another():
             connection.mark_closed()
-            self.refused.too_many += 1
-            self._tell()
+            self.counts.too_many += 1
+            self._log_closed()
             return None
         return connection
 
-    def _make_room(self) -> bool:
-        if len(self._unproven) > 1:
+    def _close_another(self) -> bool:
+        if len(self._unverified) > 1:
             return self.evict()
-        return self._end(self._resting.oldest_of_largest())
+        return self._end(self._idle.oldest_of_largest())
 
     def evict(self) -> bool:
-        """Close the unproven connection that has the least right to stay; False where there is none."""
-        is_done = self._end(self._unproven.oldest_of_largest())
-        self.refused.evicted += is_done
-        self._tell()
+        """Close the oldest unverified connection of the client with most of them; False where there is none."""
+        is_done = self._end(self._unverified.oldest_of_largest())
+        self.counts.evicted += is_done
+        self._log_closed()
         return is_done
 
     def _end(self, connection: TcpConnection | None) -> bool:
@@ -144,35 +144,36 @@ class ConnectionLimits:
         end()
         return True
 
-    def move(self, connection: TcpConnection, standing: ConnectionState) -> None:
-        """Write down what a connection is now."""
-        before = connection.standing
-        if before is standing:
+    def move(self, connection: TcpConnection, state: ConnectionState) -> None:
+        """Change the state of a connection."""
+        before = connection.state
+        if before is state:
             return
-        connection.standing = standing
-        self._all += (before is ConnectionState.CLOSED) - (standing is ConnectionState.CLOSED)
-        for shares, kind in ((self._unproven, ConnectionState.UNVERIFIED), (self._resting, ConnectionState.IDLE)):
+        connection.state = state
+        self._all += (before is ConnectionState.CLOSED) - (state is ConnectionState.CLOSED)
+        for items, kind in ((self._unverified, ConnectionState.UNVERIFIED), (self._idle, ConnectionState.IDLE)):
             if before is kind:
-                shares.remove(connection.owner, connection)
-            elif standing is kind:
-                shares.add(connection.owner, connection)
+                items.remove(connection.owner, connection)
+            elif state is kind:
+                items.add(connection.owner, connection)
 
-    def _tell(self) -> None:
-        """Log what was closed: one line a second."""
-        self._untold += 1
+    def _log_closed(self) -> None:
+        """Log closed connections, at most one line a second."""
+        self._unlogged += 1
         now_ns = self.clock.monotonic_ns()
         if now_ns >= self._next_line_ns:
-            log.warning("connections closed", count=self._untold, connections=self._all, unproven=len(self._unproven))
-            self._next_line_ns, self._untold = now_ns + NS_PER_S, 0
+            counts = {"connections": self._all, "unverified": len(self._unverified)}
+            log.warning("connection limit reached, connections closed", count=self._unlogged, **counts)
+            self._next_line_ns, self._unlogged = now_ns + NS_PER_S, 0
 
 
 def add_verification(scope: MutableMapping[str, Any], connection: TcpConnection) -> None:
-    """Let an application mark_verified the connection of an ASGI scope."""
-    scope[_PROOF] = connection.mark_busy
+    """Let the application of an ASGI scope call `mark_verified`."""
+    scope[_MARK_VERIFIED] = connection.mark_busy
 
 
 def mark_verified(scope: MutableMapping[str, Any]) -> None:
-    """Prove the connection of an ASGI scope; nothing happens where its server keeps no books."""
-    proof = scope.get(_PROOF)
-    if proof is not None:
-        proof()
+    """Mark the connection of an ASGI scope as verified. Nothing happens if its server has no limits."""
+    mark = scope.get(_MARK_VERIFIED)
+    if mark is not None:
+        mark()

@@ -1,7 +1,7 @@
-"""Who sent a request that a proxy passed on: Forwarded (RFC 7239), X-Forwarded-For, X-Real-IP (pure).
+"""The sender of a request that was forwarded: Forwarded (RFC 7239), X-Forwarded-For, X-Real-IP (pure).
 
-Anybody can write these headers. They say where a request came from only if the connection is one of a trusted proxy;
-that a request has passed through some proxy they always say.
+Anybody can write these headers. They identify the sender only on a connection of a trusted proxy; on any connection
+they show that the request was forwarded.
 """
 
 import re
@@ -37,19 +37,19 @@ Headers = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request: an address, None where nobody trusted says it, and whether it comes from this machine."""
+    """The sender of a request: its address, None if unknown, and whether it is certainly on this machine."""
 
     address: str | None
     is_local: bool
 
 
 def is_forwarded(headers: Headers) -> bool:
-    """Say whether a request has passed through a proxy."""
+    """Return whether a request was forwarded by a proxy."""
     return any(name in _PROXY_HEADERS or name.startswith("x-forwarded") for name in headers)
 
 
 def caller(peer: str | None, headers: Headers, trusted: Sequence[Network]) -> Caller:
-    """Say who sends a request over a connection with `peer`. What was passed on is never local."""
+    """Return the sender of a request on a connection from `peer`. A forwarded request is never local."""
     if peer is None:
         return Caller(None, is_local=False)
     if not is_forwarded(headers):
@@ -60,19 +60,19 @@ def caller(peer: str | None, headers: Headers, trusted: Sequence[Network]) -> Ca
 def _sender(peer: str, headers: Headers, trusted: Sequence[Network]) -> str | None:
     if not is_within(peer, trusted):
         return peer
-    told = []
+    reported = []
     for name, read in (("forwarded", _forwarded), ("x-forwarded-for", _forwarded_for)):
         if name in headers:
-            told.append(_last_untrusted(read(", ".join(headers[name])), trusted))
-    if not told and "x-real-ip" in headers:
-        told.append(_last_untrusted(_forwarded_for(", ".join(headers["x-real-ip"])), trusted))
-    if not told:
+            reported.append(_last_untrusted(read(", ".join(headers[name])), trusted))
+    if not reported and "x-real-ip" in headers:
+        reported.append(_last_untrusted(_forwarded_for(", ".join(headers["x-real-ip"])), trusted))
+    if not reported:
         return peer
-    return told[0] if len(set(told)) == 1 else None
+    return reported[0] if len(set(reported)) == 1 else None
 
 
 def _last_untrusted(hops: Sequence[str | None], trusted: Sequence[Network]) -> str | None:
-    """Give the nearest hop that is not a trusted proxy: what stands before it, anybody may have written."""
+    """Return the nearest hop that is not a trusted proxy: hops before it may be forged."""
     for hop in reversed(hops):
         if hop is None or not is_within(hop, trusted):
             return hop
@@ -92,7 +92,7 @@ def _forwarded(text: str) -> list[str | None]:
 
 
 def _split_unquoted(text: str) -> list[str]:
-    """Split at commas outside of quotes; a quote that is never closed makes one element of the rest."""
+    """Split at commas outside of quotes; after an unclosed quote the rest is one element."""
     elements, quoted = [""], False
     for piece in re.split(r'(\\.|"|,)', text):
         if piece == "," and not quoted:
@@ -104,7 +104,7 @@ def _split_unquoted(text: str) -> list[str]:
 
 
 def _node(text: str) -> str | None:
-    """Read an address with or without a port; None for names, `unknown` and identifiers that hide it."""
+    """Parse an address with or without a port; None for names, `unknown` and obfuscated identifiers."""
     match = _NODE.fullmatch(text)
     written = (match["ipv6"] or match["ipv4"]) if match else text
     return written if parse_address(written) is not None else None

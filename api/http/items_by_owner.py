@@ -1,4 +1,4 @@
-"""What each of many owners has of something that is scarce, so that who has most can lose some of it (pure)."""
+"""Items grouped by owner, with the owner of most items at hand, from whom one is removed under pressure (pure)."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class ItemsByOwner(Generic[Item]):
-    """Items by their owners. Every method takes the same time, however many there are."""
+    """Items by their owners, oldest first. Every method runs in constant time."""
 
     def __init__(self) -> None:
         self._items: dict[str, dict[Item, None]] = {}
@@ -18,14 +18,14 @@ class ItemsByOwner(Generic[Item]):
         return self._count
 
     def add(self, owner: str, item: Item) -> None:
-        """Add an item, the newest of its owner."""
+        """Add an item as the newest of its owner."""
         items = self._items.setdefault(owner, {})
         if item not in items:
             items[item] = None
             self._move(owner, len(items) - 1, len(items))
 
     def remove(self, owner: str, item: Item) -> None:
-        """Remove an item. Nothing happens where it is not there."""
+        """Remove an item. Nothing happens if it is not there."""
         items = self._items.get(owner, {})
         if item in items:
             del items[item]
@@ -34,14 +34,14 @@ class ItemsByOwner(Generic[Item]):
                 del self._items[owner]
 
     def oldest_of_largest(self) -> Item | None:
-        """Give the oldest item of an owner who has most, of the first of several such; None where there is none."""
+        """Return the oldest item of the owner with most items, the first such owner; None without items."""
         if not self._count:
             return None
         owner = next(iter(self._owners[-1]))
         return next(iter(self._items[owner]))
 
     def _move(self, owner: str, before: int, after: int) -> None:
-        """Put an owner among those with as many items; the last of `_owners` are those with most."""
+        """Move an owner to the group of owners with `after` items; `_owners[n]` are those with n items."""
         self._count += after - before
         if before:
             del self._owners[before][owner]

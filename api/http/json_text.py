@@ -1,11 +1,11 @@
-"""JSON from outside: any bytes give a value that can be written again, or JsonError."""
+"""JSON of clients: any bytes result in a value that can be encoded again, or in JsonError."""
 
 from typing import Any, Final
 
 import msgspec
 
 MAX_DEPTH: Final = 128
-"""Arrays and objects inside one another. What is deeper would exhaust the stack of whoever writes it later."""
+"""Nesting of arrays and objects. Deeper values would exhaust the stack when they are encoded."""
 
 
 class JsonError(ValueError):
@@ -13,7 +13,7 @@ class JsonError(ValueError):
 
 
 def decode(text: bytes | str) -> Any:
-    """Read one JSON value. Raises JsonError."""
+    """Decode one JSON value. Raises JsonError."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -23,14 +23,14 @@ def decode(text: bytes | str) -> Any:
 
 
 def check_depth(value: Any) -> None:
-    """See that a decoded value can be written again. Raises JsonError."""
+    """Check that a decoded value can be encoded again. Raises JsonError."""
     if _is_deeper(value, MAX_DEPTH):
         raise JsonError(f"nested more than {MAX_DEPTH} deep")
 
 
-def _is_deeper(value: Any, most: int) -> bool:
+def _is_deeper(value: Any, max_depth: int) -> bool:
     level = [value]
-    for _ in range(most + 1):
+    for _ in range(max_depth + 1):
         level = [inner for inner in level if isinstance(inner, dict | list)]
         if not level:
             return False

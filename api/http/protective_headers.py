@@ -1,4 +1,4 @@
-"""What every answer of both ports says to browsers, whoever makes it: an application, a guard, or the server itself.
+"""Headers of every response of both ports that restrict what browsers do with it.
 
 https://owasp.org/www-project-secure-headers/
 """
@@ -6,7 +6,7 @@ https://owasp.org/www-project-secure-headers/
 from typing import Final
 
 PROTECTIVE_HEADERS: Final = (
-    ("x-content-type-options", "nosniff"),  # a body is what its type says
-    ("x-frame-options", "DENY"),  # no page of others shows one of ours inside of it (RFC 7034)
-    ("referrer-policy", "no-referrer"),  # the ids in our URLs stay here
+    ("x-content-type-options", "nosniff"),  # browsers do not guess the type of a body
+    ("x-frame-options", "DENY"),  # no page may embed ours (RFC 7034)
+    ("referrer-policy", "no-referrer"),  # the ids in our URLs are not sent to other sites
 )

@@ -1,4 +1,4 @@
-"""One connection of HTTP: uvicorn's protocol on our own reading of requests, which are whole in time or refused."""
+"""uvicorn's HTTP protocol with our parser: a request that is malformed, or not complete in time, is refused."""
 
 import asyncio
 from typing import Any, Final
@@ -8,13 +8,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from rokuga.api.http.connection_limits import TcpConnection
-from rokuga.api.http.framing import End, Head, MalformedRequest, RequestReader
+from rokuga.api.http.framing import End, RequestReader
 from rokuga.api.http.json_response import failure
+from rokuga.api.http.request_head import Head, MalformedRequest
 from rokuga.api.http.slow_readers import SlowReaders, set_user_timeout
 from rokuga.api.http.websocket_protocol import WebsocketProtocol
 
 LINGER_S: Final = 1.0
-"""How long what still comes is read and thrown away after a refusal: a reset could overtake the answer."""
+"""How long received bytes are discarded after a refusal: a reset would destroy the response on its way."""
 
 TIMED_OUT: Final = MalformedRequest("the request was not whole in time", 408)
 
@@ -22,7 +23,7 @@ _ERROR_TYPES: Final = {408: "REQUEST-TIMEOUT", 413: "PAYLOAD-TOO-LARGE", 431: "H
 
 
 class _Parser:
-    """A head in the form in which uvicorn asks httptools for it."""
+    """A head with the interface of httptools' parser, which uvicorn reads."""
 
     def __init__(self, head: Head) -> None:
         self._head = head
@@ -41,7 +42,7 @@ class _Parser:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Reads one request after the other: the next is not looked at before the last is answered."""
+    """Processes requests one by one: the next is parsed after the response to the previous one."""
 
     def __init__(
         self,
@@ -62,47 +63,47 @@ class HttpProtocol(HttpToolsProtocol):
         self._client = client
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
         self.client = self._client
         self._connection.end = transport.abort
-        self._await_request()
+        self._start_deadline()
         if self._connection.is_closed:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline, and give the connection's place back."""
-        self._end_wait()
+        """Cancel the deadline and release the connection's place in its limits."""
+        self._cancel_deadline()
         self._connection.mark_closed()
         self._slow_readers.remove(self.transport)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Note that the other end does not read."""
+        """Note that the client does not read."""
         super().pause_writing()
         self._slow_readers.add(self.transport)
 
     def resume_writing(self) -> None:
-        """Note that it has read."""
+        """Note that the client reads again."""
         super().resume_writing()
         self._slow_readers.remove(self.transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes."""
+        """Parse received bytes."""
         if self._is_refused:
             return
         self._unset_keepalive_if_required()
         if self._reader.is_between and self._deadline is None and self._is_answered:
-            self._await_request()
+            self._start_deadline()
         self._reader.receive(data)
-        self._read_on()
+        self._parse()
 
     @property
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _read_on(self) -> None:
-        """Go through what has come, up to the end of a request that is not answered yet."""
+    def _parse(self) -> None:
+        """Parse received bytes, up to the end of a request that is not answered yet."""
         while not self.transport.is_closing():
             if self._reader.is_between and not self._is_answered:
                 if self._reader.unread_bytes:
@@ -111,7 +112,7 @@ class HttpProtocol(HttpToolsProtocol):
             try:
                 found = self._reader.next()
             except MalformedRequest as fault:
-                self._connection.limits.refused.malformed += 1
+                self._connection.limits.counts.malformed += 1
                 self._refuse(fault)
                 return
             match found:
@@ -127,7 +128,7 @@ class HttpProtocol(HttpToolsProtocol):
                     self.on_body(piece)
 
     def _begin(self, head: Head) -> None:
-        """Start the application on a request, its body still to come; or hand the connection over to a WebSocket."""
+        """Start the application with a head, before the body; or switch the connection to WebSocket."""
         self.on_message_begin()
         self.url = head.target
         self.headers.extend(head.headers)
@@ -138,33 +139,33 @@ class HttpProtocol(HttpToolsProtocol):
             self.handle_websocket_upgrade()
             return
         self._keeps_alive = self.cycle.keep_alive
-        if head.expects_continue:  # who is answered before may send the body or not (RFC 9110 section 10.1.1)
+        if head.expects_continue:  # answered early, the client may omit the body (RFC 9110 section 10.1.1)
             self.cycle.keep_alive = False
 
     def _should_upgrade(self) -> bool:
-        """Say whether a request that asks for a WebSocket may have one."""
+        """Accept every upgrade to WebSocket; the head was checked by our parser."""
         return True
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        self._has_come()
+        """Pass a piece of a body to the application."""
+        self._body_arrived()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Stop waiting: the request is whole."""
-        self._has_come()
-        self._end_wait()
+        """Cancel the deadline: the request is complete."""
+        self._body_arrived()
+        self._cancel_deadline()
         self._connection.mark_busy()
         super().on_message_complete()
         if self.cycle.response_complete:
             self._connection.mark_idle()
 
-    def _has_come(self) -> None:
+    def _body_arrived(self) -> None:
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
 
     def on_response_complete(self) -> None:
-        """Look at the next request."""
+        """Continue with the next request."""
         super().on_response_complete()
         if self.transport.is_closing():
             set_user_timeout(self.transport)
@@ -173,12 +174,12 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and self._reader.unread_bytes:
             self._unset_keepalive_if_required()
             if self._deadline is None:
-                self._await_request()
-            self.loop.call_soon(self._read_on)
+                self._start_deadline()
+            self.loop.call_soon(self._parse)
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, with what has come behind the head: it is signalling's."""
-        self._end_wait()
+        """Switch the connection to WebSocket, with the bytes that follow the head."""
+        self._cancel_deadline()
         self.connections.discard(self)
         lines = [b"GET %b HTTP/1.1\r\n" % self.url, *(b"%b: %b\r\n" % header for header in self.headers), b"\r\n"]
         self.parser = None  # type: ignore[assignment]
@@ -199,7 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, fault: MalformedRequest) -> None:
         """JsonResponse what cannot be read on, unless an answer has begun, and close."""
         self._is_refused = True
-        self._end_wait()
+        self._cancel_deadline()
         self._unset_keepalive_if_required()
         begun = self.cycle is not None and self.cycle.response_started and not self._reader.is_between
         if self.cycle is not None and not self.cycle.response_complete:
@@ -223,16 +224,16 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _await_request(self) -> None:
-        self._deadline = self.loop.call_later(self._connection.limits.request_s, self._give_up)
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self._connection.limits.request_s, self._deadline_passed)
 
-    def _end_wait(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _give_up(self) -> None:
-        """End a request that is not whole in time."""
+    def _deadline_passed(self) -> None:
+        """Close an idle connection; refuse an incomplete request."""
         self._deadline = None
         if self._reader.is_between and not self._reader.unread_bytes:
             self.transport.close()

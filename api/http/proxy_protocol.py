@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: a proxy of TCP says who connected to it, before anything else (pure).
+"""The PROXY protocol, versions 1 and 2: a header before the stream that has the address of the client (pure).
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.
 """
@@ -10,7 +10,7 @@ from typing import Final
 from rokuga.api.http.authority import parse_address
 
 MAX_HEADER_BYTES: Final = 16 + 520
-"""Of version 2 with its addresses and some extensions; version 1 has at most 107."""
+"""Version 2 with addresses and some extensions; version 1 has at most 107."""
 
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _BEGIN: Final = b"PROXY "
@@ -21,19 +21,19 @@ _LINE: Final = re.compile(
 
 
 class MalformedProxyHeader(ValueError):
-    """A connection begins like the PROXY protocol and goes on otherwise."""
+    """A connection begins like the PROXY protocol, but the header is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """How long a header is, 0 where there is none, and who connected, None where it is the proxy itself."""
+    """The length of a header, 0 without one, and the client's address, None if it is the proxy itself."""
 
     length: int
     client: tuple[str, int] | None
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
-    """Read the beginning of a connection; None where more bytes are needed. Raises MalformedProxyHeader."""
+    """Parse the first bytes of a connection; None where more are needed. Raises MalformedProxyHeader."""
     if _SIGNATURE.startswith(data[: len(_SIGNATURE)]):
         return _version_2(data)
     if _BEGIN.startswith(data[: len(_BEGIN)]):
@@ -77,10 +77,10 @@ def _version_2(data: bytes) -> ProxyHeader | None:
         raise MalformedProxyHeader("the addresses are cut off")
     source = data[16 : 16 + size]
     port = int.from_bytes(data[16 + 2 * size : 18 + 2 * size], "big")
-    return ProxyHeader(length, (_written(source), port))
+    return ProxyHeader(length, (_text(source), port))
 
 
-def _written(address: bytes) -> str:
+def _text(address: bytes) -> str:
     if len(address) == 4:
         return ".".join(map(str, address))
-    return ":".join(f"{int.from_bytes(address[place : place + 2], 'big'):x}" for place in range(0, 16, 2))
+    return ":".join(f"{int.from_bytes(address[i : i + 2], 'big'):x}" for i in range(0, 16, 2))

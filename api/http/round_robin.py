@@ -1,4 +1,4 @@
-"""Owner turn it is: owners take turns, and none has more of them in a second than it may (pure).
+"""A queue that serves its owners in turn, each at most so many times a second (pure).
 
 Times are monotonic nanoseconds.
 """
@@ -12,16 +12,16 @@ from rokuga.recorder.media import NS_PER_S
 Item = TypeVar("Item", bound=Hashable)
 
 MAX_REMEMBERED: Final = 4096
-"""Owners whose last turns are remembered; one who is forgotten has all of its turns again."""
+"""Owners whose rate is remembered. One that was dropped may use its whole burst again."""
 
 
 class RoundRobinQueue(Generic[Item]):
-    """Items that wait, each owner's in the order of their coming. `per_second` turns may be taken all at once."""
+    """Waiting items by owner, each owner's in order of arrival. An owner has `per_second` items, also as a burst."""
 
     def __init__(self, per_second: int) -> None:
         self._waiting: OrderedDict[str, dict[Item, None]] = OrderedDict()
         self._interval_ns = NS_PER_S // per_second
-        self._full_ns = self._interval_ns * (per_second - 1)
+        self._burst_ns = self._interval_ns * (per_second - 1)
         self._due_ns: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -31,37 +31,37 @@ class RoundRobinQueue(Generic[Item]):
         return bool(self._waiting)
 
     def add(self, owner: str, item: Item) -> None:
-        """Let an item wait."""
+        """Append an item of an owner."""
         self._waiting.setdefault(owner, {})[item] = None
 
     def remove(self, owner: str, item: Item) -> None:
-        """Let an item wait no more. Nothing happens where it does not."""
+        """Remove an item. Nothing happens if it is not queued."""
         items = self._waiting.get(owner)
         if items is not None and item in items:
             del items[item]
             if not items:
                 del self._waiting[owner]
 
-    def pop_due(self, now_ns: int, most: int) -> list[Item]:
-        """Give up to so many items whose turn it is, one of each owner after the other."""
-        taken: list[Item] = []
-        passed = 0
-        while passed < len(self._waiting) and len(taken) < most:
+    def pop_due(self, now_ns: int, max_items: int) -> list[Item]:
+        """Remove and return up to `max_items` items, one of each owner in turn, of owners within their rate."""
+        popped: list[Item] = []
+        skipped = 0
+        while skipped < len(self._waiting) and len(popped) < max_items:
             owner, items = next(iter(self._waiting.items()))
             self._waiting.move_to_end(owner)
-            if not self._may(owner, now_ns):
-                passed += 1
+            if not self._acquire(owner, now_ns):
+                skipped += 1
                 continue
-            passed = 0
+            skipped = 0
             item = next(iter(items))
-            taken.append(item)
+            popped.append(item)
             self.remove(owner, item)
-        return taken
+        return popped
 
-    def _may(self, owner: str, now_ns: int) -> bool:
-        """Say whether an owner has a turn left, and take it (GCRA: a turn is due an interval after the last)."""
-        full_ns = now_ns - self._full_ns
-        due_ns = max(self._due_ns.get(owner, full_ns), full_ns)
+    def _acquire(self, owner: str, now_ns: int) -> bool:
+        """Count an item against the owner's rate (GCRA). Return False where the rate is used up."""
+        earliest_ns = now_ns - self._burst_ns
+        due_ns = max(self._due_ns.get(owner, earliest_ns), earliest_ns)
         if due_ns > now_ns:
             return False
         self._due_ns[owner] = due_ns + self._interval_ns

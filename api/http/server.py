@@ -1,4 +1,4 @@
-"""A front on a port of its own while a context is open: HTTP and WebSocket by uvicorn, with limits and TLS."""
+"""An HTTP and WebSocket server on one port: uvicorn with our limits, protocols and TLS."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from rokuga.api.http.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProto
 from rokuga.recorder.clock import Clock
 
 GRACE_S = 2.0
-"""What a request may take to end once the daemon does."""
+"""How long requests may go on after the daemon was told to stop."""
 
 BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
-    """A server whose process belongs to somebody else: signals are the daemon's."""
+    """uvicorn's server, without its handling of signals, and with our acceptor."""
 
     def __init__(self, config: uvicorn.Config, limits: ConnectionLimits, trusted: Sequence[Network]) -> None:
         super().__init__(config)
@@ -35,18 +35,18 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Install no signal handlers: the daemon has its own."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, with limits."""
+        """Start accepting connections."""
         slow_readers = SlowReaders()
 
         def make(connection: TcpConnection, client: Client) -> asyncio.Protocol:
             return HttpProtocol(connection, client, slow_readers, self.config, self.server_state, self.lifespan.state)
 
         acceptors = [Acceptor(each, self._limits, self._trusted, make, self.config.ssl) for each in sockets or ()]
-        self.servers = acceptors  # type: ignore[assignment]  # of a server, uvicorn only asks to close it
+        self.servers = acceptors  # type: ignore[assignment]  # uvicorn only closes them
         self.started = True
 
 
@@ -56,22 +56,21 @@ async def serve(
     host: str,
     listener: socket.socket,
     config: DaemonConfig,
-    refused: ConnectionCounts,
+    counts: ConnectionCounts,
     certificate: CertificateFiles | None = None,
 ) -> AsyncIterator[str]:
-    """Serve an app until the end of the context; gives HOST:PORT. `refused` counts connections that are not taken.
+    """Serve an application until the end of the context; yield HOST:PORT. `counts` counts refused connections.
 
-    What `certificate` becomes later is shown to those who connect then. The listener is the caller's until the
-    context is entered; at its end it is closed. Raises OSError where the certificate and its key cannot be used
-    (ssl.SSLError is one).
+    When `certificate` is renewed, new connections use it. The context closes the listener. Raises OSError where the
+    certificate and its key cannot be used (ssl.SSLError is a subclass).
     """
-    limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), refused)
+    limits = ConnectionLimits(config.max_connections, config.max_connects_per_second, Clock(), counts)
     settings = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # who is behind a proxy, the guard says
+        proxy_headers=False,  # the request policy evaluates these headers
         headers=list(PROTECTIVE_HEADERS),
         http=HttpProtocol,
         ws=WebsocketProtocol,
@@ -93,22 +92,22 @@ async def serve(
         yield f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        cutting = asyncio.get_running_loop().call_later(GRACE_S, _cut, server)
+        abort = asyncio.get_running_loop().call_later(GRACE_S, _abort_connections, server)
         await serving
-        cutting.cancel()
+        abort.cancel()
         listener.close()
 
 
-def _cut(server: uvicorn.Server) -> None:
-    """End the connections of who does not read to the end: a paused player, a stalled download."""
+def _abort_connections(server: uvicorn.Server) -> None:
+    """Abort the connections that are left: clients that do not read, such as a paused player."""
     for connection in list(server.server_state.connections):
         connection.transport.abort()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket; clients that connect wait until it is served. Raises OSError where the port is taken.
+    """Return a listening socket; connections queue until it is served. Raises OSError where the port is taken.
 
-    Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP.
+    The protocol is explicit, since asyncio sets TCP_NODELAY only for IPPROTO_TCP.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -1,4 +1,4 @@
-"""Connections whose other end does not read: how much is kept for them, and which of them is closed."""
+"""Limits on connections whose client does not read: how many there are, and how much is buffered for them."""
 
 import asyncio
 import socket
@@ -6,28 +6,25 @@ from typing import Final
 
 MAX_CONNECTIONS: Final = 256
 MAX_BYTES: Final = 64 << 20
-"""In the buffers of all of them."""
+"""In the write buffers of all of them."""
 
-
-UNREAD_MS: Final = 20_000
-"""How long the kernel keeps what is not taken, where nobody waits for it to be."""
+USER_TIMEOUT_MS: Final = 20_000
 
 
 def set_user_timeout(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel end a connection whose other end takes nothing (tcp(7), TCP_USER_TIMEOUT).
+    """Have the kernel end a connection whose client acknowledges nothing for so long (tcp(7), TCP_USER_TIMEOUT).
 
-    One that was closed with something in its buffer would else stay for as long as the other end likes.
+    Otherwise a connection that is closed with unsent data stays for as long as the client wants.
     """
     connected = transport.get_extra_info("socket")
     if connected is not None:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 class SlowReaders:
-    """Those of one port that have to read before more can be written to them, the one that has stood longest first.
+    """The connections of one port whose write buffer is full, those that have been full longest first.
 
-    A player that is paused for hours is one, and may be: it is closed only where there are too many of them, or too
-    much is kept for all of them.
+    They are closed only if there are too many, or too much is buffered: a paused player may stay for hours.
     """
 
     def __init__(self, max_connections: int = MAX_CONNECTIONS, max_bytes: int = MAX_BYTES) -> None:
@@ -39,15 +36,15 @@ class SlowReaders:
         return len(self._transports)
 
     def add(self, transport: asyncio.Transport) -> None:
-        """Note that the buffer of a transport is full, and abort the longest of them while there is too much."""
+        """Add a transport whose buffer is full, and abort the oldest ones while a limit is exceeded."""
         self._transports[transport] = None
-        kept_bytes = sum(each.get_write_buffer_size() for each in self._transports)
-        while len(self._transports) > self._max_connections or kept_bytes > self._max_bytes:
+        buffered_bytes = sum(each.get_write_buffer_size() for each in self._transports)
+        while len(self._transports) > self._max_connections or buffered_bytes > self._max_bytes:
             oldest = next(iter(self._transports))
-            kept_bytes -= oldest.get_write_buffer_size()
+            buffered_bytes -= oldest.get_write_buffer_size()
             self.remove(oldest)
             oldest.abort()
 
     def remove(self, transport: asyncio.Transport) -> None:
-        """Note that the other end has read, or is gone. Safe to repeat."""
+        """Remove a transport whose client has read or disconnected. Safe to repeat."""
         self._transports.pop(transport, None)

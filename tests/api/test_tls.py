@@ -40,7 +40,7 @@ async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> 
 async def test_a_certificate_that_is_renewed_while_the_daemon_runs_is_shown_by_both_ports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rokuga.api.http.certificates.LOOK_S", 0.01)
+    monkeypatch.setattr("rokuga.api.http.certificates.CHECK_INTERVAL_S", 0.01)
     authority = Authority(tmp_path)
     config = _config(tmp_path, *authority.issue("localhost"))
     trust = ssl.create_default_context(cafile=authority.ca_file)
@@ -63,7 +63,7 @@ async def test_a_certificate_that_is_renewed_while_the_daemon_runs_is_shown_by_b
 
 
 async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rokuga.api.http.acceptor.HANDSHAKE_S", 0.2)
+    monkeypatch.setattr("rokuga.api.http.acceptor.HANDSHAKE_TIMEOUT_S", 0.2)
     config = _config(tmp_path, *Authority(tmp_path).issue("localhost"))
     async with running(config) as addresses:
         for url in (addresses.api_url, addresses.signaling_url):

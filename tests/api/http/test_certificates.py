@@ -62,8 +62,8 @@ def test_a_certificate_that_is_renewed_on_the_disk_is_shown_from_then_on(tmp_pat
         files.check(now_s)
         assert served(context, authority) != old
     assert [entry["event"] for entry in logs] == [
-        "a renewed certificate cannot be used",
-        "a renewed certificate is in use",
+        "renewed certificate unusable",
+        "certificate reloaded",
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_certificate_that_expires_is_in_the_log_once_a_day(tmp_path: Path) -> 
     with structlog.testing.capture_logs() as logs:
         for now_s in (end_s - 60, end_s - 50, end_s + DAY_S, end_s + DAY_S):
             files.check(now_s)
-    assert [entry["event"] for entry in logs] == ["a certificate expires in 0 hours", "a certificate has expired"]
+    assert [entry["event"] for entry in logs] == ["certificate expires in 0 hours", "certificate has expired"]
 
 
 def test_a_client_certificate_that_is_renewed_asks_for_a_restart(tmp_path: Path) -> None:
@@ -82,4 +82,4 @@ def test_a_client_certificate_that_is_renewed_asks_for_a_restart(tmp_path: Path)
     authority.issue("localhost")
     with structlog.testing.capture_logs() as logs:
         files.check(read_validity(files.certificate).begin_s)
-    assert [entry["event"] for entry in logs] == ["a certificate was renewed; restart to use it"]
+    assert [entry["event"] for entry in logs] == ["certificate renewed, restart to use it"]

@@ -90,7 +90,7 @@ def test_where_all_are_at_work_one_more_is_not_taken() -> None:
     books = Books(max_connections=3)
     working = [books.proven("client") for _ in range(3)]
     assert books.admit("other") is None
-    assert (books.closed, books.limits.refused.too_many) == ([], 1)
+    assert (books.closed, books.limits.counts.too_many) == ([], 1)
     working[0].mark_closed()
     working[0].mark_closed()
     assert books.admit("other") is not None
@@ -123,7 +123,7 @@ def test_what_was_closed_in_a_second_is_one_line() -> None:
         books.now_ns = NS_PER_S
         books.admit("flood")
     assert [line["count"] for line in lines] == [1, 99]
-    assert books.limits.refused.evicted == 100
+    assert books.limits.counts.evicted == 100
 
 
 def test_nobody_is_forgotten_or_counted_twice() -> None:
@@ -225,9 +225,9 @@ async def test_a_request_that_is_never_whole_ends(
     tmp_path: Path, port: Port, begun: bytes, answers: list[bytes] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impatient(
-        max_connections: int, max_per_second: int, clock: Clock, refused: ConnectionCounts
+        max_connections: int, max_per_second: int, clock: Clock, counts: ConnectionCounts
     ) -> ConnectionLimits:
-        return ConnectionLimits(max_connections, max_per_second, clock, refused, request_s=0.2)
+        return ConnectionLimits(max_connections, max_per_second, clock, counts, request_s=0.2)
 
     monkeypatch.setattr("rokuga.api.http.server.ConnectionLimits", impatient)
     async with running(config_in(tmp_path)) as addresses:

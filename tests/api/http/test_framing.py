@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.api.daemon import Addresses, running
-from rokuga.api.http.framing import (
-    MAX_FIELDS,
-    MAX_HEAD_BYTES,
-    MAX_SMALL_CHUNKS,
-    End,
-    Head,
-    MalformedRequest,
-    RequestReader,
-)
+from rokuga.api.http.framing import MAX_HEAD_BYTES, MAX_SMALL_CHUNKS, End, RequestReader
+from rokuga.api.http.request_head import MAX_FIELDS, Head, MalformedRequest
 from tests.api.serving import config_in
 from tests.api.streams import all_of, connected, port_of, read_answer
 

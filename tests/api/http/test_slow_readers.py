@@ -1,13 +1,21 @@
-"""Buffers of connections that do not read."""
+"""Connections whose client does not read: limits on their buffers, and the kernel's timeout."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
+import websockets
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from rokuga.api.daemon import running
-from rokuga.api.http.slow_readers import SlowReaders
-from tests.api.serving import config_in
+from rokuga.api.http.protocol import HttpProtocol
+from rokuga.api.http.slow_readers import USER_TIMEOUT_MS, SlowReaders
+from tests.api.serving import config_in, served
 from tests.api.streams import all_of, connected, port_of, start_reading, stop_reading
 
 
@@ -65,3 +73,56 @@ async def test_who_asks_and_does_not_read_is_closed(tmp_path: Path, monkeypatch:
 
 def _strict(readers: SlowReaders) -> None:
     readers._max_connections, readers._max_bytes, readers._transports = 1, 1 << 30, {}
+
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The sockets of the connections that a server has accepted."""
+    sockets: list[socket.socket] = []
+    connection_made = HttpProtocol.connection_made
+
+    def recorded(protocol: HttpProtocol, transport: asyncio.Transport) -> None:
+        sockets.append(transport.get_extra_info("socket"))
+        connection_made(protocol, transport)
+
+    monkeypatch.setattr(HttpProtocol, "connection_made", recorded)
+    return sockets
+
+
+def user_timeout_ms(connection: socket.socket) -> int:
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+async def test_a_websocket_has_the_kernel_s_user_timeout(accepted: list[socket.socket]) -> None:
+    """Its client may stop reading at any time, also after the server has closed it."""
+    timeouts: list[int] = []
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        timeouts.append(user_timeout_ms(accepted[0]))
+        await websocket.close()
+
+    async with (
+        served(Starlette(routes=[WebSocketRoute("/", endpoint)])) as address,
+        websockets.connect(f"ws://{address}/") as client,
+    ):
+        await client.wait_closed()
+    assert timeouts == [USER_TIMEOUT_MS]
+
+
+async def test_a_response_that_is_closed_unread_has_the_kernel_s_user_timeout(accepted: list[socket.socket]) -> None:
+    """A connection that stays open has none: its client may read slowly."""
+    timeouts: list[int] = []
+
+    async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(bytes(32 << 20))(scope, receive, send)
+        timeouts.append(user_timeout_ms(accepted[-1]))
+
+    async with served(Starlette(routes=[Mount("/", endpoint)])) as address:
+        for headers in (b"", b"Connection: close\r\n"):
+            async with connected(port_of(address)) as stream:
+                stream[1].write(b"GET / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % headers)
+                while len(timeouts) < 1 + bool(headers):
+                    await stream[0].read(1 << 16)
+                stream[1].transport.abort()
+    assert timeouts == [0, USER_TIMEOUT_MS]

@@ -1,1 +1,1 @@
-"""The fronts (API, signalling, command line) and the composition root."""
+"""What a running daemon serves: API, signalling, WHIP, page and monitoring; its configuration and its start."""

@@ -131,8 +131,8 @@ def _page_routes(context: AppContext, admin: Admin) -> list[BaseRoute]:
         return AdminAccessMiddleware(app, policy)
 
     site = Site()
-    page = Starlette(routes=[Route("/", site.answer)])
-    modules = Starlette(routes=[Route("/{name}", site.answer)], exception_handlers={404: _not_found})
+    page = Starlette(routes=[Route("/", site.respond)])
+    modules = Starlette(routes=[Route("/{name}", site.respond)], exception_handlers={404: _not_found})
     return [
         Route("/", protected(page)),
         Mount("/pages", protected(modules)),

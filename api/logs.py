@@ -1,6 +1,6 @@
-"""How log lines look: for people at a terminal, or as JSON, one object a line. Both go to standard error.
+"""The format of log lines on standard error: for a terminal, or JSON, one object a line.
 
-Tracebacks show no local variables: passwords of ICE and keys of SRTP are among them.
+Tracebacks have no local variables, since these may be ICE passwords and SRTP keys.
 """
 
 import logging
@@ -13,7 +13,7 @@ import structlog
 
 
 def configure_logs(log_format: str) -> None:
-    """Set the form of all log lines; `console` or `json`."""
+    """Configure the format of all log lines: `console` or `json`."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
@@ -39,17 +39,17 @@ def configure_logs(log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("uvicorn.error").addFilter(_is_no_early_end)
-    for chatty in ("uvicorn", "uvicorn.error", "aiortc", "aioice", "libav"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in ("uvicorn", "uvicorn.error", "aiortc", "aioice", "libav"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
 
 
 def _is_no_early_end(record: logging.LogRecord) -> bool:
-    """Answers to who takes nothing are ended early by intent; uvicorn takes that for a mistake."""
+    """Drop uvicorn's complaint about responses that we end early on purpose, when the client does not read."""
     return record.msg != "ASGI callable returned without completing response."
 
 
 def _before(log_format: str) -> list[structlog.typing.Processor]:
-    """Give what comes before the renderer: JSON has escapes of its own, a terminal would obey what strangers sent."""
+    """Return the processors before the renderer. JSON is escaped anyway; a terminal would obey escape sequences."""
     if log_format != "json":
         return [_escape_values]
     transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -57,12 +57,12 @@ def _before(log_format: str) -> list[structlog.typing.Processor]:
 
 
 def _escape_values(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Escape every text, so that a line stays one line and moves no cursor."""
+    """Escape every text, so that it stays on one line and has no escape sequence."""
     return {name: printable(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Give a text with escapes in place of control and format characters, separators of lines and lone surrogates."""
+    """Return a text with control and format characters, line separators and lone surrogates escaped."""
     if text.isprintable():
         return text
     return "".join(each if each in kept or _is_harmless(each) else _escape(each) for each in text)

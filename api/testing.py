@@ -1,4 +1,4 @@
-"""The former name of the pytest plugin, for a `conftest.py` that was written for it."""
+"""The former name of the pytest plugin, for a `conftest.py` that uses it."""
 
 import warnings
 

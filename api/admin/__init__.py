@@ -1,1 +1,1 @@
-"""What the browser page is shown, as JSON, server-sent events and files; see README.md."""
+"""The data of the browser page: JSON, server-sent events and files; see README.md."""

@@ -1,8 +1,8 @@
-"""Who may see the page and what it shows: this machine only unless told otherwise, with a password if there is one.
+"""Access to the page and to /admin: by default from this machine only, and with a password if one is configured.
 
-The guard of the port sees to Host and Origin before. What a proxy passes on never comes from this machine; and where
-the configuration speaks of a proxy, nothing does for sure: a request that a proxy passes on can look like one of its
-own. Then a password or the API's token is what lets somebody in.
+The port's request policy has checked Host and Origin before. A forwarded request is never one of this machine. Where
+a proxy is configured no request is, since some proxies forward without any header: then the password or the API's
+token is required.
 """
 
 import base64
@@ -19,12 +19,12 @@ from rokuga.api.http.json_response import JsonResponse, failure
 from rokuga.api.http.middleware import CALLER
 from rokuga.api.http.request_policy import has_bearer_token
 
-SAFE_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; object-src 'none'",
     "cross-origin-resource-policy": "same-origin",
 }
-"""What answers of the page have beside the headers of all answers."""
+"""Headers of the page's responses, besides those of all responses."""
 
 LOOPBACK_ONLY: Final = failure(
     "LOOPBACK-ONLY",
@@ -49,9 +49,9 @@ _BASIC: Final = re.compile(r"basic +((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|
 
 @dataclass(frozen=True, slots=True)
 class AdminAccessPolicy:
-    """What is wanted of who comes. `basic_auth` is `user:password`, `token` the API's.
+    """The rules. `basic_auth` is `user:password`, `token` is the API's.
 
-    With `is_behind_proxy`, to come from this machine says nothing.
+    With `is_behind_proxy`, a request from loopback does not count as one of this machine.
     """
 
     loopback_only: bool = True
@@ -60,37 +60,37 @@ class AdminAccessPolicy:
     is_behind_proxy: bool = False
 
     def refusal(self, credentials: list[str], *, is_local: bool) -> JsonResponse | None:
-        """Say why a request may not pass, None where it may; `credentials` are its Authorization headers."""
-        has_right = self._has_right(credentials)
+        """Return the response of a refusal, None where the request is allowed. `credentials`: Authorization headers."""
+        is_authorized = self._is_authorized(credentials)
         if self.loopback_only and not self.is_behind_proxy and not is_local:
             return LOOPBACK_ONLY
         if self.basic_auth is not None:
-            return None if has_right else UNAUTHORIZED
-        if self.loopback_only and self.is_behind_proxy and not has_right:
+            return None if is_authorized else UNAUTHORIZED
+        if self.loopback_only and self.is_behind_proxy and not is_authorized:
             return NO_PASSWORD
         return None
 
-    def _has_right(self, credentials: list[str]) -> bool:
+    def _is_authorized(self, credentials: list[str]) -> bool:
         if self.token is not None and has_bearer_token(credentials, self.token):
             return True
         return self.basic_auth is not None and _has_password(credentials, self.basic_auth.encode())
 
 
 class AdminAccessMiddleware:
-    """ASGI middleware, behind a Guard."""
+    """ASGI middleware, behind RequestPolicyMiddleware."""
 
     def __init__(self, app: ASGIApp, door: AdminAccessPolicy) -> None:
         self._app = app
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or refuse it."""
+        """Pass a request to the application, or refuse it."""
         credentials = Headers(scope=scope).getlist("authorization")
         refusal = self._door.refusal(credentials, is_local=CALLER in scope and scope[CALLER].is_local)
         if refusal is None or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {**SAFE_HEADERS, "content-type": "application/json"}
+        headers = {**PAGE_HEADERS, "content-type": "application/json"}
         if refusal is UNAUTHORIZED:
             headers["www-authenticate"] = 'Basic realm="Rokuga", charset="UTF-8"'
         await Response(refusal.body, refusal.status, headers)(scope, receive, send)

@@ -1,7 +1,7 @@
-"""The finished files of `archive_dir`, by their ids. The disk alone says what there is: customers move files away.
+"""The finished files in `archive_dir`. They are read from the disk each time, since customers move files away.
 
-A name from outside is taken apart into ids and put together again; it never becomes a path. Files are opened from
-the folder's descriptor down, and no symbolic link is followed.
+A name of a request must match the pattern of our names, and is opened relative to the directory's descriptor without
+following symbolic links: it cannot become another path.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from rokuga.recorder.archive.names import OWN_ID
 from rokuga.recorder.media import NS_PER_S
 
 MAX_FILES: Final = 500
-"""Files of one recording that are listed, the newest; a day of parts of ten seconds has more."""
+"""The newest files of a recording that are listed; a day of parts of ten seconds has more."""
 
 MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
-"""A metadata file that is larger is not read: it is none of ours."""
+"""Larger metadata files are not read: they are not ours."""
 
 _FILE_NAME: Final = re.compile(
     rf"(?:archive-{OWN_ID.pattern}(?:_[0-9]{{1,9}})?[.](?:{SUFFIX_PATTERN}|json)"
@@ -35,12 +35,12 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class NoSuchFile(LookupError):
-    """There is no finished file of this name."""
+    """There is no finished file with this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A finished file; who has it closes the descriptor."""
+    """A finished file. The caller closes the descriptor."""
 
     descriptor: int
     name: str
@@ -50,23 +50,23 @@ class OpenedFile:
 
     @property
     def etag(self) -> str:
-        """A strong entity tag: a file has its name once it is whole, and another one has another inode or time."""
+        """A strong entity tag: a finished file does not change, and another one has another inode or time."""
         return f'"{self.inode:x}-{self.size_bytes:x}-{self.modified_ns:x}"'
 
     @property
     def modified_s(self) -> int:
-        """When it was written, unix seconds."""
+        """When it was written, in Unix seconds."""
         return self.modified_ns // NS_PER_S
 
 
 class ArchiveFolder:
-    """All methods touch the disk: call them in a thread."""
+    """Reads the directory. All methods block: call them in a thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def open(self, recording_id: str, name: str) -> OpenedFile:
-        """Open a finished file. Raises NoSuchFile, whatever is in the way."""
+        """Open a finished file. Raises NoSuchFile for every failure."""
         if not _FILE_NAME.fullmatch(name):
             raise NoSuchFile(name)
         try:
@@ -74,16 +74,16 @@ class ArchiveFolder:
                 descriptor = os.open(name, _FILE, dir_fd=folder)
         except OSError as error:
             raise NoSuchFile(name) from error
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise NoSuchFile(name)
-        return OpenedFile(descriptor, name, about.st_size, about.st_mtime_ns, about.st_ino)
+        return OpenedFile(descriptor, name, status.st_size, status.st_mtime_ns, status.st_ino)
 
     def recordings(self, limit: int) -> tuple[Sequence[dict[str, Any]], bool]:
-        """Give the recordings that have files, the newest change first, and whether there are more.
+        """Return the recordings that have files, the newest change first, and whether there are more.
 
-        Each has `recording_id`, `report` (what its report file says, null before it is written), `files`, newest
+        Each has `recording_id`, `report` (the content of its report file, null before it is written), `files`, newest
         first, and `more_files`.
         """
         found: list[tuple[int, str]] = []
@@ -97,12 +97,12 @@ class ArchiveFolder:
         return [recording for recording in shown if recording is not None], len(newest) > limit
 
     def recording(self, recording_id: str) -> dict[str, Any] | None:
-        """Give one recording as `recordings` does; None where it has no folder."""
+        """Return one recording as in `recordings`; None where it has no directory."""
         try:
             with self._recording(recording_id) as folder:
                 names = [
                     name
-                    for name in os.listdir(folder)  # noqa: PTH208  # no path, a descriptor
+                    for name in os.listdir(folder)  # noqa: PTH208  # a descriptor, not a path
                     if _FILE_NAME.fullmatch(name)
                 ]
                 report = f"report-{recording_id}.json"
@@ -120,14 +120,14 @@ class ArchiveFolder:
 
     @contextlib.contextmanager
     def _recording(self, recording_id: str) -> Iterator[int]:
-        """Give the descriptor of a recording's folder. Raises OSError, NoSuchFile for an id that is none of ours."""
+        """Yield the descriptor of a recording's directory. Raises OSError, NoSuchFile for an invalid id."""
         if not OWN_ID.fullmatch(recording_id):
             raise NoSuchFile(recording_id)
-        above = os.open(self._path, _DIRECTORY)
+        parent = os.open(self._path, _DIRECTORY)
         try:
-            folder = os.open(recording_id, _DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            folder = os.open(recording_id, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
         finally:
-            os.close(above)
+            os.close(parent)
         try:
             yield folder
         finally:
@@ -135,33 +135,33 @@ class ArchiveFolder:
 
 
 def _listed(folder: int, name: str, names: Sequence[str]) -> dict[str, Any] | None:
-    """Give a media file with its metadata; None where it is gone, or no file."""
+    """Return a media file with its metadata; None where it is missing, or not a regular file."""
     try:
-        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return None
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
     metadata_name = f"{name.rpartition('.')[0]}.json"
     has_metadata = metadata_name in names
     return {
         "filename": name,
-        "size": about.st_size,
-        "modified_ms": about.st_mtime_ns // 1_000_000,
+        "size": status.st_size,
+        "modified_ms": status.st_mtime_ns // 1_000_000,
         "metadata_filename": metadata_name if has_metadata else None,
         "metadata": _metadata(folder, metadata_name) if has_metadata else None,
     }
 
 
 def _metadata(folder: int, name: str) -> Any:
-    """Read a JSON file; None where it cannot be read, or is none."""
+    """Return the content of a JSON file; None where it is unreadable or invalid."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_METADATA_BYTES:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_METADATA_BYTES:
             return None
         try:
             return json_text.decode(file.read())

@@ -1,4 +1,4 @@
-"""Which bytes of a file a request wants: the Range header (RFC 9110 section 14). Pure."""
+"""The Range header (RFC 9110 section 14), pure."""
 
 import re
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ _SINGLE: Final = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECAS
 
 
 class Unsatisfiable(ValueError):
-    """The range begins behind the end: 416 (RFC 9110 section 15.5.17)."""
+    """The range begins after the end of the file: 416 (RFC 9110 section 15.5.17)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes from `first` to `last`, both included."""
+    """Bytes from `first` to `last`, both inclusive."""
 
     first: int
     last: int
 
     @property
     def length(self) -> int:
-        """How many bytes."""
+        """The number of bytes."""
         return self.last - self.first + 1
 
 
 def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
-    """Give what is wanted of a file of this size, None for all of it. Raises Unsatisfiable.
+    """Return the requested range of a file of this size, None for all of it. Raises Unsatisfiable.
 
-    What cannot be read, another unit and several ranges at once are overlooked, as section 14.2 allows.
+    Malformed headers, other units and multiple ranges are ignored, as section 14.2 allows.
     """
     match = _SINGLE.fullmatch(header) if header is not None else None
     if match is None or not (match[1] or match[2]):
@@ -47,5 +47,5 @@ def requested_range(header: str | None, size_bytes: int) -> ByteRange | None:
 
 
 def _number(digits: str) -> int:
-    """Read a number of any length; what is longer than any file stays longer than any file."""
+    """Parse a number of any length; only its first 19 digits count, which exceed the size of any file."""
     return int(digits.lstrip("0")[:19] or "0")

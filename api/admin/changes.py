@@ -1,4 +1,4 @@
-"""The changes of webhooks that viewers are told, numbered, so that one who comes back hears what he missed. Pure."""
+"""The numbered changes of webhooks, so that a viewer that reconnects receives those that it missed (pure)."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ MAX_KEPT: Final = 1000
 
 
 class Changes:
-    """The newest changes, as texts. `run` names this life of the daemon: numbers of another one mean nothing."""
+    """The newest changes, as JSON texts. `run` identifies this run of the daemon, to which the numbers belong."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -16,7 +16,7 @@ class Changes:
         self._count = 0
 
     def add(self, text: str) -> str:
-        """Keep one; give its id."""
+        """Append a change and return its id."""
         self._count += 1
         self._kept.append(text)
         return self.last_id
@@ -27,7 +27,7 @@ class Changes:
         return f"{self._run}-{self._count}"
 
     def since(self, last_id: str) -> Sequence[tuple[str, str]] | None:
-        """Give id and text of what came after; None where that is not known any more."""
+        """Return id and text of the changes after an id; None where some are no longer stored."""
         run, _, number = last_id.rpartition("-")
         if run != self._run or not (number.isascii() and number.isdecimal()) or len(number) > 18:
             return None

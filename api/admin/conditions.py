@@ -1,4 +1,4 @@
-"""What the conditions of a request say about a file (RFC 9110 section 13). Pure."""
+"""Conditional requests (RFC 9110 section 13), pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class ConditionResult(Enum):
-    """What to answer with."""
+    """What the response is."""
 
     ALL = auto()
     PART = auto()
@@ -17,29 +17,29 @@ class ConditionResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """One state of a file: a strong entity tag, quotes included, and when it was written, unix seconds."""
+    """The validators of a file: a strong entity tag, quotes included, and its modification time in Unix seconds."""
 
     etag: str
     modified_s: int
 
     @property
     def last_modified(self) -> str:
-        """The date as HTTP writes it."""
+        """The modification time in the format of HTTP."""
         return formatdate(self.modified_s, usegmt=True)
 
 
 def evaluate_conditions(headers: Mapping[str, str], version: FileVersion) -> ConditionResult:
-    """Go through the conditions in the order of section 13.2.2. Header names are small letters.
+    """Evaluate the conditions in the order of section 13.2.2. Header names are in lower case.
 
-    PART means that a Range header counts; ALL that it does not, or is not there.
+    PART means that the Range header applies; ALL that it does not, or is absent.
     """
     if "if-match" in headers:
-        if not _names(headers["if-match"], version.etag, is_weak=False):
+        if not _matches(headers["if-match"], version.etag, is_weak=False):
             return ConditionResult.PRECONDITION_FAILED
     elif (moment := _seconds(headers.get("if-unmodified-since"))) is not None and version.modified_s > moment:
         return ConditionResult.PRECONDITION_FAILED
     if "if-none-match" in headers:
-        if _names(headers["if-none-match"], version.etag, is_weak=True):
+        if _matches(headers["if-none-match"], version.etag, is_weak=True):
             return ConditionResult.NOT_MODIFIED
     elif (moment := _seconds(headers.get("if-modified-since"))) is not None and version.modified_s <= moment:
         return ConditionResult.NOT_MODIFIED
@@ -49,14 +49,14 @@ def evaluate_conditions(headers: Mapping[str, str], version: FileVersion) -> Con
     return ConditionResult.PART if unchanged else ConditionResult.ALL
 
 
-def _names(header: str, etag: str, *, is_weak: bool) -> bool:
-    """Whether a list of entity tags, or `*`, has this one. Ours hold no comma."""
+def _matches(header: str, etag: str, *, is_weak: bool) -> bool:
+    """Return whether a list of entity tags, or `*`, contains this one. Ours contain no comma."""
     tags = [tag.strip() for tag in header.split(",")]
     return "*" in tags or etag in [tag.removeprefix("W/") if is_weak else tag for tag in tags]
 
 
 def _seconds(date: str | None) -> float | None:
-    """Read a date; None where it is none."""
+    """Parse a date into Unix seconds; None where it is invalid."""
     try:
         return parsedate_to_datetime(date).timestamp() if date is not None else None
     except (ValueError, OverflowError):

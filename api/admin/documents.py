@@ -1,4 +1,4 @@
-"""What the page is shown, as JSON objects: recordings, archives under way, webhooks. Times are unix milliseconds."""
+"""JSON objects for the page: recordings, archives, webhooks. Times are in Unix milliseconds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from rokuga.webhooks.entry import Entry
 def state_document(
     recorder: RecordingService, limits: RecordingLimits, version: str, webhooks: Mapping[str, int], now_wall_ns: int
 ) -> dict[str, Any]:
-    """Give all that goes on now; `webhooks` counts entries by state."""
+    """Return the current state; `webhooks` are the numbers of entries by state."""
     return {
         "version": version,
         "now_ms": now_wall_ns // NS_PER_MS,
@@ -30,7 +30,7 @@ def state_document(
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """Give one webhook without its body. `due_ms` is 0 where it is due at once, or never."""
+    """Return one webhook without its body. `due_ms` is 0 where it is due at once, or never."""
     return {
         "event_id": entry.event_id,
         "type": entry.type,
@@ -58,7 +58,7 @@ def _recording(state: RecordingState) -> dict[str, Any]:
 
 
 def _archive(progress: ArchiveProgress) -> dict[str, Any]:
-    """Give an archive under way; packets are those of all kinds."""
+    """Return an archive that is being written; packets are those of all kinds."""
     identity, written = progress.identity, progress.written
     kinds = written.counters.values()
     return {

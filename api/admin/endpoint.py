@@ -1,4 +1,4 @@
-"""The routes of /admin: JSON, server-sent events, finished files, and the one change, a retry."""
+"""The routes of /admin: JSON, server-sent events, finished files, and the retry of a webhook."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from rokuga.api.admin.access import SAFE_HEADERS
+from rokuga.api.admin.access import PAGE_HEADERS
 from rokuga.api.admin.archive_folder import ArchiveFolder, NoSuchFile
 from rokuga.api.admin.documents import entry_document, state_document
 from rokuga.api.admin.file_response import FileResponse
@@ -28,7 +28,7 @@ MAX_RECORDINGS = 100
 
 
 class Admin:
-    """The answers of /admin. Its `watch` is a context: open it after the server, so that it ends first."""
+    """The handlers of /admin. Enter its `watch` after the server was started, so that streams end first."""
 
     def __init__(self, recorder: RecordingService, outbox: Outbox, config: DaemonConfig) -> None:
         self._recorder = recorder
@@ -40,7 +40,7 @@ class Admin:
         self.watch = Watch(outbox, self._state)
 
     def app(self) -> Starlette:
-        """Give the application below /admin."""
+        """Return the application below /admin."""
         routes = [
             Route("/state", self.state),
             Route("/recordings", self.recordings),
@@ -60,7 +60,7 @@ class Admin:
         return state_document(self._recorder, self._limits, self._config.version, counts, self._clock.wall_ns())
 
     async def state(self, _request: Request) -> Response:
-        """GET /admin/state: all that goes on now."""
+        """GET /admin/state: the current state."""
         return _json(await self._state())
 
     async def recordings(self, request: Request) -> Response:
@@ -80,13 +80,13 @@ class Admin:
         return _json(found) if found is not None else _failure("RECORDING-NOT-FOUND", 404)
 
     async def archive(self, request: Request) -> Response | FileResponse:
-        """GET or HEAD /admin/archives/{recording_id}/{filename}: a finished file; `?download` to be saved."""
+        """GET or HEAD /admin/archives/{recording_id}/{filename}: a finished file; `?download` as an attachment."""
         ids = request.path_params
         try:
             file = await asyncio.to_thread(self._folder.open, ids["recording_id"], ids["filename"])
         except NoSuchFile:
             return _failure("FILE-NOT-FOUND", 404)
-        return FileResponse(file, SAFE_HEADERS)
+        return FileResponse(file, PAGE_HEADERS)
 
     async def webhooks(self, request: Request) -> Response:
         """GET /admin/webhooks?state=dead: the newest 100 entries, of one state or of all."""
@@ -97,14 +97,14 @@ class Admin:
         return _json([entry_document(entry) for entry in entries])
 
     async def webhook(self, request: Request) -> Response:
-        """GET /admin/webhooks/{event_id}: one entry with the body that is sent."""
+        """GET /admin/webhooks/{event_id}: one entry with its body."""
         entry = await self._outbox.entry(request.path_params["event_id"])
         return _json(_with_body(entry)) if entry is not None else _failure("EVENT-NOT-FOUND", 404)
 
     async def retry(self, request: Request) -> Response:
         """POST /admin/webhooks/{event_id}/retry: make a dead, parked or waiting entry due now."""
         event_id = request.path_params["event_id"]
-        if request.headers.get("content-type") != "application/json":  # no form of a foreign page can send it
+        if request.headers.get("content-type") != "application/json":  # forms of foreign pages cannot send this type
             return _failure("CONTENT-TYPE-INVALID", 415)
         if await self._outbox.retry(event_id):
             return _json({"event_id": event_id})
@@ -119,14 +119,14 @@ class Events:
         self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream to one viewer; 503 where there are too many, or the daemon ends."""
+        """Stream to one viewer; 503 where there are too many, or the daemon is stopping."""
         request = Request(scope)
         if request.method != "GET":
             await _failure("METHOD-NOT-ALLOWED", 405)(scope, receive, send)
         elif not self._watch.has_room:
             await _failure("TOO-MANY-VIEWERS", 503)(scope, receive, send)
         else:
-            headers = {**SAFE_HEADERS, "content-type": "text/event-stream", "cache-control": "no-store"}
+            headers = {**PAGE_HEADERS, "content-type": "text/event-stream", "cache-control": "no-store"}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": 200, "headers": raw})
             await self._watch.stream(receive, send, request.headers.get("last-event-id", ""))
@@ -137,12 +137,12 @@ def _with_body(entry: Entry) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Response:
-    headers = {**SAFE_HEADERS, "content-type": "application/json", "cache-control": "no-store"}
+    headers = {**PAGE_HEADERS, "content-type": "application/json", "cache-control": "no-store"}
     return Response(msgspec.json.encode(value), 200, headers)
 
 
 def _failure(error_type: str, status: int) -> Response:
-    return Response(failure(error_type).body, status, {**SAFE_HEADERS, "content-type": "application/json"})
+    return Response(failure(error_type).body, status, {**PAGE_HEADERS, "content-type": "application/json"})
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:

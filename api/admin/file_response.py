@@ -1,4 +1,4 @@
-"""One finished file over HTTP: whole, a part of it, or nothing where the client has it already."""
+"""A finished file over HTTP: whole, a range, or 304 where the client has it."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from rokuga.api.admin.conditions import ConditionResult, FileVersion, evaluate_c
 from rokuga.recorder.archive.container_table import CONTAINERS
 
 PIECE_BYTES: Final = 256 * 1024
-"""Read at a time: a client that stops reading holds up so much, and one thread for the time of one read."""
+"""Read at a time: the memory that a client that does not read occupies."""
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     "json": "application/json",
@@ -31,7 +31,7 @@ class FileResponse:
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer GET or HEAD."""
+        """Handle GET or HEAD."""
         try:
             await self._answer(Request(scope), receive, send)
         finally:
@@ -49,9 +49,9 @@ class FileResponse:
         }
         match evaluate_conditions(request.headers, version):
             case ConditionResult.PRECONDITION_FAILED:
-                await _begin(send, 412, {**headers, "content-length": "0"})
+                await _send_head(send, 412, {**headers, "content-length": "0"})
             case ConditionResult.NOT_MODIFIED:
-                await _begin(send, 304, headers)
+                await _send_head(send, 304, headers)
             case ConditionResult.ALL:
                 await self._send(request, receive, send, headers, None)
             case ConditionResult.PART:
@@ -59,7 +59,7 @@ class FileResponse:
                     wanted = requested_range(request.headers.get("range"), file.size_bytes)
                 except Unsatisfiable:
                     behind = {"content-range": f"bytes */{file.size_bytes}", "content-length": "0"}
-                    await _begin(send, 416, {**headers, **behind})
+                    await _send_head(send, 416, {**headers, **behind})
                 else:
                     await self._send(request, receive, send, headers, wanted)
 
@@ -77,29 +77,31 @@ class FileResponse:
         if wanted is not None:
             about["content-range"] = f"bytes {part.first}-{part.last}/{file.size_bytes}"
         is_whole = request.method == "HEAD"
-        await _begin(send, 206 if wanted else 200, {**headers, **about}, is_whole=is_whole or not part.length)
+        await _send_head(send, 206 if wanted else 200, {**headers, **about}, is_whole=is_whole or not part.length)
         if not is_whole:
             await self._send_bytes(part, receive, send)
 
     async def _send_bytes(self, part: ByteRange, receive: Receive, send: Send) -> None:
-        """Send piece by piece, until the client is gone."""
-        gone = asyncio.create_task(_until_gone(receive))
-        place, end = part.first, part.last + 1
+        """Send the range in pieces, until the client disconnects."""
+        disconnected = asyncio.create_task(_wait_disconnected(receive))
+        offset, end = part.first, part.last + 1
         try:
-            while place < end and not gone.done():
-                piece = await asyncio.to_thread(os.pread, self._file.descriptor, min(PIECE_BYTES, end - place), place)
-                if not piece:  # cut off by somebody else; the length that was told cannot be kept
+            while offset < end and not disconnected.done():
+                piece = await asyncio.to_thread(
+                    os.pread, self._file.descriptor, min(PIECE_BYTES, end - offset), offset
+                )
+                if not piece:  # truncated meanwhile; the announced length cannot be sent
                     return
-                place += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": place < end})
+                offset += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": offset < end})
         finally:
-            gone.cancel()
+            disconnected.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await gone
+                await disconnected
 
 
-async def _begin(send: Send, status: int, headers: Mapping[str, str], *, is_whole: bool = True) -> None:
-    """Send status and headers, and with `is_whole` an empty body."""
+async def _send_head(send: Send, status: int, headers: Mapping[str, str], *, is_whole: bool = True) -> None:
+    """Send status and headers, and with `is_whole` the end of the body."""
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     start: Message = {"type": "http.response.start", "status": status, "headers": raw}
     await send(start)
@@ -107,6 +109,6 @@ async def _begin(send: Send, status: int, headers: Mapping[str, str], *, is_whol
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

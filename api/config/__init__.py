@@ -1,1 +1,1 @@
-"""Configuration: one flat file, environment variables, and their check."""
+"""The configuration: keys, parsers, the file and environment variables."""

@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Command-line arguments that several commands share."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def share(text: str) -> float:
-    """Read a share of 0 to 1. Raises ArgumentTypeError."""
+    """Parse a share from 0 to 1. Raises ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:
@@ -25,7 +25,7 @@ def share(text: str) -> float:
 
 
 def pause_s(text: str) -> float:
-    """Read a whole number of a unit, such as `2s`, `500ms` or `1 min`; give seconds. Raises ArgumentTypeError."""
+    """Parse a time such as `2s`, `500ms` or `1 min` into seconds. Raises ArgumentTypeError."""
     number = text.rstrip(ascii_letters).strip()
     try:
         return duration_ns(f"{number} {text[len(number) :].strip()}") / NS_PER_S

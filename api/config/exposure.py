@@ -1,27 +1,27 @@
-"""What a configuration leaves open to whoever reaches a port: a line for each, for the log at the start (pure)."""
+"""Warnings about what a configuration exposes to everybody who reaches a port, for the log at the start (pure)."""
 
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.authority import is_loopback
 
 
 def exposure_warnings(config: DaemonConfig) -> list[str]:
-    """Give what stands open, and the key that closes it; then what a proxy's configuration has closed."""
+    """Return a line for each exposure, or refusal caused by a proxy's configuration, with the key that changes it."""
     return [*_api(config), *_page(config), *_publishing(config), *_proxies(config)]
 
 
 def _api(config: DaemonConfig) -> list[str]:
     if config.api_bearer_token is not None:
         return []
-    doors = []
+    warnings = []
     if not is_loopback(config.api_host):
-        doors.append("anybody who reaches the API's port can use it: set api_bearer_token")
+        warnings.append("anybody who reaches the API's port can use it: set api_bearer_token")
     elif config.is_behind_proxy:
-        doors.append(
+        warnings.append(
             "the API refuses everybody, since a proxy may pass on what comes from loopback: set api_bearer_token"
         )
     if config.api_cors_origin == "*":
-        doors.append("any page that is open in a browser that reaches the API can use it: set api_bearer_token")
-    return doors
+        warnings.append("any page that is open in a browser that reaches the API can use it: set api_bearer_token")
+    return warnings
 
 
 def _page(config: DaemonConfig) -> list[str]:

@@ -1,10 +1,10 @@
-"""The daemon's configuration: one flat file in the form of sora.conf, every key overridable by ROKUGA_<KEY>.
+"""The daemon's configuration: a flat file in the format of sora.conf, every key overridable by ROKUGA_<KEY>.
 
     # a comment has its own line
     archive_dir = /var/lib/rokuga/archive
     webhook_response_timeout = 5 s
 
-Everything has a working default. What is wrong is told all at once.
+Every key has a working default. All faults are reported at once.
 """
 
 import difflib
@@ -23,7 +23,7 @@ ENVIRONMENT_PREFIX: Final = "ROKUGA_"
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message has a line for every fault."""
+    """The configuration is invalid; the message has a line for every fault."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """What the composition root builds from. Limits of recordings are seconds."""
+    """The parsed configuration. Limits of recordings are in seconds."""
 
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     webhooks: WebhookConfig = field(default_factory=WebhookConfig)
@@ -63,20 +63,20 @@ class DaemonConfig:
 
     @property
     def is_behind_proxy(self) -> bool:
-        """Whether what comes from this machine's loopback may be what a proxy passes on."""
+        """Whether connections from loopback may be those of a proxy."""
         return bool(self.allowed_hosts or self.trusted_proxies)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The text of one key as it holds, None for unset, and where it comes from."""
+    """The effective text of one key, None for unset, and where it is from."""
 
     text: str | None
     place: str
 
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> tuple[DaemonConfig, list[str]]:
-    """Give the configuration and its warnings. Raises ConfigError."""
+    """Return the configuration and its warnings. Raises ConfigError."""
     settings, faults, warnings = read_settings(file, environment)
     values: dict[str, Any] = {}
     for name, setting in settings.items():
@@ -95,7 +95,7 @@ def load_config(file: Path | None, environment: Mapping[str, str]) -> tuple[Daem
 def read_settings(
     file: Path | None, environment: Mapping[str, str]
 ) -> tuple[dict[str, Setting], list[str], list[str]]:
-    """Give every key as it holds, in the order of the table, the faults so far and the warnings."""
+    """Return the settings of all keys in the order of the table, the faults so far, and the warnings."""
     faults: list[str] = []
     warnings: list[str] = []
     settings = {key.name: Setting(key.default, "default") for key in KEYS.values()}
@@ -110,13 +110,13 @@ def read_settings(
 
 
 def effective_config(file: Path | None, environment: Mapping[str, str]) -> str:
-    """Give every key as it holds and where that comes from, in the form of the file. Secrets are not shown."""
+    """Return all settings and where they are from, in the format of the file. Secrets are hidden."""
     settings, _, _ = read_settings(file, environment)
     return "\n".join(f"# {setting.place}\n{_line(KEYS[name], setting.text)}\n" for name, setting in settings.items())
 
 
 def sample_config() -> str:
-    """Give a file with every key, explained, at its default."""
+    """Return a file with all keys, explained, at their defaults."""
     return "\n".join(f"# {key.doc}\n{_line(key, key.default)}\n" for key in KEYS.values())
 
 
@@ -151,10 +151,9 @@ def _from_file(text: str, source: str, faults: list[str], warnings: list[str]) -
 
 
 def _from_environment(environment: Mapping[str, str], warnings: list[str]) -> dict[str, Setting]:
-    """Read ROKUGA_<KEY>; an empty one counts as unset.
+    """Read ROKUGA_<KEY>; an empty value counts as unset.
 
-    Unknown ones are warnings only: orchestrators add variables of their own (ROKUGA_SERVICE_HOST for a service
-    that is called rokuga).
+    An unknown key is only a warning: Kubernetes sets ROKUGA_SERVICE_HOST for a service named rokuga.
     """
     given: dict[str, Setting] = {}
     for variable, value in environment.items():
@@ -174,7 +173,7 @@ def _nearest(name: str) -> str:
 
 
 def _contradictions(settings: Mapping[str, Setting]) -> list[str]:
-    """Give the faults of keys that are right alone and wrong together."""
+    """Return the faults of keys that contradict one another."""
     texts = {name: setting.text for name, setting in settings.items()}
     faults = []
     for name in ("webhook_basic_authn_user_id", "webhook_basic_authn_password"):

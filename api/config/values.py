@@ -1,4 +1,4 @@
-"""The forms that a configured value can have: text in, value out, ValueError with the rule that was broken.
+"""Parsers of configured values: text in, value out, ValueError with the violated rule (pure).
 
 Times and sizes have a unit after a space, as in sora.conf: `5 s`, `1 min`, `100 MB`.
 """
@@ -30,24 +30,24 @@ _TOKEN: Final = re.compile(f"[A-Za-z0-9._~+/-]{{{_MIN_TOKEN},}}=*")
 
 
 def text(value: str) -> str:
-    """Take anything."""
+    """Accept any text."""
     return value
 
 
 def flag(value: str) -> bool:
-    """Take `true` or `false`."""
+    """Parse `true` or `false`."""
     if value not in {"true", "false"}:
         raise ValueError("is neither true nor false")
     return value == "true"
 
 
 def not_flag(value: str) -> bool:
-    """Take `true` or `false`, and mean the other."""
+    """Parse `true` or `false`, and return the opposite."""
     return not flag(value)
 
 
 def whole_number(least: int, most: int) -> Parser:
-    """Take a number from `least` to `most`."""
+    """Return a parser of whole numbers from `least` to `most`."""
 
     def parse(value: str) -> int:
         if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
@@ -58,7 +58,7 @@ def whole_number(least: int, most: int) -> Parser:
 
 
 def duration_ns(value: str) -> int:
-    """Take a time with its unit; more than 0."""
+    """Parse a time with its unit, above 0, into nanoseconds."""
     duration = _quantity(value, TIME_UNITS_NS, "5 s")
     if not duration:
         raise ValueError("is not longer than 0")
@@ -66,7 +66,7 @@ def duration_ns(value: str) -> int:
 
 
 def seconds(value: str) -> int:
-    """Take whole seconds, or a time with its unit that is whole seconds; at least 1."""
+    """Parse whole seconds, at least 1, with or without a unit."""
     whole, rest = (int(value), 0) if _NUMBER.fullmatch(value) else divmod(duration_ns(value), NS_PER_S)
     if rest or not whole:
         raise ValueError("is not a number of whole seconds of at least 1")
@@ -74,19 +74,19 @@ def seconds(value: str) -> int:
 
 
 def size_bytes(value: str) -> int:
-    """Take bytes, or a size with its unit."""
+    """Parse bytes, or a size with its unit."""
     return int(value) if _NUMBER.fullmatch(value) else _quantity(value, SIZE_UNITS_BYTES, "100 MB")
 
 
 def file_mode(value: str) -> int:
-    """Take permissions in octal digits, as chmod does."""
+    """Parse permissions in octal digits, as chmod does."""
     if not re.fullmatch("0?[0-7]{3}", value):
         raise ValueError("is not a file mode such as 0640")
     return int(value, 8)
 
 
 def path(value: str) -> Path:
-    """Take a path; `~` is the home folder, a relative one counts from where the daemon was started."""
+    """Parse a path; `~` is the home directory, a relative path starts at the working directory."""
     if "\0" in value:
         raise ValueError("is not a path")
     try:
@@ -96,7 +96,7 @@ def path(value: str) -> Path:
 
 
 def media_addresses(value: str) -> tuple[str, ...]:
-    """Take addresses, names or HOST:PORT, apart by commas or spaces."""
+    """Parse addresses, names or HOST:PORT, separated by commas or spaces."""
     addresses = tuple(value.replace(",", " ").split())
     for address in addresses:
         parse_media_address(address)
@@ -104,14 +104,14 @@ def media_addresses(value: str) -> tuple[str, ...]:
 
 
 def header_text(value: str) -> str:
-    """Take what an HTTP header can carry."""
+    """Accept text that an HTTP header can contain."""
     if not (value.isascii() and value.isprintable()):
         raise ValueError("holds characters that no HTTP header can carry")
     return value
 
 
 def host_names(value: str) -> tuple[str, ...]:
-    """Take host names or addresses without ports, apart by commas or spaces."""
+    """Parse host names or addresses without ports, separated by commas or spaces."""
     names = tuple(value.lower().replace(",", " ").split())
     for name in names:
         if not is_host_name(name) and parse_address(name) is None:
@@ -120,7 +120,7 @@ def host_names(value: str) -> tuple[str, ...]:
 
 
 def web_origins(value: str) -> tuple[str, ...]:
-    """Take origins of pages, apart by commas or spaces; `*` is any."""
+    """Parse web origins, separated by commas or spaces; `*` is any."""
     origins = tuple(value.lower().replace(",", " ").split())
     for origin in origins:
         if origin != "*" and parse_origin(origin) is None:
@@ -129,7 +129,7 @@ def web_origins(value: str) -> tuple[str, ...]:
 
 
 def networks(value: str) -> tuple[Network, ...]:
-    """Take addresses and networks as in 10.0.0.0/8, apart by commas or spaces."""
+    """Parse addresses and networks as in 10.0.0.0/8, separated by commas or spaces."""
     found = []
     for text in value.replace(",", " ").split():
         network = parse_network(text)
@@ -140,26 +140,26 @@ def networks(value: str) -> tuple[Network, ...]:
 
 
 def bearer_token(value: str) -> str:
-    """Take what can follow `Bearer` in a header (RFC 6750 section 2.1), and cannot be guessed."""
+    """Accept a token for `Authorization: Bearer` (RFC 6750 section 2.1) that is long enough not to be guessed."""
     if not _TOKEN.fullmatch(value):
         raise ValueError(f"is not a token of at least {_MIN_TOKEN} letters, digits and any of -._~+/=")
     return value
 
 
 def http_urls(value: str) -> tuple[str, ...]:
-    """Take http or https URLs without a path, apart by commas or spaces."""
+    """Parse http or https URLs without a path, separated by commas or spaces."""
     return tuple(http_url(each).rstrip("/") for each in value.replace(",", " ").split())
 
 
 def basic_auth(value: str) -> str:
-    """Take user:password (RFC 7617 section 2)."""
+    """Accept user:password (RFC 7617 section 2)."""
     if ":" not in value or not value.isprintable():
         raise ValueError("is not of the form user:password")
     return value
 
 
 def one_of(*choices: str) -> Parser:
-    """Take one of these words."""
+    """Return a parser that accepts one of these words."""
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -170,7 +170,7 @@ def one_of(*choices: str) -> Parser:
 
 
 def http_url(value: str) -> str:
-    """Take an absolute http or https URL."""
+    """Accept an absolute http or https URL."""
     url = urlsplit(value)
     is_clean = value.isprintable() and not any(character.isspace() for character in value)
     if not is_clean or url.scheme not in {"http", "https"} or not url.hostname or url.port == 0:

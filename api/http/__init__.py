@@ -1,1 +1,1 @@
-"""HTTP for both ports: the server, its limits, and which requests are answered."""
+"""The HTTP server of both ports: acceptor, framing, limits, request policy."""

@@ -1,1 +1,1 @@
-"""What monitors read: probes, metrics, the process itself."""
+"""Monitoring: probes, metrics, notifications to systemd, memory."""

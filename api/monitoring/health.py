@@ -1,6 +1,6 @@
-"""Whether the daemon can do its work now: the event loop, the writer, the disk and the outbox are tried every second.
+"""Health of the daemon: the event loop, the writer, the disk and other parts are probed every second.
 
-A part that has not answered for `STALE_NS` is stuck; its probe waits on, so that nothing piles up behind it.
+A part whose probe has not returned for `STALE_NS` is stuck. It is not probed again until that probe returns.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from rokuga.recorder.media import NS_PER_S
 
 PROBE_S: Final = 1.0
 STALE_NS: Final = 3 * NS_PER_S
-"""With a probe's pause this is well under the 5 s in which a fault must show."""
+"""With the interval of probes, a stuck part is reported within 5 s."""
 
 LAG_S: Final = 0.1
-"""The event loop is timed at this step."""
+"""Interval at which the delay of the event loop is measured."""
 MAX_LAG_NS: Final = NS_PER_S
 MIN_FREE_BYTES: Final = 1_000_000
-"""A disk with less is full, whatever archive_min_free_bytes says."""
+"""Least free space, whatever archive_min_free_bytes is."""
 
 Probe = Callable[[], Awaitable[str | None]]
-"""Tries a part; gives what is wrong with it, None where nothing is. May raise, or hang."""
+"""Returns the fault of a part, None without one. It may raise, or hang."""
 
 
 class Health:
-    """Tries every part while the context lives. `notes` returns what the start found damaged; it is no fault."""
+    """Probes all parts until the context ends. `notes` returns what the start found damaged, which is no fault."""
 
     def __init__(self, probes: Mapping[str, Probe], clock: Clock, notes: Callable[[], Sequence[str]] = tuple) -> None:
         self._probes = probes
@@ -43,7 +43,7 @@ class Health:
 
     async def __aenter__(self) -> Self:
         watching = [self._watch(part, probe) for part, probe in self._probes.items()]
-        await self._stack.enter_async_context(background(self._time_loop(), *watching))
+        await self._stack.enter_async_context(background(self._measure_lag(), *watching))
         return self
 
     async def __aexit__(
@@ -52,13 +52,13 @@ class Health:
         await self._stack.aclose()
 
     def faults(self) -> dict[str, str]:
-        """Give what is wrong now, by part."""
+        """Return the faults of now, by part."""
         now_ns = self._clock.monotonic_ns()
         stuck = {part: "does not answer" for part, ns in self._answered_ns.items() if now_ns - ns > STALE_NS}
         return {part: fault for part, fault in self._faults.items() if fault} | stuck
 
     async def counters(self) -> Mapping[str, int]:
-        """Give the event loop's lag, by the names of the daemon's table of counters."""
+        """Return the event loop's delays by their names in the table of metrics."""
         return {
             "event_loop_lag_ns": self.lag_ns,
             "event_loop_max_lag_ns": self.max_lag_ns,
@@ -70,24 +70,24 @@ class Health:
                 fault = await probe()
             except Exception as error:
                 fault = str(error) or type(error).__name__
-            self._note(part, fault)
+            self._record(part, fault)
             await asyncio.sleep(PROBE_S)
 
-    async def _time_loop(self) -> None:
+    async def _measure_lag(self) -> None:
         while True:
             due_ns = self._clock.monotonic_ns() + int(LAG_S * NS_PER_S)
             await asyncio.sleep(LAG_S)
             self.lag_ns = max(self._clock.monotonic_ns() - due_ns, 0)
             self.max_lag_ns = max(self.max_lag_ns, self.lag_ns)
-            self._note("event_loop", "is late" if self.lag_ns > MAX_LAG_NS else None)
+            self._record("event_loop", "is late" if self.lag_ns > MAX_LAG_NS else None)
 
-    def _note(self, part: str, fault: str | None) -> None:
+    def _record(self, part: str, fault: str | None) -> None:
         self._answered_ns[part] = self._clock.monotonic_ns()
         self._faults[part] = fault
 
 
 class Disk:
-    """The free space under archive_dir, as the writer finds it: a writer that is stuck measures nothing."""
+    """The free space below archive_dir, as measured by the writer: a stuck writer measures nothing."""
 
     def __init__(self, free_bytes: Callable[[], Awaitable[int]], min_free_bytes: int) -> None:
         self._measure = free_bytes
@@ -95,15 +95,15 @@ class Disk:
         self._free_bytes: int | None = None
 
     async def measure(self) -> None:
-        """Probe of the writer. Raises OSError."""
+        """Probe the writer. Raises OSError."""
         self._free_bytes = await self._measure()
 
     async def probe(self) -> str | None:
-        """Say what is wrong with the space that was found last."""
+        """Return a fault if the space that was measured last is too small."""
         if self._free_bytes is None or self._free_bytes >= self._min_free_bytes:
             return None
         return f"has {self._free_bytes} bytes free, less than {self._min_free_bytes}"
 
     async def counters(self) -> Mapping[str, int]:
-        """Give the space that was found last, by the names of the daemon's table of counters."""
+        """Return the space that was measured last, by its name in the table of metrics."""
         return {} if self._free_bytes is None else {"archive_free_bytes": self._free_bytes}

@@ -1,7 +1,7 @@
-"""Give memory back that is not needed any more.
+"""Return of freed memory to the operating system.
 
-glibc keeps what was freed below the top of its heap: a peak, as when the disk stalled, would stay for the process's
-life, and holes that connections of unlike length leave would add up.
+glibc keeps memory that was freed below the top of its heap: the process would keep the size of a peak, as when the
+disk stalled, and fragmentation by connections of different duration would add up.
 """
 
 import asyncio
@@ -11,22 +11,22 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 PAUSE_S: Final = 60.0
-"""One trim takes 3 to 10 ms of CPU in a thread of its own."""
+"""A trim takes 3 to 10 ms of CPU, in a thread of its own."""
 
 Trim = Callable[[int], int]
-"""`malloc_trim(3)`: gives free pages back, but for so many bytes at the top of the heap; 1 if there were any."""
+"""`malloc_trim(3)`: returns free pages except for so many bytes at the top of the heap; 1 if there were any."""
 
 
 def find_trim() -> Trim | None:
-    """Give the C library's malloc_trim; None where it has none, as musl."""
+    """Return the C library's malloc_trim, None where it has none, as in musl."""
     trim: Trim | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim
 
 
 @contextlib.asynccontextmanager
 async def trimming(trim: Trim | None, pause_s: float = PAUSE_S) -> AsyncIterator[None]:
-    """Trim from time to time until the end of the context."""
-    task = asyncio.create_task(_trim_again_and_again(trim, pause_s)) if trim is not None else None
+    """Trim periodically until the end of the context."""
+    task = asyncio.create_task(_trim_periodically(trim, pause_s)) if trim is not None else None
     try:
         yield
     finally:
@@ -35,7 +35,7 @@ async def trimming(trim: Trim | None, pause_s: float = PAUSE_S) -> AsyncIterator
             await asyncio.wait([task])
 
 
-async def _trim_again_and_again(trim: Trim, pause_s: float) -> None:
+async def _trim_periodically(trim: Trim, pause_s: float) -> None:
     while True:
         await asyncio.sleep(pause_s)
         await asyncio.to_thread(trim, 0)

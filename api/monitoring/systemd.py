@@ -1,4 +1,4 @@
-"""Tell systemd how the daemon does: ready, alive, ending (sd_notify(3)). Nobody is told without NOTIFY_SOCKET."""
+"""Notifications to systemd: ready, watchdog, stopping (sd_notify(3)). Without NOTIFY_SOCKET none is sent."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ US_PER_S: Final = 1_000_000
 
 
 class Systemd:
-    """The service manager, if one has started us; while the context lives it hears that the event loop turns.
+    """The service manager, if it started us. Until the context ends, its watchdog is notified by the event loop.
 
-    A part that is stuck beside the event loop does not end the daemon: what is recorded goes on, and /readyz tells.
+    A part that is stuck while the event loop runs does not end the daemon: /readyz reports it.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -29,7 +29,7 @@ class Systemd:
 
     async def __aenter__(self) -> Self:
         if self._watchdog_s is not None:
-            self._watchdog = asyncio.create_task(self._tell_again_and_again(self._watchdog_s / 2))
+            self._watchdog = asyncio.create_task(self._notify_watchdog(self._watchdog_s / 2))
         return self
 
     async def __aexit__(
@@ -41,23 +41,23 @@ class Systemd:
                 await self._watchdog
 
     def notify(self, state: str) -> None:
-        """Send a state such as `READY=1`. A failure is only logged: systemd acts on what it does not hear."""
+        """Send a state such as `READY=1`. A failure is only logged: systemd acts on missing notifications."""
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto(state.encode(), self._address)
         except OSError as error:
-            log.warning("systemd cannot be told", state=state, reason=str(error))
+            log.warning("notifying systemd failed", state=state, reason=str(error))
 
-    async def _tell_again_and_again(self, pause_s: float) -> None:
+    async def _notify_watchdog(self, pause_s: float) -> None:
         while True:
             self.notify("WATCHDOG=1")
             await asyncio.sleep(pause_s)
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """Give how long systemd waits for a sign of life, None where it does not, or waits for another process."""
+    """Return the watchdog's timeout, None without one or where it is for another process."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -1,1 +1,1 @@
-"""The browser page, as it is sent: no build step, nothing from the network."""
+"""The browser page: static files without a build step and without external resources."""

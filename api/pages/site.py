@@ -1,4 +1,4 @@
-"""Serves the page and its modules. They are read once: what is not in the table does not exist."""
+"""Serves the page and its modules, which are read once at the start."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rokuga.api.admin.access import SAFE_HEADERS
+from rokuga.api.admin.access import PAGE_HEADERS
 from rokuga.recorder.codecs.table import DEFAULT_CODECS, names_of
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -43,12 +43,12 @@ class Site:
         """Return a file of the page as it is sent. Raises KeyError."""
         return self._assets[name].body
 
-    async def answer(self, request: Request) -> Response:
-        """Answer GET or HEAD; 304 to who has it."""
+    async def respond(self, request: Request) -> Response:
+        """Handle GET or HEAD; 304 where the client has the file."""
         asset = self._assets.get(request.path_params.get("name", "index.html"))
         if asset is None:
-            return Response(status_code=404, headers=SAFE_HEADERS)
-        headers = {**SAFE_HEADERS, "etag": asset.etag, "cache-control": "no-cache"}
+            return Response(status_code=404, headers=PAGE_HEADERS)
+        headers = {**PAGE_HEADERS, "etag": asset.etag, "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == asset.etag:
             return Response(status_code=304, headers=headers)
         return Response(asset.body, 200, {**headers, "content-type": asset.content_type})

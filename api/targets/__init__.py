@@ -1,1 +1,1 @@
-"""The HTTP API: one row a target."""
+"""The HTTP API: a table with one row for each target."""

@@ -1,4 +1,4 @@
-"""The nodes of a cluster, in the shape that sora_exporter reads (collector/cluster_node.go, main_test.go)."""
+"""ListClusterNodes, in the form that sora_exporter reads (collector/cluster_node.go, main_test.go)."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,6 +1,6 @@
-"""Targets that look at connections and act on them (Sora_20151104, Sora_20201013, Sora_20241218).
+"""Targets that list connections, disconnect them, and request key frames.
 
-The names of the *-NOT-FOUND errors are ours: Sora's are not documented in public.
+The names of the *-NOT-FOUND errors are ours: Sora does not document its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from rokuga.recorder.media import NS_PER_S
 log = structlog.get_logger()
 
 DISCONNECTED_API = "DISCONNECTED-API"
-"""What signalling closes with (1000); the caller's own `reason` is for the log and for connection.destroyed."""
+"""The close reason in signalling (1000). The caller's `reason` is logged, and part of connection.destroyed."""
 
 CONNECTION: Final = object_of(
     {
@@ -33,17 +33,17 @@ CONNECTION: Final = object_of(
 
 
 async def list_all(recorder: RecordingService, _request: Request) -> list[Request]:
-    """ListConnections: everybody who is connected."""
+    """ListConnections: all connections."""
     return _shown(recorder.connections())
 
 
 async def list_channel(recorder: RecordingService, request: Request) -> list[Request]:
-    """ListChannelConnections: everybody who is connected to the channel; nobody is an empty list."""
+    """ListChannelConnections: the connections of the channel, possibly none."""
     return _shown(recorder.connections(request["channel_id"]))
 
 
 async def disconnect_channel(recorder: RecordingService, request: Request) -> Request:
-    """DisconnectChannel: everybody in the channel."""
+    """DisconnectChannel: every connection of the channel."""
     _disconnect(recorder.connections(request["channel_id"]), "CHANNEL-NOT-FOUND", request)
     return {"channel_id": request["channel_id"]}
 
@@ -61,7 +61,7 @@ async def disconnect_connection(recorder: RecordingService, request: Request) ->
 
 
 async def request_keyframe(recorder: RecordingService, request: Request) -> Request:
-    """RequestKeyFrame: ask the connection's encoder for a key frame."""
+    """RequestKeyFrame: send a PLI to the connection."""
     connections = _having("connection_id", recorder, request)
     if not connections:
         raise TargetError("CONNECTION-NOT-FOUND")
@@ -78,15 +78,15 @@ def _having(name: str, recorder: RecordingService, request: Request) -> Sequence
     ]
 
 
-def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request: Mapping[str, Any]) -> None:
-    """End connections; their files follow, as at any disconnect."""
+def _disconnect(connections: Sequence[PublisherConnection], not_found: str, request: Mapping[str, Any]) -> None:
+    """End connections. Their files are finished later. Raises TargetError `not_found` if there are none."""
     if not connections:
-        raise TargetError(nobody)
+        raise TargetError(not_found)
     detail = _detail(request.get("reason"))
     for connection in connections:
         identity = connection.identity
         log.info(
-            "disconnected by API",
+            "client disconnected by API",
             channel_id=identity.channel_id,
             connection_id=identity.connection_id,
             reason=detail,
@@ -95,7 +95,7 @@ def _disconnect(connections: Sequence[PublisherConnection], nobody: str, request
 
 
 def _detail(reason: Any) -> str | None:
-    """Give a `reason` as text: Sora's webhooks type it so, and its own log takes any JSON."""
+    """Return a `reason` as text, which it is in Sora's webhooks; other JSON is encoded."""
     return reason if reason is None or isinstance(reason, str) else msgspec.json.encode(reason).decode()
 
 

@@ -1,4 +1,4 @@
-"""One request in, one answer out: the order of the checks is swidden's (swidden_api_handler.erl, jesse.erl)."""
+"""Dispatch of one request; the order of the checks is that of swidden (swidden_api_handler.erl, jesse.erl)."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def parse_name(header: str | None) -> TargetName | JsonResponse:
-    """Read the `x-sora-target` header; the answer where it names nothing."""
+    """Parse the `x-sora-target` header. Return an error response where it is missing or malformed."""
     if header is None:
         return errors.MISSING_HEADER_NAME
     try:
@@ -28,7 +28,7 @@ def parse_name(header: str | None) -> TargetName | JsonResponse:
 async def dispatch(
     table: Mapping[TargetName, Target], recorder: RecordingService, name: TargetName, body: bytes
 ) -> JsonResponse:
-    """Answer one request. Never raises: a fault of ours is HandlerException, logged with its traceback."""
+    """Return the response to one request. Never raises: an internal error is logged and HandlerException."""
     try:
         return success(await _handle(table.get(name), recorder, name, body))
     except TargetError as error:
@@ -36,10 +36,10 @@ async def dispatch(
     except MinorityError:
         return errors.NOT_CLUSTER_MAJORITY
     except StoreError as error:
-        log.error("a target is refused: the store is at fault", target=".".join(name), reason=str(error))
+        log.error("store unavailable, API request refused", target=".".join(name), reason=str(error))
         return errors.STORE_UNAVAILABLE
     except Exception:
-        log.exception("a target failed", target=".".join(name))
+        log.exception("internal error in an API request", target=".".join(name))
         return errors.HANDLER_EXCEPTION
 
 

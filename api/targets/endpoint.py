@@ -1,4 +1,4 @@
-"""The HTTP shell of the API: POST / with `x-sora-target`, JSON in and out. A thin ASGI application."""
+"""The ASGI application of the API: POST with `x-sora-target`, JSON in and out."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from rokuga.api.targets.table import Target, TargetName
 MAX_BODY_BYTES: Final = 8_000_000
 MAX_DISCARDED_BYTES: Final = 8 * MAX_BODY_BYTES
 BODY_TIMEOUT_S: Final = 15.0
-"""For the whole body, as Cowboy's read_body gives a sender."""
+"""For the whole body, as in Cowboy's read_body."""
 
 
 class ApiEndpoint:
-    """Answers every method on its path; CORS headers where an origin is configured."""
+    """Handles all methods of its path, with CORS headers where an origin is configured."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ApiEndpoint:
             }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         request = Request(scope, receive)
         if request.method == "OPTIONS" and self._cors:
             await Response(status_code=200, headers=self._headers)(scope, receive, send)
@@ -64,7 +64,7 @@ class ApiEndpoint:
     async def _answer(self, request: Request) -> JsonResponse:
         if request.method != "POST":
             return errors.UNEXPECTED_METHOD
-        targets = request.headers.getlist("x-sora-target")  # repeated, they are a list (RFC 9110 section 5.2)
+        targets = request.headers.getlist("x-sora-target")  # a repeated header is a list (RFC 9110 section 5.2)
         name = parse_name(", ".join(targets) if targets else None)
         if isinstance(name, JsonResponse):
             return name
@@ -79,9 +79,9 @@ class ApiEndpoint:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """Give the body, None where it is too large.
+    """Return the body, None where it is too large.
 
-    No more than the limit is kept, but more is read, for a while: who is cut off in mid-sentence hears no answer.
+    Up to MAX_DISCARDED_BYTES are read and discarded: a client whose connection is reset receives no response.
     """
     body = bytearray()
     received = 0

@@ -31,14 +31,14 @@ START_ERRORS: Final = ("STARTED-RECORDING", "ARCHIVE-DIR-UNAVAILABLE", "METADATA
 
 @dataclass(frozen=True, slots=True)
 class RecordingLimits:
-    """The longest times that a caller may ask for, seconds."""
+    """The longest times of StartRecording, in seconds."""
 
     max_expire_time: int = 86400
     max_split_duration: int = 86400
 
 
 def start_schema(limits: RecordingLimits) -> Schema:
-    """Give the rules of StartRecording."""
+    """Return the rules of StartRecording."""
     return Schema(
         properties={
             "channel_id": ID,
@@ -62,7 +62,7 @@ def _split_only_rules(request: Request) -> Iterator[Violation]:
 
 
 async def start(recorder: RecordingService, request: Request) -> Request:
-    """StartRecording: answers with what was given (metadata too) and the recording's id."""
+    """StartRecording: returns the request's fields (metadata included) and the recording's id."""
     parameters = RecordingParameters(
         channel_id=request["channel_id"],
         expire_time=request["expire_time"],
@@ -84,7 +84,7 @@ async def start(recorder: RecordingService, request: Request) -> Request:
 
 
 async def stop(recorder: RecordingService, request: Request) -> Request:
-    """StopRecording: answers at once; the files follow, and events tell of them."""
+    """StopRecording: returns at once. The files are finished later and announced by events."""
     try:
         await recorder.stop_recording(request["channel_id"])
     except RecordingNotStarted as error:
@@ -101,12 +101,12 @@ async def get_started(recorder: RecordingService, request: Request) -> Request:
 
 
 async def list_started(recorder: RecordingService, _request: Request) -> list[Request]:
-    """ListStartedRecording: every active recording, of every channel."""
+    """ListStartedRecording: the active recordings of all channels."""
     return [_state(state) for state in recorder.recordings()]
 
 
 async def list_archiving(recorder: RecordingService, _request: Request) -> list[Request]:
-    """ListArchiving: every connection that is being written, with the seconds since its archive began."""
+    """ListArchiving: the connections that are being written, with the seconds since their archive began."""
     return [
         {
             "channel_id": archive.identity.channel_id,
@@ -122,7 +122,7 @@ async def list_archiving(recorder: RecordingService, _request: Request) -> list[
 
 
 def track_object(track: TrackConfig | None) -> Request | bool:
-    """Give a track as ListArchiving shows it: an object, or false."""
+    """Return a track as in ListArchiving: an object, or false."""
     if track is None:
         return False
     shown: dict[str, Any] = {"codec_type": track.codec_type}
@@ -134,7 +134,7 @@ def track_object(track: TrackConfig | None) -> Request | bool:
 
 
 def _given(parameters: RecordingParameters) -> dict[str, Any]:
-    """Give the request again: keys that were not given stay away."""
+    """Return the fields of the request; keys that were absent stay absent."""
     given: dict[str, Any] = {"channel_id": parameters.channel_id, "expire_time": parameters.expire_time}
     if parameters.split_duration is not None:
         given["split_duration"] = parameters.split_duration
@@ -146,7 +146,7 @@ def _given(parameters: RecordingParameters) -> dict[str, Any]:
 
 
 def _state(state: RecordingState) -> Request:
-    """Give an active recording. `split_only` is always there; `expired_at` only where there is a limit."""
+    """Return an active recording. `split_only` is always present, `expired_at` only with a limit."""
     shown = {
         **_given(state.parameters),
         "split_only": bool(state.parameters.split_only),

@@ -1,8 +1,8 @@
-"""What a request must look like: the part of JSON Schema that the targets need, in the words of jesse.
+"""Validation of requests: the subset of JSON Schema that the targets use, with violations in the form of jesse.
 
 A violation is {"invalid": "data", "error": ..., "schema": ..., "data": ..., "path": [...]} (jesse_error.erl).
-`schema` is the one rule that was broken; it names the property where `path` cannot, because the property is missing.
-Types are strict: a boolean is no integer, nor is 1.0. Lengths are bytes of UTF-8. Unknown keys are welcome.
+`schema` is the violated rule alone; where a property is missing, it has the name that `path` cannot have.
+Types are strict: neither a boolean nor 1.0 is an integer. Lengths are bytes of UTF-8. Unknown keys are allowed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,14 +21,14 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The rules of one target's object. `more` tells rules that tie properties together."""
+    """The rules of one target's request. `more` returns violations of rules that involve several properties."""
 
     properties: Mapping[str, Rule] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     more: Callable[[Mapping[str, Any]], Iterator[Violation]] = lambda _request: iter(())
 
     def violations(self, request: Any) -> list[Violation]:
-        """Give every rule that the request breaks; none is a request that a handler can rely on."""
+        """Return all violations; a handler may rely on a request without any."""
         if not isinstance(request, dict):
             return [violation("wrong_type", {"type": "object"}, request)]
         found = [
@@ -43,7 +43,7 @@ class Schema:
 
 
 def violation(error: str, rule: Rule, data: Any, *path: str) -> Violation:
-    """Word one violation as jesse does."""
+    """Return one violation in the form of jesse."""
     return {"invalid": "data", "error": error, "schema": rule, "data": data, "path": path}
 
 
@@ -58,4 +58,4 @@ def _broken(rule: Rule, value: Any, name: str) -> Iterator[Violation]:
 
 
 ID: Rule = {"type": "string", "minLength": 1, "maxLength": 255}
-"""A name from outside: channel_id, client_id, connection_id."""
+"""The rule of channel_id, client_id and connection_id."""

@@ -1,4 +1,4 @@
-"""Documents for tools: `GET /schemas` lists the JSON Schemas, `/schemas/NAME` is one, `/openapi.json` is the API."""
+"""Routes of the schemas: /schemas lists the JSON Schemas, /schemas/NAME is one, /openapi.json describes the API."""
 
 from typing import Final
 
@@ -15,16 +15,16 @@ MEDIA_TYPE: Final = "application/schema+json"
 
 
 def schema_routes(limits: RecordingLimits) -> list[Route]:
-    """Give the routes; what they give is written once, since it never changes."""
+    """Return the routes. The documents are encoded once."""
     api = msgspec.json.encode(document(limits))
-    written = {name: msgspec.json.encode(schema) for name, schema in json_schemas().items()}
-    names = msgspec.json.encode(sorted(written))
+    encoded = {name: msgspec.json.encode(schema) for name, schema in json_schemas().items()}
+    names = msgspec.json.encode(sorted(encoded))
 
     async def listing(_request: Request) -> Response:
         return Response(names, media_type="application/json")
 
     async def one(request: Request) -> Response:
-        schema = written.get(request.path_params["name"])
+        schema = encoded.get(request.path_params["name"])
         return Response(status_code=404) if schema is None else Response(schema, media_type=MEDIA_TYPE)
 
     async def openapi(_request: Request) -> Response:

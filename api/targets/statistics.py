@@ -1,6 +1,6 @@
-"""Targets that monitoring calls, in the shape that sora_exporter reads (collector/sora_api.go, license.go).
+"""GetStatsReport and GetLicense, in the form that sora_exporter reads (collector/sora_api.go, license.go).
 
-Only what is really counted is there; the exporter takes what is missing for 0.
+Only values that are counted are present; the exporter reads missing ones as 0.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,13 +31,13 @@ SORA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total_decrypted_srtp": ("decrypted_packets",),
     "total_decrypted_srtp_byte_size": ("decrypted_bytes",),
 }
-"""Sora's word for a number, and our counters that add up to it."""
+"""Sora's names, and the metrics whose sum is the value."""
 
 AVERAGES: Final[Mapping[str, tuple[str, str, int]]] = {
     "average_duration_sec": ("connection_seconds", "connections_destroyed", 1),
     "average_setup_time_msec": ("connection_setup_ns", "connections_created", NS_PER_MS),
 }
-"""A sum, the number that it is divided by, and how many of its units make one of Sora's."""
+"""Sora's names, and: a sum, the number that it is divided by, and the factor between our unit and Sora's."""
 
 STATS: Final[JsonSchema] = {**object_of({"version": TEXT}), "additionalProperties": COUNT}
 LICENSE: Final = object_of(
@@ -54,29 +54,29 @@ NO_LIMIT: Final = 2**31 - 1
 def stats_report(
     version: str, sources: Sequence[Source]
 ) -> Callable[[RecordingService, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]:
-    """Give the handler of GetStatsReport."""
+    """Return the handler of GetStatsReport."""
 
     async def handle(_recorder: RecordingService, _request: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"version": version, **in_soras_words(await read_all(sources))}
+        return {"version": version, **sora_statistics(await read_all(sources))}
 
     return handle
 
 
-def in_soras_words(numbers: Numbers) -> Mapping[str, int]:
-    """Give the numbers that Sora has words for, those that nobody counts left out."""
+def sora_statistics(numbers: Numbers) -> Mapping[str, int]:
+    """Return the numbers that Sora has names for, without those that no source counts."""
     report = {
-        word: sum(total(numbers[name]) for name in names)
-        for word, names in SORA_NAMES.items()
+        sora_name: sum(total(numbers[name]) for name in names)
+        for sora_name, names in SORA_NAMES.items()
         if all(name in numbers for name in names)
     }
-    for word, (name, count, unit) in AVERAGES.items():
+    for sora_name, (name, count, unit) in AVERAGES.items():
         if name in numbers and count in numbers:
-            report[word] = total(numbers[name]) // unit // max(total(numbers[count]), 1)
+            report[sora_name] = total(numbers[name]) // unit // max(total(numbers[count]), 1)
     return report
 
 
 async def get_license(_recorder: RecordingService, _request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """GetLicense: there is nothing to buy, no end and no limit."""
+    """GetLicense: a license without end and limits."""
     return {
         "expired_at": "9999-12",
         "max_connections": NO_LIMIT,

@@ -1,1 +1,1 @@
-"""WHIP (RFC 9725), the second front for publishers: an offer in by HTTP, an answer out."""
+"""WHIP (RFC 9725): publishing with an SDP offer and answer over HTTP."""

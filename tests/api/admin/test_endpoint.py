@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from rokuga.api.admin.endpoint import Admin
-from rokuga.api.admin.watch import MAX_WAITING, Viewer
+from rokuga.api.admin.watch import MAX_QUEUED, Viewer
 from rokuga.api.app import signaling_app
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.context import AppContext
@@ -252,12 +252,12 @@ async def test_the_stream_resumes_and_ends(tmp_path: Path) -> None:
 def test_a_slow_viewer_is_dropped() -> None:
     """What waits for it is bounded; it comes again and resumes."""
     viewer = Viewer()
-    for _ in range(MAX_WAITING):
+    for _ in range(MAX_QUEUED):
         viewer.queue_change(b"x")
-    was_over = viewer.is_over
+    was_ended = viewer.is_ended
     viewer.queue_change(b"x")
-    assert (was_over, viewer.is_over) == (False, True)
-    assert len(viewer.pop_all()) == MAX_WAITING
+    assert (was_ended, viewer.is_ended) == (False, True)
+    assert len(viewer.pop_all()) == MAX_QUEUED
 
 
 def test_only_the_newest_state_waits() -> None:

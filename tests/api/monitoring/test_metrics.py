@@ -9,7 +9,7 @@ from rokuga.api.http.middleware import RefusedRequests
 from rokuga.api.monitoring.health import Disk, Health
 from rokuga.api.monitoring.metrics import METRICS, read_all, total
 from rokuga.api.store import cluster_numbers
-from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, in_soras_words
+from rokuga.api.targets.statistics import AVERAGES, SORA_NAMES, sora_statistics
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store import StoreError, StoreHealth
 from rokuga.recorder.store.sqlite import SqliteStore
@@ -50,7 +50,7 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
         name: bool(counter.label) for name, counter in METRICS.items()
     }
     assert {total(number) for number in numbers.values()} == {0}
-    assert set(in_soras_words(numbers)) == {*SORA_NAMES, *AVERAGES}
+    assert set(sora_statistics(numbers)) == {*SORA_NAMES, *AVERAGES}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_sora_s_words_are_about_counters_that_are_there(names: tuple[str, ...]) 
 
 def test_who_has_not_counted_yet_has_an_average_of_nothing() -> None:
     numbers = {"connection_seconds": 0, "connections_destroyed": 0}
-    assert in_soras_words(numbers)["average_duration_sec"] == 0
+    assert sora_statistics(numbers)["average_duration_sec"] == 0
 
 
 async def test_what_a_locked_database_cannot_say_is_left_out() -> None:

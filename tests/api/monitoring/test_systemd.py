@@ -87,7 +87,7 @@ async def test_without_systemd_nobody_is_told_and_one_that_is_gone_ends_nothing(
         Systemd({}).notify("READY=1")
         assert lines == []
         Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify("READY=1")
-    assert [line["event"] for line in lines] == ["systemd cannot be told"]
+    assert [line["event"] for line in lines] == ["notifying systemd failed"]
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

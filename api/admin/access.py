@@ -60,7 +60,7 @@ class AdminAccessPolicy:
     is_behind_proxy: bool = False
 
     def refusal(self, credentials: list[str], *, is_local: bool) -> JsonResponse | None:
-        """Return the response of a refusal, None where the request is allowed. `credentials`: Authorization headers."""
+        """Return the response of a refusal, None where a request with these Authorization headers is allowed."""
         is_authorized = self._is_authorized(credentials)
         if self.loopback_only and not self.is_behind_proxy and not is_local:
             return LOOPBACK_ONLY

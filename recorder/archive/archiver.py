@@ -24,8 +24,8 @@ from rokuga.recorder.codecs.table import CODECS, DEFAULT_CODECS
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Frame, Kind
 from rokuga.recorder.models import WHOLE_FILE, ArchiveState, RecordingParameters
-from rokuga.recorder.sync.interleave import Interleave
-from rokuga.recorder.sync.opening import Opening
+from rokuga.recorder.sync.archive_start import ArchiveStart
+from rokuga.recorder.sync.interleaver import Interleaver
 from rokuga.recorder.sync.split_policy import SplitPolicy
 
 BATCH_NS: Final = 200 * NS_PER_MS
@@ -78,8 +78,8 @@ class Archiver:
         self._start_ns = journal.start_ns
         self.due_ns = self._start_ns + BATCH_NS
         """When the next tick has something to do."""
-        self._interleave = Interleave()
-        self._opening = Opening(self._start_ns)
+        self._interleave = Interleaver()
+        self._opening = ArchiveStart(self._start_ns)
         self._started = asyncio.Event()
         self._failure: ArchiveError | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -135,7 +135,7 @@ class Archiver:
         return self._ending is not None and self._ending.done()
 
     def write(self, frame: Frame) -> None:
-        """Take a frame; see `Opening` for what was captured before the archive's start."""
+        """Take a frame; see `ArchiveStart` for what was captured before the archive's start."""
         if self._ending is not None:
             return
         if frame.kind == "audio" and frame.time_ns >= self._start_ns:  # nearly all frames
@@ -145,7 +145,7 @@ class Archiver:
                 self._interleave.push(placed)
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:
-        """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleave."""
+        """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleaver."""
         if now_ns < self.due_ns or self._ending is not None or not self._started.is_set():
             return False
         self.due_ns = (now_ns + BATCH_NS) // BEAT_NS * BEAT_NS

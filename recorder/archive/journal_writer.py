@@ -33,7 +33,7 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import Kind
 from rokuga.recorder.models import WHOLE_FILE, ArchiveState
-from rokuga.recorder.sync.gaps import GapStats
+from rokuga.recorder.sync.gap_stats import GapStats
 
 NO_MEDIA: Final = Fault("no media was received")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import AccessUnit, Frame, Kind
-from rokuga.recorder.sync.split_policy import CLOSE_AFTER_NS, HELD_UP_NS, SplitPolicy
+from rokuga.recorder.sync.split_policy import CLOSE_AFTER_NS, CLOSE_LATE_NS, SplitPolicy
 from tests.recorder.sync.simulator import MS, S, steps
 
 PICTURE_NS = 33_333_333
@@ -176,7 +176,7 @@ def test_d32_audio_ahead_of_the_key_frame_stays_in_the_old_part() -> None:
     assert archive.closed == 1
 
 
-@pytest.mark.parametrize(("audio_ns", "close_after_ns"), [(9 * S, HELD_UP_NS), (None, CLOSE_AFTER_NS)])
+@pytest.mark.parametrize(("audio_ns", "close_after_ns"), [(9 * S, CLOSE_LATE_NS), (None, CLOSE_AFTER_NS)])
 def test_a_part_is_closed_after_a_while_even_if_audio_stopped(audio_ns: int | None, close_after_ns: int) -> None:
     """Sound that stopped in this part may be held up; sound that never was in it is not waited for as long."""
     archive = Archive(SplitPolicy(10 * S, has_video=True))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import AccessUnit, Frame, Kind
-from rokuga.recorder.sync.hold import MAX_LOOK_AHEAD_NS
+from rokuga.recorder.sync.pending_units import MAX_LOOK_AHEAD_NS
 from rokuga.recorder.sync.timeline import MAX_AHEAD_NS, Timeline
 from tests.recorder.sync.simulator import (
     LIP_SYNC_NS,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import Kind
-from rokuga.recorder.sync.line import FORWARD_NS
-from rokuga.recorder.sync.reports import MAX_DELAY_NS
+from rokuga.recorder.sync.report_alignment import MAX_DELAY_NS
+from rokuga.recorder.sync.time_mapping import FORWARD_NS
 from rokuga.recorder.sync.timeline import MAX_EARLY_NS, STALL_NS, Timeline
 from tests.recorder.sync.simulator import (
     LIP_SYNC_NS,

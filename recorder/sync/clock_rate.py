@@ -1,8 +1,8 @@
-"""Tell a media clock that runs at a wrong rate from a network that delivers later and later.
+"""Distinguish a media clock that runs at a wrong rate from a queue that grows in the network.
 
-Both show as a growing "arrival - media time". A clock grows evenly and goes on; a queue grows unevenly and ends. So
-the growth must be as steady as a line over some seconds, twice in a row. What the sender's reports say helps: where
-they bear the codec's rate out, growth is a queue's, unless it is quick and goes on for 9 s.
+Both make "arrival - media time" grow. That of a clock grows evenly and without end, that of a queue unevenly, and it
+ends. So the growth must be linear over some seconds, twice in a row. Where sender reports confirm the codec's rate,
+growth is taken for a queue's, unless it is fast and lasts for 9 s.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 
 GROUPS: Final = 5
-"""The window is cut into so many groups: the growth from each to the next must be the same."""
-WORTH_NS: Final = 25 * NS_PER_MS
-"""No window finds a slope in less."""
-AGREEMENT: Final = 4
-"""Two measurements in a row agree that differ by less than a quarter."""
+"""The number of groups into which a window is divided: the growth from each to the next must be the same."""
+MIN_MOVE_NS: Final = 25 * NS_PER_MS
+"""No window finds a slope in a smaller move."""
+MAX_DISAGREEMENT: Final = 4
+"""Two successive measurements agree if they differ by less than one part in this many."""
 
 
 class _Window(NamedTuple):
-    """How steady growth must be over so many steps of `MinimumDelayFilter`, and for which growth it tells."""
+    """How linear growth must be over a number of steps of `MinimumDelayFilter`, and which growth is accepted."""
 
     steps_a_group: int
     tolerance_percent: int
@@ -30,16 +30,16 @@ class _Window(NamedTuple):
 
 
 WINDOWS: Final = (
-    # 2.5 s: a clock that is so slow would be taken for one that stands still. A queue that drains falls as quickly.
+    # 2.5 s: a clock this slow would be taken for one that stands still. A queue that drains falls as fast.
     _Window(2, 20, 200 * NS_PER_MS, 120_000, 0, True),
     _Window(4, 33, 40 * NS_PER_MS, 0, 200_000, True),
     _Window(7, 33, 30 * NS_PER_MS, 0, 16_000_000, True),
-    # A sender all of whose clocks run wrong. Up to 3 % the offsets of both kinds follow, in sync by the reports.
+    # A sender all of whose clocks are wrong. Up to 3 % the offsets of both kinds follow, synchronised by reports.
     _Window(7, 33, 30 * NS_PER_MS, 25_000, 16_000_000, False),
 )
 
 
-class RateMeter:
+class ClockRateEstimator:
     """Measures how "arrival - media time" grows, twice a second."""
 
     __slots__ = ("_last_ppm",)
@@ -47,34 +47,34 @@ class RateMeter:
     def __init__(self) -> None:
         self._last_ppm = 0
 
-    def looks(self, moved_ns: int) -> bool:
-        """Return whether a move of so much over the window is worth to be looked at: mostly it is none."""
-        if abs(moved_ns) >= WORTH_NS:
+    def is_significant(self, moved_ns: int) -> bool:
+        """Return whether a move over the window is large enough for a slope; resets the measurement if not."""
+        if abs(moved_ns) >= MIN_MOVE_NS:
             return True
         self._last_ppm = 0
         return False
 
     def slope_ppm(self, ends_ns: Sequence[int], lags_ns: Sequence[int], reports_agree: bool) -> int:
-        """Return by how many us a second lateness grows steadily, 0 where it does not; below 0 it shrinks.
+        """Return the steady growth of the lag in us a second, negative if it shrinks, 0 if it is not steady.
 
-        `ends_ns` are the ends of the last steps, `lags_ns` the least lag in each. `reports_agree`: the sender's
-        reports say that the rate is right.
+        `ends_ns` are the ends of the last steps, `lags_ns` the least lag in each. `reports_agree`: sender reports
+        confirm the codec's rate.
         """
         found_ppm = 0
         for window in WINDOWS:
             if not (reports_agree and window.needs_reports_silent):
-                found_ppm = _steady(window, ends_ns, lags_ns)
+                found_ppm = _steady_slope_ppm(window, ends_ns, lags_ns)
                 if found_ppm:
                     break
         last_ppm, self._last_ppm = self._last_ppm, found_ppm
-        if not found_ppm or abs(found_ppm - last_ppm) * AGREEMENT > abs(found_ppm):
+        if not found_ppm or abs(found_ppm - last_ppm) * MAX_DISAGREEMENT > abs(found_ppm):
             return 0
         self._last_ppm = 0
         return found_ppm
 
 
-def _steady(window: _Window, ends_ns: Sequence[int], lags_ns: Sequence[int]) -> int:
-    """Return the slope over the window's groups, 0 where they are too few or no line."""
+def _steady_slope_ppm(window: _Window, ends_ns: Sequence[int], lags_ns: Sequence[int]) -> int:
+    """Return the slope over the window's groups, 0 where they are too few or not linear."""
     size = window.steps_a_group
     first = len(lags_ns) - GROUPS * size
     if first < 0:
@@ -95,4 +95,4 @@ def _steady(window: _Window, ends_ns: Sequence[int], lags_ns: Sequence[int]) -> 
 
 
 MEASURE_NS: Final = NS_PER_S // 2
-"""The rate is measured at this step."""
+"""How often the rate is measured."""

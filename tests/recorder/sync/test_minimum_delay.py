@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.sync.arrival import STEP_NS, WINDOW_NS, MinimumDelayFilter
+from rokuga.recorder.sync.minimum_delay import STEP_NS, WINDOW_NS, MinimumDelayFilter
 from tests.recorder.sync.simulator import MS, S
 
 

@@ -1,4 +1,4 @@
-"""How an archive begins: what was captured before it is left out, but the pictures that later ones depend on."""
+"""The start of an archive: leave out what was captured before it, except pictures that later ones depend on."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 from rokuga.recorder.media import NS_PER_MS, Frame
 
 MAX_FRAMES: Final = 1000
-"""More pictures of before the start are not waited with."""
+"""How many pictures from before the start are held."""
 
 
-class Opening:
-    """Frames of an archive that begins at `start_ns`: in, and out with the times that they have in it.
+class ArchiveStart:
+    """Selects the frames of an archive that begins at `start_ns`, and sets their times in it.
 
-    * Sound of before the start is left out, and video before its first key frame.
-    * Pictures of before the start are left out, too, up to the last key frame before it: the picture at the start
-      depends on those that are left. They are shown at the start, 1 ms apart.
-    * No two pictures have the same ms: that is too many for some readers. Pictures that step back in time, sent in
-      decoding order, stay where they are.
+    * Audio from before the start is left out, and video before its first key frame.
+    * Pictures from before the start are left out up to the last key frame before it: the picture at the start
+      depends on the others, which are shown at the start, 1 ms apart.
+    * Pictures are at least 1 ms apart, since some readers reject two with the same time. Pictures that step back in
+      time, sent in decoding order, keep their times.
     """
 
     __slots__ = ("_before", "_has_video", "_latest_ns", "_raw_latest_ns", "_start_ns", "lacks_keyframe")
@@ -28,10 +28,10 @@ class Opening:
         self._latest_ns = start_ns - NS_PER_MS
         self._raw_latest_ns = -1 << 62
         self.lacks_keyframe = False
-        """Whether a picture came that no key frame preceded."""
+        """Whether a picture arrived before any key frame."""
 
     def push(self, frame: Frame) -> Sequence[Frame]:
-        """Take a frame, in the order of its kind; return those that belong into the archive by now."""
+        """Add the next frame of its kind; return the frames that belong to the archive by now."""
         if frame.kind == "audio":
             return (frame,) if frame.time_ns >= self._start_ns else ()
         is_keyframe = frame.unit.is_keyframe
@@ -55,7 +55,7 @@ class Opening:
         return frames
 
     def flush(self) -> Sequence[Frame]:
-        """Return the pictures of before the start that are waited with."""
+        """Return the held pictures from before the start."""
         frames, self._before = self._before, []
         for frame in frames:
             self._space(frame)

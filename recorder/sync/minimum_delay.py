@@ -1,7 +1,7 @@
-"""The earliest arrival of one RTP run: what jitter cannot move.
+"""The minimum-delay filter: the offset between a sender's media clock and ours (RFC 5905 section 10, clock filter).
 
-Every packet gives one measurement of "arrival minus media time". Network and pacer only ever add to it, so the
-smallest one of a sliding window is the base that places the run on our clock.
+Each packet measures "arrival minus media time". Queues only add to it, so the minimum over a sliding window is the
+offset that jitter does not change.
 """
 
 from collections import deque
@@ -10,14 +10,14 @@ from typing import Final
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 
 WINDOW_NS: Final = 10 * NS_PER_S
-"""Long enough to hold a packet that met no queue, short enough that 100 ppm are 1 ms."""
+"""Long enough to contain a packet that met no queue, short enough that a drift of 100 ppm is 1 ms."""
 
 STEP_NS: Final = 250 * NS_PER_MS
-"""The window moves in such steps: a minimum of minimums, and nothing to keep per packet."""
+"""The window moves in steps of this length, so that it stores one minimum a step and nothing per packet."""
 
 
 class MinimumDelayFilter:
-    """Minimum of (arrival - media time), in ns, over the last 10 s in which packets came.
+    """Minimum of (arrival - media time), in ns, over the last 10 s in which packets arrived.
 
     `base_ns` is that minimum, `recent_ns` that of the last 0.25 to 0.75 s.
     """
@@ -30,16 +30,16 @@ class MinimumDelayFilter:
         self.restart(0, 0)
 
     def restart(self, lag_ns: int, arrival_ns: int) -> None:
-        """Forget everything but this measurement."""
+        """Discard all measurements but this one."""
         self._ends_ns.clear()
         self._lags_ns.clear()
         self._step_ends_ns = arrival_ns + STEP_NS
         self.base_ns = self.recent_ns = self._current_ns = lag_ns
 
     def add(self, lag_ns: int, arrival_ns: int) -> bool:
-        """Take a packet's arrival minus its media time; say whether `base_ns` may have moved."""
+        """Add a packet's arrival minus its media time; return whether `base_ns` may have moved."""
         if arrival_ns >= self._step_ends_ns:
-            self._roll(lag_ns, arrival_ns)
+            self._begin_step(lag_ns, arrival_ns)
             return True
         if lag_ns < self._current_ns:
             self._current_ns = lag_ns
@@ -51,14 +51,14 @@ class MinimumDelayFilter:
 
     @property
     def moved_ns(self) -> int:
-        """By how much the least measurement has grown since the window's first step, in ns."""
+        """Growth of the minimum since the window's first step, in ns."""
         return self.recent_ns - self._lags_ns[0] if self._lags_ns else 0
 
     def steps(self) -> tuple[list[int], list[int]]:
-        """Return when each step of the window ended, and the least measurement in it, in ns."""
+        """Return the ends of the window's steps, and the minimum of each, in ns."""
         return list(self._ends_ns), list(self._lags_ns)
 
-    def _roll(self, lag_ns: int, arrival_ns: int) -> None:
+    def _begin_step(self, lag_ns: int, arrival_ns: int) -> None:
         ends_ns, lags_ns = self._ends_ns, self._lags_ns
         ends_ns.append(self._step_ends_ns)
         lags_ns.append(self._current_ns)

@@ -86,7 +86,7 @@ def test_jitter_is_no_rate(seed: int) -> None:
         [microphone(5 * MINUTE, jitter_ns=120 * MS, seed=seed), camera(5 * MINUTE, jitter_ns=150 * MS, seed=seed)],
         timeline,
     )
-    assert [line.clock.scale for line in timeline._lines.values()] == [1 << 20, 1 << 20]
+    assert [line.clock.scale for line in timeline._mappings.values()] == [1 << 20, 1 << 20]
 
 
 @pytest.mark.parametrize("cycles", [0.6, 1, 1.4, 2])

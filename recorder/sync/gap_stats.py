@@ -1,4 +1,4 @@
-"""Gap statistics of one track: which stretches of an archive it does not cover."""
+"""Gap statistics of one track: the intervals of an archive that it does not cover."""
 
 from heapq import heapify, heappush, heappushpop
 from typing import Final
@@ -8,15 +8,15 @@ from rokuga.recorder.media import NS_PER_MS
 MIN_GAP_NS: Final = 100 * NS_PER_MS
 """Shorter gaps are not counted."""
 LONGEST: Final = 5
-"""So many of the longest gaps are told with their place."""
+"""How many of the longest gaps are listed."""
 
 
 class GapStats:
-    """Counts the gaps of over 100 ms of one track, from the archive's start to its stop.
+    """Counts the gaps of more than 100 ms of one track, from the archive's start to its stop.
 
-    A gap is the time between the end of one unit and the next one: lost, muted, not sent (DTX), not begun yet.
-    Video units have no duration of their own: give 0, and a gap is the distance of two pictures. Pictures may come in
-    decoding order: one that is shown within the last gap divides it.
+    A gap is the time from the end of one unit to the next one: lost, muted, not sent (DTX), not begun yet. Video
+    units have the duration 0, so that a gap is the distance of two pictures. Pictures may arrive in decoding order:
+    one that is shown within the last gap divides it.
     """
 
     __slots__ = ("_begin_ns", "_count", "_covered_ns", "_end_ns", "_longest", "_total_ns")
@@ -29,7 +29,7 @@ class GapStats:
         self._longest: list[tuple[int, int]] = []
 
     def add(self, offset_ns: int, duration_ns: int = 0) -> None:
-        """Take a unit's time, in ns from the archive's start, and how long it plays."""
+        """Add a unit by its time in ns from the archive's start and its duration."""
         if offset_ns - self._covered_ns > MIN_GAP_NS:
             self._add_gap(self._covered_ns, offset_ns)
         elif self._begin_ns < offset_ns < self._end_ns:
@@ -38,7 +38,7 @@ class GapStats:
         self._covered_ns = max(self._covered_ns, end_ns)
 
     def summary(self, stop_offset_ns: int | None = None) -> dict[str, object]:
-        """Give count, total and the longest gaps, the longest first, in ms; with a stop, up to it.
+        """Return count, total and the longest gaps, longest first, in ms, up to the stop if it is given.
 
         {"gaps": 2, "gaps_total_ms": 700, "gaps_longest": [{"offset_ms": 4000, "duration_ms": 500}, ...]}
         """

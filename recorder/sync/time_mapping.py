@@ -1,25 +1,25 @@
-"""One kind's line, `time = media time + offset`: where it is, and how its offset moves."""
+"""The mapping of one kind's media time to our clock, `time = media time + offset`, and how its offset moves."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
-from rokuga.recorder.sync.arrival import MinimumDelayFilter
-from rokuga.recorder.sync.hold import Hold
+from rokuga.recorder.sync.clock_rate import MEASURE_NS, ClockRateEstimator
 from rokuga.recorder.sync.media_clock import UNSCALED, MediaClock
-from rokuga.recorder.sync.rate import MEASURE_NS, RateMeter
+from rokuga.recorder.sync.minimum_delay import MinimumDelayFilter
+from rokuga.recorder.sync.pending_units import PendingUnits
 
 FORWARD_NS: Final = NS_PER_S
-"""An offset that is too small by more than this is corrected at once."""
+"""An offset that is too small by more than this is corrected in one step."""
 SETTLING_NS: Final = 2 * NS_PER_S
-"""Video's first picture is large and arrives late by up to its own length; the pictures after it may close up."""
+"""How long video is corrected faster at its begin: its first picture is large and arrives late."""
 QUEUE_STEP_NS: Final = 30 * NS_PER_MS
-"""A target that moves by as much at once shows a queue that came or went, or a report; not a clock's drift."""
+"""A target that moves by this in one step shows a queue that grew or drained, or a report; not a clock's drift."""
 
 
 @dataclass(slots=True)
-class Saved:
-    """A run that was left for another one, until it is sure that it does not go on."""
+class SavedRun:
+    """A run that another one has interrupted, kept until `until_ns` in case it continues."""
 
     arrivals: MinimumDelayFilter
     offset_ns: int
@@ -31,11 +31,13 @@ class Saved:
 
 
 @dataclass(slots=True)
-class Line:
-    """One kind. `lag` is arrival minus media time; `report_ns` is NTP minus media time of the last good report.
+class TimeMapping:
+    """The state of one kind. `lag` is arrival minus media time.
 
-    `hold` has the units that are not placed yet, None where the next one is placed at once. `excess_ns` is how far
-    the offset stands from its target because a queue came or went.
+    `pending` has the units that are not placed yet, None where the next one is placed at once. `report_ns` is NTP
+    minus media time of the last accepted sender report, `rejected_report_ns` that of the last one that was not.
+    `lag_step_ns` is the largest growth of the lag from one unit to the next since the last report. `queue_excess_ns`
+    is the part of the offset's error that a queue caused.
     """
 
     clock: MediaClock
@@ -44,54 +46,54 @@ class Line:
     is_scaled: bool = False
     delay_ns: int = 0
     arrivals: MinimumDelayFilter = field(default_factory=MinimumDelayFilter)
-    rate: RateMeter = field(default_factory=RateMeter)
-    hold: Hold | None = field(default_factory=Hold)
-    saved: Saved | None = None
-    running: bool = False
+    rate: ClockRateEstimator = field(default_factory=ClockRateEstimator)
+    pending: PendingUnits | None = field(default_factory=PendingUnits)
+    saved: SavedRun | None = None
+    is_running: bool = False
     media_ns: int = 0
     arrival_ns: int = 0
     lag_ns: int = 0
     offset_ns: int = 0
     target_ns: int = 0
-    settled_ns: int = 0
-    excess_ns: int = 0
+    settling_until_ns: int = 0
+    queue_excess_ns: int = 0
     measure_ns: int = 0
-    stood_ns: int = 0
+    lag_step_ns: int = 0
     is_catching_up: bool = False
-    caught_lag_ns: int = 0
-    caught_until_ns: int = 0
+    burst_lag_ns: int = 0
+    burst_until_ns: int = 0
     time_ns: int | None = None
     report_ns: int | None = None
     report_arrival_ns: int = 0
     has_steady_reports: bool = False
     has_void_reports: bool = False
     sender_clock_ns: int | None = None
-    doubtful_ns: int | None = None
+    rejected_report_ns: int | None = None
     reports: int = 0
     reports_ignored: int = 0
     source_changes: int = 0
     stalls: int = 0
     jumps: int = 0
 
-    def forget_reports(self) -> None:
-        """Have the next report be the first one."""
-        self.report_ns = self.sender_clock_ns = self.doubtful_ns = None
+    def reset_reports(self) -> None:
+        """Treat the next report as the first one."""
+        self.report_ns = self.sender_clock_ns = self.rejected_report_ns = None
         self.has_steady_reports = False
 
     def restart(self, lag_ns: int, arrival_ns: int) -> None:
-        """Begin a run whose base is this lag; what is known of the kind's delay stays."""
-        self.running = True
+        """Begin a run whose base is this lag; the kind's measured delay is kept."""
+        self.is_running = True
         self.is_catching_up = False
-        self.excess_ns = self.stood_ns = 0
+        self.queue_excess_ns = self.lag_step_ns = 0
         self.measure_ns = arrival_ns + MEASURE_NS
         self.arrivals.restart(lag_ns, arrival_ns)
         if self.report_ns is not None and self.sender_clock_ns is None:
             self.sender_clock_ns = lag_ns - self.report_ns
         self.target_ns = self.offset_ns = lag_ns - self.delay_ns
 
-    def save(self, until_ns: int) -> Saved:
-        """Return the present run, to come back to; the next one has its own arrivals."""
-        saved = Saved(
+    def save(self, until_ns: int) -> SavedRun:
+        """Return the current run, for `restore`; the next one gets a minimum-delay filter of its own."""
+        saved = SavedRun(
             self.arrivals,
             self.offset_ns,
             self.media_ns,
@@ -103,57 +105,57 @@ class Line:
         self.arrivals = MinimumDelayFilter()
         return saved
 
-    def go_back_to(self, saved: Saved) -> None:
-        """Go on with a run that was left."""
+    def restore(self, saved: SavedRun) -> None:
+        """Continue a run that `save` returned."""
         self.arrivals, self.offset_ns = saved.arrivals, saved.offset_ns
         self.media_ns, self.lag_ns = saved.media_ns, saved.lag_ns
         self.report_ns, self.sender_clock_ns = saved.report_ns, saved.sender_clock_ns
 
     def follow_rate(self, rtp_time: int, lag_ns: int, arrival_ns: int) -> None:
-        """Measure the clock's rate; follow one that is wrong from this RTP time on."""
+        """Measure the clock's rate; scale media time from this RTP time on if it is wrong."""
         self.measure_ns = arrival_ns + MEASURE_NS
-        if not self.rate.looks(self.arrivals.moved_ns):
+        if not self.rate.is_significant(self.arrivals.moved_ns):
             return
         ends_ns, lags_ns = self.arrivals.steps()
         slope_ppm = self.rate.slope_ppm(ends_ns, lags_ns, self.has_steady_reports)
         if slope_ppm:
-            # Where its reports bear out a rate that arrival does not, the clock that they are told by runs wrong.
+            # Reports that confirm a rate which arrival contradicts come from a clock that is wrong as well.
             self.has_void_reports = self.has_steady_reports
             self.clock.follow(rtp_time, slope_ppm)
             self.is_scaled = True
             self.arrivals.restart(lag_ns, arrival_ns)
-            self.forget_reports()
-            self.excess_ns = 0
+            self.reset_reports()
+            self.queue_excess_ns = 0
 
-    def aim(self, target_ns: int) -> None:
-        """Set the target; remember how far it leaves the offset behind where it moves in one step."""
+    def set_target(self, target_ns: int) -> None:
+        """Set the target; a move in one step is added to the error that a queue caused."""
         moved_ns = target_ns - self.target_ns
         self.target_ns = target_ns
         if not -QUEUE_STEP_NS < moved_ns < QUEUE_STEP_NS:
-            self.excess_ns -= moved_ns
+            self.queue_excess_ns -= moved_ns
 
     @property
     def queue_error_ns(self) -> int:
-        """How far units stand from their place because a queue came or went; 0 for a clock of a wrong rate."""
-        excess_ns = self.excess_ns
+        """The part of the offset's error that a queue caused; 0 for a clock of a wrong rate."""
+        excess_ns = self.queue_excess_ns
         if excess_ns == 0 or self.clock.scale != UNSCALED:
             return 0
         error_ns = self.offset_ns - self.target_ns
         excess_ns = min(excess_ns, max(error_ns, 0)) if excess_ns > 0 else max(excess_ns, min(error_ns, 0))
-        self.excess_ns = excess_ns
+        self.queue_excess_ns = excess_ns
         return excess_ns
 
     def correct(self, target_ns: int, media_ns: int, elapsed_ns: int) -> None:
-        """Move the offset towards a target, as far as the media time that has passed allows.
+        """Move the offset towards a target, by a step that the passed media time limits.
 
-        A share of the error with a time constant of about 1 s, at most 1/32 of what has passed; over a gap at most
-        31 ms or the drift of 500 ppm, whichever is more; while video settles all of it, up to half of what passed.
+        The error is corrected with a time constant of about 1 s, by at most 1/32 of the passed time; over a gap by at
+        most 31 ms or 500 ppm, whichever is more; after video's first picture at once, by up to half the passed time.
         """
         error_ns = target_ns - self.offset_ns
         if error_ns > FORWARD_NS:
             self.offset_ns = target_ns
             return
-        if media_ns < self.settled_ns:
+        if media_ns < self.settling_until_ns:
             step_ns, limit_ns = error_ns, elapsed_ns >> 1
         else:
             step_ns = error_ns * min(elapsed_ns, 1 << 30) >> 30

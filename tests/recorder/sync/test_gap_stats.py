@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.sync.gaps import LONGEST, MIN_GAP_NS, GapStats
+from rokuga.recorder.sync.gap_stats import LONGEST, MIN_GAP_NS, GapStats
 from tests.recorder.sync.simulator import MS, S, steps
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import AccessUnit, Frame, Kind
-from rokuga.recorder.sync.interleave import ACTIVE_NS, MAX_FRAMES, MAX_HOLD_NS, Interleave
+from rokuga.recorder.sync.interleaver import ACTIVE_NS, MAX_FRAMES, MAX_HOLD_NS, Interleaver
 from tests.recorder.sync.simulator import MS, S
 
 
@@ -21,69 +21,69 @@ def times_ms(frames: list[Frame]) -> list[tuple[str, float]]:
 
 
 def test_frames_of_both_kinds_come_out_by_time() -> None:
-    interleave = Interleave()
+    interleaver = Interleaver()
     for each in (frame("video", 10), frame("audio", 0), frame("audio", 20), frame("video", 43), frame("audio", 40)):
-        interleave.push(each)
-    assert times_ms(interleave.pop(50 * MS)) == [("a", 0), ("v", 10), ("a", 20), ("a", 40)]
-    interleave.push(frame("audio", 60))
-    assert times_ms(interleave.pop(60 * MS)) == [("v", 43)]
-    assert times_ms(interleave.flush()) == [("a", 60)]
-    assert interleave.flush() == []
+        interleaver.push(each)
+    assert times_ms(interleaver.pop(50 * MS)) == [("a", 0), ("v", 10), ("a", 20), ("a", 40)]
+    interleaver.push(frame("audio", 60))
+    assert times_ms(interleaver.pop(60 * MS)) == [("v", 43)]
+    assert times_ms(interleaver.flush()) == [("a", 60)]
+    assert interleaver.flush() == []
 
 
 def test_d23_a_kind_that_never_came_holds_nothing_back() -> None:
-    interleave = Interleave()
-    interleave.push(frame("audio", 0))
-    assert times_ms(interleave.pop(0)) == [("a", 0)]
+    interleaver = Interleaver()
+    interleaver.push(frame("audio", 0))
+    assert times_ms(interleaver.pop(0)) == [("a", 0)]
 
 
 def test_a_kind_that_stopped_holds_the_other_back_for_200_ms_at_most() -> None:
-    interleave = Interleave()
-    interleave.push(frame("video", 0))
-    interleave.push(frame("audio", 10))
-    assert times_ms(interleave.pop(10 * MS)) == [("v", 0)]
-    interleave.push(frame("audio", 200))
-    assert interleave.pop(ACTIVE_NS) == []
-    assert times_ms(interleave.pop(ACTIVE_NS + 1)) == [("a", 10), ("a", 200)]
+    interleaver = Interleaver()
+    interleaver.push(frame("video", 0))
+    interleaver.push(frame("audio", 10))
+    assert times_ms(interleaver.pop(10 * MS)) == [("v", 0)]
+    interleaver.push(frame("audio", 200))
+    assert interleaver.pop(ACTIVE_NS) == []
+    assert times_ms(interleaver.pop(ACTIVE_NS + 1)) == [("a", 10), ("a", 200)]
 
 
 def test_a_kind_that_repairs_a_loss_is_waited_for() -> None:
-    interleave = Interleave()
-    interleave.push(frame("video", 0))
+    interleaver = Interleaver()
+    interleaver.push(frame("video", 0))
     for at_ms in range(0, 1200, 20):
-        interleave.push(frame("audio", at_ms))
-    assert times_ms(interleave.pop(1200 * MS, waiting={"video"})) == [("v", 0), ("a", 0)]
-    interleave.push(frame("video", 33, arrival_ms=1200))
-    interleave.push(frame("video", 66, arrival_ms=70))
-    assert times_ms(interleave.pop(1200 * MS)) == [("a", 20), ("v", 33), ("a", 40), ("a", 60), ("v", 66)]
+        interleaver.push(frame("audio", at_ms))
+    assert times_ms(interleaver.pop(1200 * MS, waiting={"video"})) == [("v", 0), ("a", 0)]
+    interleaver.push(frame("video", 33, arrival_ms=1200))
+    interleaver.push(frame("video", 66, arrival_ms=70))
+    assert times_ms(interleaver.pop(1200 * MS)) == [("a", 20), ("v", 33), ("a", 40), ("a", 60), ("v", 66)]
 
 
 def test_nothing_is_waited_for_longer_than_the_longest_repair() -> None:
-    interleave = Interleave()
-    interleave.push(frame("video", 0))
-    interleave.push(frame("audio", 1))
-    interleave.pop(1 * MS, waiting={"video"})
-    assert interleave.pop(MS + MAX_HOLD_NS, waiting={"video"}) == []
-    assert times_ms(interleave.pop(MS + MAX_HOLD_NS + 1, waiting={"video"})) == [("a", 1)]
+    interleaver = Interleaver()
+    interleaver.push(frame("video", 0))
+    interleaver.push(frame("audio", 1))
+    interleaver.pop(1 * MS, waiting={"video"})
+    assert interleaver.pop(MS + MAX_HOLD_NS, waiting={"video"}) == []
+    assert times_ms(interleaver.pop(MS + MAX_HOLD_NS + 1, waiting={"video"})) == [("a", 1)]
 
 
 def test_a_late_frame_comes_out_next() -> None:
-    interleave = Interleave()
-    interleave.push(frame("video", 0))
+    interleaver = Interleaver()
+    interleaver.push(frame("video", 0))
     for at_ms in (0, 20, 400):
-        interleave.push(frame("audio", at_ms))
-    assert len(interleave.pop(S)) == 4
-    interleave.push(frame("video", 33, arrival_ms=1000))
-    interleave.push(frame("audio", 1000))
-    assert times_ms(interleave.pop(S)) == [("v", 33)]
+        interleaver.push(frame("audio", at_ms))
+    assert len(interleaver.pop(S)) == 4
+    interleaver.push(frame("video", 33, arrival_ms=1000))
+    interleaver.push(frame("audio", 1000))
+    assert times_ms(interleaver.pop(S)) == [("v", 33)]
 
 
 def test_no_more_than_so_many_frames_are_held() -> None:
-    interleave = Interleave()
-    interleave.push(frame("video", 0))
+    interleaver = Interleaver()
+    interleaver.push(frame("video", 0))
     for number in range(MAX_FRAMES + 10):
-        interleave.push(frame("audio", 1 + number / 100_000))
-    assert len(interleave.pop(2 * MS, waiting={"video"})) == 11
+        interleaver.push(frame("audio", 1 + number / 100_000))
+    assert len(interleaver.pop(2 * MS, waiting={"video"})) == 11
 
 
 @given(
@@ -101,7 +101,7 @@ def test_any_input_every_frame_comes_out_once_in_the_order_of_its_kind(
     inputs: list[tuple[Kind, int, int, tuple[Kind, ...], bool]],
 ) -> None:
     """Nothing stays longer than the limit; without late frames all times grow."""
-    interleave = Interleave()
+    interleaver = Interleaver()
     pushed: dict[Kind, list[Frame]] = {"audio": [], "video": []}
     times = {"audio": 0, "video": 0}
     out: list[Frame] = []
@@ -111,15 +111,15 @@ def test_any_input_every_frame_comes_out_once_in_the_order_of_its_kind(
         times[kind] += step_ms
         each = frame(kind, times[kind], now_ms)
         pushed[kind].append(each)
-        interleave.push(each)
+        interleaver.push(each)
         if pops:
-            out += interleave.pop(now_ms * MS, waiting)
+            out += interleaver.pop(now_ms * MS, waiting)
             held = len(pushed["audio"]) + len(pushed["video"]) - len(out)
             young = [
                 each for kind in pushed for each in pushed[kind] if now_ms * MS - each.unit.arrival_ns <= MAX_HOLD_NS
             ]
             assert held <= len(young)
-    out += interleave.flush()
+    out += interleaver.flush()
     assert len(out) == len(pushed["audio"]) + len(pushed["video"])
     for kind, frames in pushed.items():
         assert [id(each) for each in out if each.kind == kind] == [id(each) for each in frames]
@@ -127,7 +127,7 @@ def test_any_input_every_frame_comes_out_once_in_the_order_of_its_kind(
 
 @given(st.lists(st.integers(1, 60), min_size=1), st.lists(st.integers(1, 60), min_size=1))
 def test_two_kinds_that_flow_are_in_perfect_order(audio_ms: list[int], video_ms: list[int]) -> None:
-    interleave = Interleave()
+    interleaver = Interleaver()
     frames: list[Frame] = []
     kinds: list[tuple[Kind, list[int]]] = [("audio", audio_ms), ("video", video_ms)]
     for kind, gaps in kinds:
@@ -139,21 +139,21 @@ def test_two_kinds_that_flow_are_in_perfect_order(audio_ms: list[int], video_ms:
     out: list[Frame] = []
     begun: set[str] = set()
     for each in frames:
-        interleave.push(each)
+        interleaver.push(each)
         begun.add(each.kind)
         if len(begun) == 2:
-            out += interleave.pop(each.unit.arrival_ns)
-    out += interleave.flush()
+            out += interleaver.pop(each.unit.arrival_ns)
+    out += interleaver.flush()
     assert len(out) == len(frames)
     assert all(before.time_ns <= after.time_ns for before, after in pairwise(out))
 
 
 def test_pictures_in_decoding_order_stay_in_it() -> None:
-    interleave = Interleave()
+    interleaver = Interleaver()
     for at_ms in (0, 120, 40, 80, 240):
-        interleave.push(frame("video", at_ms))
+        interleaver.push(frame("video", at_ms))
     for at_ms in range(0, 130, 20):
-        interleave.push(frame("audio", at_ms))
-    found = times_ms(interleave.pop(240 * MS)) + times_ms(interleave.flush())
+        interleaver.push(frame("audio", at_ms))
+    found = times_ms(interleaver.pop(240 * MS)) + times_ms(interleaver.flush())
     assert [at_ms for kind, at_ms in found if kind == "v"] == [0, 120, 40, 80, 240]
     assert [at_ms for kind, at_ms in found if kind == "a"] == [*range(0, 130, 20)]

@@ -24,7 +24,7 @@ from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.rtp.packet import parse_rtp
-from rokuga.recorder.rtp.reorder import Reorder
+from rokuga.recorder.rtp.reorder import ReorderBuffer
 from rokuga.recorder.sync.timeline import Timeline
 from rokuga.recorder.webrtc.dtls.srtp import DatagramBuffer, SrtpReceiver, srtp_session
 from rokuga.recorder.webrtc.ice.ice_lite import IceLite
@@ -147,7 +147,7 @@ def in_process(sent: Sequence[tuple[int, bytes]]) -> dict[str, float]:
     found = units(sent)
 
     def reorder() -> int:
-        by_ssrc = {1: Reorder(NS_PER_MS), 2: Reorder(NS_PER_MS)}
+        by_ssrc = {1: ReorderBuffer(NS_PER_MS), 2: ReorderBuffer(NS_PER_MS)}
         ready = parsed(sent)
         begin_ns = time.process_time_ns()
         for packet in ready:

@@ -175,7 +175,13 @@ class UnitAssembler:
         )
         self._gap = _KNOWN_GAP if is_last and not self._pieces else _GAP
 
-    def settle(self, now_ns: int) -> AccessUnit | None:
+    def discontinuity(self) -> None:
+        """Drop the current unit unless it has ended: packets of it, and of the next one, may be missing."""
+        if self._pieces and not self._has_ended():
+            self._drop()
+        self._gap = _GAP
+
+    def expire(self, now_ns: int) -> AccessUnit | None:
         """Return the unit under way if nothing has followed it for long; to be called now and then.
 
         A unit that turns out to be none is dropped without an error.

@@ -24,13 +24,13 @@ from rokuga.recorder.codecs.av1_obu import (
 from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.codecs.parameters import Fmtp, Params, whole_number
 
-_BEGINNERS: Final = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
+_FIRST_TYPES: Final = frozenset((SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, FRAME))
 _NEW_SEQUENCE: Final = 0x08
 
 
 def depacketizer(_fmtp: Fmtp) -> UnitAssembler:
     """Return a new Depacketizer."""
-    return UnitAssembler(parse_payload, TemporalUnitMaker().assemble)
+    return UnitAssembler(parse_payload, TemporalUnitAssembler().assemble)
 
 
 def format_parameters(params: Params) -> Fmtp:
@@ -55,7 +55,7 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
         if offset >= len(payload):
             raise PayloadError("an AV1 payload without data")
         obu_type = payload[offset] >> 3 & 15
-        if obu_type in _BEGINNERS and not _is_upper_layer(payload, offset):
+        if obu_type in _FIRST_TYPES and not _is_upper_layer(payload, offset):
             flags |= SURE_START
     elif head & _NEW_SEQUENCE:
         raise PayloadError("an AV1 payload that begins a sequence within an OBU")
@@ -67,7 +67,7 @@ def _is_upper_layer(payload: bytes, offset: int) -> bool:
     return bool(payload[offset] & 0x04) and offset + 1 < len(payload) and bool(payload[offset + 1] & 0x18)
 
 
-class TemporalUnitMaker:
+class TemporalUnitAssembler:
     """Makes temporal units of payloads; keeps the sequence header, for key frames that came without one."""
 
     __slots__ = ("_sequence", "_sequence_obu")
@@ -80,7 +80,7 @@ class TemporalUnitMaker:
         """Join the OBUs of a unit; tell a key frame and its size from the sequence and frame headers."""
         obus = [read_obu(data) for data in _join_elements(payloads)]
         obus = [obu for obu in obus if obu.type not in {TEMPORAL_DELIMITER, TILE_LIST}]
-        carried = self._learn_sequence(obus)
+        carried = self._store_sequence(obus)
         if payloads[0][0] & _NEW_SEQUENCE and not carried:
             raise PayloadError("an AV1 sequence that begins without its header")
         if not obus:
@@ -95,7 +95,7 @@ class TemporalUnitMaker:
             data.insert(0, self._sequence_obu)
         return Picture(b"".join(data), True, sequence.width, sequence.height)
 
-    def _learn_sequence(self, obus: list[Obu]) -> bool:
+    def _store_sequence(self, obus: list[Obu]) -> bool:
         for obu in obus:
             if obu.type == SEQUENCE_HEADER:
                 self._sequence = read_sequence_header(obu.payload)

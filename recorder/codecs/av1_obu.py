@@ -92,14 +92,14 @@ def is_shown_key_frame(payload: bytes) -> bool:
 def read_sequence_header(payload: bytes) -> SequenceHeader:
     """Read a sequence header (section 5.5). Raises PayloadError."""
     bits = BitReader(payload[:_MAX_SEQUENCE_HEADER_BYTES])
-    profile = bits.take(3)
+    profile = bits.read(3)
     if profile > 2:
         raise PayloadError("an AV1 sequence of an unknown profile")
-    bits.take(1)  # still_picture
-    reduced = bits.take(1)
-    level, tier = (bits.take(5), 0) if reduced else _read_operating_points(bits)
-    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
-    width, height = bits.take(width_bits) + 1, bits.take(height_bits) + 1
+    bits.read(1)  # still_picture
+    reduced = bits.read(1)
+    level, tier = (bits.read(5), 0) if reduced else _read_operating_points(bits)
+    width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
+    width, height = bits.read(width_bits) + 1, bits.read(height_bits) + 1
     _skip_tools(bits, reduced)
     colour = _read_color_config(bits, profile)
     av1c = bytes((0x81, profile << 5 | level, tier << 7 | colour, 0))
@@ -109,65 +109,65 @@ def read_sequence_header(payload: bytes) -> SequenceHeader:
 def _read_operating_points(bits: BitReader) -> tuple[int, int]:
     """Give seq_level_idx and seq_tier of operating point 0."""
     delay_bits = 0
-    if bits.take(1):  # timing_info_present_flag
-        bits.take(64)
-        if bits.take(1):  # equal_picture_interval
+    if bits.read(1):  # timing_info_present_flag
+        bits.read(64)
+        if bits.read(1):  # equal_picture_interval
             bits.unsigned_golomb()
-        if bits.take(1):  # decoder_model_info_present_flag
-            delay_bits = bits.take(5) + 1
-            bits.take(42)
-    has_display_delay = bits.take(1)
+        if bits.read(1):  # decoder_model_info_present_flag
+            delay_bits = bits.read(5) + 1
+            bits.read(42)
+    has_display_delay = bits.read(1)
     first = (0, 0)
-    for i in range(bits.take(5) + 1):
-        bits.take(12)  # operating_point_idc
-        level = bits.take(5)
-        tier = bits.take(1) if level > 7 else 0
+    for i in range(bits.read(5) + 1):
+        bits.read(12)  # operating_point_idc
+        level = bits.read(5)
+        tier = bits.read(1) if level > 7 else 0
         if i == 0:
             first = (level, tier)
-        if delay_bits and bits.take(1):
-            bits.take(2 * delay_bits + 1)
-        if has_display_delay and bits.take(1):
-            bits.take(4)
+        if delay_bits and bits.read(1):
+            bits.read(2 * delay_bits + 1)
+        if has_display_delay and bits.read(1):
+            bits.read(4)
     return first
 
 
 def _skip_tools(bits: BitReader, reduced: int) -> None:
     """Skip from frame_id_numbers_present_flag to enable_restoration."""
-    if not reduced and bits.take(1):
-        bits.take(7)
-    bits.take(3)  # 128x128 superblocks, filter_intra, intra_edge_filter
+    if not reduced and bits.read(1):
+        bits.read(7)
+    bits.read(3)  # 128x128 superblocks, filter_intra, intra_edge_filter
     if not reduced:
-        bits.take(4)  # interintra, masked, warped, dual filter
-        has_order_hint = bits.take(1)
+        bits.read(4)  # interintra, masked, warped, dual filter
+        has_order_hint = bits.read(1)
         if has_order_hint:
-            bits.take(2)
-        screen_content = _SELECT if bits.take(1) else bits.take(1)
-        if screen_content and not bits.take(1):
-            bits.take(1)  # seq_force_integer_mv
+            bits.read(2)
+        screen_content = _SELECT if bits.read(1) else bits.read(1)
+        if screen_content and not bits.read(1):
+            bits.read(1)  # seq_force_integer_mv
         if has_order_hint:
-            bits.take(3)
-    bits.take(3)  # superres, cdef, restoration
+            bits.read(3)
+    bits.read(3)  # superres, cdef, restoration
 
 
 def _read_color_config(bits: BitReader, profile: int) -> int:
     """Give the seven bits of av1C that tell depth, monochrome, subsampling and sample position (section 5.5.2)."""
-    high_depth = bits.take(1)
-    twelve_bit = bits.take(1) if profile == 2 and high_depth else 0
-    mono = 0 if profile == 1 else bits.take(1)
-    description = (bits.take(8), bits.take(8), bits.take(8)) if bits.take(1) else None
+    high_depth = bits.read(1)
+    twelve_bit = bits.read(1) if profile == 2 and high_depth else 0
+    mono = 0 if profile == 1 else bits.read(1)
+    description = (bits.read(8), bits.read(8), bits.read(8)) if bits.read(1) else None
     position = 0
     if mono:
-        bits.take(1)
+        bits.read(1)
         x = y = 1
     elif description == (_BT709, _SRGB, _IDENTITY):
         x = y = 0
     else:
-        bits.take(1)
+        bits.read(1)
         if profile == 2:
-            x = bits.take(1) if twelve_bit else 1
-            y = bits.take(1) if twelve_bit and x else 0
+            x = bits.read(1) if twelve_bit else 1
+            y = bits.read(1) if twelve_bit and x else 0
         else:
             x = y = 1 - profile
         if x and y:
-            position = bits.take(2)
+            position = bits.read(2)
     return high_depth << 6 | twelve_bit << 5 | mono << 4 | x << 3 | y << 2 | position

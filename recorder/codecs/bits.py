@@ -17,7 +17,7 @@ class BitReader:
         """Bits read so far."""
         return self._length - self._left
 
-    def take(self, count: int) -> int:
+    def read(self, count: int) -> int:
         """Read `count` bits as an unsigned number."""
         self._left -= count
         if self._left < 0:
@@ -27,11 +27,11 @@ class BitReader:
     def unsigned_golomb(self) -> int:
         """Read ue(v) of ITU-T H.264 section 9.1, which is also uvlc() of AV1; at most 32 bits of value."""
         zeros = 0
-        while not self.take(1):
+        while not self.read(1):
             zeros += 1
             if zeros > 32:
                 raise PayloadError("an exp-Golomb code of more than 32 bits")
-        return (1 << zeros) - 1 + self.take(zeros)
+        return (1 << zeros) - 1 + self.read(zeros)
 
     def signed_golomb(self) -> int:
         """Read se(v) of ITU-T H.264 section 9.1.1."""

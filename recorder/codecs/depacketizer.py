@@ -1,4 +1,4 @@
-"""The one door of every payload format: payloads in order go in, access units come out."""
+"""The interface of all payload formats: packets in order in, access units out."""
 
 from typing import Protocol
 
@@ -6,52 +6,56 @@ from rokuga.recorder.media import AccessUnit, RtpPacket
 
 
 class PayloadError(ValueError):
-    """The payload breaks its RTP payload format; the unit that it belongs to is dropped.
+    """The payload violates its RTP payload format; its unit is dropped.
 
-    `unit` is the one before, if the packet showed that it is whole.
+    `unit` is the unit before it, if the packet showed that it is complete.
     """
 
     def __init__(self, message: str, unit: AccessUnit | None = None) -> None:
         super().__init__(message)
-        self.unit = unit  # compiled, a default of the class would not reach what is derived from ValueError
+        self.unit = unit  # mypyc does not set defaults of a class body in exceptions
 
 
 class Depacketizer(Protocol):
-    """Assembles access units of one track.
+    """Assembles the access units of one track.
 
-    Packets come in order, duplicates and padding-only packets removed, sequence and timestamp unwrapped.
-    A partial unit never comes out. After `lost`, the unit under way is dropped and packets are passed over until
-    the next unit starts. Whether later units can still be decoded is not decided here (see `recorder/track.py`).
+    Packets are in order, without duplicates and padding-only packets, sequence number and timestamp unwrapped. No
+    partial unit is returned. After `lost` or `discontinuity`, packets are skipped until the next unit begins. Whether
+    later units can be decoded is decided by `recorder/track.py`.
     """
 
     dropped_units: int
-    """Units that were begun or announced and did not come out whole: grows by one for each."""
+    """How many units were lost or incomplete."""
 
     @property
     def is_open(self) -> bool:
-        """Whether a unit is under way."""
+        """Whether the current unit is incomplete."""
         ...
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a unit is under way that is likely to be whole soon."""
+        """Whether the current unit is incomplete and likely to be completed soon."""
         ...
 
     def push(self, packet: RtpPacket) -> AccessUnit | None:
-        """Take the next packet; give the unit that it shows to be whole. Raises PayloadError, and nothing else."""
+        """Add the next packet; return the unit that it shows to be complete. Raises PayloadError only."""
         ...
 
     def lost(self, count: int) -> None:
-        """Learn that `count` packets are missing at this place and will not come.
+        """Note that `count` packets are missing at this place.
 
-        A unit that was whole before comes out by the next call of another method.
+        A unit that was complete before is returned by the next call of another method.
         """
         ...
 
-    def settle(self, now_ns: int) -> AccessUnit | None:
-        """Give the unit under way if so much time has passed that nothing more of it is to be expected."""
+    def discontinuity(self) -> None:
+        """Note that an unknown number of packets is missing at this place."""
+        ...
+
+    def expire(self, now_ns: int) -> AccessUnit | None:
+        """Return the current unit if nothing more of it is to be expected after so long."""
         ...
 
     def flush(self) -> AccessUnit | None:
-        """Give the unit under way if it is whole although nothing has followed it."""
+        """Return the current unit if it is complete although no packet has followed it."""
         ...

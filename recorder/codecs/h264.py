@@ -37,7 +37,7 @@ _PROFILE_LEVEL_ID: Final = re.compile("[0-9A-Fa-f]{6}")
 
 def depacketizer(fmtp: Fmtp) -> UnitAssembler:
     """Return a new Depacketizer; `fmtp` may contain `sprop-parameter-sets` (RFC 6184 section 8.1)."""
-    return UnitAssembler(parse_payload, AccessUnitMaker(parameter_sets(fmtp)).assemble)
+    return UnitAssembler(parse_payload, AccessUnitAssembler(parameter_sets(fmtp)).assemble)
 
 
 def format_parameters(params: Params) -> Fmtp:
@@ -94,7 +94,7 @@ def _beginning(kind: int, first_byte: int) -> int:
     return SURE_START if kind in {_AUD, _SPS, _SEI} else 0
 
 
-class AccessUnitMaker:
+class AccessUnitAssembler:
     """Makes access units of payloads; keeps parameter sets, and how units begin."""
 
     __slots__ = ("_first_kinds", "_pps", "_sps")
@@ -105,7 +105,7 @@ class AccessUnitMaker:
         self._first_kinds: dict[bool, int] = {}
         for unit in known:
             try:
-                self._learn(unit)
+                self._store_parameter_set(unit)
             except PayloadError:  # the SDP is a hint; the stream brings its own
                 continue
 
@@ -118,7 +118,7 @@ class AccessUnitMaker:
             raise PayloadError("an H.264 access unit whose beginning is lost")
         for kind, unit in zip(kinds, units, strict=True):
             if kind in {_SPS, _PPS}:
-                self._learn(unit)
+                self._store_parameter_set(unit)
         if not any(_SLICE <= kind <= _IDR for kind in kinds):
             return None
         self._first_kinds[is_keyframe] = kinds[0]
@@ -127,7 +127,7 @@ class AccessUnitMaker:
             units, width, height = self._with_parameter_sets(units, kinds)
         return Picture(_START_CODE + _START_CODE.join(units), is_keyframe, width, height)
 
-    def _learn(self, unit: bytes) -> None:
+    def _store_parameter_set(self, unit: bytes) -> None:
         if len(unit) > _MAX_PARAMETER_SET_BYTES:
             raise PayloadError(f"an H.264 parameter set of more than {_MAX_PARAMETER_SET_BYTES} bytes")
         if unit[0] & 31 == _SPS:

@@ -23,24 +23,24 @@ def read_sps_id(unit: bytes) -> int:
 def read_size(unit: bytes) -> tuple[int, int]:
     """Give width and height of the cropped picture, in pixels, of an SPS NAL unit. Raises PayloadError."""
     bits = BitReader(without_emulation_prevention(unit[1:]))
-    profile = bits.take(8)
-    bits.take(16)  # constraint flags, level_idc
+    profile = bits.read(8)
+    bits.read(16)  # constraint flags, level_idc
     bits.unsigned_golomb()  # seq_parameter_set_id
     chroma = _read_chroma(bits) if profile in _PROFILES_WITH_CHROMA_FORMAT else 1
     bits.unsigned_golomb()  # log2_max_frame_num_minus4
     _skip_picture_order_count(bits)
     bits.unsigned_golomb()  # max_num_ref_frames
-    bits.take(1)
+    bits.read(1)
     columns, rows = bits.unsigned_golomb() + 1, bits.unsigned_golomb() + 1
-    fields = 2 - bits.take(1)  # frame_mbs_only_flag
+    fields = 2 - bits.read(1)  # frame_mbs_only_flag
     rows *= fields
     if fields == 2:
-        bits.take(1)
-    bits.take(1)  # direct_8x8_inference_flag
+        bits.read(1)
+    bits.read(1)  # direct_8x8_inference_flag
     if columns > _MAX_MACROBLOCKS or rows > _MAX_MACROBLOCKS:
         raise PayloadError("an H.264 picture of more than 16384 pixels")
     width, height = 16 * columns, 16 * rows
-    if bits.take(1):
+    if bits.read(1):
         unit_x, unit_y = _CROP_UNITS[chroma]
         left, right, top, bottom = (bits.unsigned_golomb() for _ in range(4))
         width -= unit_x * (left + right)
@@ -56,14 +56,14 @@ def _read_chroma(bits: BitReader) -> int:
     if chroma > 3:
         raise PayloadError("an H.264 sequence of an unknown chroma format")
     lists = 12 if chroma == 3 else 8
-    if chroma == 3 and bits.take(1):  # separate_colour_plane_flag
+    if chroma == 3 and bits.read(1):  # separate_colour_plane_flag
         chroma = 0
     bits.unsigned_golomb()
     bits.unsigned_golomb()  # bit depths
-    bits.take(1)
-    if bits.take(1):
+    bits.read(1)
+    if bits.read(1):
         for i in range(lists):
-            if bits.take(1):
+            if bits.read(1):
                 _skip_scaling_list(bits, 16 if i < 6 else 64)
     return chroma
 
@@ -81,7 +81,7 @@ def _skip_picture_order_count(bits: BitReader) -> None:
     if kind == 0:
         bits.unsigned_golomb()
     elif kind == 1:
-        bits.take(1)
+        bits.read(1)
         bits.signed_golomb()
         bits.signed_golomb()
         cycle = bits.unsigned_golomb()

@@ -53,9 +53,9 @@ def format_parameters(params: Params) -> Fmtp:
 
 
 def packet_duration_ns(data: bytes) -> int:
-    """Give how long an Opus packet sounds, from its first bytes (RFC 6716 section 3.1, table 2).
+    """Return the duration of an Opus packet by its first bytes (RFC 6716 section 3.1, table 2).
 
-    Raises PayloadError for a packet that no decoder takes: empty, of no frame, or longer than 120 ms (rules R1, R5).
+    Raises PayloadError for an invalid packet: empty, without a frame, or longer than 120 ms (rules R1, R5).
     """
     if not data:
         raise PayloadError("an empty Opus packet")
@@ -75,13 +75,13 @@ def packet_duration_ns(data: bytes) -> int:
 def opus_head(channels: int = 2) -> bytes:
     """Return the identification header, OpusHead (RFC 7845 section 5.1).
 
-    Pre-skip is 0: there is no encoder delay to hide in a stream that was joined as it went.
+    Pre-skip is 0: a stream that is joined midway has no encoder delay to skip.
     """
     return b"OpusHead" + bytes((1, channels, 0, 0)) + CLOCK_RATE_HZ.to_bytes(4, "little") + bytes(3)
 
 
 class OpusDepacketizer:
-    """The Depacketizer of Opus. DTX packets of 1 or 2 bytes are units; an empty payload is nothing."""
+    """The Depacketizer of Opus. DTX packets of 1 or 2 bytes are units; an empty payload is ignored."""
 
     __slots__ = ("dropped_units",)
 
@@ -89,7 +89,7 @@ class OpusDepacketizer:
         self.dropped_units = 0
 
     def push(self, packet: RtpPacket) -> AccessUnit | None:
-        """Give the packet's unit. Raises PayloadError for a packet that no decoder takes."""
+        """Return the packet's unit. Raises PayloadError for an invalid packet."""
         data = packet.payload
         if not data:
             return None
@@ -103,22 +103,25 @@ class OpusDepacketizer:
 
     @property
     def is_open(self) -> bool:
-        """Nothing is ever under way."""
+        """False: no unit is ever incomplete."""
         return False
 
     @property
     def is_awaited(self) -> bool:
-        """Nothing is ever under way."""
+        """False: no unit is ever incomplete."""
         return False
 
     def lost(self, count: int) -> None:
-        """Every lost packet was a unit."""
+        """Count each lost packet as a dropped unit."""
         self.dropped_units += count
 
-    def settle(self, now_ns: int) -> AccessUnit | None:
-        """Nothing is ever under way."""
+    def discontinuity(self) -> None:
+        """Do nothing: no unit is ever incomplete."""
+
+    def expire(self, now_ns: int) -> AccessUnit | None:
+        """Return None: no unit is ever incomplete."""
         return None
 
     def flush(self) -> AccessUnit | None:
-        """Nothing is ever under way."""
+        """Return None: no unit is ever incomplete."""
         return None

@@ -45,7 +45,7 @@ _LAYER_SHIFT: Final = 8  # the spatial layer stands in the flags above those of 
 
 def depacketizer(_fmtp: Fmtp) -> UnitAssembler:
     """Return a new Depacketizer."""
-    return UnitAssembler(parse_payload, PictureMaker().assemble)
+    return UnitAssembler(parse_payload, PictureAssembler().assemble)
 
 
 def format_parameters(params: Params) -> Fmtp:
@@ -107,7 +107,7 @@ def _after_scalability_structure(payload: bytes, offset: int) -> int:
     return offset
 
 
-class PictureMaker:
+class PictureAssembler:
     """Makes pictures of layer frames. Knows the sizes of the eight reference slots while layers are sent."""
 
     __slots__ = ("_has_one_size", "_lowest", "_sizes")

@@ -58,17 +58,17 @@ def is_as_large_as_its_reference(data: bytes) -> bool:
 def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
     """Read an uncompressed header to its end. Raises PayloadError."""
     bits = BitReader(data[:_MAX_HEADER_BYTES])
-    if bits.take(2) != 2:
+    if bits.read(2) != 2:
         raise PayloadError("a VP9 frame without its frame marker")
-    profile = bits.take(1) | bits.take(1) << 1
-    if profile == 3 and bits.take(1):
+    profile = bits.read(1) | bits.read(1) << 1
+    if profile == 3 and bits.read(1):
         raise PayloadError("a VP9 frame of an unknown profile")
-    if bits.take(1):
-        width, height = sizes[bits.take(3)]
+    if bits.read(1):
+        width, height = sizes[bits.read(3)]
         return FrameHeader(shows_existing=True, width=width, height=height)
-    header = FrameHeader(is_keyframe=not bits.take(1), show_bit=bits.position)
-    header.is_shown = bool(bits.take(1))
-    error_resilient = bits.take(1)
+    header = FrameHeader(is_keyframe=not bits.read(1), show_bit=bits.position)
+    header.is_shown = bool(bits.read(1))
+    error_resilient = bits.read(1)
     if header.is_keyframe:
         _read_sync_code(bits)
         _skip_color_config(bits, profile)
@@ -80,16 +80,16 @@ def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
     if not header.width:
         return header
     if not error_resilient:
-        bits.take(2)  # refresh_frame_context, frame_parallel_decoding_mode
-    bits.take(2)  # frame_context_idx
+        bits.read(2)  # refresh_frame_context, frame_parallel_decoding_mode
+    bits.read(2)  # frame_context_idx
     _skip_loop_filter(bits)
-    bits.take(8)  # base_q_idx
+    bits.read(8)  # base_q_idx
     for _ in range(3):
-        if bits.take(1):
-            bits.take(5)
+        if bits.read(1):
+            bits.read(5)
     _skip_segmentation(bits)
     _skip_tile_info(bits, header.width)
-    bits.take(16)  # header_size_in_bytes, of the compressed header
+    bits.read(16)  # header_size_in_bytes, of the compressed header
     header.end = bits.position
     return header
 
@@ -121,85 +121,85 @@ def superframe(frames: list[bytes]) -> bytes:
 
 
 def _read_sync_code(bits: BitReader) -> None:
-    if bits.take(24) != _SYNC_CODE:
+    if bits.read(24) != _SYNC_CODE:
         raise PayloadError("a VP9 intra frame without its sync code")
 
 
 def _skip_color_config(bits: BitReader, profile: int) -> None:
     if profile >= 2:
-        bits.take(1)  # 10 or 12 bits
-    if bits.take(3) != _SRGB:
-        bits.take(1)
+        bits.read(1)  # 10 or 12 bits
+    if bits.read(3) != _SRGB:
+        bits.read(1)
         if profile & 1:
-            bits.take(3)
+            bits.read(3)
     elif profile & 1:
-        bits.take(1)
+        bits.read(1)
     else:
         raise PayloadError("a VP9 frame in RGB of a profile that has none")
 
 
 def _read_size(bits: BitReader) -> tuple[int, int]:
-    return bits.take(16) + 1, bits.take(16) + 1
+    return bits.read(16) + 1, bits.read(16) + 1
 
 
 def _skip_render_size(bits: BitReader) -> None:
-    if bits.take(1):
-        bits.take(32)
+    if bits.read(1):
+        bits.read(32)
 
 
 def _read_inter_part(bits: BitReader, header: FrameHeader, profile: int, error_resilient: int, sizes: Sizes) -> None:
-    intra_only = 0 if header.is_shown else bits.take(1)
+    intra_only = 0 if header.is_shown else bits.read(1)
     if not error_resilient:
-        bits.take(2)  # reset_frame_context
+        bits.read(2)  # reset_frame_context
     if intra_only:
         _read_sync_code(bits)
         if profile:
             _skip_color_config(bits, profile)
-        header.refresh = bits.take(8)
+        header.refresh = bits.read(8)
         header.width, header.height = _read_size(bits)
         _skip_render_size(bits)
         return
-    header.refresh = bits.take(8)
-    references = [bits.take(4) >> 1 for _ in range(3)]
+    header.refresh = bits.read(8)
+    references = [bits.read(4) >> 1 for _ in range(3)]
     for reference in references:
-        if bits.take(1):
+        if bits.read(1):
             header.width, header.height = sizes[reference]
             break
     else:
         header.width, header.height = _read_size(bits)
     _skip_render_size(bits)
-    bits.take(1)  # allow_high_precision_mv
-    if not bits.take(1):
-        bits.take(2)  # interpolation filter
+    bits.read(1)  # allow_high_precision_mv
+    if not bits.read(1):
+        bits.read(2)  # interpolation filter
 
 
 def _skip_loop_filter(bits: BitReader) -> None:
-    bits.take(9)  # level, sharpness
-    if bits.take(1) and bits.take(1):
+    bits.read(9)  # level, sharpness
+    if bits.read(1) and bits.read(1):
         for _ in range(6):
-            if bits.take(1):
-                bits.take(7)
+            if bits.read(1):
+                bits.read(7)
 
 
 def _skip_segmentation(bits: BitReader) -> None:
-    if not bits.take(1):
+    if not bits.read(1):
         return
-    if bits.take(1):  # update_map
+    if bits.read(1):  # update_map
         _skip_probabilities(bits, 7)
-        if bits.take(1):  # temporal_update
+        if bits.read(1):  # temporal_update
             _skip_probabilities(bits, 3)
-    if bits.take(1):  # update_data
-        bits.take(1)
+    if bits.read(1):  # update_data
+        bits.read(1)
         for _ in range(8):
             for width in _FEATURE_BITS:
-                if bits.take(1):
-                    bits.take(width)
+                if bits.read(1):
+                    bits.read(width)
 
 
 def _skip_probabilities(bits: BitReader, count: int) -> None:
     for _ in range(count):
-        if bits.take(1):
-            bits.take(8)
+        if bits.read(1):
+            bits.read(8)
 
 
 def _skip_tile_info(bits: BitReader, width: int) -> None:
@@ -211,7 +211,7 @@ def _skip_tile_info(bits: BitReader, width: int) -> None:
     while superblocks >> most >= 4:
         most += 1
     for _ in range(most - 1 - least):
-        if not bits.take(1):
+        if not bits.read(1):
             break
-    if bits.take(1):
-        bits.take(1)  # tile_rows_log2
+    if bits.read(1):
+        bits.read(1)  # tile_rows_log2

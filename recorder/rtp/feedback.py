@@ -1,4 +1,4 @@
-"""When to ask: for missing packets (NACK, RFC 4585 section 6.2.1) and for key frames (PLI, section 6.3.1)."""
+"""When to request missing packets (NACK, RFC 4585 section 6.2.1) and key frames (PLI, section 6.3.1)."""
 
 from typing import Final
 
@@ -9,20 +9,20 @@ from rokuga.recorder.rtp.rtcp import MAX_NACKED
 RETRY_NS: Final = 60 * NS_PER_MS
 """Pause between the first requests for a packet: about a round trip on the public network.
 
-It doubles with each second request: what is lost because somebody is overloaded must not make more load.
+It doubles with each second request, so that packets lost by overload do not add to it.
 """
 
 MAX_TRIES: Final = 6
-"""Requests for one packet at most, within 0.6 s; the window of the reorder buffer ends them earlier for audio."""
+"""The most requests for one packet, within 0.6 s; for audio the reorder buffer's window ends them earlier."""
 
 KEYFRAME_RETRY_NS: Final = 500 * NS_PER_MS
-"""Pause between two requests for a key frame: encoding and sending a large one takes its time."""
+"""Pause between two requests for a key frame: encoding and sending a large one takes time."""
 
 
-def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
-    """Give the sequence numbers to ask for now, in order, and note that it was done.
+def select_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
+    """Return the sequence numbers to request now, in order, and count the request.
 
-    At most MAX_NACKED at once, the oldest first; the rest stays due.
+    At most MAX_NACKED at once, the oldest first; the others stay due.
     """
     due: list[int] = []
     for sequence, gap in missing.items():
@@ -36,15 +36,15 @@ def due_nacks(missing: dict[int, Missing], now_ns: int) -> list[int]:
 
 
 KEYFRAME_MAX_RETRY_NS: Final = 5000 * NS_PER_MS
-"""The longest pause between two requests to a source that is silent (a paused video, a shared screen that rests)."""
+"""The longest pause between two requests to a silent source (paused video, a shared screen without changes)."""
 
 
 class KeyframeRequests:
-    """Asks until a key frame comes: at once, then every KEYFRAME_RETRY_NS. One request is in flight at a time.
+    """Schedules PLIs until a key frame arrives: at once, then every KEYFRAME_RETRY_NS, one in flight at a time.
 
-    A source that is silent is asked ever more seldom, after half of its silence; when it sends again, at once.
+    For a silent source the pause grows to half of its silence; when it sends again, it is asked at once.
 
-    `spread_ns` puts the first request of this source off, so that many that start together do not answer together.
+    `spread_ns` delays the first request of this source, so that many sources do not send key frames together.
     """
 
     __slots__ = ("_asked_ns", "_due_ns", "_spread_ns", "is_wanted")
@@ -56,13 +56,13 @@ class KeyframeRequests:
         self._asked_ns: int | None = None
 
     def request(self, now_ns: int, *, spread: bool = False) -> None:
-        """Want a key frame from now on; `spread` where others want one at the same moment."""
+        """Request a key frame from now on; `spread` where other sources are asked at the same time."""
         if not self.is_wanted:
             self.is_wanted = True
             self._due_ns = max(self._due_ns, now_ns + (self._spread_ns if spread else 0))
 
     def is_due(self, now_ns: int, silence_ns: int = 0) -> bool:
-        """Whether to ask now a source that has sent nothing for `silence_ns`; asking is taken as done."""
+        """Return whether to send a PLI now to a source silent for `silence_ns`; it is counted as sent."""
         if not self.is_wanted or now_ns < self._due_ns:
             return False
         pause_ns = min(max(silence_ns // 2, KEYFRAME_RETRY_NS), KEYFRAME_MAX_RETRY_NS)
@@ -71,6 +71,6 @@ class KeyframeRequests:
         self._asked_ns = now_ns
         return True
 
-    def satisfied(self) -> None:
-        """A key frame came."""
+    def keyframe_received(self) -> None:
+        """End the request."""
         self.is_wanted = False

@@ -11,16 +11,16 @@ _EXTENSION: Final = struct.Struct("!HH")
 
 
 class RtpError(ValueError):
-    """The bytes are no RTP packet."""
+    """The bytes are not an RTP packet."""
 
 
 def is_rtcp(data: bytes) -> bool:
-    """Tell RTCP from RTP on one port by the second byte (RFC 5761 section 4)."""
+    """Return whether a packet on a shared port is RTCP, by its second byte (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223
 
 
 def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
-    """Read one decrypted packet; CSRCs, header extension and padding are left out. Raises RtpError."""
+    """Parse one decrypted packet; CSRCs, header extension and padding are skipped. Raises RtpError."""
     size = len(data)
     if size < HEADER_BYTES:
         raise RtpError(f"{size} bytes are no RTP header")
@@ -39,7 +39,7 @@ def parse_rtp(data: bytes, arrival_ns: int) -> RtpPacket:
 
 
 def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
-    """Where the payload begins and ends in a packet with CSRCs, a header extension or padding."""
+    """Return where the payload begins and ends in a packet with CSRCs, a header extension or padding."""
     if first >> 6 != 2:
         raise RtpError(f"RTP version {first >> 6}")
     begin = HEADER_BYTES + 4 * (first & 0x0F)
@@ -59,10 +59,10 @@ def _payload_bounds(data: bytes, first: int, size: int) -> tuple[int, int]:
 
 
 def unwrap_rtx(packet: RtpPacket, payload_type: int, ssrc: int) -> RtpPacket:
-    """Give the packet that an RTX packet carries, under its own payload type and SSRC (RFC 4588 section 4).
+    """Return the packet that an RTX packet carries, with its own payload type and SSRC (RFC 4588 section 4).
 
-    One without a payload probes the path and carries none: it is given back as it is, still of the RTX stream.
-    Raises RtpError where the original sequence number is cut short.
+    A packet without a payload, a bandwidth probe, is returned unchanged. Raises RtpError if the original sequence
+    number is cut short.
     """
     payload = packet.payload
     if len(payload) < 2:

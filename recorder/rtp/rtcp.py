@@ -1,4 +1,4 @@
-"""RTCP to and from the wire: what a recorder says (RR, NACK, PLI, REMB) and what a publisher answers to."""
+"""Parse and build RTCP: what a recorder sends (RR, NACK, PLI, REMB) and what a publisher reads."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ FIR_FORMAT: Final = 4
 APPLICATION_FORMAT: Final = 15
 
 MAX_NACKED: Final = 256
-"""Sequence numbers in one NACK. However far apart they are, it has no more than 1,036 bytes."""
+"""Sequence numbers in one NACK, which then has at most 1,036 bytes."""
 
 MAX_PACKETS: Final = 64
-"""RTCP packets in a compound. libwebrtc sends a report, a description, and at most a few of feedback."""
+"""RTCP packets in a compound. libwebrtc sends a report, a description, and a few feedback packets."""
 
 MAX_BLOCKS: Final = 31
 """Report blocks or sources in one packet: their count has 5 bits (RFC 3550 section 6.4.1)."""
@@ -33,12 +33,12 @@ MAX_TEXT_BYTES: Final = 255
 
 
 class RtcpError(ValueError):
-    """The bytes are no compound of RTCP packets."""
+    """The bytes are not a compound of RTCP packets."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportBlock:
-    """What a receiver report says of one source (RFC 3550 section 6.4.1). `delay` is in 1/65536 s."""
+    """The report block of one source (RFC 3550 section 6.4.1). `delay` is in 1/65536 s."""
 
     ssrc: int
     fraction_lost: int
@@ -51,7 +51,7 @@ class ReportBlock:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """Sequence numbers that the other end misses (RFC 4585 section 6.2.1)."""
+    """Sequence numbers that the peer requests (RFC 4585 section 6.2.1)."""
 
     media_ssrc: int
     sequences: tuple[int, ...]
@@ -59,14 +59,14 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class KeyframeRequest:
-    """The other end wants a key frame: PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1)."""
+    """The peer requests a key frame: PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1)."""
 
     media_ssrc: int
 
 
 @dataclass(frozen=True, slots=True)
 class Remb:
-    """The other end's estimate of what can be received (draft-alvestrand-rmcat-remb-03 section 2.2)."""
+    """The peer's estimate of the bit rate that it can receive (draft-alvestrand-rmcat-remb-03 section 2.2)."""
 
     bit_rate_bps: int
     ssrcs: tuple[int, ...]
@@ -83,9 +83,9 @@ RtcpMessage = SenderReport | Nack | KeyframeRequest | Remb | Goodbye
 
 
 def parse_rtcp(data: bytes, *, only_reports: bool = False) -> list[RtcpMessage]:
-    """Read a compound packet; what we have no use for is passed over. Raises RtcpError.
+    """Parse a compound packet; messages of other types are skipped. Raises RtcpError.
 
-    With `only_reports` the bodies of all but sender reports are passed over: a NACK can name 8,000 packets.
+    With `only_reports` all but sender reports are skipped: a NACK may contain 8,000 sequence numbers.
     """
     messages: list[RtcpMessage] = []
     begin = packets = 0
@@ -152,7 +152,7 @@ def _words(data: bytes) -> tuple[int, ...]:
 
 
 def _nacked(pairs: bytes) -> Iterable[int]:
-    """Sequence numbers of pairs of a packet id and a bitmask of the 16 that follow it."""
+    """Yield the sequence numbers of pairs of a packet id and a bitmask of the 16 that follow it."""
     for at in range(0, len(pairs) - 3, 4):
         first, mask = struct.unpack_from("!HH", pairs, at)
         yield first
@@ -182,7 +182,7 @@ def build_receiver_report(own_ssrc: int, blocks: Sequence[ReportBlock]) -> bytes
 
 
 def build_nack(own_ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
-    """Ask for sequence numbers, given in the order of the stream; at most MAX_NACKED of them are asked for."""
+    """Write a NACK for the first MAX_NACKED sequence numbers, which are in the order of the stream."""
     pairs: list[list[int]] = []
     for sequence in sequences[:MAX_NACKED]:
         place = (sequence - pairs[-1][0] & 0xFFFF) - 1 if pairs else 16
@@ -195,12 +195,12 @@ def build_nack(own_ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> byte
 
 
 def build_pli(own_ssrc: int, media_ssrc: int) -> bytes:
-    """Ask for a key frame."""
+    """Write a PLI."""
     return struct.pack("!BBHII", 0x80 | PLI_FORMAT, PAYLOAD_FEEDBACK, 2, own_ssrc, media_ssrc)
 
 
 def build_remb(own_ssrc: int, bit_rate_bps: int, ssrcs: Sequence[int]) -> bytes:
-    """Tell the sender how much it may send over all of `ssrcs`."""
+    """Write a REMB: the bit rate of all `ssrcs` together."""
     exponent = max(0, bit_rate_bps.bit_length() - 18)
     mantissa = bit_rate_bps >> exponent
     head = struct.pack("!BBHII", 0x80 | APPLICATION_FORMAT, PAYLOAD_FEEDBACK, 4 + len(ssrcs), own_ssrc, 0)
@@ -217,6 +217,6 @@ def build_source_description(ssrc: int, cname: str) -> bytes:
 
 
 def build_goodbye(ssrcs: Sequence[int]) -> bytes:
-    """Say that sources end, the first MAX_BLOCKS of them."""
+    """Write a BYE for the first MAX_BLOCKS sources."""
     ssrcs = ssrcs[:MAX_BLOCKS]
     return struct.pack(f"!BBH{len(ssrcs)}I", 0x80 | len(ssrcs), GOODBYE, len(ssrcs), *ssrcs)

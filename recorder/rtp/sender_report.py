@@ -1,4 +1,4 @@
-"""Sender reports (RFC 3550 section 6.4.1): the pairs of NTP and RTP time that tracks are synchronised by."""
+"""Sender reports (RFC 3550 section 6.4.1): pairs of NTP and RTP time by which tracks are synchronised."""
 
 import struct
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class SenderReport:
 
 
 def parse_sender_report(body: bytes) -> SenderReport:
-    """Read what follows the common header; the caller has seen to its 24 bytes."""
+    """Read what follows the common header: at least 24 bytes."""
     ssrc, seconds, fraction, rtp_time, packets, octets = _BODY.unpack_from(body)
     ntp_ns = seconds * NS_PER_S + (fraction * NS_PER_S >> 32)
     return SenderReport(ssrc, ntp_ns, rtp_time, packets, octets, (seconds & 0xFFFF) << 16 | fraction >> 16)

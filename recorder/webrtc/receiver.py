@@ -90,7 +90,7 @@ class Receiver:
         requests: list[bytes] = []
         for source in list(self._sources.values()):
             track = source.track
-            if not track.is_at_ease or track.has_open_unit:
+            if not track.is_idle or track.has_open_unit:
                 units = track.tick(now_ns)
                 if units:
                     self._pass_on(source, units, now_ns)
@@ -107,7 +107,7 @@ class Receiver:
         if self._selection.has_alternatives or self._feedback.is_awaiting_video:
             return False
         for source in self._sources.values():  # noqa: SIM110  # a generator costs more than the loop
-            if not source.track.is_at_ease:
+            if not source.track.is_idle:
                 return False
         return True
 
@@ -177,7 +177,7 @@ class Receiver:
         source = self._sources.get(report.ssrc)
         if source is None:
             return
-        source.track.sender_reported(report.ntp_middle, now_ns)
+        source.track.record_sender_report(report.ntp_middle, now_ns)
         if source is self._active.get(source.kind):
             rtp_time = source.track.unwrap_timestamp(report.rtp_time)
             self._sink.sender_report(source.kind, report.ntp_ns, rtp_time, now_ns)

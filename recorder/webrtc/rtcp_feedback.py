@@ -50,15 +50,15 @@ class RtcpFeedback:
 
     def video_arrived(self) -> None:
         """Stop requesting by announced SSRC: the source that sends requests its key frames itself."""
-        self._first_keyframe.satisfied()
+        self._first_keyframe.keyframe_received()
 
     def requests_of(self, source: Source, now_ns: int) -> list[bytes]:
         """Return the PLI and NACK that are due for a source."""
         track = source.track
         requests: list[bytes] = []
-        if track.wants_keyframe(now_ns, source.last_packet_ns):
+        if track.is_pli_due(now_ns, source.last_packet_ns):
             requests.append(build_pli(self._own_ssrc, track.ssrc))
-        missing = track.nacks(now_ns) if self._media[source.kind].nack else ()
+        missing = track.due_nacks(now_ns) if self._media[source.kind].nack else ()
         if missing:
             requests.append(build_nack(self._own_ssrc, track.ssrc, missing))
         return requests

@@ -82,7 +82,7 @@ def through(depacketizer: Depacketizer, data: bytes) -> None:
         assert unit is None or (unit.data and unit.rtp_time <= time)
         if what & 16:
             now_ns += 1000 * NS_PER_MS
-            depacketizer.settle(now_ns)
+            depacketizer.expire(now_ns)
         assert depacketizer.is_open or not depacketizer.is_awaited
         assert depacketizer.dropped_units >= dropped
         dropped = depacketizer.dropped_units

@@ -56,8 +56,8 @@ def played(track: Track, packets: Sequence[RtpPacket], *, flush: bool = True) ->
         now_ns = packet.arrival_ns
         while tick_ns < now_ns:
             units += track.tick(tick_ns)
-            track.nacks(tick_ns)
-            track.wants_keyframe(tick_ns)
+            track.due_nacks(tick_ns)
+            track.is_pli_due(tick_ns)
             tick_ns += TICK_NS
         units += track.receive(packet)
     return [*units, *track.flush(now_ns)] if flush else units
@@ -138,10 +138,10 @@ class Call:
 
     def _tick(self, now_ns: int) -> list[int]:
         self.units += self.track.tick(now_ns)
-        if self.track.wants_keyframe(now_ns):
+        if self.track.is_pli_due(now_ns):
             self.plis_ns.append(now_ns)
             if len(self.plis_ns) > self.plis_lost and self.keyframe_delay_ns is not None:
                 self._keyframe_ns = self._keyframe_ns or now_ns + self.keyframe_delay_ns
-        nacked = self.track.nacks(now_ns)
+        nacked = self.track.due_nacks(now_ns)
         self.nacked += nacked
         return nacked

@@ -68,7 +68,7 @@ def test_what_a_unit_lacked_when_the_stream_was_ended_is_refused_and_a_key_frame
     assert len(track.flush(2 * NS_PER_S)) == 1
     assert track.receive(packets[-1]) == ()
     assert (track.stats.malformed_payloads, track.stats.dropped_units) == (1, 1)
-    assert track.wants_keyframe(3 * NS_PER_S)
+    assert track.is_pli_due(3 * NS_PER_S)
 
 
 # Loss, order, repair
@@ -89,8 +89,8 @@ def test_wire_numbers_are_asked_for() -> None:
     played(track, stream(frames(2), first_sequence=65_528), flush=False)
     for packet in stream(frames(1), first_sequence=65_538, start_ns=2 * NS_PER_S):
         track.receive(packet)
-    assert track.nacks(2 * NS_PER_S) == [], "it may only have been overtaken"
-    assert track.nacks(2 * NS_PER_S + 10 * NS_PER_MS) == [65_534, 65_535, 0, 1]
+    assert track.due_nacks(2 * NS_PER_S) == [], "it may only have been overtaken"
+    assert track.due_nacks(2 * NS_PER_S + 10 * NS_PER_MS) == [65_534, 65_535, 0, 1]
 
 
 def test_packets_that_are_held_back_are_told() -> None:
@@ -189,8 +189,8 @@ def test_any_packets_give_units_or_are_counted(arrivals: list[tuple[int, int, by
         now_ns += pause_ns
         track.receive(RtpPacket(96, marker, sequence, timestamp, 1, payload, now_ns), repaired=marker)
         track.tick(now_ns)
-        track.nacks(now_ns)
-        track.wants_keyframe(now_ns)
+        track.due_nacks(now_ns)
+        track.is_pli_due(now_ns)
         track.report_block(now_ns)
     track.flush(now_ns)
     assert all(value >= 0 for value in asdict(track.stats).values())

@@ -82,16 +82,16 @@ def test_packets_of_one_picture_that_are_paced_are_no_jitter() -> None:
     assert track.report_block(0).jitter <= 1
 
 
-def test_a_track_is_at_ease_when_a_tick_has_nothing_to_do() -> None:
+def test_a_track_is_idle_when_a_tick_has_nothing_to_do() -> None:
     track = video()
     packets = stream(frames(6))
     played(track, packets[:9], flush=False)
-    found = [track.is_at_ease]
+    found = [track.is_idle]
     for packet in (packets[10], packets[9]):
         track.receive(packet)
-        found.append(track.is_at_ease)
+        found.append(track.is_idle)
     track.request_keyframe(packets[11].arrival_ns)
-    assert [*found, track.is_at_ease] == [True, False, True, False]
+    assert [*found, track.is_idle] == [True, False, True, False]
 
 
 def test_a_timestamp_that_wraps_is_no_jitter() -> None:
@@ -104,7 +104,7 @@ def test_a_timestamp_that_wraps_is_no_jitter() -> None:
 
 def test_the_last_sender_report_and_its_age_are_told() -> None:
     track = video()
-    track.sender_reported(0x12345678, 2 * NS_PER_S)
+    track.record_sender_report(0x12345678, 2 * NS_PER_S)
     block = track.report_block(3 * NS_PER_S + NS_PER_S // 2)
     assert (block.last_sr, block.delay) == (0x12345678, 3 << 15)
 

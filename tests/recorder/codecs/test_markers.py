@@ -117,12 +117,12 @@ def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment(
     fed(depacketizer, [packet(SLICE, 0), packet(SLICE, 3000)])
     depacketizer.push(packet(SLICE, 6000, marker=True))
     now_ns = NS_PER_S
-    assert depacketizer.settle(now_ns) is None
-    assert depacketizer.settle(now_ns + MARKED_NS - 1) is None
+    assert depacketizer.expire(now_ns) is None
+    assert depacketizer.expire(now_ns + MARKED_NS - 1) is None
     depacketizer.push(packet(LATER_SLICE, 6000, marker=True))
-    assert depacketizer.settle(now_ns + MARKED_NS) is None, "it has grown"
-    assert depacketizer.settle(now_ns + MARKED_NS + UNMARKED_NS - 1) is None, "its markers say nothing"
-    unit = depacketizer.settle(now_ns + MARKED_NS + UNMARKED_NS)
+    assert depacketizer.expire(now_ns + MARKED_NS) is None, "it has grown"
+    assert depacketizer.expire(now_ns + MARKED_NS + UNMARKED_NS - 1) is None, "its markers say nothing"
+    unit = depacketizer.expire(now_ns + MARKED_NS + UNMARKED_NS)
     assert unit is not None
     assert unit.data.count(b"\x00\x00\x00\x01") == 2
     with pytest.raises(PayloadError, match="out"):
@@ -133,9 +133,9 @@ def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment(
 def test_a_unit_of_a_sender_without_markers_is_whole_when_nothing_has_followed_for_long() -> None:
     depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x01a", 0))
-    assert depacketizer.settle(0) is None
-    assert depacketizer.settle(UNMARKED_NS - 1) is None
-    unit = depacketizer.settle(UNMARKED_NS)
+    assert depacketizer.expire(0) is None
+    assert depacketizer.expire(UNMARKED_NS - 1) is None
+    unit = depacketizer.expire(UNMARKED_NS)
     assert unit is not None
     assert unit.data == b"\x01a"
     assert not depacketizer.is_open
@@ -152,7 +152,7 @@ def test_a_unit_without_the_marker_that_its_sender_sets_is_awaited_no_longer_but
     depacketizer.push(packet(b"\x10\x01b", 3000))
     states = []
     for now_ns in (0, UNMARKED_NS - 1, UNMARKED_NS):
-        assert depacketizer.settle(now_ns) is None
+        assert depacketizer.expire(now_ns) is None
         states.append((depacketizer.is_open, depacketizer.is_awaited))
     depacketizer.push(packet(b"\x00c", 3000, marker=True))
     states.append((depacketizer.is_open, depacketizer.is_awaited))
@@ -165,8 +165,8 @@ def test_a_unit_without_the_marker_that_its_sender_sets_is_awaited_no_longer_but
 def test_what_settles_without_being_a_unit_is_counted() -> None:
     depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x00short", 0, marker=True))
-    assert depacketizer.settle(0) is None
-    assert depacketizer.settle(MARKED_NS) is None
+    assert depacketizer.expire(0) is None
+    assert depacketizer.expire(MARKED_NS) is None
     assert not depacketizer.is_open
     assert depacketizer.dropped_units == 1
 

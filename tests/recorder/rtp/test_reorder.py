@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_MS, RtpPacket
-from rokuga.recorder.rtp.reorder import FIRST_HOLD_NS, REORDER_TOLERANCE_NS, Reorder
-from tests.recorder.rtp.numbered import CYCLE, WINDOW_NS, begun, packet, push, told
+from rokuga.recorder.rtp.reorder import FIRST_HOLD_NS, REORDER_TOLERANCE_NS, ReorderBuffer
+from tests.recorder.rtp.numbered import CYCLE, WINDOW_NS, described, packet, push, started
 
 
 def test_packets_in_order_come_out_at_once() -> None:
-    reorder = begun()
+    reorder = started()
     assert [push(reorder, [sequence]) for sequence in (103, 104, 105)] == [[103], [104], [105]]
     assert reorder.waiting_since_ns is None
     assert not reorder.missing
 
 
 def test_what_was_overtaken_is_waited_for() -> None:
-    reorder = begun()
+    reorder = started()
     assert push(reorder, [104, 105], at_ns=7) == []
     assert reorder.waiting_since_ns == 7
     assert list(reorder.missing) == [CYCLE + 103]
@@ -31,7 +31,7 @@ def test_what_was_overtaken_is_waited_for() -> None:
 
 
 def test_numbers_that_come_out_are_unwrapped() -> None:
-    reorder = Reorder(WINDOW_NS)
+    reorder = ReorderBuffer(WINDOW_NS)
     out = [item for sequence in range(65_534, 65_539) for item in reorder.push(packet(sequence))]
     assert [item.sequence for item in out if isinstance(item, RtpPacket)] == [
         CYCLE + n for n in range(65_534, 65_539)
@@ -39,28 +39,28 @@ def test_numbers_that_come_out_are_unwrapped() -> None:
 
 
 def test_what_does_not_come_within_the_window_is_lost() -> None:
-    reorder = begun(103, 106)
-    assert told(reorder.expire(WINDOW_NS - 1)) == []
-    assert told(reorder.expire(WINDOW_NS)) == ["lost 2", 106]
+    reorder = started(103, 106)
+    assert described(reorder.expire(WINDOW_NS - 1)) == []
+    assert described(reorder.expire(WINDOW_NS)) == ["lost 2", 106]
     assert push(reorder, [107]) == [107]
 
 
 def test_each_hole_has_its_own_window() -> None:
-    reorder = begun()
+    reorder = started()
     push(reorder, [104], at_ns=0)
     push(reorder, [106], at_ns=10)
-    assert told(reorder.expire(WINDOW_NS)) == ["lost 1", 104]
+    assert described(reorder.expire(WINDOW_NS)) == ["lost 1", 104]
     assert reorder.waiting_since_ns == 10
-    assert told(reorder.expire(WINDOW_NS + 10)) == ["lost 1", 106]
+    assert described(reorder.expire(WINDOW_NS + 10)) == ["lost 1", 106]
 
 
 def test_holes_of_different_ages_are_given_up_together_if_both_are_old() -> None:
-    reorder = begun(104, 106)
-    assert told(reorder.expire(WINDOW_NS)) == ["lost 1", 104, "lost 1", 106]
+    reorder = started(104, 106)
+    assert described(reorder.expire(WINDOW_NS)) == ["lost 1", 104, "lost 1", 106]
 
 
 def test_late_packets_and_duplicates_are_counted_apart() -> None:
-    reorder = begun(104, 105)
+    reorder = started(104, 105)
     assert push(reorder, [105]) == [], "is held"
     assert push(reorder, [101]) == [], "is out"
     assert (reorder.duplicates, reorder.late) == (2, 0)
@@ -72,17 +72,17 @@ def test_late_packets_and_duplicates_are_counted_apart() -> None:
 
 
 def test_a_packet_that_was_asked_for_or_came_by_rtx_is_repaired() -> None:
-    reorder = begun(106)
+    reorder = started(106)
     reorder.missing[CYCLE + 103].tries = 1
     push(reorder, [103, 104])
     assert reorder.repaired == 1
-    assert told(reorder.push(packet(105), is_repair=True)) == [105, 106]
+    assert described(reorder.push(packet(105), is_repair=True)) == [105, 106]
     assert reorder.repaired == 2
 
 
 def test_the_end_gives_all_that_came() -> None:
-    reorder = begun(104, 106, 107)
-    assert told(reorder.flush()) == ["lost 1", 104, "lost 1", 106, 107]
+    reorder = started(104, 106, 107)
+    assert described(reorder.flush()) == ["lost 1", 104, "lost 1", 106, 107]
     assert reorder.flush() == ()
     assert push(reorder, [108]) == [108], "the stream may go on"
 
@@ -91,7 +91,7 @@ def test_the_end_gives_all_that_came() -> None:
 
 
 def test_expected_packets_are_counted_by_their_numbers() -> None:
-    reorder = Reorder(WINDOW_NS)
+    reorder = ReorderBuffer(WINDOW_NS)
     assert reorder.expected == 0
     push(reorder, [65_530, 65_531, 65_533])
     assert reorder.expected == 4
@@ -105,15 +105,15 @@ def test_expected_packets_are_counted_by_their_numbers() -> None:
 
 def played(packets: Sequence[RtpPacket]) -> list[int | str]:
     """Push packets at their arrival, with a tick every 20 ms; end the stream."""
-    reorder = Reorder(WINDOW_NS)
+    reorder = ReorderBuffer(WINDOW_NS)
     out: list[int | str] = []
     tick_ns = 0
     for item in packets:
         while tick_ns < item.arrival_ns:
-            out += told(reorder.expire(tick_ns))
+            out += described(reorder.expire(tick_ns))
             tick_ns += 20 * NS_PER_MS
-        out += told(reorder.push(item))
-    return out + told(reorder.flush())
+        out += described(reorder.push(item))
+    return out + described(reorder.flush())
 
 
 @given(st.integers(0, 0xFFFF), st.integers(2, 120), st.randoms(use_true_random=False))
@@ -147,7 +147,7 @@ def test_what_never_comes_is_lost_at_its_place(first: int, gone: set[int], rando
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF) | st.integers(990, 1010), st.integers(0, 400 * NS_PER_MS))))
 def test_any_numbers_come_out_growing_and_at_most_once(arrivals: list[tuple[int, int]]) -> None:
-    reorder = Reorder(WINDOW_NS)
+    reorder = ReorderBuffer(WINDOW_NS)
     last = now_ns = count = 0
     for sequence, pause_ns in arrivals:
         now_ns += pause_ns
@@ -163,7 +163,7 @@ def test_any_numbers_come_out_growing_and_at_most_once(arrivals: list[tuple[int,
 
 @pytest.mark.parametrize("window_ms", [200, 1000])
 def test_nothing_is_held_for_longer_than_the_window(window_ms: int) -> None:
-    reorder = Reorder(window_ms * NS_PER_MS)
+    reorder = ReorderBuffer(window_ms * NS_PER_MS)
     random = Random(1)
     push(reorder, [0, 1, 2])
     for number in range(3, 2000):
@@ -177,7 +177,7 @@ def test_nothing_is_held_for_longer_than_the_window(window_ms: int) -> None:
 
 def test_a_repaired_packet_arrives_with_the_one_that_overtook_it() -> None:
     """How long a repair took says nothing of when the packet was sent: sound and picture are placed by arrival."""
-    reorder = begun()
+    reorder = started()
     assert push(reorder, [104], at_ns=7) == []
     assert push(reorder, [105], at_ns=9) == []
     repaired, overtaken_by, _ = reorder.push(packet(103, 2_000_000_000), is_repair=True)

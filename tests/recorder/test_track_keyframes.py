@@ -51,30 +51,33 @@ def test_a_malformed_payload_closes_the_gate() -> None:
 
 
 class Silent:
-    """A depacketizer that drops a unit without a word together with the unit before it, which comes out whole."""
+    """A depacketizer that drops a unit without an error when it returns the complete one before it."""
 
     def __init__(self) -> None:
         self.dropped_units = 0
         self.is_open = self.is_awaited = False
 
     def push(self, packet: RtpPacket) -> AccessUnit | None:
-        """Drop one unit more if the payload says so."""
+        """Count a dropped unit if the payload says so."""
         self.dropped_units += packet.payload == b"key, then a drop"
         return AccessUnit(packet.timestamp, packet.payload, packet.payload.startswith(b"key"), packet.arrival_ns)
 
     def lost(self, count: int) -> None:
-        """Nothing is under way."""
+        """Do nothing."""
 
-    def settle(self, now_ns: int) -> AccessUnit | None:
-        """Nothing is under way."""
+    def discontinuity(self) -> None:
+        """Do nothing."""
+
+    def expire(self, now_ns: int) -> AccessUnit | None:
+        """Return None: no unit is incomplete."""
         return None
 
     def flush(self) -> AccessUnit | None:
-        """Nothing is under way."""
+        """Return None: no unit is incomplete."""
         return None
 
 
-def test_a_unit_that_is_dropped_without_an_error_closes_the_gate_behind_what_comes_with_it() -> None:
+def test_after_a_unit_that_is_dropped_without_an_error_the_track_waits_for_a_key_frame() -> None:
     codec = replace(CODECS["VP8"], depacketizer=lambda *_: Silent())
     payloads = [b"key", b"1", b"key, then a drop", b"2", b"3", b"key 4", b"5"]
     track = Track("video", codec, 1)
@@ -82,7 +85,7 @@ def test_a_unit_that_is_dropped_without_an_error_closes_the_gate_behind_what_com
     assert track.stats.dropped_units == 1
 
 
-def test_audio_has_no_gate() -> None:
+def test_audio_waits_for_no_key_frame() -> None:
     packets = stream([[opus(n)] for n in range(50)], step=960, interval_ns=20 * NS_PER_MS)
     track = audio()
     assert data_of(track, without(packets, {7, 8})) == [opus(n) for n in range(50) if n not in {7, 8}]
@@ -104,14 +107,14 @@ def test_a_file_that_begins_asks_with_the_source_s_own_delay() -> None:
     track = video(spread_ns=70 * NS_PER_MS)
     played(track, stream(frames(10)), flush=False)
     track.request_keyframe(5 * NS_PER_S)
-    asked = [ms for ms in range(0, 1000, 10) if track.wants_keyframe(5 * NS_PER_S + ms * NS_PER_MS)]
+    asked = [ms for ms in range(0, 1000, 10) if track.is_pli_due(5 * NS_PER_S + ms * NS_PER_MS)]
     assert asked == [70, 70 + KEYFRAME_RETRY_NS // NS_PER_MS]
 
 
 def test_nobody_asks_audio_for_a_key_frame() -> None:
     track = audio()
     track.request_keyframe(5)
-    assert not track.wants_keyframe(5)
+    assert not track.is_pli_due(5)
 
 
 def test_a_key_frame_is_asked_for_while_the_missing_packet_is_still_waited_for() -> None:
@@ -120,6 +123,6 @@ def test_a_key_frame_is_asked_for_while_the_missing_packet_is_still_waited_for()
     (packet,) = stream([vp8(10, is_keyframe=False)[:1]], first_sequence=1031, start_ns=2 * NS_PER_S)
     track.receive(packet)
     track.tick(2 * NS_PER_S + PLI_DELAY_NS - 1)
-    assert not track.wants_keyframe(2 * NS_PER_S + PLI_DELAY_NS - 1)
+    assert not track.is_pli_due(2 * NS_PER_S + PLI_DELAY_NS - 1)
     track.tick(2 * NS_PER_S + PLI_DELAY_NS)
-    assert track.wants_keyframe(2 * NS_PER_S + PLI_DELAY_NS)
+    assert track.is_pli_due(2 * NS_PER_S + PLI_DELAY_NS)

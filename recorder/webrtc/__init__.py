@@ -1,1 +1,1 @@
-"""Shell, network: one UDP port, ICE-lite, DTLS, SRTP; the only room that imports aiortc and aioice."""
+"""The network: one media port, ICE-lite, DTLS and SRTP. The only package that imports aiortc and aioice."""

@@ -17,7 +17,7 @@ from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.media import NS_PER_MS, Kind
 from rokuga.recorder.peer import PeerHooks
 from rokuga.recorder.webrtc.dtls.srtp import SrtpReceiver
-from rokuga.recorder.webrtc.dtls.transport import Certificates, DatagramPipe, DtlsTransport
+from rokuga.recorder.webrtc.dtls.transport import Certificates, DtlsTransport, IceTransportAdapter
 from rokuga.recorder.webrtc.ice.ice_lite import IceLite
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.sdp.answer import read_answer
@@ -77,8 +77,8 @@ class WebRtcPeer:
         self._offer_sdp = write_offer(offer, self._transport, session_id=secrets.randbits(62))
         self._ice = IceLite(ufrag, password)
         self._flow = port.open(self._ice, self)
-        self._pipe = DatagramPipe(self._flow.send)
-        self._dtls = DtlsTransport(self._pipe, certificate)
+        self._adapter = IceTransportAdapter(self._flow.send)
+        self._dtls = DtlsTransport(self._adapter, certificate)
         self._end_pending = port.pending.add(client_address, hooks.on_evicted)
 
     @property
@@ -204,7 +204,7 @@ class WebRtcPeer:
 
     def receive_dtls(self, data: bytes) -> None:
         """Receive a datagram of DTLS from the port."""
-        self._pipe.put(data)
+        self._adapter.put(data)
 
     def receive_srtp(self, size: int, now_ns: int) -> None:
         """Receive a datagram of SRTP or SRTCP: the first `size` bytes of the port's buffer."""

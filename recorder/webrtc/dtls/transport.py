@@ -1,8 +1,8 @@
-"""DTLS of one peer on aiortc's transport: the only file that touches aiortc's private names.
+"""DTLS of one peer, on aiortc's transport. Only this file and `srtp.py` use private names of aiortc and pylibsrtp.
 
-They are listed in `check_aiortc`, which the daemon calls at its start: a release that moved one of them is refused
-with its name instead of failing with the first publisher. Any other release is taken, so that one that closes a
-security hole can be installed on the day that it comes.
+`check_aiortc` lists them, and the daemon calls it at its start: a release without one of them is refused by name,
+instead of failing with the first publisher. Any other release is accepted, so that a security fix can be installed at
+once.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.dtls.srtp import srtp_session
 
 OLDEST_AIORTC: Final = (1, 15)
-"""The oldest release that was tested (pyproject.toml)."""
+"""The oldest supported release (pyproject.toml)."""
 RENEW_BEFORE_S: Final = 10 * 24 * 3600
+"""A certificate is replaced so long before it expires."""
 MAX_QUEUED_DATAGRAMS: Final = 32
 EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"
 
@@ -33,16 +34,16 @@ CIPHERS: Final = (
     b"ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     b"ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA"
 )
-"""aiortc's own list is ECDSA only; GStreamer shows an RSA certificate when it is the DTLS server."""
+"""aiortc's own list has ECDSA only; GStreamer as the DTLS server has an RSA certificate."""
 
 
 class AiortcError(RuntimeError):
-    """The installed aiortc or pylibsrtp is not one that this room was written for."""
+    """The installed aiortc or pylibsrtp is not supported."""
 
 
 def check_aiortc() -> None:
-    """Refuse an aiortc or pylibsrtp whose private names are not where this room uses them. Raises AiortcError."""
-    transport = RTCDtlsTransport(DatagramPipe(lambda data: None), [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]  # by shape
+    """Check the version of aiortc and all private names that are used. Raises AiortcError."""
+    transport = RTCDtlsTransport(IceTransportAdapter(lambda data: None), [RTCCertificate.generateCertificate()])  # type: ignore[arg-type]  # by shape
     needed: list[tuple[object, str]] = [
         *((transport, name) for name in ("_role", "_rx_srtp", "_tx_srtp", "_ssl", "_srtp_profiles", "_transport")),
         *((transport, name) for name in ("_set_role", "_set_state", "_setup_srtp", "_recv_next", "_write_ssl")),
@@ -77,22 +78,22 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 class Certificate(RTCCertificate):
-    """Our certificate (ECDSA P-256), for all peers."""
+    """A certificate (ECDSA P-256) and its OpenSSL context."""
 
     _context: SSL.Context | None = None
 
     @classmethod
     def make(cls) -> Self:
-        """Draw a key and sign it."""
+        """Create a key and its certificate."""
         return cls.generateCertificate()
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256, as an `a=fingerprint` line writes it."""
-        return next(print_.value for print_ in self.getFingerprints() if print_.algorithm == "sha-256")
+        """The SHA-256 fingerprint in the form of SDP (RFC 8122)."""
+        return next(each.value for each in self.getFingerprints() if each.algorithm == "sha-256")
 
     def _create_ssl_context(self, srtp_profiles: list[aiortc_dtls.SRTPProtectionProfile]) -> SSL.Context:
-        """Make the context once: it takes 0.6 ms, a third of a handshake's CPU."""
+        """Return one context for all handshakes: creating it takes a third of a handshake's CPU."""
         if self._context is None:
             self._context = super()._create_ssl_context(srtp_profiles)
             self._context.set_cipher_list(CIPHERS)
@@ -101,20 +102,20 @@ class Certificate(RTCCertificate):
 
 
 class Certificates:
-    """The certificate for peers that come now. aiortc's are valid for 30 days, and a daemon runs for longer."""
+    """The certificate of new peers, renewed in time: aiortc's are valid for 30 days."""
 
     def __init__(self) -> None:
         self._current = Certificate.make()
 
     def current(self, wall_ns: int) -> Certificate:
-        """Return it; another one RENEW_BEFORE_S before it expires. Peers that are there keep theirs."""
+        """Return the certificate, a new one RENEW_BEFORE_S before it expires. Connected peers keep theirs."""
         if self._current.expires.timestamp() - wall_ns / NS_PER_S < RENEW_BEFORE_S:
             self._current = Certificate.make()
         return self._current
 
 
-class DatagramPipe:
-    """What aiortc takes for an ICE transport: DTLS datagrams in by `put`, out by `send`."""
+class IceTransportAdapter:
+    """Has the methods of aiortc's ICE transport that its DTLS uses: datagrams in by `put`, out by `send`."""
 
     role = "controlled"
     state = "completed"
@@ -124,7 +125,7 @@ class DatagramPipe:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_DATAGRAMS)
 
     def put(self, data: bytes) -> None:
-        """Hand over a datagram; one too many is lost, as datagrams may be."""
+        """Queue a datagram for the handshake; it is lost where the queue is full."""
         if not self._queue.full():
             self._queue.put_nowait(data)
 
@@ -136,13 +137,13 @@ class DatagramPipe:
 
 
 class DtlsTransport(RTCDtlsTransport):
-    """aiortc's transport with our replay window, told its role by the SDP."""
+    """aiortc's transport with the role that the SDP agreed on, and our SRTP sessions."""
 
-    def __init__(self, pipe: DatagramPipe, certificate: Certificate) -> None:
-        super().__init__(pipe, [certificate])  # type: ignore[arg-type]  # aiortc needs the four names of a pipe only
+    def __init__(self, adapter: IceTransportAdapter, certificate: Certificate) -> None:
+        super().__init__(adapter, [certificate])  # type: ignore[arg-type]  # it uses four attributes only
 
     async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, is_client: bool) -> bool:
-        """Shake hands; False if it fails or the peer's certificate is not one of these. Lasts as long as it takes."""
+        """Do the handshake, without a time limit; False if it fails or the certificate is not one of these."""
         self._set_role("client" if is_client else "server")
         prints = [RTCDtlsFingerprint(algorithm=algorithm, value=value) for algorithm, value in fingerprints]
         await self.start(RTCDtlsParameters(fingerprints=prints))
@@ -150,16 +151,16 @@ class DtlsTransport(RTCDtlsTransport):
 
     @property
     def receiving(self) -> Session:
-        """The SRTP session of what the peer sends, once the handshake is done."""
+        """The SRTP session of the peer's packets, after the handshake."""
         return self._rx_srtp
 
     @property
     def sending(self) -> Session:
-        """The SRTP session of what we send, once the handshake is done."""
+        """The SRTP session of our packets, after the handshake."""
         return self._tx_srtp
 
     def _setup_srtp(self) -> None:
-        """RFC 5764 section 4.2: the keys of the DTLS client come first."""
+        """Create the sessions; the keys of the DTLS client come first (RFC 5764 section 4.2)."""
         assert self._ssl is not None
         chosen = self._ssl.get_selected_srtp_profile()
         profile = next((known for known in self._srtp_profiles if known.openssl_profile == chosen), None)
@@ -167,7 +168,7 @@ class DtlsTransport(RTCDtlsTransport):
             self._set_state(State.FAILED)
             return
         material = self._ssl.export_keying_material(EXPORTER_LABEL, 2 * (profile.key_length + profile.salt_length))
-        of_client, of_server = (profile.get_key_and_salt(material, index) for index in (0, 1))
-        inbound, outbound = (of_client, of_server) if self._role == "server" else (of_server, of_client)
+        client, server = (profile.get_key_and_salt(material, index) for index in (0, 1))
+        inbound, outbound = (client, server) if self._role == "server" else (server, client)
         self._rx_srtp = srtp_session(inbound, Policy.SSRC_ANY_INBOUND, profile.libsrtp_profile)
         self._tx_srtp = srtp_session(outbound, Policy.SSRC_ANY_OUTBOUND, profile.libsrtp_profile)

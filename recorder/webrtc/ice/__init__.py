@@ -1,1 +1,1 @@
-"""ICE-lite: connectivity checks and what they prove."""
+"""ICE-lite: connectivity checks and the transport paths that they validate."""

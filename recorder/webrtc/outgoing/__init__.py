@@ -1,1 +1,1 @@
-"""A publisher's end of a connection."""
+"""The publisher's end of a connection."""

@@ -1,4 +1,4 @@
-"""A way from a publisher to a candidate of the recorder: a UDP socket, or a TCP connection with frames (RFC 4571)."""
+"""The transport path of a publisher: a UDP socket, or a TCP connection with frames (RFC 4571)."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,70 +7,71 @@ from typing import Any, Final
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate
 
 MAX_UNSENT_BYTES: Final = 256 * 1024
-"""What waits for a network that is slower than the media; what comes on top is lost, and asked for again."""
+"""Bytes buffered for a network that is slower than the media; further datagrams are lost, and requested again."""
 
 _LENGTH_BYTES: Final = 2
 
 
 class OutgoingPath:
-    """A path, once it is open. `answered` is set by the first answer to a check, or False if it is refused.
+    """A path to one candidate. `answered` has the result of the first check: False if it is refused.
 
-    `take` gets the path and each datagram that comes. `loses` decides for each, both ways, whether it is lost.
+    `on_datagram` receives the path and each datagram. `loses` decides for each datagram, in both directions, whether
+    it is dropped, to simulate loss.
     """
 
     def __init__(
-        self, take: Callable[["OutgoingPath", bytes], None], loses: Callable[[], bool] | None = None
+        self, on_datagram: Callable[["OutgoingPath", bytes], None], loses: Callable[[], bool] | None = None
     ) -> None:
         self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.unanswered = 0
         self.transport: asyncio.DatagramTransport | asyncio.Transport | None = None
-        self._put: Callable[[bytes], None]
-        self._take = take
+        self._write: Callable[[bytes], None]
+        self._on_datagram = on_datagram
         self._loses = loses
 
     async def open(self, candidate: Candidate) -> None:
         """Connect to a candidate. Raises OSError."""
-        loop, to = asyncio.get_running_loop(), (candidate.host, candidate.port)
+        loop, address = asyncio.get_running_loop(), (candidate.host, candidate.port)
         if candidate.transport == "tcp":
-            connection, _ = await loop.create_connection(lambda: _Frames(self), *to)
-            self.transport, self._put = connection, _framing(connection)
+            connection, _ = await loop.create_connection(lambda: _Frames(self), *address)
+            self.transport, self._write = connection, _frame_writer(connection)
         else:
-            datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), remote_addr=to)
-            self.transport, self._put = datagrams, datagrams.sendto
+            datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), remote_addr=address)
+            self.transport, self._write = datagrams, datagrams.sendto
 
     @property
     def is_open(self) -> bool:
         """Whether something can be sent."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def received(self, data: bytes) -> None:
-        """Take a datagram from the network."""
+    def receive(self, data: bytes) -> None:
+        """Receive a datagram from the network."""
         if self._loses is None or not self._loses():
-            self._take(self, data)
+            self._on_datagram(self, data)
 
-    def answer(self, *, works: bool) -> None:
-        """Say that a check was answered, or that nobody is there."""
+    def check_answered(self, *, is_success: bool) -> None:
+        """Note the answer to a check, or that the path is refused."""
         self.unanswered = 0
         if not self.answered.done():
-            self.answered.set_result(works)
+            self.answered.set_result(is_success)
 
     def send(self, data: bytes) -> None:
-        """Send a datagram; it is lost where there is no way."""
+        """Send a datagram; it is lost where the path is closed."""
         if self.is_open and (self._loses is None or not self._loses()):
-            self._put(data)
+            self._write(data)
 
     def close(self) -> None:
-        """Give it up; what is already on its way still arrives. Safe to repeat."""
+        """Close the path; what was sent before still arrives. Safe to repeat."""
         if self.transport is not None:
             self.transport.close()
 
 
-def _framing(connection: asyncio.Transport) -> Callable[[bytes], None]:
-    def put(data: bytes) -> None:
+def _frame_writer(connection: asyncio.Transport) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
         if connection.get_write_buffer_size() < MAX_UNSENT_BYTES:
             connection.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
-    return put
+    return write
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -78,11 +79,11 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._path = path
 
     def datagram_received(self, data: bytes, _address: Any) -> None:
-        self._path.received(data)
+        self._path.receive(data)
 
     def error_received(self, _error: Exception) -> None:
-        """Nobody is there (ICMP). Later, checks without answers say the same."""
-        self._path.answer(works=False)
+        """The port is closed (ICMP). Later, unanswered checks show it as well."""
+        self._path.check_answered(is_success=False)
 
 
 class _Frames(asyncio.Protocol):
@@ -91,15 +92,15 @@ class _Frames(asyncio.Protocol):
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        data, place = self._rest + data, 0
-        while len(data) - place >= _LENGTH_BYTES:
-            begin = place + _LENGTH_BYTES
-            end = begin + int.from_bytes(data[place:begin], "big")
+        data, offset = self._rest + data, 0
+        while len(data) - offset >= _LENGTH_BYTES:
+            begin = offset + _LENGTH_BYTES
+            end = begin + int.from_bytes(data[offset:begin], "big")
             if end > len(data):
                 break
-            self._path.received(data[begin:end])
-            place = end
-        self._rest = data[place:]
+            self._path.receive(data[begin:end])
+            offset = end
+        self._rest = data[offset:]
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._path.answer(works=False)
+        self._path.check_answered(is_success=False)

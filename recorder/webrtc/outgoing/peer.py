@@ -1,8 +1,7 @@
-"""The publishing end of a peer connection: answers an offer of an ICE-lite recorder and sends to it.
+"""The publishing end of a peer connection: answers the offer of an ICE-lite recorder and sends to it.
 
-Controlling ICE agent of one path (RFC 8445): the first candidate of the offer that answers a check is used. Every
-check nominates, and checks go on to the end: they are the recorder's proof that we are there, and its answers are
-ours that it is (RFC 7675).
+A controlling ICE agent with one path (RFC 8445): the first candidate of the offer that answers a check is used. Every
+check nominates, and checks are repeated until the end: they renew consent in both directions (RFC 7675).
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from aioice import stun
 
 from rokuga.recorder.media import Kind
 from rokuga.recorder.rtp.packet import is_rtcp
-from rokuga.recorder.webrtc.dtls.transport import Certificate, DatagramPipe, DtlsTransport
+from rokuga.recorder.webrtc.dtls.transport import Certificate, DtlsTransport, IceTransportAdapter
 from rokuga.recorder.webrtc.outgoing.path import OutgoingPath
 from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer, write_answer
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate, LocalTransport
@@ -25,10 +24,10 @@ from rokuga.recorder.webrtc.transport.first_byte import DTLS, PROTOCOL_OF, SRTP,
 CHECK_PAUSE_S: Final = 0.05
 CHECKS: Final = 40
 CONNECT_S: Final = CHECKS * CHECK_PAUSE_S
-"""TCP's handshake may take as long as checks by UDP."""
+"""Limit of a TCP handshake: as long as the checks by UDP take."""
 CONSENT_S: Final = 2.5
 MAX_UNANSWERED: Final = 12
-"""So many checks, 30 s of them, without an answer end the connection (RFC 7675 section 5.1)."""
+"""Unanswered checks that end the connection, 30 s (RFC 7675 section 5.1)."""
 
 HOST_PRIORITY: Final = (126 << 24) + (65535 << 8) + 255
 """RFC 8445 section 5.1.2.1."""
@@ -37,14 +36,14 @@ HANDSHAKE_S: Final = 10.0
 
 
 class PublishError(Exception):
-    """The recorder cannot be reached, or does not take what is published."""
+    """The recorder cannot be reached, or refuses what is published."""
 
 
 class OutgoingPeer:
-    """Our end: `answer` first, then `connect`, then `send_rtp` and `send_rtcp` until `close`.
+    """The publisher: call `answer`, then `connect`, then `send_rtp` and `send_rtcp` until `close`.
 
-    `ended` has the reason once the recorder ended the connection, or is gone. `on_rtcp` gets decrypted compounds.
-    `loses` decides for each datagram, of whatever kind and direction, whether the network loses it.
+    `ended` has the reason once the recorder has ended the connection or does not answer. `on_rtcp` receives decrypted
+    compounds. `loses` decides for each datagram, in both directions, whether it is dropped, to simulate loss.
     """
 
     def __init__(
@@ -63,18 +62,18 @@ class OutgoingPeer:
         self._password = secrets.token_hex(16)
         self._tie_breaker = secrets.randbits(64)
         self._path: OutgoingPath | None = None
-        self._pipe = DatagramPipe(self._send)
-        self._dtls = DtlsTransport(self._pipe, certificate)
+        self._adapter = IceTransportAdapter(self._send)
+        self._dtls = DtlsTransport(self._adapter, certificate)
         self._is_connected = False
         self._consent: asyncio.Task[None] | None = None
 
     def answer(self, ssrcs: Mapping[Kind, tuple[int, int]], cname: str) -> str:
-        """Write the answer; `ssrcs` has for each kind that is sent the media's and the retransmissions' SSRC."""
+        """Return the answer; `ssrcs` are the SSRCs of media and of RTX for each kind that is sent."""
         own = LocalTransport(self._ufrag, self._password, self._certificate.fingerprint, ())
         return write_answer(self._offer, own, ssrcs, cname)
 
     async def connect(self) -> None:
-        """Find a path and shake hands. Raises PublishError."""
+        """Find a path and do the handshake. Raises PublishError."""
         for candidate in self._offer.candidates:
             self._path = await self._check(candidate)
             if self._path is not None:
@@ -92,15 +91,15 @@ class OutgoingPeer:
         self._consent = asyncio.create_task(self._keep_consent(self._path), name="ice consent")
 
     def send_rtp(self, packet: bytes) -> None:
-        """Encrypt and send."""
+        """Encrypt and send an RTP packet."""
         self._send(self._dtls.sending.protect(packet))
 
     def send_rtcp(self, packet: bytes) -> None:
-        """Encrypt and send."""
+        """Encrypt and send a compound RTCP packet."""
         self._send(self._dtls.sending.protect_rtcp(packet))
 
     async def close(self) -> None:
-        """Say goodbye and forget the path. May be called at any time, and twice."""
+        """Send close_notify and close the path. Safe at any time, and to repeat."""
         try:
             if self._consent is not None:
                 self._consent.cancel()
@@ -111,7 +110,7 @@ class OutgoingPeer:
                 self._path.close()
 
     async def _check(self, candidate: Candidate) -> OutgoingPath | None:
-        """Send checks to a candidate until one is answered; None if none is."""
+        """Send checks to a candidate; return its path once one is answered, None if none is."""
         path = OutgoingPath(self._receive, self._loses)
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -121,7 +120,7 @@ class OutgoingPeer:
                 done, _ = await asyncio.wait([path.answered], timeout=CHECK_PAUSE_S)
                 if done:
                     break
-        except OSError:  # an address of a family or a network that we do not have, or TCP that is refused or blocked
+        except OSError:  # no route to the address, or TCP is refused or blocked
             return None
         except BaseException:
             path.close()
@@ -136,7 +135,7 @@ class OutgoingPeer:
         if protocol == STUN:
             self._receive_stun(path, data)
         elif protocol == DTLS:
-            self._pipe.put(data)
+            self._adapter.put(data)
         elif protocol == SRTP and self._is_connected and is_rtcp(data):
             try:
                 plain = self._dtls.receiving.unprotect_rtcp(data)
@@ -151,7 +150,7 @@ class OutgoingPeer:
             return
         signed = message.check_message_integrity(self._offer.ice_password.encode())
         if signed and message.message_class == stun.Class.RESPONSE:
-            path.answer(works=True)
+            path.check_answered(is_success=True)
 
     def _binding_request(self) -> bytes:
         message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)

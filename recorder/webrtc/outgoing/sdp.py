@@ -1,4 +1,4 @@
-"""A recorder's offer as a publisher reads it, and the publisher's answer (RFC 8866, RFC 8829)."""
+"""A publisher's side of SDP: reads the recorder's offer and writes the answer (RFC 8866, RFC 8829). Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rokuga.recorder.webrtc.sdp.session_description import Section, parse_descri
 
 @dataclass(frozen=True, slots=True)
 class OfferedTrack:
-    """One kind of the offer, as we answer it."""
+    """One kind of the offer, with the codec that is answered."""
 
     kind: Kind
     mid: str
@@ -23,7 +23,7 @@ class OfferedTrack:
 
 @dataclass(frozen=True, slots=True)
 class RemoteOffer:
-    """What is needed of an offer to answer it and to connect."""
+    """The parts of an offer that are needed to answer it and to connect."""
 
     ice_ufrag: str
     ice_password: str
@@ -35,7 +35,7 @@ class RemoteOffer:
 
 
 def read_offer(text: str, codec_types: Mapping[Kind, str]) -> RemoteOffer:
-    """Read an offer, looking for these codecs. Raises SdpError."""
+    """Read an offer; of each kind, look for one codec. Raises SdpError."""
     sections = parse_description(text, "offer").sections
     if not sections:
         raise SdpError("the offer has no m-line")
@@ -65,13 +65,13 @@ def _kind_of(section: Section) -> Kind:
 
 
 def _usable(candidates: Iterable[str]) -> Iterator[Candidate]:
-    """Return those that a client can send to: of UDP, and of TCP those that it may connect to (RFC 6544)."""
+    """Return the candidates of UDP and the passive ones of TCP (RFC 6544), by priority."""
     found = [candidate for candidate in map(_candidate, candidates) if candidate is not None]
     return (candidate for _, candidate in sorted(found, key=lambda each: -each[0]))
 
 
 def _candidate(line: str) -> tuple[int, Candidate] | None:
-    """Return the priority and the candidate (RFC 8839 section 5.1), None for one that is of no use."""
+    """Return the priority and the candidate (RFC 8839 section 5.1), None for one that is not supported."""
     words = line.split(maxsplit=32)
     if len(words) < 8 or not (words[3].isdecimal() and words[5].isdecimal()):
         return None
@@ -99,7 +99,7 @@ def _offered(kind: Kind, section: Section, codec_type: str | None) -> OfferedTra
 
 
 def write_answer(offer: RemoteOffer, own: LocalTransport, ssrcs: Mapping[Kind, tuple[int, int]], cname: str) -> str:
-    """Write the answer of a client of DTLS. A kind without SSRCs (of media and of retransmissions) is rejected."""
+    """Return the answer, as the DTLS client. A kind without SSRCs (of media and of RTX) is rejected."""
     accepted = [offer.mids[kind] for kind in offer.order if kind in ssrcs]
     lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", f"a=group:BUNDLE {' '.join(accepted)}"]
     for kind in offer.order:

@@ -1,1 +1,1 @@
-"""Session descriptions: what we offer, and how answers and offers are read."""
+"""Session descriptions: offers and answers, written and read."""

@@ -1,4 +1,4 @@
-"""The answer to our offer, read against the offer: any text is an `Answer` or an `SdpError`."""
+"""Reads the answer to our offer: any text gives an `Answer` or raises SdpError. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -29,7 +29,7 @@ def read_answer(text: str, offer: MediaOffer) -> Answer:
 
 
 def check_transport(transport: TransportParameters, what: str) -> None:
-    """See that a section says all that ICE and DTLS need. Raises SdpError."""
+    """Check that a section has what ICE and DTLS need. `what` names it in errors. Raises SdpError."""
     if not transport.ice_ufrag or not transport.ice_password:
         raise SdpError(f"the {what} has no ICE username fragment and password")
     if not transport.setup or not transport.fingerprints:
@@ -37,23 +37,23 @@ def check_transport(transport: TransportParameters, what: str) -> None:
 
 
 def _sections(text: str, offer: MediaOffer) -> Mapping[Kind, Section]:
-    """Return the accepted m-sections by kind, found by mid, or by place where a section has none."""
+    """Return the accepted m-sections by kind, found by mid, or by position where a section has none."""
     sections = parse_description(text, "answer").sections
-    by_mid = {section.mid: place for place, section in enumerate(sections) if section.mid}
+    by_mid = {section.mid: index for index, section in enumerate(sections) if section.mid}
     accepted: dict[Kind, Section] = {}
-    for order, (kind, mid) in enumerate(offer.mids.items()):
-        place = by_mid.get(mid, order)
-        if place >= len(sections) or sections[place].kind != kind:
+    for position, (kind, mid) in enumerate(offer.mids.items()):
+        index = by_mid.get(mid, position)
+        if index >= len(sections) or sections[index].kind != kind:
             raise SdpError(f"the answer has no m={kind} for what was offered")
-        if sections[place].is_in_use:
-            accepted[kind] = sections[place]
+        if sections[index].is_in_use:
+            accepted[kind] = sections[index]
     if not accepted:
         raise SdpError("the answer rejects everything that was offered")
     return accepted
 
 
 def _answered(kind: Kind, offer: MediaOffer, section: Section) -> AnsweredMedia:
-    """Return the codec that was offered, by its payload type (RFC 3264 section 6.1) and its name in any case."""
+    """Return the accepted codec, by payload type (RFC 3264 section 6.1) and case-insensitive name."""
     row = codec_of(kind, offer.tracks[kind])
     codec = section.codecs.get(row.payload_type)
     if codec is None or codec.encoding.lower() != row.encoding.lower():
@@ -65,7 +65,7 @@ def _answered(kind: Kind, offer: MediaOffer, section: Section) -> AnsweredMedia:
 
 
 def received_media(section: Section, codecs: Iterable[tuple[Codec, RtpCodec]]) -> Sequence[AnsweredMedia]:
-    """Return codecs of a peer's section as they are received. They share its SSRCs, which are looked at once."""
+    """Return codecs of a peer's section as they will be received, all with the SSRCs of the section."""
     retransmissions = section.retransmissions()
     ssrcs = tuple(ssrc for ssrc in section.sources if ssrc not in section.repairs)
     rtx_ssrcs = MappingProxyType(section.repairs)

@@ -1,4 +1,4 @@
-"""Session descriptions: their nouns, and the offer built from the codec table.
+"""The values of session descriptions, and the offer, built from the codec table. Pure.
 
 RFC 8866 (SDP), RFC 8829 (JSEP), RFC 8839 (ICE in SDP), RFC 8842 (DTLS in SDP), RFC 9143 (BUNDLE).
 """
@@ -19,8 +19,9 @@ HEADER_EXTENSIONS: Mapping[Kind, Mapping[int, str]] = {
     "audio": {1: SDES_MID, 2: AUDIO_LEVEL},
     "video": {1: SDES_MID, 3: ABS_SEND_TIME},
 }
-"""Ids fit the one-byte form (RFC 8285). libwebrtc wants abs-send-time where REMB is to rule. No transport-cc: offered
-without being sent, it starves libwebrtc. No video-orientation: without it the sender turns the pictures itself."""
+"""By id, which fits the one-byte form (RFC 8285). libwebrtc needs abs-send-time to obey REMB. No transport-cc: where
+it is offered and no feedback is sent, libwebrtc lowers its bit rate. No video-orientation: without it the sender
+rotates the pictures itself."""
 
 FEEDBACK: Mapping[Kind, Sequence[str]] = {
     "audio": ("nack",),
@@ -30,14 +31,14 @@ FEEDBACK: Mapping[Kind, Sequence[str]] = {
 UDP_TYPE_PREFERENCE = 126
 TCP_TYPE_PREFERENCE = 90
 TCP_PASSIVE_PREFERENCE = 4
-"""The direction's part of the local preference (RFC 6544 section 4.2)."""
+"""The direction preference, a part of the local preference (RFC 6544 section 4.2)."""
 
 Direction = Literal["recvonly", "sendrecv", "sendonly"]
 Setup = Literal["active", "passive"]
 
 
 class SdpError(ValueError):
-    """The description cannot be read, or does not answer what was offered."""
+    """The description cannot be parsed, or does not answer what was offered."""
 
 
 Transport = Literal["udp", "tcp"]
@@ -46,7 +47,7 @@ TRANSPORTS: Sequence[Transport] = ("udp", "tcp")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One host candidate: where a peer can reach us. One of TCP is passive: the peer connects (RFC 6544)."""
+    """A host candidate. One of TCP is passive: the peer connects (RFC 6544)."""
 
     host: str
     port: int
@@ -55,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Our end of ICE and DTLS, as an offer tells it. `fingerprint` is the SHA-256 of the certificate."""
+    """Our ICE and DTLS parameters. `fingerprint` is the SHA-256 of the certificate."""
 
     ice_ufrag: str
     ice_password: str
@@ -65,9 +66,9 @@ class LocalTransport:
 
 @dataclass(frozen=True, slots=True)
 class MediaOffer:
-    """What is offered to one peer. `direction` is ours; `mid_suffix` makes mids `audio_{suffix}`, `video_{suffix}`.
+    """What is offered to one peer. `direction` is ours; mids are `audio_{mid_suffix}` and `video_{mid_suffix}`.
 
-    Keep the suffix at six characters or fewer: a mid travels in a header extension of 16 bytes at most.
+    The suffix has six characters at most: a mid is sent in a header extension of up to 16 bytes.
     """
 
     audio: TrackConfig | None
@@ -93,13 +94,13 @@ class MediaOffer:
 
     @property
     def video_target_kbps(self) -> int:
-        """What the sender of video is to reach: what it asked for, or the default."""
-        asked = self.video.bit_rate_kbps if self.video is not None else None
-        return asked or self.video_bit_rate_kbps
+        """The video bit rate that the sender should reach: the one that it requested, or the default."""
+        requested = self.video.bit_rate_kbps if self.video is not None else None
+        return requested or self.video_bit_rate_kbps
 
     @property
     def receive_limit_bps(self) -> int:
-        """What all streams together may take: a fifth more than the video, for audio, RTX and headers."""
+        """The limit of all streams together: a fifth more than the video, for audio, RTX and headers."""
         return self.video_target_kbps * 1200
 
 
@@ -108,7 +109,7 @@ class AnsweredMedia:
     """One kind as the peer accepted it.
 
     `rtx_payload_type` is None where the peer does not retransmit by RFC 4588; `rtx_ssrcs` maps an RTX stream to the
-    stream that it repairs (ssrc-group FID, RFC 5576). SSRCs may be missing altogether, and new ones may come.
+    stream that it repairs (ssrc-group FID, RFC 5576). SSRCs may be missing, and others may arrive.
     """
 
     codec: Codec
@@ -122,7 +123,7 @@ class AnsweredMedia:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a peer answered. `setup` is the peer's: active = it is the DTLS client."""
+    """The agreed session. `setup` is the peer's: active means that it is the DTLS client."""
 
     ice_ufrag: str
     ice_password: str
@@ -132,10 +133,10 @@ class Answer:
 
 
 def write_offer(offer: MediaOffer, transport: LocalTransport, session_id: int) -> str:
-    """Give the offer: ICE-lite, BUNDLE, rtcp-mux, actpass, every candidate inside. Lines end with CRLF.
+    """Return the offer: ICE-lite, BUNDLE, rtcp-mux, actpass, all candidates. Lines end with CRLF.
 
-    Raises SdpError for a codec that is not in the table, for no media at all, and for no candidate; ParametersError
-    for `params` that the codec does not know.
+    Raises SdpError for a codec that is not in the table, without media, and without a candidate; ParametersError for
+    `params` that the codec does not support.
     """
     if not offer.tracks:
         raise SdpError("there is neither audio nor video to offer")
@@ -155,7 +156,7 @@ def write_offer(offer: MediaOffer, transport: LocalTransport, session_id: int) -
 
 
 def codec_of(kind: Kind, track: TrackConfig) -> Codec:
-    """Give the row of a track. Raises SdpError where the table has none for this kind."""
+    """Return the codec of a track. Raises SdpError where the table has none for this kind."""
     codec = CODECS.get(track.codec_type)
     if codec is None or codec.kind != kind:
         raise SdpError(f"{track.codec_type} is not a known {kind} codec")
@@ -180,14 +181,14 @@ def _media_lines(kind: Kind, offer: MediaOffer, transport: LocalTransport) -> It
 
 
 def media_line(kind: Kind, payload_types: Iterable[int | None], transport: LocalTransport) -> Iterator[str]:
-    """Give the first lines of a section: its payload types without those that are 0 or None, and where we are."""
+    """Yield the m-line, with the payload types that are not 0 or None, and the c-line."""
     first = transport.candidates[0]
     yield f"m={kind} {first.port} UDP/TLS/RTP/SAVPF {' '.join(str(number) for number in payload_types if number)}"
     yield f"c=IN {'IP6' if ':' in first.host else 'IP4'} {first.host}"
 
 
 def transport_lines(transport: LocalTransport, setup: str) -> Iterator[str]:
-    """Give the credentials of our end."""
+    """Yield our ICE and DTLS parameters."""
     yield f"a=ice-ufrag:{transport.ice_ufrag}"
     yield f"a=ice-pwd:{transport.ice_password}"
     yield f"a=fingerprint:sha-256 {transport.fingerprint}"
@@ -195,23 +196,23 @@ def transport_lines(transport: LocalTransport, setup: str) -> Iterator[str]:
 
 
 def candidate_lines(transport: LocalTransport) -> Iterator[str]:
-    """Give all candidates: RFC 8839 section 5.1, RFC 6544 section 4.5; component 1.
+    """Yield all candidates: RFC 8839 section 5.1, RFC 6544 section 4.5; component 1.
 
-    A pair over UDP is to be preferred to any over TCP, so all of TCP's have a lower type preference.
+    Any pair over UDP is preferred to all over TCP, so candidates of TCP have a lower type preference.
     """
-    for place, candidate in enumerate(transport.candidates):
-        head = f"a=candidate:{place + 1} 1 {candidate.transport}"
+    for index, candidate in enumerate(transport.candidates):
+        head = f"a=candidate:{index + 1} 1 {candidate.transport}"
         tail = f"{candidate.host} {candidate.port} typ host"
         if candidate.transport == "udp":
-            yield f"{head} {_priority(UDP_TYPE_PREFERENCE, 65535 - place)} {tail}"
+            yield f"{head} {_priority(UDP_TYPE_PREFERENCE, 65535 - index)} {tail}"
         else:
-            local_preference = (TCP_PASSIVE_PREFERENCE << 13) + 8191 - place
+            local_preference = (TCP_PASSIVE_PREFERENCE << 13) + 8191 - index
             yield f"{head} {_priority(TCP_TYPE_PREFERENCE, local_preference)} {tail} tcptype passive"
     yield "a=end-of-candidates"
 
 
 def _priority(type_preference: int, local_preference: int) -> int:
-    """RFC 8445 section 5.1.2.1."""
+    """Return a candidate's priority for component 1 (RFC 8445 section 5.1.2.1)."""
     return (type_preference << 24) | (local_preference << 8) | 255
 
 
@@ -228,13 +229,16 @@ def _codec_lines(kind: Kind, offer: MediaOffer, codec: Codec) -> Iterator[str]:
 
 
 def rtpmap(codec: Codec) -> str:
-    """Give the name, clock rate and channels of a codec (RFC 8866 section 6.6)."""
+    """Return the name, clock rate and channels of a codec (RFC 8866 section 6.6)."""
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     return f"{codec.encoding}/{codec.clock_rate_hz}{channels}"
 
 
 def bit_rate_parameters(kind: Kind, offer: MediaOffer) -> Mapping[str, str]:
-    """No client applies its own `bit_rate` to its encoder: the offer has to say it (Opus: RFC 7587 section 6.1)."""
+    """Return the format parameters of the requested bit rate (Opus: RFC 7587 section 6.1).
+
+    Clients do not apply their own `bit_rate` to the encoder.
+    """
     if kind == "video":
         return {"x-google-start-bitrate": str(offer.video_target_kbps)}
     audio = offer.audio

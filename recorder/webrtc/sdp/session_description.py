@@ -1,8 +1,8 @@
-"""Session descriptions as they come from outside: any text gives a `Description` or SdpError. Pure.
+"""Parses session descriptions of peers: any text gives a `Description` or raises SdpError. Pure.
 
 RFC 8866 (SDP), RFC 8839 (ICE), RFC 8122 (fingerprints), RFC 4585 (feedback), RFC 5576 (sources), RFC 9143 (BUNDLE).
-The time and the memory that a text takes grow with its length and no faster: whatever may be there many times has a
-limit, and no line is compared with other lines. Lines that nothing here needs are passed over, however odd they are.
+Time and memory are linear in the length of the text: whatever may be repeated has a limit, and no line is compared
+with other lines. Lines that are not needed are ignored, valid or not.
 """
 
 import re
@@ -13,13 +13,13 @@ from typing import Final
 from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
 
 MAX_SDP_CHARACTERS: Final = 256 * 1024
-"""A browser's description has 3 to 10 kB."""
+"""Browsers send 3 to 10 kB."""
 MAX_LINES: Final = 4096
 MAX_LINE_CHARACTERS: Final = 8192
-"""The longest honest lines are parameter sets of H.264, below 1 kB."""
+"""The longest real lines are parameter sets of H.264, below 1 kB."""
 MAX_SECTIONS: Final = 32
 MAX_PAYLOAD_TYPES: Final = 128
-"""Payload types of a section: there are no more (RFC 3551 section 6)."""
+"""Payload types of a section: all that exist (RFC 3551 section 6)."""
 MAX_FEEDBACK: Final = 32
 """`rtcp-fb` lines of one payload type. Chromium has 5."""
 MAX_PARAMETERS: Final = 64
@@ -36,11 +36,11 @@ _MEDIA_LINE: Final = re.compile(r"m=([^ ]+) ([0-9]{1,5}) ([A-Z/]+) (.+)")
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 _SETUPS: Final = frozenset({"actpass", "active", "passive"})
 _RTCP_PACKET_TYPES: Final = range(72, 77)
-"""Payload types that look like RTCP where both share a port (RFC 3551 section 6)."""
+"""Payload types that cannot be distinguished from RTCP on one port (RFC 3551 section 6)."""
 
 
 class SdpLimitError(SdpError):
-    """The description has more of something than is accepted; the text names the limit."""
+    """The description exceeds a limit, which the text names."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class RtpCodec:
 
 @dataclass(slots=True)
 class TransportParameters:
-    """ICE and DTLS of a section; what it does not say itself is as the session says. Empty where it is missing."""
+    """ICE and DTLS parameters of a section, or else of the session. Empty where they are missing."""
 
     ice_ufrag: str = ""
     ice_password: str = ""
@@ -66,10 +66,10 @@ class TransportParameters:
 class Section:
     """One m-section.
 
-    `formats` are the payload types in the order of the m-line, each once; empty for what is neither audio nor video.
-    `codecs` and `parameters` (of `fmtp`) are by payload type. `feedback` has the words of `rtcp-fb` by payload type,
-    and of all under None. `sources` are SSRCs in their order; `repairs` maps an RTX stream to what it repairs.
-    `extensions` are ids and URIs of header extensions, `candidates` the lines without `a=candidate:`.
+    `formats` are the payload types in the order of the m-line, each once; empty for other kinds than audio and video.
+    `codecs` and `parameters` (of `fmtp`) are by payload type. `feedback` has the values of `rtcp-fb` by payload type,
+    those for all under None. `sources` are SSRCs in order; `repairs` maps the SSRC of RTX to the repaired one.
+    `extensions` are ids and URIs of header extensions, `candidates` the values of `a=candidate`.
     """
 
     kind: str
@@ -98,7 +98,7 @@ class Section:
         return self.parameters.get(payload_type, {})
 
     def feedback_of(self, payload_type: int) -> Sequence[str]:
-        """Return the words of `rtcp-fb` that hold for a payload type."""
+        """Return the values of `rtcp-fb` for a payload type."""
         return [*self.feedback.get(payload_type, ()), *self.feedback.get(None, ())]
 
     def retransmissions(self) -> Mapping[int, int]:
@@ -113,7 +113,7 @@ class Section:
 
 @dataclass(slots=True)
 class Description:
-    """A whole description. `bundled` are the mids of all BUNDLE groups."""
+    """A session description. `bundled` are the mids of all BUNDLE groups."""
 
     sections: list[Section] = field(default_factory=list)
     bundled: set[str] = field(default_factory=set)
@@ -133,21 +133,21 @@ def parse_description(text: str, what: str) -> Description:
 
 
 class _LineError(ValueError):
-    """A line cannot be read."""
+    """A line cannot be parsed."""
 
 
 class _LimitError(ValueError):
-    """There is more of something than is accepted."""
+    """A limit is exceeded."""
 
 
 def _parse(lines: Sequence[str]) -> Description:
-    _check_room(len(lines) - 1, MAX_LINES, "lines")
+    _check_limit(len(lines) - 1, MAX_LINES, "lines")
     description = Description()
-    session = section = Section("", 0, "")  # the first takes what holds for all others
+    session = section = Section("", 0, "")  # the attributes before the first m-line, which apply to all sections
     for line in lines:
-        _check_room(len(line) - 1, MAX_LINE_CHARACTERS, "characters in a line")
+        _check_limit(len(line) - 1, MAX_LINE_CHARACTERS, "characters in a line")
         if line.startswith("m="):
-            _check_room(len(description.sections), MAX_SECTIONS, "m-lines")
+            _check_limit(len(description.sections), MAX_SECTIONS, "m-lines")
             section = _section(line, session)
             description.sections.append(section)
         elif line.startswith("a="):
@@ -180,7 +180,7 @@ def _section(line: str, session: Section) -> Section:
 
 def _formats(text: str) -> Sequence[int]:
     words = text.split(maxsplit=MAX_PAYLOAD_TYPES)
-    _check_room(len(words) - 1, MAX_PAYLOAD_TYPES, "payload types in an m-line")
+    _check_limit(len(words) - 1, MAX_PAYLOAD_TYPES, "payload types in an m-line")
     numbers = tuple(dict.fromkeys(_number(word) for word in words))
     for number in numbers:
         if number > 255 or number in _RTCP_PACKET_TYPES:
@@ -199,8 +199,8 @@ def _shown(text: str) -> str:
     return repr(text[:32])
 
 
-def _check_room(have: int, most: int, name: str) -> None:
-    """See that there may be one more. Raises _LimitError."""
+def _check_limit(have: int, most: int, name: str) -> None:
+    """Check that one more is allowed. Raises _LimitError."""
     if have >= most:
         raise _LimitError(f"{most} {name}")
 
@@ -209,7 +209,7 @@ def _add_bundle(description: Description, value: str) -> None:
     semantics, _, mids = value.partition(" ")
     if semantics == "BUNDLE":
         words = mids.split(maxsplit=MAX_SECTIONS)
-        _check_room(len(description.bundled) + len(words) - 1, 2 * MAX_SECTIONS, "mids in BUNDLE groups")
+        _check_limit(len(description.bundled) + len(words) - 1, 2 * MAX_SECTIONS, "mids in BUNDLE groups")
         description.bundled.update(words)
 
 
@@ -226,7 +226,7 @@ def _mid(section: Section, _name: str, value: str) -> None:
 
 
 def _credential(section: Section, name: str, value: str) -> None:
-    _check_room(len(value) - 1, MAX_CREDENTIAL_CHARACTERS, f"characters in {name}")
+    _check_limit(len(value) - 1, MAX_CREDENTIAL_CHARACTERS, f"characters in {name}")
     if name == "ice-ufrag":
         section.transport.ice_ufrag = value
     else:
@@ -240,7 +240,7 @@ def _setup(section: Section, _name: str, value: str) -> None:
 
 
 def _fingerprint(section: Section, _name: str, value: str) -> None:
-    _check_room(len(section.transport.fingerprints), MAX_FINGERPRINTS, "fingerprints in a section")
+    _check_limit(len(section.transport.fingerprints), MAX_FINGERPRINTS, "fingerprints in a section")
     words = value.split()
     if len(words) != 2:
         raise _LineError(f"{_shown(value)} is no fingerprint")
@@ -248,65 +248,65 @@ def _fingerprint(section: Section, _name: str, value: str) -> None:
 
 
 def _rtpmap(section: Section, _name: str, value: str) -> None:
-    """RFC 8866 section 6.6. The first line of a payload type holds."""
+    """Parse an `rtpmap` (RFC 8866 section 6.6). The first one of a payload type is used."""
     number, _, rest = value.partition(" ")
     encoding, slash, rate = rest.strip().partition("/")
     if not slash:
         raise _LineError(f"{_shown(value)} is no rtpmap")
     codec = RtpCodec(_number(number), encoding, _number(rate.partition("/")[0]))
     if codec.payload_type not in section.codecs:
-        _check_room(len(section.codecs), MAX_PAYLOAD_TYPES, "rtpmap lines in a section")
+        _check_limit(len(section.codecs), MAX_PAYLOAD_TYPES, "rtpmap lines in a section")
         section.codecs[codec.payload_type] = codec
 
 
 def _fmtp(section: Section, _name: str, value: str) -> None:
-    """RFC 8866 section 6.15. Parameters without a value are left out: none that we know is like that."""
+    """Parse an `fmtp` (RFC 8866 section 6.15). Parameters without a value are ignored: no supported codec has any."""
     number, _, rest = value.partition(" ")
     payload_type = _number(number)
     if payload_type not in section.parameters:
-        _check_room(len(section.parameters), MAX_PAYLOAD_TYPES, "fmtp lines in a section")
+        _check_limit(len(section.parameters), MAX_PAYLOAD_TYPES, "fmtp lines in a section")
     words = rest.split(";", MAX_PARAMETERS)
-    _check_room(len(words) - 1, MAX_PARAMETERS, "parameters in an fmtp line")
+    _check_limit(len(words) - 1, MAX_PARAMETERS, "parameters in an fmtp line")
     pairs = [word.partition("=") for word in words]
-    section.parameters[payload_type] = {key.strip(): told.strip() for key, equals, told in pairs if equals}
+    section.parameters[payload_type] = {key.strip(): each.strip() for key, equals, each in pairs if equals}
 
 
 def _feedback(section: Section, _name: str, value: str) -> None:
     number, _, word = value.partition(" ")
     payload_type = None if number == "*" else _number(number)
     if payload_type not in section.feedback:
-        _check_room(len(section.feedback), MAX_PAYLOAD_TYPES + 1, "payload types with rtcp-fb lines")
+        _check_limit(len(section.feedback), MAX_PAYLOAD_TYPES + 1, "payload types with rtcp-fb lines")
     words = section.feedback.setdefault(payload_type, [])
-    _check_room(len(words), MAX_FEEDBACK, "rtcp-fb lines of a payload type")
+    _check_limit(len(words), MAX_FEEDBACK, "rtcp-fb lines of a payload type")
     words.append(word.strip())
 
 
 def _source(section: Section, _name: str, value: str) -> None:
     ssrc = _number(value.partition(" ")[0])
     if ssrc not in section.sources:
-        _check_room(len(section.sources), MAX_SOURCES, "SSRCs in a section")
+        _check_limit(len(section.sources), MAX_SOURCES, "SSRCs in a section")
         section.sources[ssrc] = None
 
 
 def _source_group(section: Section, _name: str, value: str) -> None:
-    """RFC 5576 section 4.2: the second of a FID group repairs the first (RFC 4588 section 8.7)."""
+    """Parse an `ssrc-group` (RFC 5576 section 4.2): the second of FID repairs the first (RFC 4588 section 8.7)."""
     words = value.split(maxsplit=3)
     if len(words) == 3 and words[0] == "FID":
-        _check_room(len(section.repairs), MAX_SOURCES, "FID groups in a section")
+        _check_limit(len(section.repairs), MAX_SOURCES, "FID groups in a section")
         section.repairs[_number(words[2])] = _number(words[1])
 
 
 def _extension(section: Section, _name: str, value: str) -> None:
-    """RFC 8285 section 8. What is not of this form is no extension of ours."""
+    """Parse an `extmap` (RFC 8285 section 8). Other forms are ignored."""
     number, _, rest = value.partition(" ")
     plain = number.partition("/")[0]
     if _NUMBER.fullmatch(plain):
-        _check_room(len(section.extensions), MAX_EXTENSIONS, "header extensions in a section")
+        _check_limit(len(section.extensions), MAX_EXTENSIONS, "header extensions in a section")
         section.extensions.append((int(plain), rest.partition(" ")[0]))
 
 
 def _candidate(section: Section, _name: str, value: str) -> None:
-    _check_room(len(section.candidates), MAX_CANDIDATES, "candidates in a section")
+    _check_limit(len(section.candidates), MAX_CANDIDATES, "candidates in a section")
     section.candidates.append(value)
 
 

@@ -1,7 +1,7 @@
-"""A publisher's offer, read against the codec table, and our answer to it (WHIP, RFC 9725).
+"""Reads a publisher's offer against the codec table, and writes our answer (WHIP, RFC 9725). Pure.
 
-The client's order decides: of each kind the first codec that can be recorded, with its payload types, mids and ids
-of header extensions. Simulcast is not answered, so that one layer comes (RFC 8853 section 5.3.2).
+Of each kind the client's first codec that can be recorded is answered, with the client's payload types, mids and ids
+of header extensions. Simulcast is not answered, so that one layer is sent (RFC 8853 section 5.3.2).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,19 +32,19 @@ from rokuga.recorder.webrtc.sdp.session_description import Description, RtpCodec
 _KINDS: Final[Mapping[str, Kind]] = {"audio": "audio", "video": "video"}
 
 _SETUPS: Final[Mapping[str, Setup]] = {"actpass": "active", "active": "active", "passive": "passive"}
-"""What the client is by our answer to its setup: where it may choose, the DTLS client (RFC 8842 section 5.3)."""
+"""The client's role after our answer to its setup: for actpass, the DTLS client (RFC 8842 section 5.3)."""
 
 _PAYLOAD_TYPES: Final = frozenset({*range(64), *range(96, 128)})
-"""Those between cannot be told from RTCP on one port (RFC 5761 section 4)."""
+"""The others cannot be distinguished from RTCP on one port (RFC 5761 section 4)."""
 
 
 class OfferRefused(SdpError):
-    """The offer can be read, and there is no answer to it."""
+    """The offer is valid, but cannot be answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedMedia:
-    """One m-section. `codecs` are those that can be recorded, as the client prefers them; none where it is disabled.
+    """One m-section. `codecs` are those that can be recorded, in the client's order; none where it is disabled.
 
     `feedback` is that of each payload type. `extensions` are the ids of those header extensions that we answer.
     """
@@ -59,13 +59,13 @@ class OfferedMedia:
 
     @property
     def is_disabled(self) -> bool:
-        """Whether nothing is to be sent in it."""
+        """Whether it sends nothing."""
         return not self.codecs
 
 
 @dataclass(frozen=True, slots=True)
 class ClientOffer:
-    """What a client offers to send. `setup` is the client's, as our answer settles it."""
+    """What a client offers to send. `setup` is the client's role after our answer."""
 
     ice_ufrag: str
     ice_password: str
@@ -75,26 +75,26 @@ class ClientOffer:
 
     @property
     def media(self) -> Mapping[Kind, OfferedMedia]:
-        """The section of each kind that is to be sent."""
+        """The section of each kind that is sent."""
         return {_KINDS[section.kind]: section for section in self.sections if not section.is_disabled}
 
     @property
     def codec_types(self) -> Mapping[Kind, Sequence[str]]:
-        """The codecs of each kind that can be recorded, in Sora's words, as the client prefers them."""
+        """The codecs of each kind that can be recorded, by Sora's names, in the client's order."""
         return {kind: tuple(media.codec.name for media in section.codecs) for kind, section in self.media.items()}
 
 
 def read_offer(text: str) -> ClientOffer:
-    """Read an offer. Raises SdpError where it cannot be read, OfferRefused where there is no answer to it."""
+    """Read an offer. Raises SdpError where it cannot be parsed, OfferRefused where it cannot be answered."""
     description = parse_description(text, "offer")
     if not description.sections:
         raise SdpError("the offer has no m-line")
     if description.is_ice_lite:
         raise OfferRefused("the offer is of ICE-lite, and so is this end: nobody would begin")
     sections = [_offered_media(section) for section in description.sections]
-    live = [place for place, section in enumerate(sections) if not section.is_disabled]
-    _check_together([sections[place] for place in live], description)
-    transport = description.sections[live[0]].transport
+    enabled = [index for index, section in enumerate(sections) if not section.is_disabled]
+    _check_bundle([sections[index] for index in enabled], description)
+    transport = description.sections[enabled[0]].transport
     check_transport(transport, "offer")
     return ClientOffer(
         ice_ufrag=transport.ice_ufrag,
@@ -119,7 +119,7 @@ def _offered_media(section: Section) -> OfferedMedia:
 
 
 def _recordable(section: Section) -> Sequence[AnsweredMedia]:
-    """Return the codecs of a section that is in use. Raises OfferRefused."""
+    """Return the codecs of a section that can be recorded. Raises OfferRefused."""
     kind = _KINDS.get(section.kind)
     if kind is None:
         raise OfferRefused(f"m={section.kind[:32]} cannot be recorded")
@@ -130,7 +130,7 @@ def _recordable(section: Section) -> Sequence[AnsweredMedia]:
     if section.direction in {"recvonly", "inactive"}:
         raise OfferRefused(f"m={kind} is {section.direction}: there would be nothing to record")
     codecs = [section.codecs[number] for number in section.formats if number in section.codecs]
-    rows = [(_row_of(kind, section, codec), codec) for codec in codecs]
+    rows = [(_supported(kind, section, codec), codec) for codec in codecs]
     found = [(row, codec) for row, codec in rows if row is not None]
     if not found:
         known = ", ".join(row.name for row in CODECS.values() if row.kind == kind)
@@ -138,8 +138,8 @@ def _recordable(section: Section) -> Sequence[AnsweredMedia]:
     return received_media(section, found)
 
 
-def _row_of(kind: Kind, section: Section, codec: RtpCodec) -> Codec | None:
-    """Find the row of a codec that can be recorded."""
+def _supported(kind: Kind, section: Section, codec: RtpCodec) -> Codec | None:
+    """Return the row of a codec that can be recorded, None for others."""
     encoding = codec.encoding.lower()
     row = next((row for row in CODECS.values() if row.kind == kind and row.encoding.lower() == encoding), None)
     if row is None or codec.clock_rate_hz != row.clock_rate_hz or codec.payload_type not in _PAYLOAD_TYPES:
@@ -148,7 +148,7 @@ def _row_of(kind: Kind, section: Section, codec: RtpCodec) -> Codec | None:
 
 
 def _extensions(section: Section) -> Mapping[int, str]:
-    """Find the header extensions that we offer ourselves, whatever their ids (RFC 8285 section 5)."""
+    """Return those header extensions that our own offers have, with the client's ids (RFC 8285 section 5)."""
     kind = _KINDS.get(section.kind)
     ours = () if kind is None else HEADER_EXTENSIONS[kind].values()
     found: dict[int, str] = {}
@@ -158,22 +158,22 @@ def _extensions(section: Section) -> Mapping[int, str]:
     return found
 
 
-def _check_together(live: Sequence[OfferedMedia], description: Description) -> None:
-    """One audio and one video track at most, in one bundle (RFC 9725 section 4.4). Raises SdpError."""
-    if not live:
+def _check_bundle(enabled: Sequence[OfferedMedia], description: Description) -> None:
+    """Check for one audio and one video track at most, in one bundle (RFC 9725 section 4.4). Raises SdpError."""
+    if not enabled:
         raise OfferRefused("the offer sends nothing")
-    kinds = [section.kind for section in live]
+    kinds = [section.kind for section in enabled]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         raise OfferRefused(f"the offer has more than one m={kind}")
     mids = [section.mid for section in description.sections if section.mid]
     if len(set(mids)) < len(mids):
         raise SdpError("a mid of the offer is there twice")
-    if len(live) > 1 and not all(section.mid in description.bundled for section in live):
+    if len(enabled) > 1 and not all(section.mid in description.bundled for section in enabled):
         raise OfferRefused("the offer does not bundle everything")
 
 
 def agree(offer: ClientOffer, wanted: MediaOffer) -> Answer:
-    """Choose the payload types of what is `wanted`, which may be less than is offered. Raises OfferRefused."""
+    """Choose the payload types of `wanted`, which may be less than what is offered. Raises OfferRefused."""
     media: dict[Kind, AnsweredMedia] = {}
     for kind, track in wanted.tracks.items():
         section = offer.media.get(kind)
@@ -191,9 +191,9 @@ def agree(offer: ClientOffer, wanted: MediaOffer) -> Answer:
 def write_answer(
     offer: ClientOffer, agreed: Answer, wanted: MediaOffer, transport: LocalTransport, session_id: int
 ) -> str:
-    """Give the answer: ICE-lite, what was agreed is received, all else is rejected. Lines end with CRLF.
+    """Return the answer: ICE-lite; what was agreed is received, everything else is rejected. Lines end with CRLF.
 
-    Raises SdpError where there is no candidate.
+    Raises SdpError without a candidate.
     """
     if not transport.candidates:
         raise SdpError("there is no address to answer with")
@@ -242,12 +242,12 @@ def _received(
 
 
 def _codec_lines(kind: Kind, media: AnsweredMedia, feedback: Sequence[str], wanted: MediaOffer) -> Iterator[str]:
-    """RFC 4585 section 4.2: no feedback is answered that was not offered."""
+    """Yield the codec; feedback that was not offered is not answered (RFC 4585 section 4.2)."""
     number = media.payload_type
     yield f"a=rtpmap:{number} {rtpmap(media.codec)}"
     yield from (f"a=rtcp-fb:{number} {word}" for word in FEEDBACK[kind] if word in feedback)
     parameters = {**_format(kind, media, wanted)}
-    if kind == "audio" or "goog-remb" in feedback:  # who knows the one knows x-google-start-bitrate
+    if kind == "audio" or "goog-remb" in feedback:  # libwebrtc has both this and x-google-start-bitrate
         parameters |= bit_rate_parameters(kind, wanted)
     if parameters:
         yield f"a=fmtp:{number} " + ";".join(f"{name}={value}" for name, value in parameters.items())
@@ -257,8 +257,8 @@ def _codec_lines(kind: Kind, media: AnsweredMedia, feedback: Sequence[str], want
 
 
 def _format(kind: Kind, media: AnsweredMedia, wanted: MediaOffer) -> Mapping[str, str]:
-    """Video is of the form that was offered; of audio we say what we like, and two channels where there are two."""
+    """Return format parameters: video's as offered; audio's as requested, in stereo where stereo is sent."""
     if kind == "video":
         return media.format_parameters
-    liked = media.codec.format_parameters(wanted.tracks[kind].params)
-    return {**liked, "stereo": "1"} if media.format_parameters.get("sprop-stereo") == "1" else liked
+    requested = media.codec.format_parameters(wanted.tracks[kind].params)
+    return {**requested, "stereo": "1"} if media.format_parameters.get("sprop-stereo") == "1" else requested

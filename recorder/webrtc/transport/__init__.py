@@ -1,1 +1,1 @@
-"""Sockets: the media port over UDP and TCP, and which bytes are whose."""
+"""Sockets: the media port over UDP and TCP, and the dispatch of its datagrams."""

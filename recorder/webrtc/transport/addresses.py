@@ -1,4 +1,4 @@
-"""Which local addresses get a socket, and which addresses are offered to peers."""
+"""Decides which local addresses are bound, and which addresses are offered to peers."""
 
 import ipaddress
 import socket
@@ -16,12 +16,12 @@ _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 
 
 class AddressError(ValueError):
-    """A media address is not an address, a host name or HOST:PORT, or cannot be found."""
+    """A media address is not an address, a host name or HOST:PORT, or cannot be resolved."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaAddress:
-    """One `media_address`: what is offered. `port` is that of a mapping (Docker, NAT), None for our own."""
+    """One `media_address`, which is offered. `port` is that of a mapping (Docker, NAT), None for our own."""
 
     host: str
     port: int | None = None
@@ -29,25 +29,25 @@ class MediaAddress:
 
 @dataclass(frozen=True, slots=True)
 class AddressPlan:
-    """Sockets are bound to `bind`; `offered` goes into the candidates: an empty one means all that are bound."""
+    """Sockets are bound to `bind`; `offered` are the candidates: none means all bound addresses."""
 
     bind: Sequence[str]
     offered: Sequence[MediaAddress]
 
     def candidates(self, bound: Collection[str]) -> Sequence[MediaAddress]:
-        """Return what is offered where only these addresses could be bound."""
+        """Return what is offered, where these addresses are bound."""
         return self.offered or [MediaAddress(host) for host in self.bind if host in bound]
 
     @property
     def is_loopback_only(self) -> bool:
-        """Whether no other machine can reach us, though nobody asked for that."""
-        return not self.offered and all(_stays_here(host) for host in self.bind)
+        """Whether no other machine can reach this one, although that was not configured."""
+        return not self.offered and all(_is_not_routed(host) for host in self.bind)
 
 
 def parse_media_address(text: str) -> MediaAddress:
-    """Read `192.0.2.1`, `rec.example.com`, `192.0.2.1:15004`, `2001:db8::1` or `[2001:db8::1]:15004`.
+    """Parse `192.0.2.1`, `rec.example.com`, `192.0.2.1:15004`, `2001:db8::1` or `[2001:db8::1]:15004`.
 
-    Raises AddressError; also for the unspecified addresses, which no peer can reach.
+    Raises AddressError, also for the unspecified addresses, which no peer can reach.
     """
     host, separator, port = text.strip().rpartition(":")
     if not separator or (":" in host and not host.endswith("]")):
@@ -67,11 +67,11 @@ def parse_media_address(text: str) -> MediaAddress:
 async def plan_addresses(
     media_addresses: Sequence[str], resolve: Callable[[str], Awaitable[Sequence[str]]], hosts: Sequence[str]
 ) -> AddressPlan:
-    """Say what to bind and what to offer, where the host has these usable addresses. Raises AddressError.
+    """Return what to bind and what to offer; `hosts` are the host's usable addresses. Raises AddressError.
 
-    Nothing given: all of the host's addresses, loopback only where there is no other. Given ones that are local are
-    bound; as soon as one is not (a public address in front of NAT), all of the host's addresses are bound too. One
-    with a port may be a mapping's though it looks local: 127.0.0.1 of a Docker host is not the container's.
+    Without media addresses: all of the host's, loopback only where there is no other. Local media addresses are
+    bound; if one is not local (a public address in front of NAT), all of the host's addresses are bound too. One with
+    a port may be that of a mapping although it looks local: 127.0.0.1 of a Docker host is not the container's.
     """
     given = [parse_media_address(text) for text in media_addresses]
     offered = [
@@ -80,35 +80,34 @@ async def plan_addresses(
         for host in ([address.host] if _is_ip(address.host) else await resolve(address.host))
     ]
     local = [address for address in offered if is_local(address.host)]
-    is_closed = bool(offered) and len(local) == len(offered) and all(address.port is None for address in local)
-    bind = dict.fromkeys([*(address.host for address in local), *([] if is_closed else hosts)])
+    is_complete = bool(offered) and len(local) == len(offered) and all(address.port is None for address in local)
+    bind = dict.fromkeys([*(address.host for address in local), *([] if is_complete else hosts)])
     return AddressPlan(list(bind), offered)
 
 
 def host_addresses() -> Sequence[str]:
-    """Return all usable addresses of the host, as they are now; loopback where there is no other.
-
-    One that is listed but cannot be bound is left out.
-    """
+    """Return all usable addresses of the host that can be bound; loopback where there is no other."""
     try:
         found = read_host_addresses()
-    except (OSError, AttributeError):  # no Linux, or a sandbox without netlink
+    except (OSError, AttributeError):  # not Linux, or a sandbox without netlink
         listed = get_host_addresses(use_ipv4=True, use_ipv6=False) + get_host_addresses(use_ipv4=False, use_ipv6=True)
         found = [HostAddress(host) for host in listed]
     return [host for host in usable(found) if is_local(host)] or [LOOPBACK]
 
 
 def usable(found: Sequence[HostAddress]) -> list[str]:
-    """Return the addresses that a new client can be told, IPv4 first.
+    """Return the addresses that can be offered to new clients, IPv4 first.
 
-    Neither loopback nor link-local ones, nor those whose duplicate may still be found or whose time is over.
+    That excludes loopback, link-local, tentative and deprecated ones.
     """
-    hosts = [each.host for each in found if not (each.is_new or each.is_deprecated) and not _stays_here(each.host)]
+    hosts = [
+        each.host for each in found if not (each.is_tentative or each.is_deprecated) and not _is_not_routed(each.host)
+    ]
     return list(dict.fromkeys(sorted(hosts, key=lambda host: family_of(host) == socket.AF_INET6)))
 
 
 def is_local(host: str) -> bool:
-    """Whether this host has the address: it can be bound."""
+    """Whether an address can be bound on this host."""
     with socket.socket(family_of(host), socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((host, 0))
@@ -118,7 +117,7 @@ def is_local(host: str) -> bool:
 
 
 def family_of(host: str) -> socket.AddressFamily:
-    """The family of a literal address."""
+    """Return the family of a literal address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
@@ -148,7 +147,7 @@ def _packed(host: str) -> bytes:
     return packed.removeprefix(_MAPPED_IPV4)
 
 
-def _stays_here(host: str) -> bool:
+def _is_not_routed(host: str) -> bool:
     address = ipaddress.ip_address(host)
     return address.is_link_local or address.is_loopback
 

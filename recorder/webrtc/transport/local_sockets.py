@@ -1,4 +1,4 @@
-"""The sockets of the one port: the same number on every address, not blocking; those of UDP with a large buffer."""
+"""Opens the sockets of the media port: the same number on every address, non-blocking, UDP with a large buffer."""
 
 import contextlib
 import errno
@@ -14,25 +14,25 @@ from rokuga.recorder.webrtc.transport.addresses import family_of
 log = structlog.get_logger()
 
 RECEIVE_BUFFER_BYTES: Final = 16 * 1024 * 1024
-"""What is asked for: 0.6 s of 200 publishers, who may come while the loop is busy with others who do."""
+"""Requested size: 0.6 s of 200 publishers, in case the event loop is busy while they start."""
 ENOUGH_BYTES: Final = 4 * 1024 * 1024
-"""What does for a hundred; with less there is a warning."""
+"""Enough for a hundred publishers; with less there is a warning."""
 SO_RCVBUFFORCE: Final = 33
-"""Beyond `net.core.rmem_max`, for those who may (socket(7)); Linux's number, which Python does not name."""
+"""Linux's number, which Python does not name: exceeds `net.core.rmem_max`, with CAP_NET_ADMIN (socket(7))."""
 TCP_BACKLOG: Final = 128
 MAX_TRIES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSockets:
-    """In the order of the addresses; `tcp` listens, and is empty where TCP was not asked for."""
+    """Sockets in the order of the addresses; `tcp` are listeners, none where TCP is off."""
 
     udp: Sequence[socket.socket]
     tcp: Sequence[socket.socket]
 
 
 def bind_all(hosts: Sequence[str], port: int, *, with_tcp: bool = False) -> LocalSockets:
-    """Bind the same port on all addresses, 0 for any free one. Raises OSError, which names the address."""
+    """Bind the same port on all addresses; 0 is any free one. Raises OSError, which names the address."""
     wanted = [(kind, host) for kind in ((_udp, _tcp) if with_tcp else (_udp,)) for host in hosts]
     for _ in range(MAX_TRIES):
         bound: list[socket.socket] = []
@@ -43,9 +43,9 @@ def bind_all(hosts: Sequence[str], port: int, *, with_tcp: bool = False) -> Loca
             for opened in bound:
                 opened.close()
             if port == 0 and bound and error.errno == errno.EADDRINUSE:
-                continue  # free on the first address, taken on another: try another number
+                continue  # free on the first address, in use on another: try another number
             raise
-        _tell_small_buffer(bound[0])
+        _warn_of_small_buffer(bound[0])
         return LocalSockets(bound[: len(hosts)], bound[len(hosts) :])
     raise OSError(errno.EADDRINUSE, f"no port is free on all of {', '.join(hosts)}")
 
@@ -63,13 +63,13 @@ def bind_one(host: str, port: int, *, with_tcp: bool) -> LocalSockets:
 def _udp(host: str, port: int) -> socket.socket:
     bound = socket.socket(family_of(host), socket.SOCK_DGRAM)
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
-        with contextlib.suppress(OSError):  # not everybody may force it
+        with contextlib.suppress(OSError):  # forcing needs CAP_NET_ADMIN
             bound.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
     return _bound(bound, host, port, "UDP")
 
 
 def _tcp(host: str, port: int) -> socket.socket:
-    """Give a listener. Its protocol is given, since asyncio sets TCP_NODELAY only where it sees TCP."""
+    """Return a listener, with the protocol number: without it asyncio does not set TCP_NODELAY."""
     bound = socket.socket(family_of(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return _bound(bound, host, port, "TCP")
@@ -89,13 +89,13 @@ def _bound(opened: socket.socket, host: str, port: int, protocol: str) -> socket
     return opened
 
 
-def _tell_small_buffer(bound: socket.socket) -> None:
-    """Linux reports twice what it gives (socket(7))."""
-    given = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-    if given < ENOUGH_BYTES:
+def _warn_of_small_buffer(bound: socket.socket) -> None:
+    """Warn where the kernel limits the buffer. Linux reports twice the size (socket(7))."""
+    size = bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+    if size < ENOUGH_BYTES:
         log.warning(
-            "the kernel gives a small receive buffer; bursts of many publishers may lose packets",
-            given_bytes=given,
+            "small receive buffer, packets may be lost with many publishers",
+            size_bytes=size,
             enough_bytes=ENOUGH_BYTES,
             remedy=f"sysctl -w net.core.rmem_max={ENOUGH_BYTES}",
         )

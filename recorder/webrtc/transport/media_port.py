@@ -1,4 +1,4 @@
-"""One port number for all peers, on every local address, as addresses come and go."""
+"""The media port: one port number for all peers, on every local address, as addresses are added and removed."""
 
 import asyncio
 import contextlib
@@ -74,8 +74,8 @@ class MediaPort:
         self.port = bound.udp[0].getsockname()[1]
         await self._stack.enter_async_context(self._udp)
         await self._stack.enter_async_context(self._tcp)
-        for place, host in enumerate(self._plan.bind):
-            await self._add(host, LocalSockets(bound.udp[place : place + 1], bound.tcp[place : place + 1]))
+        for index, host in enumerate(self._plan.bind):
+            await self._add(host, LocalSockets(bound.udp[index : index + 1], bound.tcp[index : index + 1]))
         self._offer()
         await self._stack.enter_async_context(background(self._rescan_regularly()))
         return self

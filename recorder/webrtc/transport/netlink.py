@@ -1,4 +1,4 @@
-"""The addresses of this host with their state, as the Linux kernel lists them (rtnetlink(7))."""
+"""Reads the addresses of this host and their state from the Linux kernel (rtnetlink(7))."""
 
 import socket
 from collections.abc import Iterator, Sequence
@@ -35,18 +35,18 @@ class HostAddress:
     flags: int = 0
 
     @property
-    def is_new(self) -> bool:
-        """Whether another host may have it, too: duplicate address detection goes on or has failed (RFC 4862)."""
+    def is_tentative(self) -> bool:
+        """Whether another host may have it too: duplicate address detection is running or has failed (RFC 4862)."""
         return bool(self.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED))
 
     @property
     def is_deprecated(self) -> bool:
-        """Whether nothing new should begin on it: its preferred lifetime is over (RFC 4862 section 5.5.4)."""
+        """Whether new connections should not use it: its preferred lifetime is over (RFC 4862 section 5.5.4)."""
         return bool(self.flags & IFA_F_DEPRECATED)
 
 
 def read_host_addresses() -> Sequence[HostAddress]:
-    """Ask the kernel for all addresses, of the network namespace of this thread. Raises OSError, AttributeError."""
+    """Return all addresses in the network namespace of this thread. Raises OSError, AttributeError (not Linux)."""
     found: list[HostAddress] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(TIMEOUT_S)
@@ -63,34 +63,33 @@ def read_host_addresses() -> Sequence[HostAddress]:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split a datagram into messages: their types and bodies."""
-    place = 0
-    while place + _HEADER.size <= len(data):
-        size, kind, _, _, _ = _HEADER.unpack_from(data, place)
+    """Yield the type and the body of each message in a datagram."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        size, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if size < _HEADER.size:
             return
-        yield kind, data[place + _HEADER.size : place + size]
-        place += _padded(size)
+        yield kind, data[offset + _HEADER.size : offset + size]
+        offset += _padded(size)
 
 
 def read_address(message: bytes) -> HostAddress | None:
-    """Read the body of an RTM_NEWADDR; None for one that is neither IPv4 nor IPv6."""
+    """Parse the body of an RTM_NEWADDR; return None for one that is neither IPv4 nor IPv6."""
     if len(message) < _ADDRESS.size:
         return None
     family, _, flags, _, _ = _ADDRESS.unpack_from(message)
     attributes: dict[int, bytes] = {}
-    place = _ADDRESS.size
-    while place + _ATTRIBUTE.size <= len(message):
-        size, kind = _ATTRIBUTE.unpack_from(message, place)
+    offset = _ADDRESS.size
+    while offset + _ATTRIBUTE.size <= len(message):
+        size, kind = _ATTRIBUTE.unpack_from(message, offset)
         if size < _ATTRIBUTE.size:
             break
-        attributes[kind] = message[place + _ATTRIBUTE.size : place + size]
-        place += _padded(size)
+        attributes[kind] = message[offset + _ATTRIBUTE.size : offset + size]
+        offset += _padded(size)
     if len(attributes.get(IFA_FLAGS, b"")) == _FLAGS.size:
         (flags,) = _FLAGS.unpack(attributes[IFA_FLAGS])
-    raw = attributes.get(
-        IFA_LOCAL, attributes.get(IFA_ADDRESS, b"")
-    )  # of a point-to-point link IFA_ADDRESS is the peer's
+    # Of a point-to-point link IFA_ADDRESS is the other end's.
+    raw = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
     if (family, len(raw)) not in {(socket.AF_INET, 4), (socket.AF_INET6, 16)}:
         return None
     return HostAddress(socket.inet_ntop(family, raw), flags)

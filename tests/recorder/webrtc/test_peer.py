@@ -278,12 +278,12 @@ async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
 
         foreign.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives
         held: list[bytes] = []
-        put = ours.peer._pipe.put
+        put = ours.peer._adapter.put
 
         def last_flight_late(data: bytes) -> None:
             (held.append if early else put)(data)
 
-        monkeypatch.setattr(ours.peer._pipe, "put", last_flight_late)
+        monkeypatch.setattr(ours.peer._adapter, "put", last_flight_late)
         await foreign.connect()
         for datagram in early:
             await foreign.send_raw(datagram)

@@ -1,4 +1,4 @@
-"""The names that we borrow from aiortc, and the pipe between its task and the port."""
+"""The names that we borrow from aiortc, and the adapter between its task and the port."""
 
 import aiortc
 import pytest
@@ -11,7 +11,7 @@ from rokuga.recorder.webrtc.dtls.transport import (
     AiortcError,
     Certificate,
     Certificates,
-    DatagramPipe,
+    IceTransportAdapter,
     check_aiortc,
 )
 
@@ -52,9 +52,9 @@ def test_a_certificate_is_used_until_ten_days_before_it_expires() -> None:
     assert certificates.current(now_ns + 21 * DAY_NS) is not first
 
 
-async def test_the_pipe_keeps_a_bounded_number_of_datagrams() -> None:
-    pipe = DatagramPipe(lambda data: None)
+async def test_the_adapter_keeps_a_bounded_number_of_datagrams() -> None:
+    adapter = IceTransportAdapter(lambda data: None)
     for number in range(2 * MAX_QUEUED_DATAGRAMS):
-        pipe.put(number.to_bytes(2, "big"))
-    taken = [await pipe._recv() for _ in range(MAX_QUEUED_DATAGRAMS)]
+        adapter.put(number.to_bytes(2, "big"))
+    taken = [await adapter._recv() for _ in range(MAX_QUEUED_DATAGRAMS)]
     assert taken[-1] == (MAX_QUEUED_DATAGRAMS - 1).to_bytes(2, "big")

@@ -228,7 +228,7 @@ async def test_nonsense_from_the_recorders_address_is_dropped(recorder: Recorder
         await ours.connect()
         path = ours._path
         assert path is not None
-        path.received(data)
+        path.receive(data)
         assert not ours.ended.done()
 
 

@@ -20,4 +20,4 @@ def test_a_small_receive_buffer_is_told_with_the_name_of_its_sysctl(
     for entry in logs:
         assert entry["log_level"] == "warning"
         assert entry["remedy"] == f"sysctl -w net.core.rmem_max={enough_bytes}"
-        assert entry["given_bytes"] < entry["enough_bytes"] == enough_bytes
+        assert entry["size_bytes"] < entry["enough_bytes"] == enough_bytes

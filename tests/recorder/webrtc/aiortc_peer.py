@@ -1,4 +1,4 @@
-"""A foreign peer: aiortc's own full ICE agent and its untouched DTLS and SRTP, answering our offer."""
+"""aiortc's own full ICE agent, DTLS and SRTP, which answer our offer."""
 
 import datetime
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ RTX_SSRC = 3333
 
 
 class RsaCertificate(RTCCertificate):
-    """An RSA certificate with the ciphers that go with it: what GStreamer shows."""
+    """An RSA certificate with its ciphers, as GStreamer has."""
 
     def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
         context = super()._create_ssl_context(srtp_profiles)
@@ -29,7 +29,7 @@ class RsaCertificate(RTCCertificate):
 
 
 def rsa_certificate() -> RTCCertificate:
-    """Make an RSA certificate."""
+    """Return an RSA certificate."""
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "foreign")])
     now = datetime.datetime.now(datetime.UTC)
@@ -64,7 +64,7 @@ class AiortcPeer:
         await self.ice.stop()
 
     def answer(self, *, rejected: Sequence[str] = ()) -> str:
-        """Give the answer that libwebrtc would give: our payload types, ssrcs, FID."""
+        """Return the answer that libwebrtc would send: our payload types, SSRCs, FID."""
         ice = self.gatherer.getLocalParameters()
         lines = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
         for media in self.offer.media:
@@ -84,7 +84,7 @@ class AiortcPeer:
         return "\r\n".join(lines) + "\r\n"
 
     async def connect(self) -> str:
-        """Do ICE and DTLS against the offer; give the state of DTLS."""
+        """Do ICE and DTLS with the offer; return the state of DTLS."""
         remote = self.offer.media[0]
         assert remote.ice is not None
         assert remote.dtls is not None
@@ -102,7 +102,7 @@ class AiortcPeer:
         await self.dtls._send_rtp(packet)
 
     async def send_raw(self, datagram: bytes) -> None:
-        """Send a datagram as it is from the very address that our side has validated."""
+        """Send a datagram unencrypted from the validated address."""
         await self.ice._send(datagram)
 
     async def _keep_rtcp(self, data: bytes) -> None:

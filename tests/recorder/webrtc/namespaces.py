@@ -1,6 +1,6 @@
 """Network namespaces: machines with addresses, links and filters of their own, all in this process.
 
-A socket belongs to the namespace in which it was made, whichever the thread is in afterwards.
+A socket belongs to the namespace in which it was created, whichever the thread is in afterwards.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ Interface = tuple[str, str]
 
 
 class Network:
-    """Machines by name, each a namespace; they go when the network closes."""
+    """Machines by name, each a namespace; `close` removes them."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -32,7 +32,7 @@ class Network:
         self.run(name, "ip", "link", "set", "lo", "up")
 
     def link(self, one: Interface, other: Interface, *addresses: tuple[str, str], mtu: int = 1500) -> None:
-        """Join two machines, each with its interface's name; of each pair of addresses, one end has one."""
+        """Link two interfaces; each pair of addresses has one for each end."""
         _run(
             "ip", "link", "add", one[1], "netns", machine_of(one[0]), "mtu", str(mtu),
             "type", "veth", "peer", other[1], "netns", machine_of(other[0]), "mtu", str(mtu),
@@ -43,12 +43,12 @@ class Network:
             self.run(machine, "ip", "link", "set", interface, "up")
 
     def run(self, machine: str, *command: str) -> None:
-        """Run a command on a machine. Raises where it fails."""
+        """Run a command on a machine. Raises CalledProcessError."""
         _run("ip", "netns", "exec", machine_of(machine), *command)
 
     @contextlib.contextmanager
     def on(self, machine: str) -> Iterator[None]:
-        """Make sockets on a machine."""
+        """Create sockets on a machine inside of the context."""
         libc = ctypes.CDLL(None, use_errno=True)
         with (
             Path("/proc/thread-self/ns/net").open() as ours,
@@ -61,7 +61,7 @@ class Network:
                 assert libc.setns(ours.fileno(), CLONE_NEWNET) == 0
 
     def close(self) -> None:
-        """Take it down."""
+        """Remove all machines."""
         for name in self._names:
             _run("ip", "netns", "del", machine_of(name))
 
@@ -93,5 +93,5 @@ def _run(*command: str) -> None:
 
 
 def _nodad(address: str) -> tuple[str, ...]:
-    """An IPv6 address can be used at once if nobody looks for its double first."""
+    """Return the option by which an IPv6 address can be used at once, without duplicate detection."""
     return ("nodad",) if ":" in address else ()

@@ -1,4 +1,4 @@
-"""The active end of ICE-TCP in tests: connects, frames what it sends, and says when it was closed."""
+"""The active end of ICE-TCP in tests."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from tests.recorder.webrtc.udp_client import check
 
 
 def frame(data: bytes) -> bytes:
-    """Put a datagram in a frame (RFC 4571)."""
+    """Return a datagram in a frame (RFC 4571)."""
     return len(data).to_bytes(2, "big") + data
 
 
 class TcpClient:
-    """An active end: connects, and frames what it sends."""
+    """An active end, which sends datagrams in frames."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -26,16 +26,16 @@ class TcpClient:
         self.writer.write(b"".join(frame(datagram) for datagram in datagrams))
 
     async def receive(self) -> bytes:
-        """Give the next datagram."""
+        """Return the next datagram."""
         return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(2), "big"))
 
     async def validate(self, ufrag: str) -> None:
-        """Prove this connection to be that of the peer with this ufrag."""
+        """Validate this connection for the peer with this ufrag."""
         self.send(check(ufrag))
         assert parse_message(await self.receive()).message_class == Class.RESPONSE
 
     async def is_closed(self) -> bool:
-        """Wait for the end of the connection; what still comes is dropped."""
+        """Wait for the end of the connection; data before it is dropped."""
         with contextlib.suppress(ConnectionResetError):
             while await self.reader.read(65536):
                 pass
@@ -44,7 +44,7 @@ class TcpClient:
 
 @contextlib.asynccontextmanager
 async def connected(port: MediaPort, host: str = "127.0.0.1") -> AsyncIterator[TcpClient]:
-    """Connect, and be gone at the end."""
+    """Connect; abort at the end."""
     reader, writer = await asyncio.open_connection(host, port.port)
     try:
         yield TcpClient(reader, writer)

@@ -1,4 +1,4 @@
-"""The port on machines with several addresses, behind mappings and NAT, and where the network loses and cuts."""
+"""The port on machines with several addresses, behind mappings and NAT, and with fragments and drops."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ async def tcp_client_on(network: Network, machine: str, to: tuple[str, int]) -> 
 
 
 async def test_each_of_several_interfaces_answers_from_its_own_address() -> None:
-    """IPv4 and IPv6 at once, also to a client that comes in by another interface than the one it speaks to."""
+    """IPv4 and IPv6 at once, also for a client that arrives by another interface than that of the address."""
     with networked("recorder", "one", "two") as network:
         network.link(
             ("recorder", "eth1"), ("one", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"), ("fd09:1::1/64", "fd09:1::2/64")
@@ -77,7 +77,7 @@ async def test_each_of_several_interfaces_answers_from_its_own_address() -> None
 
 
 async def test_a_mapped_port_reaches_a_container() -> None:
-    """As Docker maps it: the address and port of the machine outside lead to those of the recorder inside."""
+    """As with Docker: an address and port of the host lead to those of the recorder in the container."""
     with networked("container", "machine", "client") as network:
         network.link(("container", "eth0"), ("machine", "docker0"), ("172.30.0.2/24", "172.30.0.1/24"))
         network.link(("client", "eth0"), ("machine", "eth0"), ("10.9.1.2/24", "10.9.1.1/24"))
@@ -103,8 +103,8 @@ async def test_a_mapped_port_reaches_a_container() -> None:
                 await until(lambda: len(sink.media) == 2)
 
 
-async def test_a_nat_that_gets_another_address_keeps_its_client() -> None:
-    """The client does not notice: what it sends in vain until its next check is all that is lost."""
+async def test_a_client_whose_nat_changes_its_address_stays_connected() -> None:
+    """Only what it sends until its next check is lost."""
     with networked("recorder", "nat", "client") as network:
         network.link(("recorder", "eth0"), ("nat", "wan"), ("10.9.1.1/24", "10.9.1.2/24"))
         network.link(("client", "eth0"), ("nat", "lan"), ("192.168.9.2/24", "192.168.9.1/24"))
@@ -148,8 +148,8 @@ async def test_datagrams_of_several_fragments_are_read_or_counted_as_too_long() 
             assert port.counters.bad_size == 2
 
 
-async def test_what_the_kernel_drops_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst that comes while nobody reads fills the receive buffer."""
+async def test_datagrams_dropped_by_the_kernel_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst between two reads fills the receive buffer."""
     monkeypatch.setattr(local_sockets, "RECEIVE_BUFFER_BYTES", 16 * 1024)
     async with MediaPort(0, ("127.0.0.1",)) as port:
         sink = CollectingPeer(port, "peer")
@@ -167,14 +167,14 @@ async def test_what_the_kernel_drops_is_counted(monkeypatch: pytest.MonkeyPatch)
 
 
 async def scan(network: Network, port: MediaPort) -> list[str]:
-    """Have the port look at the recorder's addresses again; give what it offers."""
+    """Rescan the recorder's addresses; return what is offered."""
     with network.on("recorder"):
         await port.rescan()
     return [each.host for each in port.candidates if each.transport == "udp"]
 
 
-async def test_an_address_that_comes_after_the_start_is_bound_and_offered() -> None:
-    """Started before the interface had its address; loopback is not offered any more then, and media flows."""
+async def test_an_address_added_after_the_start_is_bound_and_offered() -> None:
+    """After a start without an address, loopback is withdrawn, and media flows."""
     with networked("recorder", "client") as network:
         async with port_on(network, "recorder") as port:
             assert await scan(network, port) == ["127.0.0.1"]
@@ -193,8 +193,8 @@ async def test_an_address_that_comes_after_the_start_is_bound_and_offered() -> N
                 assert await connected.receive() == b"hello"
 
 
-async def test_an_address_that_changes_is_followed_and_a_peer_on_the_old_one_keeps_its_socket() -> None:
-    """It goes on if the address comes back; without a peer the socket goes, and another program can have the port."""
+async def test_a_removed_address_keeps_its_socket_while_a_peer_uses_it() -> None:
+    """The peer continues if the address is added again; without a peer the socket is closed."""
     with networked("recorder", "client") as network:
         network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
         async with port_on(network, "recorder") as port:
@@ -218,8 +218,8 @@ async def test_an_address_that_changes_is_followed_and_a_peer_on_the_old_one_kee
                 assert await client.validate("next") == "10.9.1.3"
 
 
-async def test_addresses_whose_time_is_over_or_that_are_being_checked_are_not_offered() -> None:
-    """Deprecated and tentative ones of IPv6; the peers of one that becomes deprecated stay."""
+async def test_deprecated_and_tentative_addresses_are_not_offered() -> None:
+    """The peers of an address that becomes deprecated stay."""
     with networked("recorder", "client") as network:
         network.link(("recorder", "eth0"), ("client", "eth0"), ("fd09::1/64", "fd09::2/64"))
         for more in (("fd09::3/64", "nodad", "preferred_lft", "0"), ("fd09::4/64", "nodad")):
@@ -236,7 +236,7 @@ async def test_addresses_whose_time_is_over_or_that_are_being_checked_are_not_of
                 assert await client.validate("peer") == "fd09::1"
 
 
-async def test_an_address_on_which_the_port_is_taken_is_not_offered_until_it_is_free() -> None:
+async def test_an_address_on_which_the_port_is_in_use_is_not_offered_until_it_is_free() -> None:
     with networked("recorder", "client") as network:
         async with port_on(network, "recorder") as port:
             with network.on("recorder"):

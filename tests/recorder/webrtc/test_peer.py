@@ -37,7 +37,7 @@ DELTA = bytes.fromhex("4c 86 00 00") + bytes(900)
 
 
 class Publisher:
-    """What the foreign peer sends: numbered frames of one packet each."""
+    """Sends numbered frames of one packet each."""
 
     def __init__(self, foreign: AiortcPeer) -> None:
         self.foreign = foreign
@@ -63,7 +63,7 @@ class Session:
         self.publisher = Publisher(foreign)
 
     async def ended(self) -> str:
-        """Give the reason of the end."""
+        """Return the reason of the end."""
         return await self.running
 
 
@@ -76,7 +76,7 @@ def certificates() -> Certificates:
 async def connected(
     port: MediaPort, certificates: Certificates, *, setup: str = "active", foreign: RTCCertificate | None = None
 ) -> AsyncIterator[Session]:
-    """Connect a foreign peer that answers our offer."""
+    """Connect an aiortc peer that answers our offer."""
     ours = PeerHarness(port, certificates)
     async with AiortcPeer(ours.peer.offer(), setup=setup, certificate=foreign) as other:
         assert set(ours.peer.accept(other.answer())) == {"audio", "video"}
@@ -104,15 +104,13 @@ async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
         assert remb.bit_rate_bps > 2_500_000
 
 
-async def test_it_is_the_peer_that_a_connection_asks_for(port: MediaPort, certificates: Certificates) -> None:
+async def test_it_implements_the_peer_protocol(port: MediaPort, certificates: Certificates) -> None:
     asked_for: Peer = PeerHarness(port, certificates).peer  # checked by mypy
     assert asked_for.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
 
 
-async def test_the_peer_that_waited_longest_for_its_dtls_goes_for_a_new_one(
-    port: MediaPort, certificates: Certificates
-) -> None:
-    """Whoever is connected stays."""
+async def test_one_pending_peer_too_many_evicts_the_oldest(port: MediaPort, certificates: Certificates) -> None:
+    """Connected peers stay."""
     port.pending = PendingPeers(most=1)
     async with connected(port, certificates) as session:
         assert len(port.pending) == 0
@@ -130,13 +128,15 @@ async def test_the_peer_that_waited_longest_for_its_dtls_goes_for_a_new_one(
         assert (totals["peers_pending"], totals["peers_evicted"]) == (0, 1)
 
 
-async def test_a_client_that_says_goodbye_ends_the_peer(port: MediaPort, certificates: Certificates) -> None:
+async def test_close_notify_of_the_client_ends_the_peer(port: MediaPort, certificates: Certificates) -> None:
     async with connected(port, certificates) as session:
         await session.foreign.dtls.stop()
         assert await session.ended() == CLOSED_BY_PEER
 
 
-async def test_closing_tells_the_client_and_frees_the_port(port: MediaPort, certificates: Certificates) -> None:
+async def test_closing_notifies_the_client_and_removes_the_peer_from_the_port(
+    port: MediaPort, certificates: Certificates
+) -> None:
     async with connected(port, certificates) as session:
         session.ours.peer.close("OUR-REASON")
         session.ours.peer.close("ANOTHER")
@@ -158,10 +158,8 @@ async def test_a_silent_peer_ends_after_the_media_timeout(port: MediaPort, certi
         assert await session.ended() == MEDIA_TIMEOUT
 
 
-async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothing(
-    port: MediaPort, certificates: Certificates
-) -> None:
-    """Empty and oversized datagrams are what ends a session of aiortc's own transport."""
+async def test_invalid_datagrams_from_any_address_end_nothing(port: MediaPort, certificates: Certificates) -> None:
+    """Empty and oversized datagrams end a session of aiortc's own transport."""
     random = Random(5)
     garbage = [
         b"",
@@ -192,7 +190,7 @@ async def test_garbage_from_a_stranger_and_from_the_peers_own_address_ends_nothi
         assert port.counters.faults == 0
 
 
-async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certificates: Certificates) -> None:
+async def test_a_replayed_or_changed_packet_is_dropped(port: MediaPort, certificates: Certificates) -> None:
     async with connected(port, certificates) as session:
         seen: list[bytes] = []
         send = session.foreign.ice._send
@@ -211,7 +209,7 @@ async def test_a_replayed_or_changed_packet_is_not_taken(port: MediaPort, certif
         assert session.ours.peer.stats()["video"]["received_packets"] == 3
 
 
-async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
+async def test_an_internal_error_ends_this_peer_and_is_logged(
     port: MediaPort, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[BaseException] = []
@@ -230,7 +228,9 @@ async def test_a_fault_of_ours_ends_this_peer_and_is_logged(
     assert [type(error) for error in logged] == [ZeroDivisionError]
 
 
-async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, certificates: Certificates) -> None:
+async def test_another_certificate_than_that_of_the_answer_is_refused(
+    port: MediaPort, certificates: Certificates
+) -> None:
     ours = PeerHarness(port, certificates)
     async with AiortcPeer(ours.peer.offer()) as foreign:
         answer = foreign.answer()
@@ -242,7 +242,7 @@ async def test_another_certificate_than_the_answers_is_refused(port: MediaPort, 
         assert not ours.peer.connected.is_set()
 
 
-async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks_go_on(
+async def test_a_client_without_a_handshake_times_out_although_its_checks_continue(
     port: MediaPort, certificates: Certificates
 ) -> None:
     ours = PeerHarness(port, certificates)
@@ -262,7 +262,7 @@ async def test_a_client_that_never_shakes_hands_ends_by_time_although_its_checks
 async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
     port: MediaPort, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The peer is the DTLS server: it may send as soon as its own last flight is out."""
+    """The peer is the DTLS server: it may send as soon as it has sent its last flight."""
     ours = PeerHarness(port, certificates)
     async with AiortcPeer(ours.peer.offer(), setup="passive") as foreign:
         ours.peer.accept(foreign.answer())
@@ -295,7 +295,7 @@ async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
         await running
 
 
-async def test_an_offer_that_is_never_answered_is_forgotten_by_the_port(
+async def test_a_peer_whose_offer_is_never_answered_is_removed_from_the_port(
     port: MediaPort, certificates: Certificates
 ) -> None:
     ours = PeerHarness(port, certificates)

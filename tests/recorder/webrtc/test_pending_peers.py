@@ -1,4 +1,4 @@
-"""Peers that are not connected: how many there may be, and which one goes."""
+"""Limits of peers that are not connected, and which one is evicted."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,18 @@ from rokuga.recorder.webrtc.pending_peers import PendingPeers
 
 
 class Peers:
-    """Peers by name, and which were ended, in order."""
+    """Pending peers by name, and the evicted ones in order."""
 
     def __init__(self, most: int, most_of_address: int) -> None:
         self.pending = PendingPeers(most, most_of_address)
         self.ended: list[str] = []
 
     def come(self, name: str, address: str) -> None:
-        """Have a peer come that is not connected."""
+        """Add a pending peer."""
         self.pending.add(address, lambda: self.ended.append(name))
 
 
-def test_one_too_many_of_an_address_ends_the_oldest_of_that_address() -> None:
+def test_one_too_many_of_an_address_evicts_the_oldest_of_that_address() -> None:
     peers = Peers(100, 2)
     peers.come("other", "192.0.2.9")
     for n in range(5):
@@ -26,8 +26,8 @@ def test_one_too_many_of_an_address_ends_the_oldest_of_that_address() -> None:
     assert (len(peers.pending), peers.pending.evicted) == (3, 3)
 
 
-def test_one_too_many_in_all_ends_the_oldest_of_the_address_that_has_the_most() -> None:
-    """Who comes alone stays, however old, beside a flood."""
+def test_one_too_many_in_all_evicts_the_oldest_of_the_address_that_has_the_most() -> None:
+    """The only peer of an address stays, however old, beside a flood."""
     peers = Peers(4, 3)
     peers.come("alone", "192.0.2.9")
     for n in range(3):
@@ -39,14 +39,14 @@ def test_one_too_many_in_all_ends_the_oldest_of_the_address_that_has_the_most() 
     assert len(peers.pending) == 4
 
 
-def test_loopback_has_the_limit_of_all_alone() -> None:
+def test_loopback_has_only_the_limit_in_all() -> None:
     peers = Peers(4, 1)
     for n in range(5):
         peers.come(f"peer {n}", "127.0.0.1" if n % 2 else "::1")
     assert peers.ended == ["peer 0"]
 
 
-def test_who_is_connected_or_gone_counts_no_more() -> None:
+def test_a_removed_peer_is_not_counted_any_more() -> None:
     pending = PendingPeers(1, 1)
     ended: list[int] = []
     for n in range(3):
@@ -56,7 +56,7 @@ def test_who_is_connected_or_gone_counts_no_more() -> None:
     assert (ended, len(pending)) == ([], 0)
 
 
-def test_an_end_that_says_so_itself_is_no_harm() -> None:
+def test_an_eviction_may_remove_the_peer_itself() -> None:
     pending = PendingPeers(1, 1)
     leaves: list[Callable[[], None]] = []
 

@@ -1,4 +1,4 @@
-"""One peer's packets in, whole units out, without a network."""
+"""Packets of one peer in, access units out, without a network."""
 
 from base64 import b64encode
 from dataclasses import replace
@@ -28,7 +28,7 @@ from tests.recorder.webrtc.receiver_harness import (
 )
 
 
-def test_each_kind_is_told_apart_and_comes_out_whole() -> None:
+def test_units_of_each_kind_are_passed_on() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME, DELTA)
     harness.send(harness.packet(AUDIO, SOUND, payload_type=OPUS.payload_type))
@@ -56,7 +56,7 @@ def test_parameter_sets_of_the_answer_reach_the_depacketizer() -> None:
     assert (unit.width, unit.height) == (320, 180)
 
 
-def test_video_begins_with_a_key_frame_which_is_asked_for() -> None:
+def test_video_begins_with_a_key_frame_which_is_requested() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, DELTA, DELTA)
     assert KeyframeRequest(VIDEO) in harness.rtcp
@@ -64,7 +64,7 @@ def test_video_begins_with_a_key_frame_which_is_asked_for() -> None:
     assert harness.summary == "Kd"
 
 
-def test_an_unknown_ssrc_is_taken_by_its_payload_type() -> None:
+def test_an_unknown_ssrc_is_assigned_by_its_payload_type() -> None:
     harness = ReceiverHarness({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
     harness.video(NEXT, KEYFRAME)
     assert harness.summary == "K"
@@ -79,8 +79,8 @@ def test_a_payload_type_that_was_not_negotiated_is_counted_and_dropped() -> None
     assert harness.receiver.dropped_packets == 3
 
 
-def test_a_picture_of_which_more_may_come_is_waited_for_but_not_for_ever() -> None:
-    """So that sound of after it is not written before it. VP8 does not say where a picture ends."""
+def test_a_picture_that_may_be_incomplete_is_waited_for_for_a_limited_time() -> None:
+    """Later audio must not be written before it. VP8 does not mark the end of a picture."""
     vp8 = CODECS["VP8"]
     harness = ReceiverHarness({"video": AnsweredMedia(vp8, vp8.payload_type, {}, None, (), {}, nack=True)})
     for unit in clips.encoded("VP8")[:4]:
@@ -94,7 +94,7 @@ def test_a_picture_of_which_more_may_come_is_waited_for_but_not_for_ever() -> No
 
 
 @pytest.mark.parametrize("extension", ["bede0001 d0010000", "10000001 0d010100"])
-def test_an_orientation_that_nobody_agreed_to_changes_no_byte_of_the_picture(extension: str) -> None:
+def test_a_video_orientation_extension_that_was_not_agreed_changes_no_picture(extension: str) -> None:
     """https://github.com/ant-media/Ant-Media-Server/issues/4024: `urn:3gpp:video-orientation`, in both forms."""
     harness = ReceiverHarness()
     for payload in (KEYFRAME, DELTA, DELTA):
@@ -109,7 +109,7 @@ def test_an_orientation_that_nobody_agreed_to_changes_no_byte_of_the_picture(ext
     assert harness.receiver.stats()["video"]["malformed_payloads"] == harness.receiver.dropped_packets == 0
 
 
-def test_damaged_video_is_given_out_if_asked_for() -> None:
+def test_damaged_video_is_passed_on_if_configured() -> None:
     harness = ReceiverHarness(write_damaged=True)
     harness.video(VIDEO, KEYFRAME)
     harness.packet(VIDEO, DELTA)
@@ -118,7 +118,7 @@ def test_damaged_video_is_given_out_if_asked_for() -> None:
     assert harness.summary == "Kd"
 
 
-def test_flush_gives_what_is_whole_and_packets_may_follow() -> None:
+def test_a_flush_passes_on_complete_units_and_packets_may_follow() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.packet(VIDEO, DELTA)
@@ -130,7 +130,7 @@ def test_flush_gives_what_is_whole_and_packets_may_follow() -> None:
 
 
 @given(st.lists(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"\x80\xe0" + tail), max_size=20))
-def test_any_bytes_are_taken_or_dropped(datagrams: list[bytes]) -> None:
+def test_any_bytes_are_received_or_dropped(datagrams: list[bytes]) -> None:
     harness = ReceiverHarness()
     for datagram in datagrams:
         harness.receiver.rtp(datagram, harness.now_ns)
@@ -140,7 +140,7 @@ def test_any_bytes_are_taken_or_dropped(datagrams: list[bytes]) -> None:
 
 
 @given(st.randoms(use_true_random=False))
-def test_packets_in_any_order_give_their_units_in_order(random: Random) -> None:
+def test_reordered_packets_give_units_in_order(random: Random) -> None:
     harness = ReceiverHarness()
     packets = [harness.packet(VIDEO, payload) for payload in (KEYFRAME, *[DELTA] * 12)]
     first, *rest = packets

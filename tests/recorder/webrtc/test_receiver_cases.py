@@ -1,4 +1,4 @@
-"""A publisher of sound and pictures, byte by byte over a lossy network to the receiver and back, simulated."""
+"""A simulated publisher of audio and video, over a lossy network to the receiver and back."""
 
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -24,7 +24,7 @@ TICK_NS = 20 * NS_PER_MS
 
 @dataclass
 class Layer:
-    """A video stream that the sender sends from `begin_ns` to `end_ns`, with a key frame first if `starts_whole`."""
+    """A video stream from `begin_ns` to `end_ns`; `keyframe_ns` is when its next key frame is due."""
 
     ssrc: int
     begin_ns: int = 0
@@ -36,7 +36,7 @@ class Layer:
 
 @dataclass
 class Publisher:
-    """Sends Opus and the layers' VP8; answers NACK (by RTX for video, plainly for audio) and PLI."""
+    """Sends Opus and the layers' VP8; answers NACK (by RTX for video, by repetition for audio) and PLI."""
 
     layers: list[Layer]
     loss: float = 0.0
@@ -85,7 +85,7 @@ class Publisher:
         self.received.append((self.now_ns, kind, None))
 
     def run(self, seconds: int) -> None:
-        """Send for so long, repair for 2 s more, stop."""
+        """Send for some seconds, repair for 2 s more."""
         end_ns = seconds * NS_PER_S
         while self.now_ns < end_ns + 2 * NS_PER_S:
             if self.now_ns < end_ns:
@@ -106,7 +106,7 @@ class Publisher:
         self.receiver.flush(self.now_ns)
 
     def units(self, kind: Kind) -> list[AccessUnit]:
-        """Give what came out of a kind."""
+        """Return the units of a kind."""
         return [unit for _, received_kind, unit in self.received if received_kind == kind and unit is not None]
 
     def _speak(self) -> None:
@@ -164,7 +164,7 @@ class Publisher:
 @pytest.mark.parametrize("has_fid", [True, False])
 @pytest.mark.parametrize(("loss", "least"), [(0.0, 1.0), (0.02, 1.0), (0.10, 0.99)])
 def test_lost_pictures_and_sounds_are_repaired(loss: float, least: float, has_fid: bool) -> None:
-    """Media, repairs and feedback are lost alike. What is gone before the first packet, nobody can ask for."""
+    """Media, repairs and feedback are lost alike. A loss before the first packet cannot be noticed."""
     call = Publisher([Layer(VIDEO)], loss=loss, has_fid=has_fid)
     call.run(20)
     assert len(call.units("video")) >= (call.frames - 1 if least == 1.0 else call.frames * least)
@@ -176,8 +176,8 @@ def test_lost_pictures_and_sounds_are_repaired(loss: float, least: float, has_fi
     assert nacked == ({AUDIO, VIDEO} if loss else set())
 
 
-def test_d21_the_lower_layer_takes_over_with_the_key_frame_that_it_is_asked_for() -> None:
-    """Two SSRCs; at 8 s the high one stops. The low one's key frame comes 700 ms after the PLI."""
+def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_frame() -> None:
+    """Two SSRCs; at 8 s the high one stops. The low one's key frame arrives 700 ms after the PLI."""
     stop_ns = 8 * NS_PER_S
     high = Layer(VIDEO, end_ns=stop_ns)
     low = Layer(LOW, keyframe_delay_ns=700 * NS_PER_MS)
@@ -203,7 +203,7 @@ def test_d21_the_lower_layer_takes_over_with_the_key_frame_that_it_is_asked_for(
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.05])
-def test_a_replaced_track_takes_over_at_its_first_key_frame_and_is_repaired_as_well(loss: float) -> None:
+def test_a_new_track_replaces_the_old_one_at_its_first_key_frame_and_is_repaired(loss: float) -> None:
     change_ns = 5 * NS_PER_S + 5 * NS_PER_MS
     call = Publisher(
         [Layer(VIDEO, end_ns=change_ns), Layer(LOW, begin_ns=change_ns, sequence=7)], loss=loss, has_fid=False
@@ -213,7 +213,7 @@ def test_a_replaced_track_takes_over_at_its_first_key_frame_and_is_repaired_as_w
     assert len(call.units("video")) >= call.frames * 0.99
 
 
-def test_d23_sound_goes_on_while_pictures_have_no_key_frame_or_come_later() -> None:
+def test_audio_continues_while_video_has_no_key_frame_or_begins_later() -> None:
     never = Publisher([Layer(VIDEO, keyframe_ns=None, keyframe_delay_ns=1 << 62)])
     never.run(8)
     assert not never.units("video")

@@ -1,4 +1,4 @@
-"""What was lost is asked for, and comes again by RTX: whose packet it is, with one source and with several."""
+"""Lost packets are requested, and retransmissions assigned to their source."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tests.recorder.webrtc.receiver_harness import (
 )
 
 
-def test_a_loss_is_asked_for_and_repaired_by_rtx() -> None:
+def test_a_lost_packet_is_requested_and_repaired_by_rtx() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     lost = harness.packet(VIDEO, DELTA)
@@ -34,7 +34,7 @@ def test_a_loss_is_asked_for_and_repaired_by_rtx() -> None:
     assert harness.receiver.stats()["video"]["repaired_packets"] == 1
 
 
-def test_a_peer_that_did_not_negotiate_nack_is_not_sent_any() -> None:
+def test_a_peer_without_nack_receives_none() -> None:
     harness = ReceiverHarness({"video": replace(MEDIA["video"], nack=False)})
     harness.video(VIDEO, KEYFRAME)
     harness.packet(VIDEO, DELTA)
@@ -43,7 +43,7 @@ def test_a_peer_that_did_not_negotiate_nack_is_not_sent_any() -> None:
     assert not any(isinstance(message, Nack) for message in harness.rtcp)
 
 
-def test_rtx_that_comes_before_its_source_binds_nothing() -> None:
+def test_rtx_before_its_source_is_ignored() -> None:
     harness = ReceiverHarness()
     harness.repair(RtpPacket(VP9.payload_type, True, 50, 0, VIDEO, KEYFRAME, 0))
     harness.video(VIDEO, KEYFRAME, DELTA)
@@ -51,7 +51,7 @@ def test_rtx_that_comes_before_its_source_binds_nothing() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00"])
-def test_probes_on_the_rtx_stream_are_nothing(payload: bytes) -> None:
+def test_probes_on_the_rtx_stream_are_ignored(payload: bytes) -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     for _ in range(5):
@@ -70,7 +70,7 @@ def test_rtx_without_an_fid_group_repairs_the_only_source() -> None:
     assert harness.summary == "Kdd"
 
 
-def test_rtx_of_a_coming_source_never_reaches_the_present_one() -> None:
+def test_rtx_of_an_alternative_does_not_repair_the_active_source() -> None:
     harness = ReceiverHarness({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
     harness.video(VIDEO, KEYFRAME)
     harness.video(NEXT, DELTA)
@@ -79,7 +79,7 @@ def test_rtx_of_a_coming_source_never_reaches_the_present_one() -> None:
     assert harness.receiver.stats() == before
 
 
-def test_rtx_of_two_sources_without_an_fid_group_repairs_the_one_that_misses_it() -> None:
+def test_rtx_without_an_fid_group_repairs_the_source_that_misses_the_packet() -> None:
     harness = ReceiverHarness({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
     harness.video(VIDEO, KEYFRAME)
     harness.video(NEXT, KEYFRAME)
@@ -91,7 +91,7 @@ def test_rtx_of_two_sources_without_an_fid_group_repairs_the_one_that_misses_it(
 
 
 def lose_one_packet_of_each(harness: ReceiverHarness) -> RtpPacket:
-    """Have two sources miss the packet of the same number; give that of the present one."""
+    """Lose the packet of one number of two sources; return that of the active one."""
     harness.video(VIDEO, KEYFRAME)
     harness.video(NEXT, KEYFRAME)
     lost = harness.packet(VIDEO, DELTA)
@@ -101,13 +101,13 @@ def lose_one_packet_of_each(harness: ReceiverHarness) -> RtpPacket:
     return lost
 
 
-def test_the_fid_group_tells_which_of_two_sources_is_repaired() -> None:
+def test_the_fid_group_names_the_source_that_is_repaired() -> None:
     harness = ReceiverHarness()
     harness.repair(lose_one_packet_of_each(harness), RTX)
     assert harness.summary == "Kdd"
 
 
-def test_rtx_that_two_sources_miss_repairs_the_one_that_is_recorded_as_nothing_else_was_asked_for() -> None:
+def test_rtx_that_two_sources_miss_repairs_the_active_one() -> None:
     harness = ReceiverHarness({"video": replace(MEDIA["video"], ssrcs=(), rtx_ssrcs={})})
     harness.repair(lose_one_packet_of_each(harness))
     assert harness.summary == "Kdd"
@@ -135,7 +135,7 @@ def test_a_track_may_be_replaced_any_number_of_times_and_is_repaired_each_time()
     assert harness.summary == "C".join(["Kdd"] * 40)
 
 
-def test_what_came_by_rtx_was_lost_to_the_receiver_report() -> None:
+def test_the_receiver_report_counts_packets_repaired_by_rtx_as_lost() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME, DELTA)
     lost = harness.packet(VIDEO, DELTA)

@@ -1,4 +1,4 @@
-"""What the receiver tells the sender, and what it hears: reports, bandwidth, key frames."""
+"""RTCP of the receiver: reports, bandwidth, key frames."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from rokuga.recorder.webrtc.rtcp_feedback import MAX_COMPOUND_BYTES
 from tests.recorder.webrtc.receiver_harness import DELTA, FRAME, KEYFRAME, NEXT, VIDEO, ReceiverHarness
 
 
-def test_a_sender_report_is_given_on_with_the_unwrapped_time_of_the_present_source() -> None:
+def test_a_sender_report_of_the_active_source_is_passed_on_with_unwrapped_time() -> None:
     harness = ReceiverHarness()
     report = build_sender_report(VIDEO, 5 * 10**9, 102 * 3000, 1, 1)
     harness.receiver.rtcp(report, harness.now_ns)
@@ -26,7 +26,7 @@ def test_a_sender_report_is_given_on_with_the_unwrapped_time_of_the_present_sour
     assert harness.summary == "KR"
 
 
-def test_the_last_sender_report_and_its_age_are_told_to_the_sender() -> None:
+def test_a_report_block_has_the_last_sender_report_and_its_age() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.receiver.rtcp(build_sender_report(VIDEO, 0x12345 * 10**9 + 10**9 // 2, 0, 1, 1), harness.now_ns)
@@ -34,13 +34,13 @@ def test_the_last_sender_report_and_its_age_are_told_to_the_sender() -> None:
     assert report[24:32] == bytes.fromhex("2345 8000 0001 0000")
 
 
-def test_bytes_that_are_no_rtcp_are_counted() -> None:
+def test_invalid_rtcp_is_counted() -> None:
     harness = ReceiverHarness()
     harness.receiver.rtcp(b"\x80\xc8", harness.now_ns)
     assert harness.receiver.dropped_packets == 1
 
 
-def test_a_sender_report_that_comes_before_the_first_unit_is_of_its_cycle() -> None:
+def test_a_sender_report_before_the_first_unit_is_unwrapped_to_its_cycle() -> None:
     harness = ReceiverHarness()
     harness.receiver.rtp(build_rtp(replace(harness.packet(VIDEO, KEYFRAME), timestamp=0xFFFFFFF0)), harness.now_ns)
     harness.receiver.rtcp(build_sender_report(VIDEO, 5 * 10**9, 0x10, 1, 1), harness.now_ns)
@@ -51,7 +51,7 @@ def test_a_sender_report_that_comes_before_the_first_unit_is_of_its_cycle() -> N
     assert report[1] - unit.rtp_time == 0x20
 
 
-def test_remb_names_what_was_answered_until_there_is_a_source() -> None:
+def test_remb_names_the_answered_ssrcs_until_there_is_a_source() -> None:
     harness = ReceiverHarness()
     harness.pass_time(FRAME)
     harness.video(NEXT, KEYFRAME)
@@ -59,7 +59,7 @@ def test_remb_names_what_was_answered_until_there_is_a_source() -> None:
     assert [message.ssrcs for message in harness.rtcp if isinstance(message, Remb)] == [(VIDEO,), (NEXT,)]
 
 
-def test_a_peer_puts_the_key_frame_that_all_are_asked_for_off_by_a_time_of_its_own() -> None:
+def test_a_requested_key_frame_is_delayed_by_a_time_that_depends_on_the_peer() -> None:
     harness = ReceiverHarness(own_ssrc=60 * NS_PER_MS)
     harness.video(VIDEO, KEYFRAME)
     harness.rtcp.clear()
@@ -70,7 +70,7 @@ def test_a_peer_puts_the_key_frame_that_all_are_asked_for_off_by_a_time_of_its_o
     assert KeyframeRequest(VIDEO) in harness.rtcp
 
 
-def test_remb_comes_with_the_first_report_and_again_and_again() -> None:
+def test_remb_is_sent_with_every_report() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     reports = []
@@ -85,8 +85,8 @@ def test_remb_comes_with_the_first_report_and_again_and_again() -> None:
         assert 2_999_000 < remb.bit_rate_bps <= 3_000_000
 
 
-def test_what_is_sent_at_once_stays_small_however_much_is_lost() -> None:
-    """Single losses far apart make the largest NACKs that there can be."""
+def test_a_compound_stays_within_its_limit_however_much_is_lost() -> None:
+    """Single losses far apart make the largest possible NACK."""
     harness = ReceiverHarness()
     for ssrc in (VIDEO, NEXT):
         for number in range(2900):

@@ -1,4 +1,4 @@
-"""A new source takes over from the present one, and all of them are bounded."""
+"""Which source of a kind is recorded, and how many are followed."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from tests.recorder.webrtc.receiver_harness import (
 )
 
 
-def test_a_new_source_takes_over_with_its_key_frame() -> None:
+def test_a_new_source_replaces_the_active_one_with_its_key_frame() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME, DELTA)
     harness.now_ns += SETTLED_NS
@@ -38,8 +38,8 @@ def test_a_new_source_takes_over_with_its_key_frame() -> None:
     assert harness.receiver.stats()["video"]["received_packets"] == 8, "both sources are counted, the tail is not"
 
 
-def test_a_second_source_of_the_same_moment_waits_until_the_first_is_silent_and_for_a_key_frame() -> None:
-    """Its first key frame came too early: taking over with what followed would give frames nobody can decode."""
+def test_of_two_sources_that_begin_together_the_second_needs_silence_and_a_key_frame() -> None:
+    """Its first key frame was too early: what follows it cannot be decoded alone."""
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.video(NEXT, KEYFRAME, DELTA)
@@ -53,7 +53,7 @@ def test_a_second_source_of_the_same_moment_waits_until_the_first_is_silent_and_
     assert harness.summary == "KCKd"
 
 
-def test_what_the_old_source_still_holds_comes_before_the_change() -> None:
+def test_the_old_source_is_flushed_before_the_change() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.packet(VIDEO, DELTA)
@@ -64,7 +64,7 @@ def test_what_the_old_source_still_holds_comes_before_the_change() -> None:
     assert harness.summary == "KKCK"
 
 
-def test_the_present_source_may_be_silent_for_as_long_as_it_likes() -> None:
+def test_the_active_source_is_not_removed_however_long_it_is_silent() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_the_present_source_may_be_silent_for_as_long_as_it_likes() -> None:
     assert harness.summary == "Kd"
 
 
-def test_only_the_present_source_is_flushed() -> None:
+def test_only_the_active_source_is_flushed() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.video(NEXT, KEYFRAME)
@@ -90,7 +90,7 @@ def test_audio_changes_its_source_at_once() -> None:
     assert harness.summary == "aCa"
 
 
-def test_the_tail_of_a_replaced_source_is_forgotten() -> None:
+def test_a_replaced_source_is_removed_after_a_while() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.now_ns += SETTLED_NS
@@ -113,7 +113,7 @@ def test_sources_are_bounded() -> None:
     assert harness.summary == "Kd"
 
 
-def test_a_new_source_takes_the_place_of_one_that_is_silent_but_never_that_of_the_present_one() -> None:
+def test_one_source_too_many_replaces_a_silent_one_but_never_the_active_one() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.now_ns += SILENT_NS
@@ -139,14 +139,14 @@ SIZES = {LOW: (320, 180), MIDDLE: (640, 360), HIGH: (1280, 720)}
 
 
 def requests(harness: ReceiverHarness) -> set[int]:
-    """Give the sources that were asked for key frames or missing packets, and forget them."""
+    """Return the sources of which key frames or packets were requested since the last call."""
     found = {message.media_ssrc for message in harness.rtcp if isinstance(message, KeyframeRequest | Nack)}
     harness.rtcp.clear()
     return found
 
 
 def layers(harness: ReceiverHarness, *ssrcs: int, key: bool = False, count: int = 1, step_ns: int = FRAME) -> None:
-    """Let frames of several layers arrive, those of one moment together."""
+    """Pass frames of several layers to the receiver, those of one moment together."""
     for _ in range(count):
         for ssrc in ssrcs:
             payload = keyframe(*SIZES[ssrc]) if key else DELTA
@@ -154,12 +154,12 @@ def layers(harness: ReceiverHarness, *ssrcs: int, key: bool = False, count: int 
 
 
 def widths(harness: ReceiverHarness) -> list[int]:
-    """Give the widths of the key frames that came out."""
+    """Return the widths of the key frames that were passed on."""
     return [unit.width for _, _, unit in harness.received if isinstance(unit, AccessUnit) and unit.width]
 
 
 @pytest.mark.parametrize("order", [(LOW, MIDDLE, HIGH), (HIGH, LOW, MIDDLE), (MIDDLE, HIGH, LOW)])
-def test_of_layers_that_begin_together_the_largest_is_recorded_in_whatever_order_they_come(
+def test_of_layers_that_begin_together_the_largest_is_recorded_in_any_order(
     order: tuple[int, ...],
 ) -> None:
     harness = ReceiverHarness()
@@ -178,8 +178,8 @@ def test_of_layers_that_begin_together_the_largest_is_recorded_in_whatever_order
     assert harness.summary == "d" * 100 + "K"
 
 
-def test_a_larger_layer_that_comes_later_takes_over_when_it_keeps_coming() -> None:
-    """Its first key frame came while it was not known to keep coming; so it is asked for another one."""
+def test_a_larger_layer_that_begins_later_replaces_the_active_one_once_it_is_steady() -> None:
+    """Its first key frame arrived before it was steady, so another one is requested."""
     harness = ReceiverHarness()
     layers(harness, LOW, key=True)
     layers(harness, HIGH, LOW, count=40)
@@ -190,7 +190,7 @@ def test_a_larger_layer_that_comes_later_takes_over_when_it_keeps_coming() -> No
     assert requests(harness) == set()
 
 
-def test_a_smaller_layer_that_comes_later_does_not_take_over_while_the_larger_one_keeps_coming() -> None:
+def test_a_smaller_layer_does_not_replace_a_larger_one_that_is_steady() -> None:
     harness = ReceiverHarness()
     layers(harness, HIGH, key=True)
     layers(harness, HIGH, count=60)
@@ -201,7 +201,7 @@ def test_a_smaller_layer_that_comes_later_does_not_take_over_while_the_larger_on
     assert LOW not in requests(harness)
 
 
-def test_a_layer_that_comes_and_goes_is_recorded_only_when_it_stays() -> None:
+def test_an_intermittent_layer_is_recorded_only_once_it_is_steady() -> None:
     harness = ReceiverHarness()
     layers(harness, LOW, HIGH, key=True)
     layers(harness, LOW, HIGH, count=60)
@@ -220,7 +220,7 @@ def test_a_layer_that_comes_and_goes_is_recorded_only_when_it_stays() -> None:
         assert widths(harness)[-1] == 1280
 
 
-def test_when_the_largest_layer_ends_the_next_one_takes_over_and_it_alone_is_asked() -> None:
+def test_when_the_largest_layer_ends_the_next_one_replaces_it_and_it_alone_is_requested() -> None:
     harness = ReceiverHarness()
     layers(harness, LOW, MIDDLE, HIGH, key=True)
     layers(harness, LOW, MIDDLE, HIGH, count=60)
@@ -233,7 +233,7 @@ def test_when_the_largest_layer_ends_the_next_one_takes_over_and_it_alone_is_ask
     assert widths(harness)[-1] == 640
 
 
-def test_a_source_that_sends_seldom_is_not_silent_between_its_pictures() -> None:
+def test_a_source_that_sends_rarely_is_not_silent_between_its_pictures() -> None:
     """A screen at 2 pictures a second beside a small layer at 30."""
     harness = ReceiverHarness()
     layers(harness, HIGH, LOW, key=True)
@@ -252,7 +252,7 @@ def test_a_source_that_sends_seldom_is_not_silent_between_its_pictures() -> None
     assert requests(harness) == set()
 
 
-def test_two_sources_of_one_size_do_not_take_turns() -> None:
+def test_two_sources_of_one_size_do_not_alternate() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     for _ in range(40):
@@ -266,7 +266,7 @@ def test_two_sources_of_one_size_do_not_take_turns() -> None:
     assert harness.summary.count("C") == 1
 
 
-def test_video_of_which_no_packet_came_is_asked_for_a_key_frame_by_the_name_that_it_was_announced_by() -> None:
+def test_a_key_frame_of_video_without_packets_is_requested_by_its_announced_ssrc() -> None:
     harness = ReceiverHarness()
     harness.receiver.request_keyframe(harness.now_ns)
     times_ns = []
@@ -284,7 +284,7 @@ def test_video_of_which_no_packet_came_is_asked_for_a_key_frame_by_the_name_that
     assert harness.receiver.is_idle()
 
 
-def test_a_source_that_is_silent_is_asked_for_a_key_frame_ever_more_seldom_until_it_sends_again() -> None:
+def test_key_frame_requests_of_a_silent_source_become_rarer_until_it_sends_again() -> None:
     harness = ReceiverHarness()
     harness.video(VIDEO, KEYFRAME)
     harness.now_ns += 60 * NS_PER_S
@@ -300,8 +300,8 @@ def test_a_source_that_is_silent_is_asked_for_a_key_frame_ever_more_seldom_until
     assert KeyframeRequest(VIDEO) in harness.rtcp
 
 
-def test_video_of_which_nothing_has_come_is_asked_for_a_key_frame_after_a_moment() -> None:
-    """An encoder that has just begun sends one by itself; one that has nothing new to show has to be asked."""
+def test_the_first_key_frame_of_announced_video_is_requested_after_a_delay() -> None:
+    """An encoder that starts sends one by itself; one whose picture does not change needs a request."""
     harness = ReceiverHarness()
     harness.receiver.request_keyframe(harness.now_ns)
     harness.pass_time(FRAME)

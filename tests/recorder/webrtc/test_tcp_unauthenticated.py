@@ -1,4 +1,4 @@
-"""What those may do on the TCP port who have proved nothing: a little STUN, for a while, and not too many at once."""
+"""Limits of unauthenticated TCP connections: STUN only, for a while, and not too many."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ WITH_TCP = True
 
 
 @pytest.mark.parametrize("data", [SRTP, DTLS, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff"])
-async def test_a_stranger_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
+async def test_an_unauthenticated_connection_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
     sink = CollectingPeer(port, "peer")
     async with connected(port) as stranger:
         stranger.send(data)
@@ -28,7 +28,7 @@ async def test_a_stranger_may_send_nothing_but_stun(port: MediaPort, data: bytes
     assert port.counters.unauthenticated == 1
 
 
-async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
+async def test_an_unauthenticated_connection_is_closed_after_too_many_checks(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     async with connected(port) as stranger:
         stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNAUTHENTICATED_DATAGRAMS - 1))
@@ -37,7 +37,7 @@ async def test_a_stranger_may_fail_a_few_times_only(port: MediaPort) -> None:
     assert sink.flow.ice.path is None
 
 
-async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
+async def test_a_connection_without_a_peer_is_closed_after_a_while(
     port: MediaPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = CollectingPeer(port, "peer")
@@ -54,7 +54,9 @@ async def test_who_proves_nothing_is_closed_and_so_is_who_has_lost_its_peer(
         assert await client.is_closed()
 
 
-async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: MediaPort) -> None:
+async def test_unauthenticated_connections_of_an_address_are_limited_but_validated_ones_are_not(
+    port: MediaPort,
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for number in range(MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
             CollectingPeer(port, f"peer{number}")
@@ -69,7 +71,7 @@ async def test_strangers_of_an_address_are_limited_but_peers_are_not(port: Media
 
 
 async def fail(port: MediaPort, times: int) -> None:
-    """Connect and leave without a proof so many times; returns when that was noticed."""
+    """Connect and close without a check so many times; return when that was noticed."""
     before = port._tcp.admission.failed
     for _ in range(times):
         async with connected(port):
@@ -77,8 +79,8 @@ async def fail(port: MediaPort, times: int) -> None:
     await until(lambda: port._tcp.admission.failed == before + times)
 
 
-async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_the_next_second() -> None:
-    """It alone; and who has proved itself there goes on."""
+async def test_an_address_whose_connections_fail_is_refused_until_the_next_second() -> None:
+    """Other addresses are not refused, and validated connections from there continue."""
     hand = ManualClock()
     async with MediaPort(0, ("127.0.0.1",), hand.clock(), with_tcp=True) as port:
         sink = CollectingPeer(port, "peer")
@@ -102,7 +104,7 @@ async def test_an_address_whose_connections_prove_nothing_is_not_let_in_until_th
                 await again.validate("other")
 
 
-async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second() -> None:
+async def test_any_number_of_clients_behind_one_nat_may_connect_in_one_second() -> None:
     hand = ManualClock()
     async with MediaPort(0, ("127.0.0.1",), hand.clock(), with_tcp=True) as port:
         for number in range(2 * MAX_FAILED_PER_S):
@@ -112,13 +114,15 @@ async def test_any_number_of_clients_behind_one_nat_may_come_in_the_same_second(
         assert port.counters.refused == 0
 
 
-async def test_strangers_in_all_are_limited(port: MediaPort, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unauthenticated_connections_in_all_are_limited(
+    port: MediaPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tcp_admission, "MAX_UNAUTHENTICATED", 1)
     async with connected(port), connected(port) as refused:
         assert await refused.is_closed()
 
 
-async def test_noise_ends_that_connection_only(port: MediaPort) -> None:
+async def test_random_bytes_close_only_their_connection(port: MediaPort) -> None:
     sink, random = CollectingPeer(port, "peer"), Random(1)
     async with connected(port) as client:
         await client.validate("peer")

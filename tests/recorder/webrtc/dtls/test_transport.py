@@ -1,4 +1,4 @@
-"""The names that we borrow from aiortc, and the adapter between its task and the port."""
+"""The private names of aiortc, certificates, and the adapter of its ICE transport."""
 
 import aiortc
 import pytest
@@ -22,25 +22,25 @@ def test_the_installed_aiortc_has_every_private_name_that_is_used() -> None:
     check_aiortc()
 
 
-def test_a_private_name_that_moved_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_private_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(RTCDtlsTransport, "_recv_next")
     with pytest.raises(AiortcError, match=r"RTCDtlsTransport\._recv_next"):
         check_aiortc()
 
 
-def test_an_older_aiortc_than_was_tested_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_aiortc_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiortc, "__version__", "1.9.3")
     with pytest.raises(AiortcError, match=r"aiortc 1\.9\.3,.* needs aiortc 1\.15 or later$"):
         check_aiortc()
 
 
 @pytest.mark.parametrize("version", ["1.15.0", "1.16.1", "1.17.0rc1", "2.0.0"])
-def test_a_release_that_has_all_names_is_taken(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+def test_a_release_that_has_all_names_is_accepted(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(aiortc, "__version__", version)
     check_aiortc()
 
 
-def test_the_certificate_tells_its_sha_256() -> None:
+def test_a_certificate_has_its_sha_256_fingerprint() -> None:
     assert len(Certificate.make().fingerprint.split(":")) == 32
 
 

@@ -1,4 +1,4 @@
-"""ICE-lite against requests that aioice builds, and against bytes that nobody would send."""
+"""ICE-lite with requests that aioice builds, and with arbitrary bytes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ OTHER = TransportPath(0, ("192.0.2.7", 40001))
 def check(
     *, username: str = f"{UFRAG}:peer", password: str = PASSWORD, nominate: bool = False, controlled: bool = False
 ) -> bytes:
-    """A connectivity check as a full agent sends it."""
+    """Return a connectivity check of a full agent."""
     message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": username, "PRIORITY": 1})
     if nominate:
         message.attributes["USE-CANDIDATE"] = None
@@ -37,7 +37,7 @@ def error_code(reply: Reply) -> int | None:
     return message.error_code
 
 
-def test_a_good_check_is_answered_with_the_mapped_address_signed_and_fingerprinted() -> None:
+def test_a_valid_check_is_answered_with_the_mapped_address_signed_and_fingerprinted() -> None:
     ice = IceLite(UFRAG, PASSWORD)
     data = check()
     reply = answer(ice, data)
@@ -50,16 +50,16 @@ def test_a_good_check_is_answered_with_the_mapped_address_signed_and_fingerprint
     assert "FINGERPRINT" in message.attributes
 
 
-def test_an_ipv6_peer_is_told_its_address() -> None:
+def test_the_mapped_address_may_be_ipv6() -> None:
     reply = answer(IceLite(UFRAG, PASSWORD), check(), TransportPath(1, ("2001:db8::7", 40000, 0, 0)))
     assert parse_message(reply.data).attributes["XOR-MAPPED-ADDRESS"] == ("2001:db8::7", 40000)
 
 
-def test_the_request_says_whom_it_is_for() -> None:
+def test_a_request_names_its_peer_by_ufrag() -> None:
     assert read_binding_request(check()).local_ufrag == UFRAG.encode()
 
 
-def test_media_can_flow_before_nomination_and_follows_it_afterwards() -> None:
+def test_media_is_sent_by_the_latest_valid_path_until_one_is_nominated() -> None:
     ice = IceLite(UFRAG, PASSWORD)
     answer(ice, check(), PATH)
     answer(ice, check(), OTHER)
@@ -71,7 +71,7 @@ def test_media_can_flow_before_nomination_and_follows_it_afterwards() -> None:
     assert ice.path == OTHER
 
 
-def test_a_forgotten_path_is_not_sent_on() -> None:
+def test_a_removed_path_is_not_used() -> None:
     ice = IceLite(UFRAG, PASSWORD)
     answer(ice, check(nominate=True), PATH)
     paths = []
@@ -99,7 +99,7 @@ def test_consent_is_the_time_of_the_last_authenticated_check() -> None:
         ({"controlled": True}, 487),
     ],
 )
-def test_a_check_that_proves_nothing_is_answered_with_the_error_that_is_due(made: dict[str, Any], code: int) -> None:
+def test_a_check_that_is_not_authenticated_is_answered_with_its_error_code(made: dict[str, Any], code: int) -> None:
     ice = IceLite(UFRAG, PASSWORD)
     ice.remote_ufrag = b"peer"
     assert error_code(answer(ice, check(**made))) == code
@@ -107,7 +107,7 @@ def test_a_check_that_proves_nothing_is_answered_with_the_error_that_is_due(made
     assert ice.last_check_ns == 0
 
 
-def test_the_peers_ufrag_is_not_asked_for_before_its_answer_came() -> None:
+def test_the_peers_ufrag_is_not_required_before_its_sdp_is_known() -> None:
     assert answer(IceLite(UFRAG, PASSWORD), check(username=f"{UFRAG}:anything")).authenticated
 
 
@@ -120,7 +120,7 @@ def test_a_check_without_credentials_is_a_bad_request(missing: str) -> None:
     assert error_code(answer(IceLite(UFRAG, PASSWORD), bytes(message))) == 400
 
 
-def test_an_unknown_attribute_that_must_be_understood_is_named() -> None:
+def test_an_unknown_comprehension_required_attribute_is_named() -> None:
     message = Message(Method.BINDING, Class.REQUEST, attributes={"CHANNEL-NUMBER": 1, "USERNAME": f"{UFRAG}:peer"})
     message.add_message_integrity(PASSWORD.encode())
     reply = answer(IceLite(UFRAG, PASSWORD), bytes(message))
@@ -129,13 +129,13 @@ def test_an_unknown_attribute_that_must_be_understood_is_named() -> None:
     assert parse_message(reply.data).check_message_integrity(PASSWORD.encode())
 
 
-def test_an_unknown_attribute_that_may_be_ignored_is_ignored() -> None:
+def test_an_unknown_comprehension_optional_attribute_is_ignored() -> None:
     message = Message(Method.BINDING, Class.REQUEST, attributes={"SOFTWARE": "x", "USERNAME": f"{UFRAG}:peer"})
     message.add_message_integrity(PASSWORD.encode())
     assert answer(IceLite(UFRAG, PASSWORD), bytes(message)).authenticated
 
 
-def test_what_follows_the_integrity_is_not_believed() -> None:
+def test_attributes_after_the_integrity_are_ignored() -> None:
     """RFC 8489 section 14.5: here a USE-CANDIDATE that an attacker appended."""
     ice = IceLite(UFRAG, PASSWORD)
     message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": f"{UFRAG}:peer"})
@@ -148,20 +148,20 @@ def test_what_follows_the_integrity_is_not_believed() -> None:
     assert ice.path == OTHER
 
 
-def test_a_wrong_fingerprint_says_that_this_is_no_stun() -> None:
+def test_a_wrong_fingerprint_raises_a_stun_error() -> None:
     data = check()
     with pytest.raises(StunError):
         answer(IceLite(UFRAG, PASSWORD), data[:-1] + bytes([data[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("message_class", [Class.INDICATION, Class.RESPONSE, Class.ERROR])
-def test_only_requests_are_read(message_class: Class) -> None:
+def test_only_requests_are_parsed(message_class: Class) -> None:
     with pytest.raises(StunError):
         read_binding_request(bytes(Message(Method.BINDING, message_class)))
 
 
 @given(st.text("abc", max_size=130))
-def test_the_signature_is_found_at_the_end_without_reading_anything_else(password: str) -> None:
+def test_the_integrity_is_verified_without_parsing_the_message(password: str) -> None:
     """RFC 8445 section 7.1 puts it there. A password longer than a block of SHA-1 is hashed first (RFC 2104)."""
     ice = IceLite(UFRAG, password)
     assert ice.has_signed(check(password=password))
@@ -173,7 +173,7 @@ GOOD = check()
 
 
 @given(st.binary(max_size=200) | st.integers(0, len(GOOD)).map(lambda size: GOOD[:size]))
-def test_any_bytes_are_signed_or_not(data: bytes) -> None:
+def test_only_the_signed_message_is_signed(data: bytes) -> None:
     assert IceLite(UFRAG, PASSWORD).has_signed(data) == (data == GOOD)
 
 
@@ -188,8 +188,8 @@ def test_any_bytes_are_a_request_or_a_stun_error(data: bytes) -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, len(check(nominate=True)) - 9))
-def test_no_changed_byte_passes(value: int, place: int) -> None:
-    """Every byte up to the fingerprint is covered by the header's rules or by the integrity."""
+def test_no_changed_byte_is_authenticated(value: int, place: int) -> None:
+    """Each byte up to the fingerprint is covered by the header's rules or by the integrity."""
     data = bytearray(check(nominate=True)[:-8])
     data[3] -= 8
     if data[place] == value:

@@ -1,4 +1,4 @@
-"""Our own publisher's end against our own recorder's: paths that work and that do not, and every end."""
+"""The publisher's end with the recorder's: paths that work or not, and every way to end."""
 
 import asyncio
 import socket
@@ -49,7 +49,7 @@ async def recorder() -> AsyncIterator[RecorderEnd]:
 
 @asynccontextmanager
 async def publishing(recorder: RecorderEnd, offer: RemoteOffer | None = None) -> AsyncIterator[OutgoingPeer]:
-    """Answer the offer, with both ends closed at the end; the recorder's runs."""
+    """Answer the offer and run the recorder's end; both are closed at the end."""
     rtcp: list[bytes] = []
     ours = OutgoingPeer(offer or recorder.offer(), Certificate.make(), rtcp.append)
     recorder.peer.accept(ours.answer(SSRCS, "cname"))
@@ -64,7 +64,7 @@ async def publishing(recorder: RecorderEnd, offer: RemoteOffer | None = None) ->
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up after 0.25 s of checks instead of 2."""
+    """Limit checks to 0.25 s instead of 2 s."""
     monkeypatch.setattr(outgoing, "CHECKS", 5)
 
 
@@ -83,7 +83,7 @@ def only(transport: Transport, offer: RemoteOffer) -> RemoteOffer:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_media_flows_and_feedback_comes_back(recorder: RecorderEnd, transport: Transport) -> None:
-    """Encrypted both ways: a picture arrives whole, its feedback is heard."""
+    """Encrypted in both directions."""
     heard: list[bytes] = []
     ours = OutgoingPeer(only(transport, recorder.offer()), Certificate.make(), heard.append)
     recorder.peer.accept(ours.answer(SSRCS, "cname"))
@@ -102,8 +102,8 @@ async def test_media_flows_and_feedback_comes_back(recorder: RecorderEnd, transp
     await ours.close()
 
 
-async def test_what_has_come_and_was_not_read_yet_is_given_out_at_the_end(recorder: RecorderEnd) -> None:
-    """A client may say goodbye on another connection right after its last picture."""
+async def test_a_flush_reads_datagrams_that_have_arrived(recorder: RecorderEnd) -> None:
+    """A client may disconnect by signalling right after its last picture."""
     async with publishing(recorder, only("udp", recorder.offer())) as ours:
         await ours.connect()
         await recorder.peer.connected.wait()
@@ -113,8 +113,8 @@ async def test_what_has_come_and_was_not_read_yet_is_given_out_at_the_end(record
         assert len(recorder.units) == 3
 
 
-async def test_candidates_that_are_of_no_use_are_passed_over(recorder: RecorderEnd) -> None:
-    """A port where nobody is, an address that cannot be sent to, one that keeps silent: then the one that answers."""
+async def test_unreachable_candidates_are_skipped(recorder: RecorderEnd) -> None:
+    """A closed port, an invalid address, a socket that does not answer; then one that does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as unused:
         silent.bind(("127.0.0.1", 0))
         unused.bind(("127.0.0.1", 0))
@@ -129,8 +129,8 @@ async def test_candidates_that_are_of_no_use_are_passed_over(recorder: RecorderE
             assert not ours.ended.done()
 
 
-async def test_tcp_that_nobody_answers_is_passed_over(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither who takes no connections, as behind a firewall that drops them, nor who takes one and keeps silent."""
+async def test_unanswered_tcp_candidates_are_skipped(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a firewall that drops connections, nor a listener that does not answer."""
     monkeypatch.setattr(outgoing, "CONNECT_S", 0.25)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_server(("127.0.0.1", 0)) as silent:
         with socket.create_connection(full.getsockname()):
@@ -141,15 +141,17 @@ async def test_tcp_that_nobody_answers_is_passed_over(recorder: RecorderEnd, mon
 
 
 @pytest.mark.parametrize("change", [{"candidates": []}, {"ice_password": "x" * 32}, {"ice_ufrag": "somebody"}])
-async def test_without_a_path_it_is_said(recorder: RecorderEnd, change: dict[str, object]) -> None:
-    """No candidate at all; answers that are refusals, or not signed with the password of the offer."""
+async def test_without_a_path_connecting_raises_a_publish_error(
+    recorder: RecorderEnd, change: dict[str, object]
+) -> None:
+    """No candidate; error responses; responses that are not signed with the offer's password."""
     async with publishing(recorder, replace(recorder.offer(), **change)) as ours:  # type: ignore[arg-type]  # by name
         with pytest.raises(PublishError, match="no candidate of the offer answers"):
             await ours.connect()
 
 
-async def test_a_port_where_nobody_is_costs_no_time(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel says so at once; ten thousand checks would take minutes."""
+async def test_a_closed_port_is_skipped_at_once(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ICMP reports it; ten thousand checks would take minutes."""
     monkeypatch.setattr(outgoing, "CHECKS", 10_000)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -158,8 +160,8 @@ async def test_a_port_where_nobody_is_costs_no_time(recorder: RecorderEnd, monke
             await ours.connect()
 
 
-async def test_an_answer_that_nobody_signed_is_none(recorder: RecorderEnd) -> None:
-    """Anybody on the way could have sent it (RFC 8489 section 9.1.4)."""
+async def test_an_unsigned_answer_is_ignored(recorder: RecorderEnd) -> None:
+    """It may be forged (RFC 8489 section 9.1.4)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as impostor:
         impostor.bind(("127.0.0.1", 0))
         impostor.setblocking(False)
@@ -172,15 +174,15 @@ async def test_an_answer_that_nobody_signed_is_none(recorder: RecorderEnd) -> No
                 await connecting
 
 
-async def test_another_certificate_than_the_offers_is_refused(recorder: RecorderEnd) -> None:
-    """Who answers with another key is not whom we signalled with."""
+async def test_another_certificate_than_that_of_the_offer_is_refused(recorder: RecorderEnd) -> None:
+    """It may be an attacker's."""
     other = (("sha-256", Certificate.make().fingerprint),)
     async with publishing(recorder, replace(recorder.offer(), fingerprints=other)) as ours:
         with pytest.raises(PublishError, match="handshake failed"):
             await ours.connect()
 
 
-async def test_the_recorders_goodbye_ends_it(recorder: RecorderEnd) -> None:
+async def test_close_notify_of_the_recorder_ends_the_publisher(recorder: RecorderEnd) -> None:
     async with publishing(recorder) as ours:
         await ours.connect()
         await recorder.peer.connected.wait()
@@ -188,10 +190,8 @@ async def test_the_recorders_goodbye_ends_it(recorder: RecorderEnd) -> None:
         assert await ours.ended == "the recorder ended the DTLS connection"
 
 
-async def test_a_recorder_that_does_not_answer_any_more_ends_it(
-    recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Consent: checks go on, and so must the answers (RFC 7675)."""
+async def test_unanswered_checks_end_the_publisher(recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consent needs answers to checks until the end (RFC 7675)."""
     monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
     receive_stun = OutgoingPeer._receive_stun
     answers = 0
@@ -210,7 +210,7 @@ async def test_a_recorder_that_does_not_answer_any_more_ends_it(
         assert await ours.ended == "the recorder does not answer any more"
 
 
-async def test_a_connection_that_breaks_ends_it_without_waiting_for_answers(
+async def test_a_broken_tcp_connection_ends_the_publisher_at_once(
     recorder: RecorderEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outgoing, "CONSENT_S", 0.01)
@@ -223,7 +223,7 @@ async def test_a_connection_that_breaks_ends_it_without_waiting_for_answers(
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x01" + bytes(30), b"\x16", b"\x80\xc8" + bytes(40), b"\xff"])
-async def test_nonsense_from_the_recorders_address_is_dropped(recorder: RecorderEnd, data: bytes) -> None:
+async def test_invalid_datagrams_from_the_recorder_are_dropped(recorder: RecorderEnd, data: bytes) -> None:
     async with publishing(recorder) as ours:
         await ours.connect()
         path = ours._path
@@ -232,8 +232,8 @@ async def test_nonsense_from_the_recorders_address_is_dropped(recorder: Recorder
         assert not ours.ended.done()
 
 
-async def test_it_can_be_closed_while_it_connects(recorder: RecorderEnd) -> None:
-    """Also a publisher that was interrupted leaves no socket and no task behind."""
+async def test_a_publisher_can_be_closed_while_it_connects(recorder: RecorderEnd) -> None:
+    """No socket and no task is left."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         async with publishing(recorder, replace(recorder.offer(), candidates=[candidate_of(silent)])) as ours:

@@ -1,4 +1,4 @@
-"""The publisher's half of the session description: reads any offer or says why not, answers what ours reads."""
+"""SDP of the publisher: parses any offer or raises, and writes answers that the recorder parses."""
 
 from typing import get_args
 
@@ -32,8 +32,8 @@ def read(offered: str = "VP9", **codec_types: str) -> RemoteOffer:
     return read_offer(offer_text(offered), {kind: codec_types[kind] for kind in KINDS if kind in codec_types})
 
 
-def test_an_offer_tells_where_and_what() -> None:
-    """ICE, DTLS, and for each kind that we have the payload types, RTX's among them."""
+def test_an_offer_has_transport_parameters_candidates_and_codecs() -> None:
+    """ICE, DTLS, and for each kind the payload types of the codec and of RTX."""
     offer = read(audio="OPUS", video="VP9")
     assert (offer.ice_ufrag, offer.ice_password) == ("ufrag", "p" * 24)
     assert offer.fingerprints == (("sha-256", FINGERPRINT),)
@@ -43,7 +43,7 @@ def test_an_offer_tells_where_and_what() -> None:
     assert offer.mids == {"audio": "audio_3C5HZX", "video": "video_3C5HZX"}
 
 
-def test_candidates_are_tried_by_priority_and_not_those_that_would_connect_to_us() -> None:
+def test_candidates_are_sorted_by_priority_without_active_tcp_ones() -> None:
     lines = (
         "a=candidate:5 1 udp 7 192.0.2.5 5004 typ host",
         "a=candidate:6 1 UDP 8 192.0.2.6 5004 typ host",
@@ -69,8 +69,8 @@ def test_candidates_are_tried_by_priority_and_not_those_that_would_connect_to_us
         ("VP8", {"video": "VP9"}, set()),
     ],
 )
-def test_our_recorder_reads_our_answer(offered: str, has: dict[str, str], kinds: set[str]) -> None:
-    """What is not offered, or what the clip does not have, is rejected; the rest is agreed on."""
+def test_the_recorder_parses_the_publishers_answer(offered: str, has: dict[str, str], kinds: set[str]) -> None:
+    """A kind that is not offered, or that the clip does not have, is rejected."""
     offer = read(offered, **has)
     assert set(offer.tracks) == kinds
     text = write_answer(offer, PUBLISHER, {kind: SSRCS[kind] for kind in offer.tracks}, "cname")
@@ -92,7 +92,7 @@ def test_any_text_is_an_offer_or_an_error(text: str) -> None:
 
 @given(st.data())
 def test_a_damaged_offer_is_an_offer_or_an_error(data: st.DataObject) -> None:
-    """Lines left out or doubled, characters changed."""
+    """Lines are removed or repeated, characters changed."""
     lines = data.draw(st.permutations(offer_text().split("\r\n")))
     text = "\r\n".join(lines[: data.draw(st.integers(0, len(lines)))])
     place = data.draw(st.integers(0, len(text)))
@@ -104,8 +104,8 @@ def test_a_damaged_offer_is_an_offer_or_an_error(data: st.DataObject) -> None:
     write_answer(offer, PUBLISHER, {kind: SSRCS[kind] for kind in offer.tracks}, "cname")
 
 
-def test_a_section_of_neither_kind_is_no_harm() -> None:
-    """It is refused or passed over; the other two stay what they are."""
+def test_a_section_that_is_neither_audio_nor_video_is_refused_or_ignored() -> None:
+    """The other two sections are not affected."""
     text = offer_text() + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:data\r\n"
     try:
         offer = read_offer(text, {"audio": "OPUS", "video": "VP9"})

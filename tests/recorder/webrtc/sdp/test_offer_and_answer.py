@@ -31,14 +31,14 @@ CHROMIUM = (VECTORS / "chromium-156-vp9.sdp").read_text()
 
 
 def offered(name: str) -> MediaOffer:
-    """The offer that this captured answer answers, as far as reading it matters."""
+    """Return an offer that this captured answer answers."""
     answer = (VECTORS / name).read_text()
     return MediaOffer(OPUS, VP9, mid_suffix=answer.partition("a=mid:audio_")[2][:6])
 
 
 @pytest.fixture
 def _captured_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the rows the payload types of the captures."""
+    """Use the payload types of the captures in the table."""
     rows = {
         **CODECS,
         "OPUS": replace(CODECS["OPUS"], payload_type=96),
@@ -104,7 +104,7 @@ def test_video_is_offered_with_feedback_rtx_and_a_start_bit_rate_and_without_tra
     assert "transport-wide-cc" not in text
 
 
-def test_the_bit_rates_that_a_client_asks_for_are_told_to_its_encoders() -> None:
+def test_requested_bit_rates_are_format_parameters() -> None:
     offer = MediaOffer(TrackConfig("OPUS", 32), TrackConfig("VP9", 800))
     text = write_offer(offer, TRANSPORT, 7)
     assert "maxaveragebitrate=32000" in text
@@ -131,14 +131,14 @@ def test_payload_types_are_unique_across_the_table() -> None:
 
 
 @pytest.mark.parametrize(("audio", "video"), [(None, None), (VP9, None), (None, OPUS), (None, TrackConfig("H266"))])
-def test_what_cannot_be_offered_is_refused(audio: TrackConfig | None, video: TrackConfig | None) -> None:
+def test_unknown_codecs_and_no_media_cannot_be_offered(audio: TrackConfig | None, video: TrackConfig | None) -> None:
     with pytest.raises(SdpError, match=r"neither audio nor video|is not a known"):
         write_offer(MediaOffer(audio, video), TRANSPORT, 7)
 
 
 @pytest.mark.usefixtures("_captured_numbers")
 @pytest.mark.parametrize("name", ["chromium-156-vp9.sdp", "sora-sdk-2025.5-vp9.sdp", "chromium-156-recvonly.sdp"])
-def test_the_answers_of_real_clients_are_read(name: str) -> None:
+def test_answers_of_real_clients_are_parsed(name: str) -> None:
     text = (VECTORS / name).read_text()
     answer = read_answer(text, offered(name))
     video = answer.media["video"]
@@ -175,13 +175,13 @@ def test_a_kind_that_the_client_rejects_is_absent() -> None:
         ("opus/48000", "OPUS/48000"),
     ],
 )
-def test_harmless_oddities_of_an_answer_are_accepted(old: str, new: str) -> None:
+def test_harmless_deviations_of_an_answer_are_accepted(old: str, new: str) -> None:
     answer = read_answer(CHROMIUM.replace(old, new), offered("chromium-156-vp9.sdp"))
     assert "audio" in answer.media
 
 
 @pytest.mark.usefixtures("_captured_numbers")
-def test_port_zero_with_bundle_only_is_no_rejection() -> None:
+def test_port_zero_with_bundle_only_is_not_a_rejection() -> None:
     text = CHROMIUM.replace("m=video 9", "m=video 0").replace("a=mid:video", "a=bundle-only\na=mid:video")
     assert "video" in read_answer(text, offered("chromium-156-vp9.sdp")).media
 
@@ -201,7 +201,7 @@ def test_port_zero_with_bundle_only_is_no_rejection() -> None:
         ("v=0", "x" * MAX_SDP_CHARACTERS, "too long"),
     ],
 )
-def test_a_bad_answer_is_refused_and_told_what_is_wrong(old: str, new: str, message: str) -> None:
+def test_a_bad_answer_is_refused_with_a_reason(old: str, new: str, message: str) -> None:
     with pytest.raises(SdpError, match=message):
         read_answer(CHROMIUM.replace(old, new), offered("chromium-156-vp9.sdp"))
 

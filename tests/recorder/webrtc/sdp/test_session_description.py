@@ -1,4 +1,4 @@
-"""Session descriptions of real clients, read as another parser reads them; and limits, which are named."""
+"""Parsing of session descriptions of real clients, and limits."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
 
 
 def descriptions(value: Any) -> Iterator[str]:
-    """Find every description in a captured message."""
+    """Yield every description in a captured message."""
     if isinstance(value, str) and value.startswith("v=0"):
         yield value
     elif isinstance(value, dict):
@@ -58,7 +58,7 @@ def captured() -> list[str]:
 
 
 @pytest.mark.parametrize("text", captured())
-def test_a_real_description_is_read_as_another_parser_reads_it(text: str) -> None:
+def test_real_descriptions_are_parsed_as_aiortc_parses_them(text: str) -> None:
     ours, theirs = parse_description(text, "offer"), SessionDescription.parse(text)
     assert ours.bundled == {str(mid) for group in theirs.group for mid in group.items}
     for section, other in zip(ours.sections, theirs.media, strict=True):
@@ -87,7 +87,7 @@ def test_a_real_description_is_read_as_another_parser_reads_it(text: str) -> Non
 
 
 def numbered(line: str) -> Callable[[int], str]:
-    """Make a section with this line so many times, numbered."""
+    """Return a function that makes a section with some numbered copies of a line."""
     return lambda count: VIDEO + "".join(line.format(n=n) + "\r\n" for n in range(count))
 
 
@@ -113,19 +113,19 @@ LIMITS: dict[str, tuple[int, Callable[[int], str]]] = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_one_more_than_the_limit_is_refused_by_its_name(name: str) -> None:
+def test_an_exceeded_limit_is_named(name: str) -> None:
     most, make = LIMITS[name]
     parse_description(HEAD + make(most), "offer")
     with pytest.raises(SdpLimitError, match=rf"the offer has more than \d+ {name}"):
         parse_description(HEAD + make(most + 1), "offer")
 
 
-def test_a_text_that_is_too_long_is_not_looked_at() -> None:
+def test_a_text_that_is_too_long_is_refused() -> None:
     with pytest.raises(SdpLimitError, match="the answer is too long"):
         parse_description("\n" * (MAX_SDP_CHARACTERS + 1), "answer")
 
 
-def test_what_a_session_says_holds_for_its_sections_until_they_say_otherwise() -> None:
+def test_a_section_overrides_attributes_of_the_session() -> None:
     common = "a=ice-ufrag:u\r\na=ice-pwd:p\r\na=setup:passive\r\na=fingerprint:SHA-256 AB\r\n"
     common += "a=sendonly\r\na=rtcp-mux\r\n"
     own = "a=ice-ufrag:own\r\na=setup:active\r\na=fingerprint:sha-1 CD\r\na=recvonly\r\n"
@@ -137,7 +137,7 @@ def test_what_a_session_says_holds_for_its_sections_until_they_say_otherwise() -
     assert "rtcp-mux" in second.flags
 
 
-def test_an_fmtp_line_may_come_before_its_rtpmap_and_have_spaces() -> None:
+def test_an_fmtp_line_may_precede_its_rtpmap_and_have_spaces() -> None:
     lines = "a=fmtp:97 apt=96\r\na=fmtp:96 profile-level-id=42e01f; packetization-mode=1 ;flag\r\n"
     maps = "a=rtpmap:96 H264/90000\r\na=rtpmap:97 RTX/90000\r\n"
     [section] = parse_description(HEAD + VIDEO + lines + maps, "offer").sections
@@ -164,7 +164,7 @@ def test_an_fmtp_line_may_come_before_its_rtpmap_and_have_spaces() -> None:
         "a=fingerprint:sha-256",
     ],
 )
-def test_a_line_that_matters_and_cannot_be_read_is_named(line: str) -> None:
+def test_an_invalid_line_is_named(line: str) -> None:
     with pytest.raises(SdpError, match="the offer cannot be read: ") as raised:
         parse_description(f"{HEAD}{VIDEO}{line}\r\n", "offer")
     assert not isinstance(raised.value, SdpLimitError)
@@ -180,7 +180,7 @@ def test_any_text_is_a_description_or_an_sdp_error(text: str) -> None:
 
 
 def crowded(sections: int, codecs: int) -> str:
-    """Make an offer with so many sections, each with so many codecs, that may be refused only at its end."""
+    """Return an offer with so many sections and codecs, whose error is at its end."""
     maps = "".join(
         f"a=rtpmap:{n} VP8/90000\r\na=fmtp:{n} apt={n}\r\na=rtcp-fb:{n} nack\r\na=ssrc:{n} cname:x\r\n"
         for n in range(codecs)
@@ -191,7 +191,7 @@ def crowded(sections: int, codecs: int) -> str:
 
 
 def lines_run(work: Callable[[], object]) -> int:
-    """Count the lines of Python that run."""
+    """Return the number of Python lines that run."""
     count = 0
 
     def trace(_frame: FrameType, event: str, _argument: object) -> Any:
@@ -209,7 +209,7 @@ def lines_run(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize(("small", "large"), [((2, 50), (4, 50)), ((4, 30), (4, 60)), ((8, 50), (16, 50))])
-def test_the_steps_grow_with_the_length_and_no_faster(small: tuple[int, int], large: tuple[int, int]) -> None:
+def test_parsing_takes_linear_time(small: tuple[int, int], large: tuple[int, int]) -> None:
     def read(text: str) -> None:
         with pytest.raises(SdpError, match="more than one m=video"):
             read_offer(text)

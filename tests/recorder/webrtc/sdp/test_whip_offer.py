@@ -29,7 +29,7 @@ FIRST |= {"gstreamer_vp9": "VP9", "gstreamer_vp8": "VP8", "gstreamer_trickle": "
 
 
 def captured(name: str) -> str:
-    """Give the offer of a client."""
+    """Return the offer of a client."""
     return str(json.loads((VECTORS / f"{name}.jsonl").read_text().splitlines()[0])["body"])
 
 
@@ -37,7 +37,7 @@ CHROMIUM, FFMPEG = captured("chromium"), captured("ffmpeg")
 
 
 def wanted(offer: ClientOffer) -> MediaOffer:
-    """Want all that is offered, as the client prefers it."""
+    """Return an offer of ours for the client's preferred codecs."""
     tracks = {kind: TrackConfig(names[0]) for kind, names in offer.codec_types.items()}
     return MediaOffer(tracks.get("audio"), tracks.get("video"))
 
@@ -51,7 +51,7 @@ def answered(text: str, want: MediaOffer | None = None) -> tuple[Answer, str]:
 
 
 def part(text: str, kind: str) -> list[str]:
-    """Give the lines of a section."""
+    """Return the lines of a section."""
     return next(f"m={lines}".split("\r\n") for lines in text.split("\r\nm=")[1:] if lines.startswith(kind))
 
 
@@ -60,8 +60,8 @@ def test_every_client_has_its_vectors() -> None:
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_every_client_gets_an_answer_that_keeps_its_offer(name: str) -> None:
-    """Same sections, mids, payload types and ids; nothing that was not offered (RFC 3264 section 6)."""
+def test_an_answer_keeps_the_sections_mids_and_payload_types_of_the_offer(name: str) -> None:
+    """Also its extension ids; nothing is answered that was not offered (RFC 3264 section 6)."""
     text = captured(name)
     agreed, answer = answered(text)
     offered, parsed = SessionDescription.parse(text), SessionDescription.parse(answer)
@@ -101,12 +101,12 @@ def test_retransmissions_are_those_of_the_codec() -> None:
 
 
 def test_transport_wide_feedback_is_not_answered() -> None:
-    """Answered without being sent, it starves libwebrtc."""
+    """Without feedback, libwebrtc would lower its bit rate."""
     assert "transport" not in answered(CHROMIUM)[1]
 
 
-def test_the_bit_rate_is_told_to_whom_it_may_concern() -> None:
-    """libwebrtc is told where to begin; FFmpeg and GStreamer have no use for it."""
+def test_the_start_bit_rate_is_answered_to_libwebrtc_only() -> None:
+    """FFmpeg and GStreamer do not support it."""
     slow = MediaOffer(TrackConfig("OPUS", 24), TrackConfig("VP9", 700))
     lines = answered(CHROMIUM, slow)[1].split("\r\n")
     assert "a=fmtp:98 profile-id=0;x-google-start-bitrate=700" in lines
@@ -115,23 +115,23 @@ def test_the_bit_rate_is_told_to_whom_it_may_concern() -> None:
     assert "x-google" not in answered(FFMPEG)[1]
 
 
-def test_two_channels_are_taken_where_there_are_two() -> None:
+def test_stereo_is_answered_where_stereo_is_sent() -> None:
     assert "a=fmtp:97 minptime=10;useinbandfec=1;stereo=1" in answered(captured("gstreamer_vp9"))[1]
 
 
-def test_another_codec_of_the_offer_can_be_wanted() -> None:
+def test_any_offered_codec_can_be_chosen() -> None:
     want = MediaOffer(TrackConfig("OPUS"), TrackConfig("AV1"))
     agreed, answer = answered(captured("eyevinn"), want)
     assert agreed.media["video"].payload_type == 45
     assert part(answer, "video")[0].endswith(" 45 46")
 
 
-def test_a_codec_that_is_not_offered_cannot_be_wanted() -> None:
+def test_a_codec_that_is_not_offered_is_refused() -> None:
     with pytest.raises(OfferRefused, match="AV1 is not offered"):
         answered(CHROMIUM, MediaOffer(None, TrackConfig("AV1")))
 
 
-def test_what_is_not_wanted_is_rejected() -> None:
+def test_a_kind_that_is_not_wanted_is_rejected() -> None:
     agreed, answer = answered(CHROMIUM, MediaOffer(TrackConfig("OPUS"), None))
     assert set(agreed.media) == {"audio"}
     assert part(answer, "video")[0] == "m=video 0 UDP/TLS/RTP/SAVPF 0"
@@ -139,7 +139,7 @@ def test_what_is_not_wanted_is_rejected() -> None:
     assert "a=group:BUNDLE 0" in answer.split("\r\n")
 
 
-def test_a_section_that_is_not_in_use_stays_so() -> None:
+def test_a_disabled_section_is_rejected() -> None:
     """Port 0 without bundle-only (RFC 3264 section 8.2); its kind is not counted."""
     text = CHROMIUM.replace("m=video 9 ", "m=video 0 ")
     agreed, answer = answered(text)
@@ -164,11 +164,11 @@ def test_one_section_needs_neither_bundle_nor_mid() -> None:
 
 
 @pytest.mark.parametrize("direction", ["a=sendrecv", ""])
-def test_who_would_receive_as_well_sends(direction: str) -> None:
+def test_a_client_that_would_also_receive_may_send(direction: str) -> None:
     assert "a=recvonly" in answered(FFMPEG.replace("a=sendonly", direction))[1]
 
 
-def test_a_session_may_say_for_all_sections_what_they_have_in_common() -> None:
+def test_sections_inherit_attributes_of_the_session() -> None:
     """Credentials, fingerprint, setup and direction at session level (RFC 8839 section 5.4, RFC 8122 section 5)."""
     lines = FFMPEG.split("\r\n")
     common = [line for line in lines if line.startswith(("a=ice-", "a=fingerprint", "a=setup", "a=sendonly"))]
@@ -215,20 +215,20 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize("spoil", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_what_cannot_be_read(spoil: Spoil) -> None:
+def test_an_invalid_offer_raises_an_sdp_error(spoil: Spoil) -> None:
     with pytest.raises(SdpError) as caught:
         answered(spoil(FFMPEG))
     assert not isinstance(caught.value, OfferRefused)
 
 
 @pytest.mark.parametrize(("spoil", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_there_is_no_answer_to(spoil: Spoil, reason: str) -> None:
+def test_an_offer_that_cannot_be_answered_is_refused_with_a_reason(spoil: Spoil, reason: str) -> None:
     with pytest.raises(OfferRefused, match=reason):
         answered(spoil(FFMPEG))
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_an_offer_cut_off_anywhere_is_refused_or_answered(name: str) -> None:
+def test_a_truncated_offer_is_refused_or_answered(name: str) -> None:
     text = captured(name)
     for length in range(0, len(text), 31):
         try:
@@ -247,7 +247,7 @@ def test_lines_in_any_order_are_refused_or_answered(lines: list[str], tail: str)
     SessionDescription.parse(answer)
 
 
-def test_orientation_is_not_agreed_to_so_that_a_phone_turns_its_pictures_itself() -> None:
+def test_video_orientation_is_not_answered_so_that_phones_rotate_the_pictures() -> None:
     """https://github.com/ant-media/Ant-Media-Server/issues/4024."""
     urn = "urn:3gpp:video-orientation"
     assert urn in CHROMIUM

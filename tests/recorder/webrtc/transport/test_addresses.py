@@ -1,4 +1,4 @@
-"""What is bound and what is offered."""
+"""Which addresses are bound, and which are offered."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -45,7 +45,7 @@ async def a_name(host: str) -> Sequence[str]:
         ("[2001:db8::1]:15004", MediaAddress("2001:db8::1", 15004)),
     ],
 )
-def test_an_address_is_read_in_every_form_that_is_documented(text: str, address: MediaAddress) -> None:
+def test_every_documented_form_of_an_address_is_parsed(text: str, address: MediaAddress) -> None:
     assert parse_media_address(text) == address
 
 
@@ -53,7 +53,7 @@ def test_an_address_is_read_in_every_form_that_is_documented(text: str, address:
     "text",
     ["", " ", "a b", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:70000", "h:٣", ":5004", "0.0.0.0", "::", "a:b:c:"],
 )
-def test_what_cannot_be_offered_is_refused_with_its_text(text: str) -> None:
+def test_an_address_that_cannot_be_offered_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(AddressError, match=r"is not an|has no port|cannot be offered"):
         parse_media_address(text)
 
@@ -64,32 +64,32 @@ def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
         assert parse_media_address(text).host
 
 
-async def test_nothing_given_binds_and_offers_every_address_of_the_host() -> None:
+async def test_without_media_addresses_all_of_the_host_are_bound_and_offered() -> None:
     plan = await plan_addresses((), no_names, HOSTS)
     assert list(plan.bind) == list(HOSTS)
     assert [address.host for address in plan.candidates(plan.bind)] == list(plan.bind)
 
 
-async def test_given_local_addresses_are_the_only_ones_that_are_bound() -> None:
+async def test_local_media_addresses_are_the_only_ones_that_are_bound() -> None:
     plan = await plan_addresses(("127.0.0.1", "127.0.0.2"), no_names, HOSTS)
     assert plan.bind == ["127.0.0.1", "127.0.0.2"]
     assert plan.offered == [MediaAddress("127.0.0.1"), MediaAddress("127.0.0.2")]
 
 
-async def test_a_mapped_loopback_address_is_another_machine_s() -> None:
-    """In a container, what the Docker host's 127.0.0.1 is mapped to are the container's own addresses."""
+async def test_a_loopback_address_with_a_port_is_one_of_another_machine() -> None:
+    """A port of the Docker host's 127.0.0.1 is mapped to the container's own addresses."""
     plan = await plan_addresses(("127.0.0.2:15004",), no_names, HOSTS)
     assert list(plan.bind) == list(dict.fromkeys(["127.0.0.2", *HOSTS]))
     assert plan.offered == [MediaAddress("127.0.0.2", 15004)]
 
 
-async def test_a_public_address_before_nat_is_offered_and_all_local_ones_are_bound() -> None:
+async def test_a_public_address_of_a_nat_is_offered_and_all_local_ones_are_bound() -> None:
     plan = await plan_addresses(("203.0.113.9:15004",), no_names, HOSTS)
     assert list(plan.bind) == list(HOSTS)
     assert plan.offered == [MediaAddress("203.0.113.9", 15004)]
 
 
-async def test_a_name_is_offered_as_the_addresses_that_it_has() -> None:
+async def test_a_host_name_is_offered_as_its_addresses() -> None:
     plan = await plan_addresses(("rec.example.com:7",), a_name, HOSTS)
     assert plan.offered == [MediaAddress("203.0.113.9", 7), MediaAddress("2001:db8::9", 7)]
 
@@ -110,7 +110,7 @@ async def test_a_name_is_offered_as_the_addresses_that_it_has() -> None:
         pytest.param("::1", 0x80, False, id="loopback, IPv6"),
     ],
 )
-def test_only_addresses_that_a_client_can_use_are_offered(host: str, flags: int, is_usable: bool) -> None:
+def test_only_addresses_that_clients_can_use_are_offered(host: str, flags: int, is_usable: bool) -> None:
     assert usable([HostAddress(host, flags)]) == ([host] if is_usable else [])
 
 
@@ -119,7 +119,7 @@ def test_ipv4_comes_first_and_each_address_once() -> None:
     assert usable(found) == ["192.0.2.2", "192.0.2.1", "2001:db8::1"]
 
 
-async def test_only_where_loopback_was_not_asked_for_is_it_too_little() -> None:
+async def test_loopback_alone_is_reported_unless_it_was_configured() -> None:
     for asked, hosts, is_too_little in (((), [LOOPBACK], True), ((), HOSTS, False), ((LOOPBACK,), [LOOPBACK], False)):
         assert (await plan_addresses(asked, no_names, hosts)).is_loopback_only is is_too_little
 

@@ -1,4 +1,4 @@
-"""The port over real sockets on loopback: who gets which datagram, and what strangers can do."""
+"""The media port over sockets on loopback: dispatch, validation, budgets."""
 
 import errno
 from contextlib import suppress
@@ -28,7 +28,7 @@ def client_of(port: MediaPort, host: str = "127.0.0.1") -> UdpClient:
     return UdpClient((host, port.port), host)
 
 
-async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: MediaPort) -> None:
+async def test_media_and_dtls_go_to_the_peer_that_validated_the_address(port: MediaPort) -> None:
     first, second = CollectingPeer(port, "first"), CollectingPeer(port, "second")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("first")
@@ -43,7 +43,7 @@ async def test_media_and_dtls_go_to_the_peer_that_proved_the_address(port: Media
     assert first.flow.reachable.is_set()
 
 
-async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
+async def test_a_flow_sends_to_the_validated_address(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     sink.flow.send(b"lost: nobody knows where the peer is")
     with client_of(port) as client:
@@ -52,7 +52,7 @@ async def test_a_peer_is_answered_by_the_flow(port: MediaPort) -> None:
         assert await client.receive() == (b"hello", "127.0.0.1")
 
 
-async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port: MediaPort) -> None:
+async def test_unauthenticated_datagrams_of_every_kind_are_counted_and_dropped(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     with client_of(port) as publisher, client_of(port) as stranger:
         await publisher.validate("peer")
@@ -68,7 +68,7 @@ async def test_every_kind_of_datagram_of_a_stranger_is_counted_and_dropped(port:
     assert not sink.faults
 
 
-async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_stranger_or_a_peer(
+async def test_random_datagrams_of_each_kind_have_no_effect(
     port: MediaPort,
 ) -> None:
     sink, random = CollectingPeer(port, "peer"), Random(1)
@@ -84,7 +84,7 @@ async def test_a_hundred_random_datagrams_of_each_kind_do_nothing_from_a_strange
     assert len(sink.media) == 200, "only what came from the proved address"
 
 
-async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
+async def test_an_internal_error_ends_that_peer_only(port: MediaPort) -> None:
     broken, whole = CollectingPeer(port, "broken", breaks=True), CollectingPeer(port, "whole")
     with client_of(port) as one, client_of(port) as two:
         await one.validate("broken")
@@ -98,7 +98,7 @@ async def test_a_fault_of_ours_ends_that_peer_only(port: MediaPort) -> None:
     assert port.counters.faults == 1
 
 
-async def test_a_closed_flow_is_a_stranger(port: MediaPort) -> None:
+async def test_the_address_of_a_closed_flow_is_unauthenticated(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
@@ -110,7 +110,7 @@ async def test_a_closed_flow_is_a_stranger(port: MediaPort) -> None:
     assert not sink.media
 
 
-async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(port: MediaPort) -> None:
+async def test_only_an_authenticated_check_changes_the_address_of_a_peer(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     with client_of(port) as before, client_of(port) as after:
         await before.validate("peer")
@@ -126,7 +126,7 @@ async def test_an_address_changes_by_an_authenticated_check_and_by_nothing_else(
         assert (await after.receive())[0] == b"to the new address"
 
 
-async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> None:
+async def test_a_peer_has_a_bounded_number_of_paths(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     clients = [client_of(port) for _ in range(MAX_PATHS + 3)]
     for client in clients:
@@ -140,7 +140,7 @@ async def test_a_peer_holds_a_bounded_number_of_addresses(port: MediaPort) -> No
         client.socket.close()
 
 
-async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() -> None:
+async def test_the_address_of_an_active_peer_cannot_be_validated_by_another_but_a_silent_ones_can() -> None:
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         first, second = CollectingPeer(port, "first"), CollectingPeer(port, "second")
@@ -158,7 +158,7 @@ async def test_a_living_peers_address_cannot_be_claimed_but_a_silent_ones_can() 
     assert first.flow.ice.path is None
 
 
-async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
+async def test_error_responses_to_unauthenticated_requests_are_bounded(port: MediaPort) -> None:
     CollectingPeer(port, "peer")
     with client_of(port) as stranger:
         for _ in range(3 * ERROR_REPLIES_PER_S):
@@ -179,7 +179,7 @@ async def test_errors_told_to_strangers_are_bounded(port: MediaPort) -> None:
     [check("peer", password="wrong"), check("nobody"), check("peer")[:-4], check("peer")[:4] + MAGIC_COOKIE],
     ids=["wrong password", "for nobody", "cut off", "no check"],
 )
-async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_the_next_second(
+async def test_an_address_is_ignored_after_too_many_failed_checks_until_the_next_second(
     useless: bytes,
 ) -> None:
     now_ns = [NS_PER_S]
@@ -199,8 +199,8 @@ async def test_what_is_no_check_is_heard_of_a_stranger_for_a_while_and_again_in_
             await stranger.validate("peer")
 
 
-async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> None:
-    """Or else whoever forges its source could end its consent."""
+async def test_checks_from_a_validated_address_are_answered_despite_forged_ones() -> None:
+    """Or else anybody who forges its source address could end its consent."""
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
         sink = CollectingPeer(port, "peer")
         with client_of(port) as client:
@@ -217,7 +217,7 @@ async def test_a_peers_own_address_is_heard_however_much_is_forged_from_it() -> 
     assert sink.flow.ice.last_check_ns == NS_PER_S
 
 
-async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is_watched(
+async def test_a_validated_address_has_a_budget_even_if_too_many_addresses_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "MAX_WATCHED", 1)
@@ -236,7 +236,7 @@ async def test_a_peers_own_address_has_a_budget_though_strangers_used_up_what_is
                 client.socket.recv(2048)
 
 
-async def test_dtls_of_one_peer_is_bounded_and_another_peers_is_not_touched_by_it() -> None:
+async def test_dtls_of_a_peer_is_bounded_without_affecting_other_peers() -> None:
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
         flooded, other = CollectingPeer(port, "flooded"), CollectingPeer(port, "other")
         with client_of(port) as one, client_of(port) as two:
@@ -280,18 +280,18 @@ async def test_a_mapped_port_is_offered_instead_of_our_own() -> None:
         ]
 
 
-async def test_a_port_that_is_taken_is_named(port: MediaPort) -> None:
+async def test_a_port_in_use_is_named(port: MediaPort) -> None:
     with pytest.raises(OSError, match=rf"UDP port {port.port} on 127\.0\.0\.1") as caught:
         await MediaPort(port.port, ("127.0.0.1",)).__aenter__()
     assert caught.value.errno == errno.EADDRINUSE
 
 
-async def test_a_name_that_nobody_knows_is_named() -> None:
+async def test_a_host_name_that_cannot_be_resolved_is_named() -> None:
     with pytest.raises(AddressError, match=r"nowhere\.invalid"):
         await MediaPort(0, ("nowhere.invalid",)).__aenter__()
 
 
-async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> None:
+async def test_a_burst_larger_than_a_batch_is_read_completely(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
@@ -301,8 +301,8 @@ async def test_a_burst_larger_than_a_batch_is_read_whole(port: MediaPort) -> Non
     assert [int.from_bytes(datagram[-2:], "big") for datagram in sink.media] == list(range(1000))
 
 
-async def test_what_waits_is_read_when_it_is_asked_for(port: MediaPort) -> None:
-    """Also by a peer that is just being given something: then what follows comes after it, not within."""
+async def test_waiting_datagrams_are_read_on_demand(port: MediaPort) -> None:
+    """A read on demand from within a handler does not read: the order is kept."""
     sink = CollectingPeer(port, "peer")
     with client_of(port) as client:
         await client.validate("peer")
@@ -314,7 +314,7 @@ async def test_what_waits_is_read_when_it_is_asked_for(port: MediaPort) -> None:
         assert sink.media == sent
 
 
-async def test_sending_after_the_end_is_no_fault() -> None:
+async def test_sending_after_the_end_is_ignored() -> None:
     async with MediaPort(0, ("127.0.0.1",)) as port:
         sink = CollectingPeer(port, "peer")
         with client_of(port) as client:
@@ -324,9 +324,9 @@ async def test_sending_after_the_end_is_no_fault() -> None:
 
 
 async def test_nothing_arrives_before_it_was_sent_however_long_a_batch_takes() -> None:
-    """A datagram that comes while the one before it is worked on is of the same batch, not of the same moment.
+    """A datagram that arrives while the one before it is processed is of the same batch, not of the same time.
 
-    The earliest arrival places a whole track: one that is told too early puts sound and picture apart for seconds.
+    The earliest arrival determines the time of a whole track: a time that is too early breaks lip sync.
     """
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:

@@ -1,4 +1,4 @@
-"""ICE-TCP over real sockets on loopback: framing, and paths that come and go."""
+"""ICE-TCP over sockets on loopback: framing, and paths that are opened and closed."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ async def test_a_passive_candidate_of_each_address_is_offered_on_the_same_port()
         ]
 
 
-async def test_nothing_listens_where_tcp_is_not_asked_for() -> None:
+async def test_nothing_listens_on_tcp_without_with_tcp() -> None:
     async with MediaPort(0, ("127.0.0.1",)) as port:
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port.port)
@@ -53,7 +53,7 @@ async def test_media_and_dtls_go_to_the_peer_and_answers_come_back(port: MediaPo
     st.lists(st.binary(min_size=1, max_size=80) | st.just(bytes(MAX_DATAGRAM_BYTES - 2)), min_size=1, max_size=12),
     st.lists(st.integers(1, 400), min_size=1, max_size=12),
 )
-def test_however_a_stream_is_cut_the_same_datagrams_come_out(tails: list[bytes], cuts: list[int]) -> None:
+def test_the_datagrams_do_not_depend_on_how_the_stream_is_divided(tails: list[bytes], cuts: list[int]) -> None:
     async def deliver() -> None:
         async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
             sink = CollectingPeer(port, "peer")
@@ -72,8 +72,8 @@ def test_however_a_stream_is_cut_the_same_datagrams_come_out(tails: list[bytes],
     asyncio.run(deliver())
 
 
-async def test_a_peer_goes_from_udp_to_tcp_and_back(port: MediaPort) -> None:
-    """By a check that nominates; when the connection breaks, what is sent is lost until the next check."""
+async def test_a_peer_switches_from_udp_to_tcp_and_back(port: MediaPort) -> None:
+    """By checks that nominate; after the connection breaks, datagrams are lost until the next check."""
     sink = CollectingPeer(port, "peer")
     with UdpClient(("127.0.0.1", port.port)) as udp:
         await udp.validate("peer")
@@ -106,7 +106,7 @@ async def test_ipv6_works_beside_ipv4() -> None:
 
 
 @pytest.mark.parametrize("size", [0, MAX_DATAGRAM_BYTES + 1, 65535])
-async def test_a_frame_of_no_sensible_size_ends_the_connection(port: MediaPort, size: int) -> None:
+async def test_a_frame_of_invalid_size_closes_the_connection(port: MediaPort, size: int) -> None:
     CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
@@ -115,7 +115,7 @@ async def test_a_frame_of_no_sensible_size_ends_the_connection(port: MediaPort, 
     assert port.counters.bad_size == 1
 
 
-async def test_too_many_tiny_frames_end_the_connection(port: MediaPort) -> None:
+async def test_too_many_tiny_frames_close_the_connection(port: MediaPort) -> None:
     CollectingPeer(port, "peer")
     async with connected(port) as client:
         await client.validate("peer")
@@ -123,10 +123,10 @@ async def test_too_many_tiny_frames_end_the_connection(port: MediaPort) -> None:
         assert await client.is_closed()
 
 
-async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_its_place(
+async def test_a_connection_replaces_one_from_the_same_address_whose_end_was_not_read(
     port: MediaPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading pauses, so the new one is accepted first; what is then read of the old one must not touch it."""
+    """Reading pauses, so the new one is accepted first; the end of the old one must not affect it."""
     monkeypatch.setattr(tcp_port, "PAUSE_S", 0.1)
     sink = CollectingPeer(port, "peer")
     from_port = 0
@@ -149,7 +149,7 @@ async def test_a_connection_from_the_place_of_one_whose_end_was_not_read_takes_i
     assert not sink.flow.paths
 
 
-async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: MediaPort) -> None:
+async def test_datagrams_for_a_slow_reader_are_lost_and_not_buffered(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
     async with connected(port) as client:
         client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -165,7 +165,7 @@ async def test_what_a_slow_reader_does_not_take_is_lost_and_not_kept(port: Media
         await until(lambda: sink.media)
 
 
-async def test_sending_after_the_end_is_no_fault() -> None:
+async def test_sending_after_the_end_is_ignored() -> None:
     async with MediaPort(0, ("127.0.0.1",), with_tcp=True) as port:
         sink = CollectingPeer(port, "peer")
         async with connected(port) as client:

@@ -1,4 +1,4 @@
-"""How often the sockets are read."""
+"""The pause between polls of a socket."""
 
 import pytest
 
@@ -15,5 +15,7 @@ from rokuga.recorder.webrtc.transport.udp_port import LEAST_POLL_S, pause_s
         pytest.param(46, 1, 0.0, 0.092, id="the first read after quiet"),
     ],
 )
-def test_a_buffer_is_read_before_it_is_full(batch: int, count: int, elapsed_s: float, expected_s: float) -> None:
+def test_a_socket_is_polled_before_its_buffer_is_full(
+    batch: int, count: int, elapsed_s: float, expected_s: float
+) -> None:
     assert pause_s(batch, count, elapsed_s) == pytest.approx(expected_s)

@@ -35,6 +35,7 @@ class Receiver:
     ) -> None:
         self._media = media
         self._sink = sink
+        self._on_unit = sink.unit  # bound once: it is called for each unit
         self._kind_of_rtx = {
             answered.rtx_payload_type: kind
             for kind, answered in media.items()
@@ -115,7 +116,7 @@ class Receiver:
         """Pass on every complete unit, as at the end of the stream; packets may still follow."""
         for source in list(self._active.values()):
             for unit in source.track.flush(now_ns):
-                self._sink.unit(source.kind, unit)
+                self._on_unit(source.kind, unit)
 
     def request_keyframe(self, now_ns: int) -> None:
         """Request a key frame by the next ticks, also of a source that is silent."""
@@ -185,17 +186,16 @@ class Receiver:
     def _pass_on(self, source: Source, units: Sequence[AccessUnit], now_ns: int) -> None:
         """Pass units to the sink if their source is active, or becomes active with the first key frame in them."""
         active = self._active[source.kind]
-        sink = self._sink
         if source is not active:
             source.area = area_of(units) or source.area
             units = list(dropwhile(lambda unit: not unit.is_keyframe, units))
             if not units or not may_replace(source, active, now_ns):
                 return
             for unit in active.track.flush(now_ns):
-                sink.unit(source.kind, unit)
+                self._on_unit(source.kind, unit)
             self._selection.activate(source, now_ns)
-            sink.source_changed(source.kind)
+            self._sink.source_changed(source.kind)
         for unit in units:
             if unit.width:
                 source.area = unit.width * unit.height
-            sink.unit(source.kind, unit)
+            self._on_unit(source.kind, unit)

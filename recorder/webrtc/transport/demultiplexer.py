@@ -46,7 +46,7 @@ class Demultiplexer:
             counters.srtp += 1
             counters.srtp_bytes += size
             try:
-                flow.handler.receive_srtp(size, now_ns)
+                flow.receive_srtp(size, now_ns)
             except Exception as error:  # an internal error: the peer logs it and ends
                 self.fail(flow, error)
         elif protocol == STUN:

@@ -80,6 +80,9 @@ class Flow:
     ) -> None:
         self.ice = ice
         self.handler: DatagramHandler = handler
+        self.receive_srtp: Callable[[int, int], None] = (
+            handler.receive_srtp
+        )  # bound once: it is called for each packet
         self.reachable = asyncio.Event()
         self.paths: dict[TransportPath, None] = {}
         self.dtls_second = self.dtls_count = 0
@@ -95,3 +98,4 @@ class Flow:
         """Remove the peer from the port and drop the handler. Safe to repeat."""
         self._remove(self)
         self.handler = _CLOSED
+        self.receive_srtp = _CLOSED.receive_srtp

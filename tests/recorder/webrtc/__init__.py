@@ -1,1 +1,1 @@
-"""ICE, DTLS, SRTP and SDP, against foreign peers where it can be."""
+"""Tests of the network, with aiortc as the other end where possible."""

@@ -35,7 +35,7 @@ def rsa_certificate() -> RTCCertificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    return RsaCertificate(key, builder.sign(key, hashes.SHA256()))  # type: ignore[arg-type]  # it takes any key
+    return RsaCertificate(key, builder.sign(key, hashes.SHA256()))  # type: ignore[arg-type]  # any key is accepted
 
 
 class AiortcPeer:
@@ -49,7 +49,7 @@ class AiortcPeer:
         self.ice = RTCIceTransport(self.gatherer)
         self.dtls = RTCDtlsTransport(self.ice, [self.certificate])
         self.rtcp: list[bytes] = []
-        self.dtls._handle_rtcp_data = self._keep_rtcp  # type: ignore[method-assign]  # what our side sends, as it came
+        self.dtls._handle_rtcp_data = self._keep_rtcp  # type: ignore[method-assign]  # what our side sends, unparsed
 
     async def __aenter__(self) -> Self:
         with pytest.MonkeyPatch.context() as patch:

@@ -68,7 +68,7 @@ class Network:
 
 @contextlib.contextmanager
 def networked(*machines: str) -> Iterator[Network]:
-    """Give a network of machines; skips the test where namespaces cannot be made."""
+    """Create a network of machines; skip the test where namespaces cannot be created."""
     if os.geteuid() or not shutil.which("ip") or not shutil.which("iptables"):
         lacks("network namespaces need root, iproute2 and iptables")
     network = Network()

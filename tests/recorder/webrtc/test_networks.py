@@ -20,7 +20,7 @@ from tests.recorder.webrtc.udp_client import SRTP, CollectingPeer, UdpClient, ch
 @contextlib.asynccontextmanager
 async def port_on(network: Network, machine: str, *media_addresses: str) -> AsyncIterator[MediaPort]:
     port = MediaPort(0, media_addresses, with_tcp=True)
-    with patch.object(media_port, "RESCAN_S", 3600):  # the loop is on another machine: tests look by themselves
+    with patch.object(media_port, "RESCAN_S", 3600):  # the event loop is in another namespace: tests call it
         with network.on(machine):
             await port.__aenter__()
         try:
@@ -240,10 +240,10 @@ async def test_an_address_on_which_the_port_is_in_use_is_not_offered_until_it_is
     with networked("recorder", "client") as network:
         async with port_on(network, "recorder") as port:
             with network.on("recorder"):
-                taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            with taken:
+                blocking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with blocking:
                 network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
-                taken.bind(("10.9.1.1", port.port))
+                blocking.bind(("10.9.1.1", port.port))
                 assert await scan(network, port) == ["127.0.0.1"]
                 assert "10.9.1.1: Address already in use" in str(await port.probe())
             assert await scan(network, port) == ["10.9.1.1"]

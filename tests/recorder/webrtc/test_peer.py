@@ -39,8 +39,8 @@ DELTA = bytes.fromhex("4c 86 00 00") + bytes(900)
 class Publisher:
     """Sends numbered frames of one packet each."""
 
-    def __init__(self, foreign: AiortcPeer) -> None:
-        self.foreign = foreign
+    def __init__(self, remote: AiortcPeer) -> None:
+        self.remote = remote
         self.sequence = 65530
 
     async def video(self, *payloads: bytes) -> None:
@@ -50,17 +50,17 @@ class Publisher:
             packet = RtpPacket(
                 VP9.payload_type, True, self.sequence, self.sequence * 3000, SSRCS["video"], payload, 0
             )
-            await self.foreign.send(build_rtp(packet))
+            await self.remote.send(build_rtp(packet))
 
 
 class Session:
     """Both ends, connected."""
 
-    def __init__(self, ours: PeerHarness, foreign: AiortcPeer, running: asyncio.Task[str]) -> None:
+    def __init__(self, ours: PeerHarness, remote: AiortcPeer, running: asyncio.Task[str]) -> None:
         self.ours = ours
-        self.foreign = foreign
+        self.remote = remote
         self.running = running
-        self.publisher = Publisher(foreign)
+        self.publisher = Publisher(remote)
 
     async def ended(self) -> str:
         """Return the reason of the end."""
@@ -74,11 +74,11 @@ def certificates() -> Certificates:
 
 @asynccontextmanager
 async def connected(
-    port: MediaPort, certificates: Certificates, *, setup: str = "active", foreign: RTCCertificate | None = None
+    port: MediaPort, certificates: Certificates, *, setup: str = "active", remote: RTCCertificate | None = None
 ) -> AsyncIterator[Session]:
     """Connect an aiortc peer that answers our offer."""
     ours = PeerHarness(port, certificates)
-    async with AiortcPeer(ours.peer.offer(), setup=setup, certificate=foreign) as other:
+    async with AiortcPeer(ours.peer.offer(), setup=setup, certificate=remote) as other:
         assert set(ours.peer.accept(other.answer())) == {"audio", "video"}
         running = asyncio.create_task(ours.peer.run())
         assert await other.connect() == "connected"
@@ -93,14 +93,14 @@ async def connected(
 async def test_media_and_feedback_flow_in_both_dtls_roles_with_ecdsa_and_rsa(
     port: MediaPort, certificates: Certificates, setup: str, make_certificate: Callable[[], RTCCertificate]
 ) -> None:
-    async with connected(port, certificates, setup=setup, foreign=make_certificate()) as session:
+    async with connected(port, certificates, setup=setup, remote=make_certificate()) as session:
         await session.publisher.video(KEYFRAME, *[DELTA] * 9)
         await until(lambda: len(session.ours.units) == 10)
         assert [unit.data for _, unit in session.ours.units] == [KEYFRAME[1:], *[DELTA[1:]] * 9]
-        await session.foreign.send(build_sender_report(SSRCS["video"], 9 * NS_PER_S, 0, 1, 1))
+        await session.remote.send(build_sender_report(SSRCS["video"], 9 * NS_PER_S, 0, 1, 1))
         await until(lambda: session.ours.reports)
-        await session.ours.ticked_until(lambda: session.foreign.rtcp)
-        remb = next(message for message in parse_rtcp(session.foreign.rtcp[0]) if isinstance(message, Remb))
+        await session.ours.ticked_until(lambda: session.remote.rtcp)
+        remb = next(message for message in parse_rtcp(session.remote.rtcp[0]) if isinstance(message, Remb))
         assert remb.bit_rate_bps > 2_500_000
 
 
@@ -115,8 +115,8 @@ async def test_one_pending_peer_too_many_evicts_the_oldest(port: MediaPort, cert
     async with connected(port, certificates) as session:
         assert len(port.pending) == 0
         waiting = PeerHarness(port, certificates)
-        async with AiortcPeer(waiting.peer.offer()) as foreign:
-            waiting.peer.accept(foreign.answer())
+        async with AiortcPeer(waiting.peer.offer()) as remote:
+            waiting.peer.accept(remote.answer())
             running = asyncio.create_task(waiting.peer.run())
             newest = PeerHarness(port, certificates)
             assert await running == TOO_MANY_PENDING
@@ -130,7 +130,7 @@ async def test_one_pending_peer_too_many_evicts_the_oldest(port: MediaPort, cert
 
 async def test_close_notify_of_the_client_ends_the_peer(port: MediaPort, certificates: Certificates) -> None:
     async with connected(port, certificates) as session:
-        await session.foreign.dtls.stop()
+        await session.remote.dtls.stop()
         assert await session.ended() == CLOSED_BY_PEER
 
 
@@ -141,9 +141,9 @@ async def test_closing_notifies_the_client_and_removes_the_peer_from_the_port(
         session.ours.peer.close("OUR-REASON")
         session.ours.peer.close("ANOTHER")
         assert await session.ended() == "OUR-REASON"
-        await until(lambda: session.foreign.dtls.state == "closed")
+        await until(lambda: session.remote.dtls.state == "closed")
         before = port.counters.unauthenticated
-        await session.foreign.send_raw(SRTP)
+        await session.remote.send_raw(SRTP)
         await until(lambda: port.counters.unauthenticated > before)
 
 
@@ -177,29 +177,29 @@ async def test_invalid_datagrams_from_any_address_end_nothing(port: MediaPort, c
     ]
     async with connected(port, certificates) as session:
         await session.publisher.video(KEYFRAME)
-        with UdpClient(("127.0.0.1", port.port)) as stranger:
+        with UdpClient(("127.0.0.1", port.port)) as unauthenticated:
             for number, datagram in enumerate(garbage):
-                stranger.send(datagram)
-                await session.foreign.send_raw(datagram)
+                unauthenticated.send(datagram)
+                await session.remote.send_raw(datagram)
                 if number % 50 == 0:
                     await session.publisher.video(DELTA)
         await session.publisher.video(DELTA)
         await until(lambda: len(session.ours.units) == 11)
         assert not session.running.done()
-        assert session.foreign.dtls.state == "connected"
+        assert session.remote.dtls.state == "connected"
         assert port.counters.faults == 0
 
 
 async def test_a_replayed_or_changed_packet_is_dropped(port: MediaPort, certificates: Certificates) -> None:
     async with connected(port, certificates) as session:
         seen: list[bytes] = []
-        send = session.foreign.ice._send
+        send = session.remote.ice._send
 
         async def tapped(data: bytes) -> None:
             seen.append(data)
             await send(data)
 
-        session.foreign.ice._send = tapped
+        session.remote.ice._send = tapped
         await session.publisher.video(KEYFRAME, DELTA)
         for datagram in list(seen):
             await send(datagram)
@@ -232,12 +232,12 @@ async def test_another_certificate_than_that_of_the_answer_is_refused(
     port: MediaPort, certificates: Certificates
 ) -> None:
     ours = PeerHarness(port, certificates)
-    async with AiortcPeer(ours.peer.offer()) as foreign:
-        answer = foreign.answer()
+    async with AiortcPeer(ours.peer.offer()) as remote:
+        answer = remote.answer()
         mark = "a=fingerprint:sha-256 "
         ours.peer.accept(answer.replace(mark + answer.partition(mark)[2][:2], mark + "00"))
         running = asyncio.create_task(ours.peer.run())
-        await foreign.connect()
+        await remote.connect()
         assert await running == HANDSHAKE_FAILED
         assert not ours.peer.connected.is_set()
 
@@ -246,10 +246,10 @@ async def test_a_client_without_a_handshake_times_out_although_its_checks_contin
     port: MediaPort, certificates: Certificates
 ) -> None:
     ours = PeerHarness(port, certificates)
-    async with AiortcPeer(ours.peer.offer()) as foreign:
-        ours.peer.accept(foreign.answer())
+    async with AiortcPeer(ours.peer.offer()) as remote:
+        ours.peer.accept(remote.answer())
         running = asyncio.create_task(ours.peer.run())
-        connecting = asyncio.create_task(foreign.connect())
+        connecting = asyncio.create_task(remote.connect())
         await until(lambda: port.counters.received > 2)
         connecting.cancel()
         with suppress(asyncio.CancelledError):
@@ -264,19 +264,19 @@ async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
 ) -> None:
     """The peer is the DTLS server: it may send as soon as it has sent its last flight."""
     ours = PeerHarness(port, certificates)
-    async with AiortcPeer(ours.peer.offer(), setup="passive") as foreign:
-        ours.peer.accept(foreign.answer())
+    async with AiortcPeer(ours.peer.offer(), setup="passive") as remote:
+        ours.peer.accept(remote.answer())
         running = asyncio.create_task(ours.peer.run())
-        setup_srtp = foreign.dtls._setup_srtp
+        setup_srtp = remote.dtls._setup_srtp
         early: list[bytes] = []
 
         def media_first() -> None:
             setup_srtp()
             for number in range(4):
                 packet = RtpPacket(VP9.payload_type, True, number, number * 3000, SSRCS["video"], KEYFRAME, 0)
-                early.append(foreign.dtls._tx_srtp.protect(build_rtp(packet)))
+                early.append(remote.dtls._tx_srtp.protect(build_rtp(packet)))
 
-        foreign.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives
+        remote.dtls._setup_srtp = media_first  # type: ignore[method-assign]  # packets before the last flight arrives
         held: list[bytes] = []
         put = ours.peer._adapter.put
 
@@ -284,9 +284,9 @@ async def test_media_that_arrives_before_the_end_of_the_handshake_is_not_lost(
             (held.append if early else put)(data)
 
         monkeypatch.setattr(ours.peer._adapter, "put", last_flight_late)
-        await foreign.connect()
+        await remote.connect()
         for datagram in early:
-            await foreign.send_raw(datagram)
+            await remote.send_raw(datagram)
         await until(lambda: held and len(ours.peer._early) == 4)
         for datagram in held:
             put(datagram)

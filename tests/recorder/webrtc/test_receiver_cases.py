@@ -192,13 +192,13 @@ def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_
     assert first.is_keyframe
     assert before_ns <= stop_ns + 30 * NS_PER_MS
     assert after_ns - before_ns <= NS_PER_S
-    asked = [
+    requested = [
         message.media_ssrc
         for at_ns, message in call.feedback
         if isinstance(message, KeyframeRequest) and at_ns > stop_ns
     ]
-    assert set(asked) <= {LOW}
-    assert asked
+    assert set(requested) <= {LOW}
+    assert requested
     assert len(video) - 1 >= call.frames - NS_PER_S // (35 * NS_PER_MS)
 
 

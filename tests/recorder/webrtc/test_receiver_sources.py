@@ -34,7 +34,7 @@ def test_a_new_source_replaces_the_active_one_with_its_key_frame() -> None:
     harness.video(NEXT, KEYFRAME, DELTA)
     harness.video(VIDEO, DELTA)
     harness.video(NEXT, DELTA)
-    assert harness.summary == "KdddCKdd", "what the old one still sends is not given out"
+    assert harness.summary == "KdddCKdd", "what the old one still sends is not passed on"
     assert harness.receiver.stats()["video"]["received_packets"] == 8, "both sources are counted, the tail is not"
 
 
@@ -120,7 +120,7 @@ def test_one_source_too_many_replaces_a_silent_one_but_never_the_active_one() ->
     for ssrc in range(1000, 1000 + MAX_ALTERNATIVES):
         harness.send(harness.packet(ssrc, DELTA), step_ns=NS_PER_MS)
     harness.send(harness.packet(2000, DELTA))
-    assert harness.receiver.dropped_packets == 1, "only the present one is silent"
+    assert harness.receiver.dropped_packets == 1, "only the active one is silent"
     harness.video(VIDEO, DELTA)
     harness.send(harness.packet(2000, DELTA))
     assert harness.receiver.dropped_packets == 2, "none is silent"
@@ -132,7 +132,7 @@ def test_one_source_too_many_replaces_a_silent_one_but_never_the_active_one() ->
     assert harness.summary == "Kddd"
 
 
-# Layers that nobody asked for
+# Layers that were not agreed
 
 LOW, MIDDLE, HIGH = 0x400, 0x401, 0x402
 SIZES = {LOW: (320, 180), MIDDLE: (640, 360), HIGH: (1280, 720)}
@@ -172,8 +172,8 @@ def test_of_layers_that_begin_together_the_largest_is_recorded_in_any_order(
     lost = [harness.packet(ssrc, DELTA) for ssrc in order]
     layers(harness, *order, count=100)
     assert len(lost) == 3
-    assert requests(harness) == {HIGH}, "what is not recorded is asked for nothing, also not for what is lost of it"
-    assert harness.summary == "d" * 100, "until the key frame that was asked for"
+    assert requests(harness) == {HIGH}, "nothing is requested of the others, although packets of them are lost"
+    assert harness.summary == "d" * 100, "until the requested key frame"
     layers(harness, HIGH, key=True)
     assert harness.summary == "d" * 100 + "K"
 
@@ -183,7 +183,7 @@ def test_a_larger_layer_that_begins_later_replaces_the_active_one_once_it_is_ste
     harness = ReceiverHarness()
     layers(harness, LOW, key=True)
     layers(harness, HIGH, LOW, count=40)
-    assert harness.summary == "K" + "d" * 40, "nobody knows how large it is"
+    assert harness.summary == "K" + "d" * 40, "its size is unknown"
     requests(harness)
     layers(harness, HIGH, LOW, key=True)
     assert widths(harness)[-1] == 1280, "it has kept coming for a second"
@@ -207,7 +207,7 @@ def test_an_intermittent_layer_is_recorded_only_once_it_is_steady() -> None:
     layers(harness, LOW, HIGH, count=60)
     for _ in range(3):
         layers(harness, LOW, count=10)
-        assert requests(harness) == {LOW}, "it is asked for a key frame as soon as the larger one is missed"
+        assert requests(harness) == {LOW}, "a key frame is requested as soon as the larger one is silent"
         layers(harness, LOW, key=True)
         assert widths(harness)[-1] == 320
         layers(harness, HIGH, LOW, key=True)
@@ -238,7 +238,7 @@ def test_a_source_that_sends_rarely_is_not_silent_between_its_pictures() -> None
     harness = ReceiverHarness()
     layers(harness, HIGH, LOW, key=True)
     layers(harness, HIGH, LOW, count=30)
-    told = len(harness.received)
+    before = len(harness.received)
     for _ in range(10):
         layers(harness, LOW, count=15)
         layers(harness, HIGH)
@@ -248,7 +248,7 @@ def test_a_source_that_sends_rarely_is_not_silent_between_its_pictures() -> None
         layers(harness, LOW, count=14)
         layers(harness, HIGH)
     assert widths(harness)[-1] == 1280
-    assert len(harness.received) > told
+    assert len(harness.received) > before
     assert requests(harness) == set()
 
 
@@ -289,12 +289,12 @@ def test_key_frame_requests_of_a_silent_source_become_rarer_until_it_sends_again
     harness.video(VIDEO, KEYFRAME)
     harness.now_ns += 60 * NS_PER_S
     harness.receiver.request_keyframe(harness.now_ns)
-    asked = 0
+    requested = 0
     for _ in range(3000):
         harness.rtcp.clear()
         harness.pass_time(20 * NS_PER_MS)
-        asked += KeyframeRequest(VIDEO) in harness.rtcp
-    assert asked == 12, "at once, and every 5 s of a minute"
+        requested += KeyframeRequest(VIDEO) in harness.rtcp
+    assert requested == 12, "at once, and every 5 s of a minute"
     harness.rtcp.clear()
     harness.video(VIDEO, DELTA)
     assert KeyframeRequest(VIDEO) in harness.rtcp

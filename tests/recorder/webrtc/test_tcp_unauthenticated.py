@@ -21,19 +21,19 @@ WITH_TCP = True
 @pytest.mark.parametrize("data", [SRTP, DTLS, b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff"])
 async def test_an_unauthenticated_connection_may_send_nothing_but_stun(port: MediaPort, data: bytes) -> None:
     sink = CollectingPeer(port, "peer")
-    async with connected(port) as stranger:
-        stranger.send(data)
-        assert await stranger.is_closed()
+    async with connected(port) as client:
+        client.send(data)
+        assert await client.is_closed()
     assert not sink.media
     assert port.counters.unauthenticated == 1
 
 
 async def test_an_unauthenticated_connection_is_closed_after_too_many_checks(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
-    async with connected(port) as stranger:
-        stranger.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNAUTHENTICATED_DATAGRAMS - 1))
-        stranger.send(check("peer", password="wrong"), check("peer"))
-        assert await stranger.is_closed()
+    async with connected(port) as client:
+        client.send(*[check("peer", password="wrong")] * (tcp_port.MAX_UNAUTHENTICATED_DATAGRAMS - 1))
+        client.send(check("peer", password="wrong"), check("peer"))
+        assert await client.is_closed()
     assert sink.flow.ice.path is None
 
 
@@ -61,10 +61,12 @@ async def test_unauthenticated_connections_of_an_address_are_limited_but_validat
         for number in range(MAX_UNAUTHENTICATED_PER_ADDRESS + 4):
             CollectingPeer(port, f"peer{number}")
             await (await stack.enter_async_context(connected(port))).validate(f"peer{number}")
-        strangers = [await stack.enter_async_context(connected(port)) for _ in range(MAX_UNAUTHENTICATED_PER_ADDRESS)]
+        unauthenticated = [
+            await stack.enter_async_context(connected(port)) for _ in range(MAX_UNAUTHENTICATED_PER_ADDRESS)
+        ]
         refused = await stack.enter_async_context(connected(port))
         assert await refused.is_closed()
-        strangers[0].writer.transport.abort()
+        unauthenticated[0].writer.transport.abort()
         await until(lambda: port._tcp.admission.unauthenticated == MAX_UNAUTHENTICATED_PER_ADDRESS - 1)
         CollectingPeer(port, "late")
         await (await stack.enter_async_context(connected(port))).validate("late")
@@ -127,10 +129,10 @@ async def test_random_bytes_close_only_their_connection(port: MediaPort) -> None
     async with connected(port) as client:
         await client.validate("peer")
         for _ in range(40):
-            async with connected(port) as stranger:
-                stranger.writer.write(random.randbytes(random.randrange(1, 3000)))
-                stranger.writer.write_eof()
-                assert await stranger.is_closed()
+            async with connected(port) as other:
+                other.writer.write(random.randbytes(random.randrange(1, 3000)))
+                other.writer.write_eof()
+                assert await other.is_closed()
         client.send(SRTP)
         await until(lambda: sink.media)
     assert not sink.faults

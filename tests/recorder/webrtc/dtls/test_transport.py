@@ -56,5 +56,5 @@ async def test_the_adapter_keeps_a_bounded_number_of_datagrams() -> None:
     adapter = IceTransportAdapter(lambda data: None)
     for number in range(2 * MAX_QUEUED_DATAGRAMS):
         adapter.put(number.to_bytes(2, "big"))
-    taken = [await adapter._recv() for _ in range(MAX_QUEUED_DATAGRAMS)]
-    assert taken[-1] == (MAX_QUEUED_DATAGRAMS - 1).to_bytes(2, "big")
+    kept = [await adapter._recv() for _ in range(MAX_QUEUED_DATAGRAMS)]
+    assert kept[-1] == (MAX_QUEUED_DATAGRAMS - 1).to_bytes(2, "big")

@@ -66,7 +66,7 @@ def test_media_is_sent_by_the_latest_valid_path_until_one_is_nominated() -> None
     assert ice.path == OTHER, "not nominated yet: the latest validated path"
     answer(ice, check(nominate=True), PATH)
     answer(ice, check(), OTHER)
-    assert ice.path == PATH, "a plain check does not take over from a nomination"
+    assert ice.path == PATH, "a check without nomination does not change a nominated path"
     answer(ice, check(nominate=True), OTHER)
     assert ice.path == OTHER
 

@@ -84,19 +84,19 @@ def only(transport: Transport, offer: RemoteOffer) -> RemoteOffer:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_media_flows_and_feedback_comes_back(recorder: RecorderEnd, transport: Transport) -> None:
     """Encrypted in both directions."""
-    heard: list[bytes] = []
-    ours = OutgoingPeer(only(transport, recorder.offer()), Certificate.make(), heard.append)
+    rtcp: list[bytes] = []
+    ours = OutgoingPeer(only(transport, recorder.offer()), Certificate.make(), rtcp.append)
     recorder.peer.accept(ours.answer(SSRCS, "cname"))
     running = asyncio.create_task(recorder.peer.run())
     await ours.connect()
     await recorder.peer.connected.wait()
     for sequence in range(5):
         ours.send_rtp(build_rtp(picture(sequence)))
-    while len(recorder.units) < 5 or not heard:
+    while len(recorder.units) < 5 or not rtcp:
         recorder.peer.tick(time.monotonic_ns())
         await asyncio.sleep(0.005)
     assert {(kind, unit.data) for kind, unit in recorder.units} == {("video", KEYFRAME[1:])}
-    assert any(isinstance(message, Remb) for data in heard for message in parse_rtcp(data))
+    assert any(isinstance(message, Remb) for data in rtcp for message in parse_rtcp(data))
     await ours.close()
     assert await running == CLOSED_BY_PEER
     await ours.close()

@@ -36,18 +36,18 @@ def captured(name: str) -> str:
 CHROMIUM, FFMPEG = captured("chromium"), captured("ffmpeg")
 
 
-def wanted(offer: ClientOffer) -> MediaOffer:
+def preferred(offer: ClientOffer) -> MediaOffer:
     """Return an offer of ours for the client's preferred codecs."""
     tracks = {kind: TrackConfig(names[0]) for kind, names in offer.codec_types.items()}
     return MediaOffer(tracks.get("audio"), tracks.get("video"))
 
 
-def answered(text: str, want: MediaOffer | None = None) -> tuple[Answer, str]:
+def answered(text: str, ours: MediaOffer | None = None) -> tuple[Answer, str]:
     """Answer an offer."""
     offer = read_offer(text)
-    want = want or wanted(offer)
-    agreed = agree(offer, want)
-    return agreed, write_answer(offer, agreed, want, TRANSPORT, 7)
+    ours = ours or preferred(offer)
+    agreed = agree(offer, ours)
+    return agreed, write_answer(offer, agreed, ours, TRANSPORT, 7)
 
 
 def part(text: str, kind: str) -> list[str]:
@@ -120,8 +120,8 @@ def test_stereo_is_answered_where_stereo_is_sent() -> None:
 
 
 def test_any_offered_codec_can_be_chosen() -> None:
-    want = MediaOffer(TrackConfig("OPUS"), TrackConfig("AV1"))
-    agreed, answer = answered(captured("eyevinn"), want)
+    ours = MediaOffer(TrackConfig("OPUS"), TrackConfig("AV1"))
+    agreed, answer = answered(captured("eyevinn"), ours)
     assert agreed.media["video"].payload_type == 45
     assert part(answer, "video")[0].endswith(" 45 46")
 

@@ -120,8 +120,12 @@ def test_ipv4_comes_first_and_each_address_once() -> None:
 
 
 async def test_loopback_alone_is_reported_unless_it_was_configured() -> None:
-    for asked, hosts, is_too_little in (((), [LOOPBACK], True), ((), HOSTS, False), ((LOOPBACK,), [LOOPBACK], False)):
-        assert (await plan_addresses(asked, no_names, hosts)).is_loopback_only is is_too_little
+    for configured, hosts, is_reported in (
+        ((), [LOOPBACK], True),
+        ((), HOSTS, False),
+        ((LOOPBACK,), [LOOPBACK], False),
+    ):
+        assert (await plan_addresses(configured, no_names, hosts)).is_loopback_only is is_reported
 
 
 def test_the_kernel_lists_loopback_with_its_flags() -> None:

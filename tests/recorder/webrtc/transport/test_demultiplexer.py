@@ -19,7 +19,7 @@ class LoggingPeer:
         self.error = error
 
     def receive_srtp(self, size: int, now_ns: int) -> None:
-        """Note the call, then fail if asked to."""
+        """Note the call; raise `error` if there is one."""
         self.calls.append((size, now_ns))
         if self.error is not None:
             raise self.error

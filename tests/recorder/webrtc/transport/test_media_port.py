@@ -45,7 +45,7 @@ async def test_media_and_dtls_go_to_the_peer_that_validated_the_address(port: Me
 
 async def test_a_flow_sends_to_the_validated_address(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
-    sink.flow.send(b"lost: nobody knows where the peer is")
+    sink.flow.send(b"lost: no address is validated")
     with client_of(port) as client:
         await client.validate("peer")
         sink.flow.send(b"hello")
@@ -54,12 +54,12 @@ async def test_a_flow_sends_to_the_validated_address(port: MediaPort) -> None:
 
 async def test_unauthenticated_datagrams_of_every_kind_are_counted_and_dropped(port: MediaPort) -> None:
     sink = CollectingPeer(port, "peer")
-    with client_of(port) as publisher, client_of(port) as stranger:
+    with client_of(port) as publisher, client_of(port) as unauthenticated:
         await publisher.validate("peer")
-        strange = [b"", bytes([128]) * 2049, SRTP, DTLS, b"\x00\x01", check("nobody"), b"\x40 turn", b"\xff"]
-        for datagram in strange:
-            stranger.send(datagram)
-        await until(lambda: port.counters.received == 1 + len(strange))
+        dropped = [b"", bytes([128]) * 2049, SRTP, DTLS, b"\x00\x01", check("nobody"), b"\x40 turn", b"\xff"]
+        for datagram in dropped:
+            unauthenticated.send(datagram)
+        await until(lambda: port.counters.received == 1 + len(dropped))
         publisher.send(SRTP)
         await until(lambda: sink.media)
     counters = port.counters
@@ -72,16 +72,16 @@ async def test_random_datagrams_of_each_kind_have_no_effect(
     port: MediaPort,
 ) -> None:
     sink, random = CollectingPeer(port, "peer"), Random(1)
-    with client_of(port) as publisher, client_of(port) as stranger:
+    with client_of(port) as publisher, client_of(port) as unauthenticated:
         await publisher.validate("peer")
         for first in (0, 1, 20, 63, 128, 191, 16, 255):
             for _ in range(100):
-                for each in (publisher, stranger):
+                for each in (publisher, unauthenticated):
                     each.send(bytes([first]) + random.randbytes(random.randrange(1500)))
             await until(lambda: port.counters.received % 200 == 1)
         await publisher.validate("peer")
     assert not sink.faults
-    assert len(sink.media) == 200, "only what came from the proved address"
+    assert len(sink.media) == 200, "only the datagrams of the validated address"
 
 
 async def test_an_internal_error_ends_that_peer_only(port: MediaPort) -> None:
@@ -160,14 +160,14 @@ async def test_the_address_of_an_active_peer_cannot_be_validated_by_another_but_
 
 async def test_error_responses_to_unauthenticated_requests_are_bounded(port: MediaPort) -> None:
     CollectingPeer(port, "peer")
-    with client_of(port) as stranger:
+    with client_of(port) as unauthenticated:
         for _ in range(3 * ERROR_REPLIES_PER_S):
-            stranger.send(check("peer", password="wrong"))
+            unauthenticated.send(check("peer", password="wrong"))
         await until(lambda: port.counters.bad_stun == 3 * ERROR_REPLIES_PER_S)
         replies = 0
         while True:
             try:
-                stranger.socket.recv(2048)
+                unauthenticated.socket.recv(2048)
             except BlockingIOError:
                 break
             replies += 1
@@ -185,18 +185,18 @@ async def test_an_address_is_ignored_after_too_many_failed_checks_until_the_next
     now_ns = [NS_PER_S]
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: now_ns[0])) as port:
         CollectingPeer(port, "peer")
-        with client_of(port) as stranger, client_of(port) as other:
+        with client_of(port) as unauthenticated, client_of(port) as other:
             for _ in range(FAILED_CHECKS_PER_S):
-                stranger.send(useless)
-            stranger.send(check("peer"))
+                unauthenticated.send(useless)
+            unauthenticated.send(check("peer"))
             await until(lambda: port.counters.received == FAILED_CHECKS_PER_S + 1)
             assert port.counters.bad_stun + port.counters.unauthenticated == FAILED_CHECKS_PER_S + 1
             await other.validate("peer")
             now_ns[0] += NS_PER_S
             with suppress(BlockingIOError):
-                while stranger.socket.recv(2048):  # errors
+                while unauthenticated.socket.recv(2048):  # errors
                     pass
-            await stranger.validate("peer")
+            await unauthenticated.validate("peer")
 
 
 async def test_checks_from_a_validated_address_are_answered_despite_forged_ones() -> None:
@@ -223,10 +223,10 @@ async def test_a_validated_address_has_a_budget_even_if_too_many_addresses_are_c
     monkeypatch.setattr(checks, "MAX_WATCHED", 1)
     async with MediaPort(0, ("127.0.0.1",), Clock(monotonic_ns=lambda: NS_PER_S)) as port:
         CollectingPeer(port, "peer")
-        with client_of(port) as client, client_of(port) as stranger:
+        with client_of(port) as client, client_of(port) as unauthenticated:
             await client.validate("peer")
-            stranger.send(check("peer", password="wrong"))
-            await stranger.receive()
+            unauthenticated.send(check("peer", password="wrong"))
+            await unauthenticated.receive()
             for _ in range(FAILED_CHECKS_PER_S):
                 client.send(check("peer", password="wrong"))
                 await client.receive()

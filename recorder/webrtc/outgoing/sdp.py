@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.sdp.answer import check_transport
+from rokuga.recorder.webrtc.sdp.description import Section
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate, LocalTransport, SdpError
-from rokuga.recorder.webrtc.sdp.session_description import Section, parse_description
+from rokuga.recorder.webrtc.sdp.session_description import parse_description
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from types import MappingProxyType
 
 from rokuga.recorder.codecs.table import Codec
 from rokuga.recorder.media import Kind
+from rokuga.recorder.webrtc.sdp.description import RtpCodec, Section, TransportParameters
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Answer, AnsweredMedia, MediaOffer, SdpError, Setup, codec_of
-from rokuga.recorder.webrtc.sdp.session_description import RtpCodec, Section, TransportParameters, parse_description
+from rokuga.recorder.webrtc.sdp.session_description import parse_description
 
 _SETUPS: Mapping[str, Setup] = {"active": "active", "passive": "passive"}
 

@@ -12,6 +12,7 @@ from typing import Final
 from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.sdp.answer import check_transport, received_media
+from rokuga.recorder.webrtc.sdp.description import Description, RtpCodec, Section
 from rokuga.recorder.webrtc.sdp.offer_and_answer import (
     FEEDBACK,
     HEADER_EXTENSIONS,
@@ -27,7 +28,7 @@ from rokuga.recorder.webrtc.sdp.offer_and_answer import (
     rtpmap,
     transport_lines,
 )
-from rokuga.recorder.webrtc.sdp.session_description import Description, RtpCodec, Section, parse_description
+from rokuga.recorder.webrtc.sdp.session_description import parse_description
 
 _KINDS: Final[Mapping[str, Kind]] = {"audio": "audio", "video": "video"}
 

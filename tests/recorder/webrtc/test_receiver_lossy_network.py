@@ -50,7 +50,7 @@ class Publisher:
 
     def __post_init__(self) -> None:
         self._random = Random(1)
-        self._way: list[tuple[int, int, bool, bytes]] = []
+        self._in_flight: list[tuple[int, int, bool, bytes]] = []
         self._order = count()
         self._rtx_sequence = count(65_500)
         self._sent: dict[tuple[int, int], RtpPacket] = {}
@@ -89,10 +89,10 @@ class Publisher:
         end_ns = seconds * NS_PER_S
         while self.now_ns < end_ns + 2 * NS_PER_S:
             if self.now_ns < end_ns:
-                self._speak()
-                self._show()
-            while self._way and self._way[0][0] <= self.now_ns:
-                _, _, is_feedback, data = heappop(self._way)
+                self._send_audio()
+                self._send_video()
+            while self._in_flight and self._in_flight[0][0] <= self.now_ns:
+                _, _, is_feedback, data = heappop(self._in_flight)
                 if is_feedback:
                     self._answer(data)
                 else:
@@ -109,13 +109,13 @@ class Publisher:
         """Return the units of a kind."""
         return [unit for _, received_kind, unit in self.received if received_kind == kind and unit is not None]
 
-    def _speak(self) -> None:
+    def _send_audio(self) -> None:
         if self.now_ns % (20 * NS_PER_MS) == 0:
             sequence = 65_500 + self.sounds
             self._send(RtpPacket(OPUS.payload_type, False, sequence, self.sounds * 960, AUDIO, opus(self.sounds), 0))
             self.sounds += 1
 
-    def _show(self) -> None:
+    def _send_video(self) -> None:
         if self.now_ns % (35 * NS_PER_MS):
             return
         for layer in self.layers:
@@ -138,7 +138,7 @@ class Publisher:
 
     def _deliver(self, data: bytes, *, is_feedback: bool = False) -> None:
         if self._random.random() >= self.loss:
-            heappush(self._way, (self.now_ns + self.round_trip_ns // 2, next(self._order), is_feedback, data))
+            heappush(self._in_flight, (self.now_ns + self.round_trip_ns // 2, next(self._order), is_feedback, data))
 
     def _answer(self, data: bytes) -> None:
         for message in parse_rtcp(data):
@@ -165,14 +165,14 @@ class Publisher:
 @pytest.mark.parametrize(("loss", "least"), [(0.0, 1.0), (0.02, 1.0), (0.10, 0.99)])
 def test_lost_pictures_and_sounds_are_repaired(loss: float, least: float, has_fid: bool) -> None:
     """Media, repairs and feedback are lost alike. A loss before the first packet cannot be noticed."""
-    call = Publisher([Layer(VIDEO)], loss=loss, has_fid=has_fid)
-    call.run(20)
-    assert len(call.units("video")) >= (call.frames - 1 if least == 1.0 else call.frames * least)
-    assert len(call.units("audio")) >= (call.sounds - 1 if least == 1.0 else call.sounds * least)
-    steps = {after.rtp_time - before.rtp_time for before, after in pairwise(call.units("video"))}
+    publisher = Publisher([Layer(VIDEO)], loss=loss, has_fid=has_fid)
+    publisher.run(20)
+    assert len(publisher.units("video")) >= (publisher.frames - 1 if least == 1.0 else publisher.frames * least)
+    assert len(publisher.units("audio")) >= (publisher.sounds - 1 if least == 1.0 else publisher.sounds * least)
+    steps = {after.rtp_time - before.rtp_time for before, after in pairwise(publisher.units("video"))}
     assert steps == {3150}, "between the first one and the last one, none is missing"
-    assert all(before.rtp_time < after.rtp_time for before, after in pairwise(call.units("audio")))
-    nacked = {message.media_ssrc for _, message in call.feedback if isinstance(message, Nack)}
+    assert all(before.rtp_time < after.rtp_time for before, after in pairwise(publisher.units("audio")))
+    nacked = {message.media_ssrc for _, message in publisher.feedback if isinstance(message, Nack)}
     assert nacked == ({AUDIO, VIDEO} if loss else set())
 
 
@@ -181,9 +181,9 @@ def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_
     stop_ns = 8 * NS_PER_S
     high = Layer(VIDEO, end_ns=stop_ns)
     low = Layer(LOW, keyframe_delay_ns=700 * NS_PER_MS)
-    call = Publisher([high, low])
-    call.run(12)
-    video = [(at_ns, unit) for at_ns, kind, unit in call.received if kind == "video"]
+    publisher = Publisher([high, low])
+    publisher.run(12)
+    video = [(at_ns, unit) for at_ns, kind, unit in publisher.received if kind == "video"]
     (place,) = [place for place, (_, unit) in enumerate(video) if unit is None]
     last, first = video[place - 1][1], video[place + 1][1]
     assert last is not None
@@ -194,23 +194,23 @@ def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_
     assert after_ns - before_ns <= NS_PER_S
     requested = [
         message.media_ssrc
-        for at_ns, message in call.feedback
+        for at_ns, message in publisher.feedback
         if isinstance(message, KeyframeRequest) and at_ns > stop_ns
     ]
     assert set(requested) <= {LOW}
     assert requested
-    assert len(video) - 1 >= call.frames - NS_PER_S // (35 * NS_PER_MS)
+    assert len(video) - 1 >= publisher.frames - NS_PER_S // (35 * NS_PER_MS)
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_a_new_track_replaces_the_old_one_at_its_first_key_frame_and_is_repaired(loss: float) -> None:
     change_ns = 5 * NS_PER_S + 5 * NS_PER_MS
-    call = Publisher(
+    publisher = Publisher(
         [Layer(VIDEO, end_ns=change_ns), Layer(LOW, begin_ns=change_ns, sequence=7)], loss=loss, has_fid=False
     )
-    call.run(10)
-    assert [kind for _, kind, unit in call.received if unit is None] == ["video"]
-    assert len(call.units("video")) >= call.frames * 0.99
+    publisher.run(10)
+    assert [kind for _, kind, unit in publisher.received if unit is None] == ["video"]
+    assert len(publisher.units("video")) >= publisher.frames * 0.99
 
 
 def test_audio_continues_while_video_has_no_key_frame_or_begins_later() -> None:

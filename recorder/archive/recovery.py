@@ -113,10 +113,8 @@ class Recovery:
     def _indices(self) -> list[str]:
         """Return the indices of the files that may be there: parts in ascending order, then the whole file."""
         archive = self._journal.archive
-        suffixes = f"{re.escape(self._container.suffix)}|json"
-        pattern = re.compile(
-            rf"\.?split-archive-{archive.connection.connection_id}_([0-9]{{4,9}})\.({suffixes})(\.part)?"
-        )
+        connection_id, suffix = archive.connection.connection_id, re.escape(self._container.suffix)
+        pattern = re.compile(rf"\.?split-archive-{connection_id}_([0-9]{{4,9}})\.({suffix}|json)(\.part)?")
         numbers = {int(found[1]) for name in self._file_names() if (found := pattern.fullmatch(name))}
         parts = {split_index(number) for number in numbers if number > archive.parts_before}
         parts.update(archive.owed)

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.events import Event, EventType, event_id
 from rokuga.recorder.models import ArchiveStatus
 from tests.recorder.archive.crash_points import CONNECTION_ID, RECORDING_ID, CrashPoint, Disk, Plan, record, recover
@@ -151,6 +152,7 @@ def check_end(plan: Plan, number: int, point: CrashPoint, recovered: CrashPoint)
         assert ids.index(started) < ids.index(ends[0].id)
     documents = [event.document for event in ends if event.type is AVAILABLE]
     assert state.document == (documents[0] if documents else None)
+    assert state.document is None or state.document["stop_timestamp"] == rfc3339(state.stop_wall_ns or 0)
     if before.status is ArchiveStatus.WRITING:
         assert (state.status is ArchiveStatus.AVAILABLE) is has_media(plan, number, point, recovered)
 

@@ -1,7 +1,7 @@
 """The archives of one connection in one recording, one after the other.
 
-A fault (a full disk, one that stalls) ends an archive, not the recording of its connection: when the fault is over
-another archive begins. At most one of them is under way at a time.
+An error (a full disk, one that stalls) ends an archive, not the recording of its connection: when the error is over,
+another archive begins. At most one of them is being written.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from typing import Final
 import structlog
 
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS, Pauses
+from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS, Pauses
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.models import ArchiveState
 
 log = structlog.get_logger()
 
 MakeArchiver = Callable[[Connection, ArchiveState | None], Archiver]
-"""Returns the archiver of a connection's first archive, or of the one that follows an ended one."""
+"""Returns the archiver of a connection's first archive (None), or of the one that follows an ended one."""
 
 
 class ArchiveSeries:
@@ -28,11 +28,11 @@ class ArchiveSeries:
         self._make_archiver = make_archiver
         self._archiver: Archiver | None = None
         self._pauses = Pauses()
-        self._noted: Archiver | None = None
+        self._counted: Archiver | None = None
 
     @property
     def is_writing(self) -> bool:
-        """Whether an archive is under way."""
+        """Whether an archive is being written."""
         return self._archiver is not None and self._archiver.is_writing
 
     def begin(self) -> Archiver:
@@ -43,32 +43,32 @@ class ArchiveSeries:
         return archiver
 
     def interrupt(self, reason: str, now_ns: int) -> None:
-        """End the archive that is under way, in order; another one may follow."""
+        """End the archive that is being written, in order; another one may follow."""
         archiver = self._archiver
         if archiver is not None and archiver.is_writing:
             self.connection.end_archive()
             archiver.interrupt(reason, now_ns)
 
     def may_begin(self, now_ns: int) -> bool:
-        """Whether the next archive is due: the last one has ended, media came since, and the pause is over."""
+        """Return whether the next archive is due: the last one ended, media arrived since, and the pause is over."""
         archiver = self._archiver
         if archiver is None or not archiver.has_ended:
             return False
-        if self._noted is not archiver:
-            self._noted = archiver
-            self._note_end(archiver)
-        return self.connection.last_media_ns > archiver.end_ns and self._pauses.is_over(now_ns)
+        if self._counted is not archiver:
+            self._counted = archiver
+            self._count_end(archiver)
+        return self.connection.last_media_ns > archiver.end_ns and self._pauses.may_begin(now_ns)
 
-    def _note_end(self, archiver: Archiver) -> None:
-        self._pauses.ended(archiver.start_ns, archiver.end_ns, is_ours=archiver.is_fault_ours)
+    def _count_end(self, archiver: Archiver) -> None:
+        self._pauses.add_end(archiver.start_ns, archiver.end_ns, is_internal=archiver.failed_internally)
         if self._pauses.is_given_up:
             log.error(
-                "a connection is not recorded any more: its archives end by faults of our own",
+                "connection not recorded any more, too many internal errors",
                 connection_id=self.connection.identity.connection_id,
-                archives=MAX_FAULTS_OF_OURS,
+                archives=MAX_INTERNAL_ERRORS,
             )
 
     async def end(self, stop_ns: int) -> None:
-        """End the last archive, or what is left to announce of it. No other one follows. Safe to repeat."""
+        """End the last archive and announce what is left of it. No other one follows. Safe to repeat."""
         if self._archiver is not None:
             await self._archiver.close(stop_ns)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rokuga.recorder.archive.archiver import Archiver, Written
+from rokuga.recorder.archive.archiver import Archiver, MediaProgress
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.frame_sink import Feed
 from rokuga.recorder.media import Kind
@@ -212,4 +212,4 @@ class ArchiveProgress:
     audio: TrackConfig | None
     video: TrackConfig | None
     seconds: int
-    written: Written = field(default_factory=Written)
+    written: MediaProgress = field(default_factory=MediaProgress)

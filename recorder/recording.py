@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from rokuga.recorder.archive.announcement_order import Turns
+from rokuga.recorder.archive.announcement_order import AnnouncementOrder
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent
 from rokuga.recorder.archive.journal import Journal, following
@@ -40,7 +40,7 @@ class Recording:
         self.state = state
         self._context = context
         self._on_interrupted = on_interrupted
-        self._turns = Turns()
+        self._announcement_order = AnnouncementOrder()
         self.is_start_published = False
         self._series: dict[str, ArchiveSeries] = {}
         self._all_closed = asyncio.Event()
@@ -114,7 +114,7 @@ class Recording:
             config=context.config,
             writer=context.writer,
             clock=context.clock,
-            turns=self._turns,
+            announcement_order=self._announcement_order,
             on_failure=lambda: self._on_interrupted(self),
         )
 
@@ -151,15 +151,15 @@ class Recording:
             await writer.submit(lambda: make_folder(folder, mode))
         except ArchiveError as error:
             return error
-        writer.beside(lambda: sync_parent(folder))
+        writer.submit_sync(lambda: sync_parent(folder))
         return None
 
     async def can_write(self) -> bool:
         """Try whether files can be written now."""
         folder, mode, writer = self.folder, self._context.config.archive_folder_mode, self._context.writer
         try:
-            await writer.submit(lambda: make_folder(folder, mode), behind=True)
-            await writer.submit(lambda: check_room(folder), behind=True)
+            await writer.submit(lambda: make_folder(folder, mode), in_pool=True)
+            await writer.submit(lambda: check_room(folder), in_pool=True)
         except ArchiveError:
             return False
         return True

@@ -33,7 +33,7 @@ class RecordingFolders:
             is_refused = True
             self._context.spawn(self._in_thread(lambda: remove_empty_folder(folder)))
             raise ArchiveError(f"no answer within {timeout_s:g} s", errno.ETIMEDOUT, folder)
-        self._context.writer.beside(lambda: sync_parent(folder))
+        self._context.writer.submit_sync(lambda: sync_parent(folder))
 
     async def remove_empty(self, folder: str) -> None:
         """Remove a folder, later if that takes longer than `answer_s`."""

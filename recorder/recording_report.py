@@ -78,7 +78,7 @@ async def _write_file(context: RecorderContext, recording: Recording, document: 
     try:
         if (refusal := await recording.make_folder()) is not None:
             raise refusal
-        await context.writer.submit(lambda: write_json(names, document, mode), behind=True)
+        await context.writer.submit(lambda: write_json(names, document, mode), in_pool=True)
     except ArchiveError as error:
         log.warning("report file not written", path=error.path, reason=error.reason)
         return False

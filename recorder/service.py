@@ -182,7 +182,7 @@ class Recorder:
         """Return the archives that are being written."""
         now_ns = self.context.clock.monotonic_ns()
         return [
-            ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns), c.archiver.written())
+            ArchiveProgress(c.identity, c.audio, c.video, c.archiver.seconds(now_ns), c.archiver.progress())
             for c in self.connections()
             if c.archiver is not None and c.archiver.is_writing
         ]

@@ -1,8 +1,8 @@
 """One connection's archive in one recording: frames in; files, documents and events out.
 
-Frames come in the loop's thread and leave it in batches. The first fault of the disk ends this archive, and only
-this one, with archive.failed. An archive in which no media came is a failed one: there is no file to announce.
-After a fault another archive of the connection may follow (recorder/archive_series.py), which continues the parts.
+Frames are received in the event loop's thread and submitted to the writer thread in batches. The first error of the
+disk ends this archive, and no other, with archive.failed; so does an archive without media.
+After an error another archive of the connection may follow (recorder/archive_series.py), which continues the parts.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rokuga.recorder.archive.announcement_order import Turn, Turns
+from rokuga.recorder.archive.announcement_order import AnnouncementOrder, OrderedSlot
 from rokuga.recorder.archive.archive_file import ArchiveFile
 from rokuga.recorder.archive.container_table import container_of
 from rokuga.recorder.archive.disk import ArchiveError
@@ -29,17 +29,17 @@ from rokuga.recorder.sync.interleaver import Interleaver
 from rokuga.recorder.sync.split_policy import SplitPolicy
 
 BATCH_NS: Final = 200 * NS_PER_MS
-"""Frames are handed to the writer at this step."""
+"""Frames are submitted to the writer at this interval."""
 
-BEAT_NS: Final = 50 * NS_PER_MS
-"""Archives hand over at common beats: the writer's thread is woken once for several of them, not for each."""
+BATCH_GRID_NS: Final = 50 * NS_PER_MS
+"""Batches are due at multiples of this: the writer thread is woken once for several archives, not for each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """How far an archive has come. `part` is the number of the newest part, 0 where there is none yet.
+class MediaProgress:
+    """What an archive has received. `part` is the number of the newest part, 0 without any.
 
-    The picture's size is that of the newest key frame, 0 x 0 before it; `counters` are those since the start.
+    `width` and `height` are those of the newest key frame, 0 before it; `counters` count since the start.
     """
 
     recording_id: str = ""
@@ -52,7 +52,7 @@ class Written:
 
 
 class Archiver:
-    """Takes frames from its making on; `start` and `close` tell the store."""
+    """Accepts frames as soon as it is constructed; `start` and `close` store its state and events."""
 
     def __init__(
         self,
@@ -62,22 +62,22 @@ class Archiver:
         config: RecorderConfig,
         writer: WriterThread,
         clock: Clock,
-        turns: Turns,
+        announcement_order: AnnouncementOrder,
         on_failure: Callable[[], None],
     ) -> None:
-        """Begin when the journal does; `parameters` say into which files.
+        """Begin at the journal's `start_ns`; `parameters` decide which files are written.
 
-        Ends are announced in `turns`, those of the recording. `on_failure` is called when a fault ends the archive.
+        `announcement_order` is the recording's. `on_failure` is called when an error ends the archive.
         """
         self._journal = journal
-        self._turns = turns
+        self._announcement_order = announcement_order
         self._on_failure = on_failure
         self._config = config
         self._writer = writer
         self._clock = clock
         self._start_ns = journal.start_ns
         self.due_ns = self._start_ns + BATCH_NS
-        """When the next tick has something to do."""
+        """When `tick` has work to do again."""
         self._interleave = Interleaver()
         self._opening = ArchiveStart(self._start_ns)
         self._started = asyncio.Event()
@@ -85,9 +85,9 @@ class Archiver:
         self._ending: asyncio.Task[None] | None = None
         self._is_last = False
         self.end_ns = 0
-        """When it ended, or began to; 0 until then."""
-        self.is_fault_ours = False
-        """Whether it ended by a fault of ours, not of the disk."""
+        """When its end began; 0 before."""
+        self.failed_internally = False
+        """Whether it ended by an error of our own, not of the disk."""
         self._parts: dict[int, Output] = {}
         self._part_files: list[asyncio.Task[bool]] = []
         self._part_ends: list[asyncio.Task[None]] = []
@@ -104,14 +104,16 @@ class Archiver:
         self._whole = self._output(0) if has_whole else None
 
     async def start(self) -> None:
-        """Tell the start, then have the whole file created; does not wait for the disk."""
+        """Store the start, then have the whole file created; does not wait for the disk."""
         try:
             await self._journal.store()
         finally:
             if self._journal.state.owed:
-                self._part_ends.append(asyncio.create_task(self._announce_unwritten_parts(self._turns.take())))
+                self._part_ends.append(
+                    asyncio.create_task(self._announce_unwritten_parts(self._announcement_order.reserve()))
+                )
             if self._whole is not None:
-                self._whole.begin()
+                self._whole.open()
             self._started.set()
 
     @property
@@ -121,21 +123,21 @@ class Archiver:
 
     @property
     def start_ns(self) -> int:
-        """When it began."""
+        """When it began, in monotonic ns."""
         return self._start_ns
 
     @property
     def is_writing(self) -> bool:
-        """Whether frames still come into files."""
+        """Whether frames are still written."""
         return self._ending is None
 
     @property
     def has_ended(self) -> bool:
-        """Whether all files are finished and announced, but for the end of the parts."""
+        """Whether all files are finished and announced, except for the end of the parts."""
         return self._ending is not None and self._ending.done()
 
     def write(self, frame: Frame) -> None:
-        """Take a frame; see `ArchiveStart` for what was captured before the archive's start."""
+        """Write a frame; `ArchiveStart` decides about those captured before the archive's start."""
         if self._ending is not None:
             return
         if frame.kind == "audio" and frame.time_ns >= self._start_ns:  # nearly all frames
@@ -145,12 +147,12 @@ class Archiver:
                 self._interleave.push(placed)
 
     def tick(self, now_ns: int, waiting: Collection[Kind]) -> bool:
-        """Hand over what is due; say whether a key frame is wanted now. `waiting`: see Interleaver."""
+        """Submit the batch that is due; return whether a key frame is needed now. `waiting`: see Interleaver."""
         if now_ns < self.due_ns or self._ending is not None or not self._started.is_set():
             return False
-        self.due_ns = (now_ns + BATCH_NS) // BEAT_NS * BEAT_NS
+        self.due_ns = (now_ns + BATCH_NS) // BATCH_GRID_NS * BATCH_GRID_NS
         self._distribute(self._interleave.pop(now_ns, waiting))
-        self._hand_over()
+        self._submit_batches()
         opening = self._opening
         lacks_keyframe, opening.lacks_keyframe = opening.lacks_keyframe, False
         if self._splits is None:
@@ -160,13 +162,13 @@ class Archiver:
         return self._splits.keyframe_wanted(now_ns - self._start_ns) or lacks_keyframe
 
     def seconds(self, now_ns: int) -> int:
-        """Whole seconds since the start."""
+        """Return whole seconds since the start."""
         return (now_ns - self._start_ns) // NS_PER_S
 
-    def written(self) -> Written:
-        """How far it has come."""
+    def progress(self) -> MediaProgress:
+        """Return what it has received so far."""
         state = self._journal.state
-        return Written(
+        return MediaProgress(
             state.recording_id,
             state.start_wall_ns,
             self._size_bytes,
@@ -176,22 +178,22 @@ class Archiver:
         )
 
     def fail(self, error: ArchiveError) -> None:
-        """Remember the first fault and end the archive with it."""
+        """End the archive with this error, unless an earlier one has ended it."""
         self._failure = self._failure or error
         if self._ending is None:
             self._begin_end(self._clock.monotonic_ns())
             self._on_failure()
 
     def interrupt(self, reason: str, stop_ns: int) -> None:
-        """End the archive in order, though its connection goes on; its documents tell the reason."""
+        """End the archive in order although its connection goes on; its documents contain the reason."""
         if self._ending is None:
             self._journal.interrupt(reason)
             self._begin_end(stop_ns)
 
     async def close(self, stop_ns: int) -> None:
-        """End the archive as of `stop_ns`: files whole, documents beside them, events stored. Safe to repeat.
+        """End the archive as of `stop_ns`: files finished, documents written, events stored. Safe to repeat.
 
-        No other archive follows: of one that ended before, the end of the parts is told now.
+        No other archive follows: of one that ended before, the end of the parts is announced now.
         """
         self._is_last = True
         await asyncio.shield(self._begin_end(stop_ns))
@@ -204,16 +206,16 @@ class Archiver:
         if self._ending is None:
             self.end_ns = stop_ns
             self._ending = asyncio.create_task(self._end(stop_ns))
-            self._ending.add_done_callback(self._let_go)
+            self._ending.add_done_callback(self._release)
         return self._ending
 
-    def _let_go(self, _ending: "asyncio.Task[None]") -> None:
-        """Forget the files and the fault: both hold this archiver, the fault by its traceback."""
+    def _release(self, _ending: "asyncio.Task[None]") -> None:
+        """Drop the files and the error: both refer to this archiver, the error by its traceback."""
         self._whole = self._failure = None
         self._parts.clear()
 
     def _distribute(self, frames: Sequence[Frame]) -> None:
-        """Put frames into the files that they belong to."""
+        """Add frames to the batches of the files that they belong to."""
         audio_gaps, video_gaps = self._journal.gaps["audio"], self._journal.gaps["video"]
         for frame in frames:
             offset_ns = frame.time_ns - self._start_ns
@@ -234,19 +236,19 @@ class Archiver:
                     output.add(kind, unit, offset_ns)
 
     def _begin_part(self, part: int, frame: Frame) -> Output | None:
-        """Begin a part with the first frame that it can show."""
+        """Begin a part with the first frame that can be decoded; None for another one."""
         if self._splits is None or (frame.kind == "video" and not frame.unit.is_keyframe):
             return None
         self._last_index += 1
         output = self._output(self._splits.begin_ns(part), split_index(self._last_index))
-        output.begin()
+        output.open()
         self._parts[part] = output
         return output
 
     def _output(self, begin_ns: int, index: str = WHOLE_FILE) -> Output:
         state, names = self._journal.state, self._journal.names(index)
         start_wall_ns = self._journal.wall_at(self._start_ns + begin_ns)
-        config, beside = self._config, self._writer.beside
+        config, submit_sync = self._config, self._writer.submit_sync
         file = ArchiveFile(
             self._container,
             names,
@@ -254,16 +256,16 @@ class Archiver:
             state.video,
             config.archive_file_mode,
             start_wall_ns,
-            beside,
+            submit_sync,
             config.archive_sync_interval_ns,
         )
         return Output(file, names, self._writer, self.fail, begin_ns, index)
 
-    def _hand_over(self) -> None:
+    def _submit_batches(self) -> None:
         if self._whole is not None:
-            self._whole.hand_over()
+            self._whole.submit_batch()
         for part in self._parts.values():
-            part.hand_over()
+            part.submit_batch()
 
     def _end_parts(self, parts: Sequence[int], stop_ns: int) -> None:
         """Finish these parts: each ends where the next one begins, the last one at `stop_ns`."""
@@ -273,33 +275,35 @@ class Archiver:
             end_ns = self._start_ns + min(later) if later else stop_ns
             file = asyncio.create_task(self._end_part(output, end_ns))
             self._part_files.append(file)
-            self._part_ends.append(asyncio.create_task(self._announce_part(output.index, file, self._turns.take())))
+            self._part_ends.append(
+                asyncio.create_task(self._announce_part(output.index, file, self._announcement_order.reserve()))
+            )
         self._part_files = [file for file in self._part_files if not file.done() or file.exception() is not None]
         self._part_ends = [end for end in self._part_ends if not end.done() or end.exception() is not None]
 
     async def _end(self, stop_ns: int) -> None:
-        """Finish all files; store how the archive ended."""
+        """Finish all files and store how the archive ended."""
         await self._started.wait()
         if self._failure is None:
             for frame in self._opening.flush():
                 self._interleave.push(frame)
             self._distribute(self._interleave.flush())
-            self._hand_over()
+            self._submit_batches()
         if self._failure is None:
             self._end_parts(list(self._parts), stop_ns)
-        turn = self._turns.take()
+        slot = self._announcement_order.reserve()
         try:
             if self._failure is None:
                 await self._finish(stop_ns)
-            late = [] if self._failure is None else self._give_up(stop_ns)
+            late = [] if self._failure is None else self._abandon_files(stop_ns)
             if self._failure is None or self._failure.reason != TOO_SLOW:  # a disk that stalls is not waited for
                 await asyncio.gather(*late)
                 await self._end_parts_if_last(stop_ns)
-                await turn.wait()
-            self.is_fault_ours = self._failure is not None and self._failure.reason.startswith(UNEXPECTED)
+                await slot.wait()
+            self.failed_internally = self._failure is not None and self._failure.reason.startswith(UNEXPECTED)
             storing = self._journal.end(stop_ns, self._failure)
         finally:
-            turn.end()
+            slot.release()
         await storing
         if self._failure is not None:  # the report comes after all parts, however late
             await asyncio.gather(*late)
@@ -316,41 +320,41 @@ class Archiver:
             self._failure = self._failure or error
 
     async def _end_parts_if_last(self, stop_ns: int) -> None:
-        """Say which part was the last, unless another archive may continue them. Safe to repeat."""
+        """End the parts, unless another archive may continue them. Safe to repeat."""
         if self._is_last:
             try:
                 await self._journal.end_parts(stop_ns)
             except ArchiveError as error:
                 self._failure = self._failure or error
 
-    async def _announce_unwritten_parts(self, turn: Turn) -> None:
+    async def _announce_unwritten_parts(self, slot: OrderedSlot) -> None:
         """Announce the parts that the archive before this one left without documents."""
         try:
-            await turn.wait()
+            await slot.wait()
             await self._journal.announce_unwritten_parts()
         except ArchiveError as error:
             self.fail(error)
         finally:
-            turn.end()
+            slot.release()
 
     async def _end_part(self, output: Output, stop_ns: int) -> bool:
         """Finish one part; return whether its document is written: not of one that is empty or has failed."""
         try:
             return await self._end_file(output, stop_ns)
         except ArchiveError as error:
-            await self._give_up_part(output, stop_ns)
+            await self._abandon_part(output, stop_ns)
             self.fail(error)
             return False
 
-    async def _announce_part(self, index: str, is_written: "asyncio.Task[bool]", turn: Turn) -> None:
-        """Announce one part in its turn, when its document is written."""
+    async def _announce_part(self, index: str, is_written: "asyncio.Task[bool]", slot: OrderedSlot) -> None:
+        """Announce one part when its document is written and all earlier ends are announced."""
         try:
             if not await is_written:
                 return
-            await turn.wait()
+            await slot.wait()
             storing = self._journal.announce_part(index)
         finally:
-            turn.end()
+            slot.release()
         await storing
 
     async def _end_file(self, output: Output, stop_ns: int) -> bool:
@@ -361,19 +365,19 @@ class Archiver:
         await self._journal.finish_file(output.index, file, stop_ns)
         return True
 
-    def _give_up(self, stop_ns: int) -> list[Awaitable[None]]:
-        """Keep what can be played of the files; give what is under way, parts that were complete before included."""
-        giving_up = [asyncio.create_task(self._give_up_part(part, stop_ns)) for part in self._parts.values()]
+    def _abandon_files(self, stop_ns: int) -> list[Awaitable[None]]:
+        """Make what can be played of the files playable; return what to await, earlier parts included."""
+        abandoned = [asyncio.create_task(self._abandon_part(part, stop_ns)) for part in self._parts.values()]
         if self._whole is not None:
-            giving_up.append(asyncio.create_task(self._give_up_whole(self._whole)))
-        return [*self._part_ends, *giving_up]
+            abandoned.append(asyncio.create_task(self._abandon_whole(self._whole)))
+        return [*self._part_ends, *abandoned]
 
-    async def _give_up_whole(self, output: Output) -> None:
-        """Keep what can be played of the whole file; archive.failed names it."""
+    async def _abandon_whole(self, output: Output) -> None:
+        """Make what can be played of the whole file playable; archive.failed contains its name."""
         await output.abandon()
 
-    async def _give_up_part(self, output: Output, stop_ns: int) -> None:
-        """Keep what can be played of a part, as one that is still to be told: the numbers of parts have no hole."""
+    async def _abandon_part(self, output: Output, stop_ns: int) -> None:
+        """Make what can be played of a part playable; it is announced later: the numbers of parts have no gap."""
         file = await output.abandon()
         if file is not None:
             self._journal.salvage_part(output.index, file, stop_ns)

@@ -1,4 +1,4 @@
-"""Folders and documents on the disk, each step made to last, and the one error for what goes wrong with a file."""
+"""Folders and documents on the disk, each synced, and the one error for what goes wrong with a file."""
 
 import contextlib
 import errno
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Final
 
 from rokuga.recorder.archive.container import ContainerError
-from rokuga.recorder.archive.facts import Fault
+from rokuga.recorder.archive.facts import Failure
 from rokuga.recorder.archive.media_file import write_all
 from rokuga.recorder.archive.metadata import encode_document
 from rokuga.recorder.archive.names import FileNames
 from rokuga.recorder.events import Document
 
 FAULTS: Final = (OSError, ContainerError)
-"""What becomes an ArchiveError."""
+"""The errors that become an ArchiveError."""
 
 ENOUGH_FREE_BYTES: Final = 16 * 1024 * 1024
-"""After a fault, archives begin again where so much can be written,"""
+"""After an error, archives begin again where so much can be written,"""
 SMALL_DISK_PARTS: Final = 16
-"""or a sixteenth of the disk, if that is less."""
+"""or this fraction of the disk, if that is less."""
 PROBE_BYTES: Final = 4096
 
 
 class ArchiveError(Exception):
-    """A file cannot be written. `errno` is None where the fault is not the disk's."""
+    """A file cannot be written. `errno` is None where the operating system reported none."""
 
     def __init__(self, reason: str, errno: int | None, path: str) -> None:
         super().__init__(f"{reason}: {path}")
@@ -35,30 +35,30 @@ class ArchiveError(Exception):
         self.path = path
 
     @property
-    def fault(self) -> Fault:
+    def failure(self) -> Failure:
         """The error as a plain value."""
-        return Fault(self.reason, self.errno, self.path)
+        return Failure(self.reason, self.errno, self.path)
 
 
 @contextlib.contextmanager
 def archive_errors(path: str) -> Iterator[None]:
-    """Turn what the disk and the layout raise into ArchiveError."""
+    """Convert errors of the disk and the container into ArchiveError."""
     try:
         yield
     except FAULTS as error:
         raise archive_error(error, path) from error
 
 
-def archive_error(fault: OSError | ContainerError, path: str) -> ArchiveError:
-    """Say what the disk or the layout raised as an ArchiveError."""
-    number = fault.errno if isinstance(fault, OSError) else None
-    return ArchiveError(str(fault) if number is None else os.strerror(number), number, path)
+def archive_error(error: OSError | ContainerError, path: str) -> ArchiveError:
+    """Return an error of the disk or the container as an ArchiveError."""
+    number = error.errno if isinstance(error, OSError) else None
+    return ArchiveError(str(error) if number is None else os.strerror(number), number, path)
 
 
 def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
-    """Make a recording's folder. Raises ArchiveError where files cannot be made in it, or not for long.
+    """Create a recording's folder. Raises ArchiveError where files cannot be created in it, or little space is free.
 
-    Its name is on the disk after `sync_parent`.
+    Its name is synced by `sync_parent`.
     """
     with archive_errors(path):
         Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
@@ -71,13 +71,13 @@ def make_folder(path: str, mode: int, min_free_bytes: int = 0) -> None:
 
 
 def remove_empty_folder(path: str) -> None:
-    """Undo `make_folder`, if nothing came into the folder."""
-    with contextlib.suppress(OSError):  # it is not empty, or gone
+    """Undo `make_folder`, unless something is in the folder."""
+    with contextlib.suppress(OSError):  # it is not empty, or not there
         Path(path).rmdir()
 
 
 def free_bytes(path: str) -> int:
-    """Give what can still be written under a folder, or under the nearest one above it. Raises OSError."""
+    """Return the bytes that can be written in a folder, or in the nearest one above it. Raises OSError."""
     folder = Path(path)
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -86,7 +86,7 @@ def free_bytes(path: str) -> int:
 
 
 def has_less_free(path: str, min_free_bytes: int) -> bool:
-    """Whether less can be written in a folder; False for one that does not exist yet."""
+    """Return whether less can be written in a folder; False for one that does not exist."""
     try:
         found = os.statvfs(path)
     except OSError:
@@ -95,10 +95,10 @@ def has_less_free(path: str, min_free_bytes: int) -> bool:
 
 
 def check_room(path: str) -> None:
-    """Try whether files can be written in a folder for more than a moment. Raises ArchiveError.
+    """Check that files can be written in a folder for more than a moment. Raises ArchiveError.
 
-    Less free than ENOUGH_FREE_BYTES, or than a part of a small disk, is a full disk. Quotas, permissions and faults
-    of the device are found out by a file without a name that is written and synced.
+    Less free than ENOUGH_FREE_BYTES, or than a fraction of a small disk, is a full disk. Quotas, permissions and
+    errors of the device are detected by a file without a name that is written and synced.
     """
     with archive_errors(path):
         found = os.statvfs(path)
@@ -111,12 +111,12 @@ def check_room(path: str) -> None:
 
 
 def low_space(path: str) -> ArchiveError:
-    """Say that nothing new is begun because the disk is nearly full."""
+    """Return the error of a disk with less free space than `archive_min_free_bytes`."""
     return ArchiveError("less space is free than archive_min_free_bytes", errno.ENOSPC, path)
 
 
 def publish_file(names: FileNames) -> None:
-    """Give a file that is whole and on the disk its final name, and make that last. Raises OSError."""
+    """Rename a complete and synced file to its final name, and sync that. Raises OSError."""
     Path(names.in_progress_path).rename(names.path)
     sync_folder(str(Path(names.path).parent))
 
@@ -140,13 +140,13 @@ def write_json(names: FileNames, document: Document, mode: int) -> None:
 
 
 def sync_parent(path: str) -> None:
-    """Make the name of a folder last, as far as the disk lets us: it is made anew where it is missed."""
+    """Sync the name of a folder; errors are ignored, since a missing folder is created again when it is needed."""
     with contextlib.suppress(OSError):
         sync_folder(str(Path(path).parent))
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder last. Raises OSError."""
+    """Sync the names in a folder. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Whether a JSON value that lies beside a file is a document of ours: pure."""
+"""Validation of documents that recovery finds beside media files. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
@@ -24,16 +24,16 @@ AVAILABLE: Final[Mapping[str, type]] = {
     "audio": bool,
     "video": bool,
 }
-"""What is read of the data of archive.available and split-archive.available."""
+"""The members that recovery reads of archive.available and split-archive.available."""
 
 SPLIT_END: Final[Mapping[str, type]] = {**IDENTITY, "split_last_index": str, "audio": bool, "video": bool}
-"""What is read of the data of split-archive.end."""
+"""The members that recovery reads of split-archive.end."""
 
 
 def is_document(
     value: object, shape: Mapping[str, type], recording_id: str, connection_id: str
 ) -> TypeGuard[dict[str, Any]]:
-    """Return whether a value has the members of a shape, two times, and is about this connection's archive."""
+    """Return whether a JSON value has the members of a shape and both times, and is of this connection's archive."""
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in shape.items()):
         return False
     return (

@@ -11,7 +11,7 @@ Stats = Mapping[str, Any]
 """The `stats` of a document."""
 
 
-class Fault(NamedTuple):
+class Failure(NamedTuple):
     """Why an archive failed; `errno` and `path` where the operating system reported it."""
 
     reason: str
@@ -89,28 +89,28 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveClosed:
-    """All files are finished. `fault_if_empty` is the fault of an archive without anything to play."""
+    """All files are finished. `failure_if_empty` is the failure of an archive without anything to play."""
 
     stop_wall_ns: int
     stats: Stats
-    fault_if_empty: Fault
+    failure_if_empty: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFailed:
-    """A fault ended the archive."""
+    """An error ended the archive."""
 
     stop_wall_ns: int
     stats: Stats
-    fault: Fault
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryFailed:
-    """A fault of our own keeps recovery from finishing the archive's files."""
+    """An internal error keeps recovery from finishing the archive's files."""
 
     stats: Stats
-    fault: Fault
+    failure: Failure
 
 
 Fact = (

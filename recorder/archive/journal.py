@@ -22,7 +22,7 @@ from rokuga.recorder.archive.facts import (
     ArchiveOpened,
     DocumentWritten,
     Fact,
-    Fault,
+    Failure,
     FileFinished,
     FilesFound,
     Interrupted,
@@ -281,24 +281,24 @@ def _end(journal: Journal, fact: ArchiveClosed | ArchiveFailed, now_wall_ns: int
     archive = journal.archive
     whole = archive.owed.get(WHOLE_FILE) if WHOLE_FILE in journal.written else None
     has_parts = journal.last_part > archive.parts_before
-    fault = fact.fault if isinstance(fact, ArchiveFailed) else None
+    failure = fact.failure if isinstance(fact, ArchiveFailed) else None
     if (
-        fault is None
+        failure is None
         and isinstance(fact, ArchiveClosed)
         and whole is None
         and (journal.has_whole_file or not has_parts)
     ):
-        fault = fact.fault_if_empty
-    if fault is not None:
-        events.append(_failed_event(journal, fact.stop_wall_ns, fact.stats, fault, now_wall_ns))
+        failure = fact.failure_if_empty
+    if failure is not None:
+        events.append(_failed_event(journal, fact.stop_wall_ns, fact.stats, failure, now_wall_ns))
     elif whole is not None:
         events.append(_archive_event(journal, EventType.ARCHIVE_AVAILABLE, whole, now_wall_ns))
     may_continue = journal.recording.parameters.split_duration is not None and not journal.has_ended_parts
     archive = replace(
         archive,
-        status=ArchiveStatus.AVAILABLE if fault is None else ArchiveStatus.FAILED,
+        status=ArchiveStatus.AVAILABLE if failure is None else ArchiveStatus.FAILED,
         stop_wall_ns=fact.stop_wall_ns,
-        document=whole if fault is None else None,
+        document=whole if failure is None else None,
         owed=_pending_parts(archive) if may_continue else {},
         owes_parts_end=may_continue,
     )
@@ -311,14 +311,14 @@ def _give_up(journal: Journal, fact: RecoveryFailed, now_wall_ns: int) -> Step:
     if journal.has_ended:
         return Step(replace(journal, archive=archive))
     stop_wall_ns = archive.stop_wall_ns or archive.start_wall_ns
-    event = _failed_event(journal, stop_wall_ns, fact.stats, fact.fault, now_wall_ns)
+    event = _failed_event(journal, stop_wall_ns, fact.stats, fact.failure, now_wall_ns)
     archive = replace(archive, status=ArchiveStatus.FAILED, stop_wall_ns=stop_wall_ns)
     return Step(replace(journal, archive=archive), events=[event])
 
 
-def _failed_event(journal: Journal, stop_wall_ns: int, stats: Stats, fault: Fault, now_wall_ns: int) -> Event:
+def _failed_event(journal: Journal, stop_wall_ns: int, stats: Stats, failure: Failure, now_wall_ns: int) -> Event:
     names = journal.media_names(WHOLE_FILE)
-    document = failed_document(journal.recording, journal.archive, names, stop_wall_ns, stats, *fault)
+    document = failed_document(journal.recording, journal.archive, names, stop_wall_ns, stats, *failure)
     return _archive_event(journal, EventType.ARCHIVE_FAILED, document, now_wall_ns)
 
 

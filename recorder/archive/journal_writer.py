@@ -17,7 +17,7 @@ from rokuga.recorder.archive.facts import (
     ArchiveOpened,
     DocumentWritten,
     Fact,
-    Fault,
+    Failure,
     FileFinished,
     Interrupted,
     PartAnnounced,
@@ -35,7 +35,7 @@ from rokuga.recorder.media import Kind
 from rokuga.recorder.models import WHOLE_FILE, ArchiveState
 from rokuga.recorder.sync.gap_stats import GapStats
 
-NO_MEDIA: Final = Fault("no media was received")
+NO_MEDIA: Final = Failure("no media was received")
 
 Save = Callable[[ArchiveState, Sequence[Event]], Awaitable[bool]]
 """Stores an archive's state and the events of the change in one transaction; False where the store failed."""
@@ -103,7 +103,7 @@ class JournalWriter:
         self._apply(PartSalvaged(index, file, self.wall_at(stop_ns), stats))
 
     async def announce_unwritten_parts(self) -> None:
-        """Write and announce the parts that a fault left without their documents. Raises ArchiveError."""
+        """Write and announce the parts that an error left without their documents. Raises ArchiveError."""
         async with self._unwritten_parts:
             for index, document in self._journal.unwritten_parts():
                 await self._write([document])
@@ -138,13 +138,13 @@ class JournalWriter:
         """Put the reason into the documents from now on."""
         self._apply(Interrupted(reason))
 
-    def end(self, stop_ns: int, failure: ArchiveError | None) -> Awaitable[None]:
+    def end(self, stop_ns: int, error: ArchiveError | None) -> Awaitable[None]:
         """Announce the end of the archive. Its place among the events is fixed when this returns."""
         stop_wall_ns, stats = self.wall_at(stop_ns), self._stats(stop_ns)
-        if failure is None:
+        if error is None:
             self._apply(ArchiveClosed(stop_wall_ns, stats, NO_MEDIA))
         else:
-            self._apply(ArchiveFailed(stop_wall_ns, stats, failure.fault))
+            self._apply(ArchiveFailed(stop_wall_ns, stats, error.failure))
         return asyncio.ensure_future(self.store())
 
     def _apply(self, fact: Fact) -> Sequence[DocumentFile]:
@@ -157,7 +157,7 @@ class JournalWriter:
     async def _write(self, documents: Sequence[DocumentFile]) -> None:
         for file in documents:
             work = partial(write_json, file.names, file.document, self._file_mode)
-            await asyncio.shield(self._writer.submit(work, behind=True))
+            await asyncio.shield(self._writer.submit(work, in_pool=True))
 
     def _file_stats(self, index: str, file: FinishedFile, stop_ns: int) -> Mapping[str, Any]:
         """Return the stats of a file; those of a part do not count the silence between its end and now as a gap."""

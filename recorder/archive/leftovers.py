@@ -1,7 +1,7 @@
-"""Files in progress that nobody will finish: those of a crash that no database knows.
+"""Repair of files in progress that a crash left and no database contains.
 
-What can be played gets its final name, what is empty goes, and what cannot be understood is set aside under a name
-that says so. Files that are not of our making are left alone.
+What can be played gets its final name, what is empty is removed, and what cannot be read is renamed to
+`{name}.damaged-{date}`. Files with other names are left alone.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rokuga.recorder.directories import aside_path
 
 
 class Outcome(StrEnum):
-    """What became of a file in progress."""
+    """The result of the repair of a file in progress."""
 
     FINISHED = "finished"
     REMOVED = "removed, it was empty"
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A file in progress, its path after the repair, and what became of it; `reason` is what went wrong, or ""."""
+    """A file that was in progress, by its path after the repair; `reason` is why it failed, or ""."""
 
     path: Path
     outcome: Outcome
@@ -37,10 +37,10 @@ class Leftover:
 
 
 def repair_leftovers(folder: Path, wall_ns: int) -> list[Leftover]:
-    """End all files in progress in a recording's folder; a fault of one does not keep the others from it.
+    """Repair all files in progress in a recording's folder; an error of one does not affect the others.
 
-    An archive that is being written must not be in the folder. Raises nothing: a folder that cannot be read is one
-    FAULT, one that is not there is none.
+    No archive may be written there meanwhile. Raises nothing: a folder that cannot be read is one FAULT, one that
+    does not exist is empty.
     """
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -64,7 +64,7 @@ def _repair(path: Path, final: Path, wall_ns: int) -> Leftover:
             path.unlink()
             return Leftover(path, Outcome.REMOVED)
         return _repair_media(container, path, final, wall_ns)
-    except Exception as error:  # whatever is in the file, the other files are looked at
+    except Exception as error:  # whatever is in the file, the others are repaired
         return Leftover(path, Outcome.FAULT, str(error) or repr(error))
 
 

@@ -1,4 +1,4 @@
-"""The documents: JSON objects that lie beside the files and are the data of the webhooks, the same object for both.
+"""The documents: JSON objects that are written beside the media files and are the `data` of the events.
 
 Fields and types are those of Sora's own types of webhooks (sora-server-sdk-ts, 2023.2). `*_time` is unix seconds,
 `*_offset` whole seconds since the recording's `created_at`, `*_timestamp` RFC 3339 with microseconds.
@@ -34,12 +34,12 @@ class FileFacts:
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
-    """Write a document as it lies on the disk: compact, keys in alphabetical order."""
+    """Encode a document as it is on the disk: compact, keys in alphabetical order."""
     return msgspec.json.encode(document, order="deterministic")
 
 
 def recording_document(recording: RecordingState) -> Json:
-    """Give the data of recording.started."""
+    """Return the data of recording.started."""
     parameters = recording.parameters
     document: Json = {
         "channel_id": parameters.channel_id,
@@ -59,7 +59,7 @@ def recording_document(recording: RecordingState) -> Json:
 
 
 def started_document(recording: RecordingState, archive: ArchiveState) -> Json:
-    """Give the data of archive.started."""
+    """Return the data of archive.started."""
     return {
         **_identity(recording, archive.connection),
         **tracks_document(archive.audio, archive.video),
@@ -77,9 +77,9 @@ def available_document(
     split: int | None = None,
     reason: str = "",
 ) -> Json:
-    """Give the data of archive.available, or with the number of a part that of split-archive.available.
+    """Return the data of archive.available, or with the number of a part that of split-archive.available.
 
-    `reason` is why the file ended although its connection went on, "" where it did not.
+    `reason` is why the file ended although its connection went on, else "".
     """
     file = facts.file
     document = {
@@ -109,7 +109,7 @@ def split_end_document(
     stop_wall_ns: int,
     stats: Mapping[str, Any],
 ) -> Json:
-    """Give the data of split-archive.end."""
+    """Return the data of split-archive.end."""
     return {
         **_identity(recording, archive.connection),
         **_tracks_of(archive, archive.split_kinds),
@@ -132,7 +132,7 @@ def failed_document(
     errno: int | None,
     path: str,
 ) -> Json:
-    """Give the data of archive.failed; `reason`, `errno` and `path`, what could not be written, are ours."""
+    """Return the data of archive.failed; `reason`, `errno` and `path` (what could not be written) are not Sora's."""
     document = {
         **_identity(recording, archive.connection),
         **tracks_document(archive.audio, archive.video),
@@ -158,7 +158,7 @@ def archive_event(
     document: Document,
     *about: str,
 ) -> Event:
-    """Give the event about this connection's archive in this recording, or about the part or the archive `about`."""
+    """Return an event of this connection's archive in this recording; `about` is its part or its number."""
     return Event(
         id=event_id(event_type, recording.recording_id, connection.connection_id, *about),
         type=event_type,
@@ -170,7 +170,7 @@ def archive_event(
 
 
 def client_document(connection: ConnectionIdentity) -> Json:
-    """Name a client and its connection."""
+    """Return the ids of a client and its connection."""
     return {
         "client_id": connection.client_id,
         "bundle_id": connection.bundle_id,
@@ -197,23 +197,23 @@ def _file(names: FileNames, metadata: FileNames) -> Json:
 
 
 def tracks_document(audio: TrackConfig | None, video: TrackConfig | None) -> Json:
-    """Describe what is sent of each kind: `audio` and `video` true or false, and the flat fields of each."""
+    """Return what is sent of each kind: `audio` and `video` true or false, and the flat fields of each."""
     return _track("audio", audio) | _track("video", video)
 
 
 def kinds_of(document: Document) -> frozenset[Kind]:
-    """Give what a document says that its file has."""
+    """Return the kinds that a file contains, from its document."""
     kinds: tuple[Kind, ...] = ("audio", "video")
     return frozenset(kind for kind in kinds if document[kind])
 
 
 def _tracks_of(archive: ArchiveState, kinds: Collection[Kind]) -> Json:
-    """Describe what there is of it in a file, or in all parts."""
+    """Return the tracks of an archive that are in a file, or in any of the parts."""
     return tracks_document(archive.audio if "audio" in kinds else None, archive.video if "video" in kinds else None)
 
 
 def _track(kind: Kind, track: TrackConfig | None) -> Json:
-    """Describe a track in the flat fields of 2023.2: video, video_codec_type, video_bit_rate, video_vp9_params."""
+    """Return a track in the flat fields of Sora 2023.2: video, video_codec_type, video_bit_rate, video_vp9_params."""
     if track is None:
         return {kind: False}
     document: Json = {kind: True, f"{kind}_codec_type": track.codec_type}
@@ -241,5 +241,5 @@ def _stop(recording: RecordingState, wall_ns: int) -> Json:
 
 
 def offset_s(recording: RecordingState, wall_ns: int) -> int:
-    """Give whole seconds from the recording's `created_at`."""
+    """Return whole seconds since the recording's `created_at`."""
     return max(wall_ns // NS_PER_S - recording.created_at, 0)

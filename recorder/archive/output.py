@@ -1,4 +1,4 @@
-"""A file as the loop's thread sees it: batches go to the writer's thread, its first fault comes back."""
+"""One media file from the event loop's side: batches are submitted to the writer thread, its errors are received."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 TOO_SLOW: Final = "the disk is too slow"
 UNEXPECTED: Final = "unexpected fault"
-"""Begins the reason of a fault of our own."""
+"""The beginning of the reason of an internal error."""
 
 
 class Output:
@@ -53,17 +53,17 @@ class Output:
         self._batch: list[tuple[Kind, AccessUnit, int]] = []
         self._batch_bytes = 0
 
-    def begin(self) -> None:
-        """Create the file before whatever is written to it; a fault comes back by `on_failure`."""
-        self._writer.submit(self._file.open).add_done_callback(self._look)
+    def open(self) -> None:
+        """Have the file created; an error is passed to `on_failure`."""
+        self._writer.submit(self._file.open).add_done_callback(self._check)
 
     def add(self, kind: Kind, unit: AccessUnit, offset_ns: int) -> None:
-        """Take a unit, at its offset from the archive's start."""
+        """Add a unit to the batch, at its offset from the archive's start."""
         self._batch.append((kind, unit, offset_ns - self.begin_ns))
         self._batch_bytes += len(unit.data)
 
-    def hand_over(self) -> None:
-        """Give what was added to the writer. Fails where too many bytes wait for the disk already."""
+    def submit_batch(self) -> None:
+        """Submit the batch to the writer; an error where too many bytes wait for the disk."""
         if not self._batch:
             return
         if not self._writer.has_room(self._batch_bytes):
@@ -71,31 +71,31 @@ class Output:
             return
         batch, self._batch = self._batch, []
         size, self._batch_bytes = self._batch_bytes, 0
-        self._writer.submit(lambda: self._file.write(batch), size).add_done_callback(self._look)
+        self._writer.submit(lambda: self._file.write(batch), size).add_done_callback(self._check)
 
     async def finish(self) -> FinishedFile | None:
-        """Wait for the file to be whole under its final name; None if nothing was in it. Raises ArchiveError."""
+        """Finish the file under its final name; return None if nothing was in it. Raises ArchiveError."""
         try:
-            return await asyncio.shield(self._writer.submit(self._file.finish, behind=True))
+            return await asyncio.shield(self._writer.submit(self._file.finish, in_pool=True))
         except Exception as error:
             raise self._failure(error) from error
 
     async def abandon(self) -> FinishedFile | None:
-        """Give the file up; what can be played of it is a whole file under its final name then."""
+        """Repair a file that failed, under its final name; return None if it cannot be played."""
         try:
-            return await asyncio.shield(self._writer.submit(self._file.abandon, behind=True))
-        except Exception:  # a fault of ours, in a file that failed before
-            log.exception("a file that failed cannot be repaired", path=self.names.in_progress_path)
+            return await asyncio.shield(self._writer.submit(self._file.abandon, in_pool=True))
+        except Exception:  # an internal error in a file that failed before
+            log.exception("internal error, file not repaired", path=self.names.in_progress_path)
             return None
 
-    def _look(self, work: "asyncio.Future[None]") -> None:
+    def _check(self, work: "asyncio.Future[None]") -> None:
         error = work.exception()
         if error is not None:
             self._on_failure(self._failure(error))
 
     def _failure(self, error: BaseException) -> ArchiveError:
-        """Return any fault as an ArchiveError; one of our own has no errno."""
+        """Return any error as an ArchiveError; an internal one has no errno."""
         if isinstance(error, ArchiveError):
             return error
-        log.error("unexpected fault", path=self.names.in_progress_path, exc_info=error)
+        log.error("internal error, archive failed", path=self.names.in_progress_path, exc_info=error)
         return ArchiveError(f"{UNEXPECTED}: {error!r}", None, self.names.path)

@@ -29,7 +29,7 @@ from rokuga.recorder.archive.facts import (
     ArchiveClosed,
     DocumentWritten,
     Fact,
-    Fault,
+    Failure,
     FilesFound,
     PartAnnounced,
     PartsEndAnnounced,
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 UNREADABLE: Final = "its content cannot be read"
 NOT_RECOVERED: Final = "its files are not finished after a crash"
-NOTHING_LEFT: Final = Fault("nothing was left of it to play after a crash")
+NOTHING_LEFT: Final = Failure("nothing was left of it to play after a crash")
 STATS: Final[Mapping[str, Any]] = {"is_recovered": True}
 """The counters were lost with the process."""
 
@@ -70,7 +70,7 @@ class Recovery:
         self._file_mode = config.archive_file_mode
         self._now_wall_ns = now_wall_ns
         self._events: list[Event] = []
-        self._fault: Fault | None = None
+        self._failure: Failure | None = None
         self.notes: list[str] = []
         """What was renamed, or cannot be done, for the operator."""
 
@@ -93,15 +93,15 @@ class Recovery:
         if self._had_ended:
             self._apply(PartsEndAnnounced())
         else:
-            self._apply(ArchiveClosed(stop_wall_ns, STATS, self._fault or NOTHING_LEFT))
+            self._apply(ArchiveClosed(stop_wall_ns, STATS, self._failure or NOTHING_LEFT))
         return self._journal.archive, self._events
 
     def give_up(self, reason: str) -> tuple[ArchiveState, list[Event]]:
-        """Return the archive as failed, with archive.failed alone, after a fault of our own in the other steps."""
-        fault = Fault(f"{NOT_RECOVERED}: {reason}")
-        self.notes.append(f"{self._journal.media_names(WHOLE_FILE).path}: {fault.reason}")
+        """Return the archive as failed, with archive.failed alone, after an internal error in the other steps."""
+        failure = Failure(f"{NOT_RECOVERED}: {reason}")
+        self.notes.append(f"{self._journal.media_names(WHOLE_FILE).path}: {failure.reason}")
         self._events = []
-        self._apply(RecoveryFailed(STATS, fault))
+        self._apply(RecoveryFailed(STATS, failure))
         return self._journal.archive, self._events
 
     def _apply(self, fact: Fact) -> Sequence[DocumentFile]:
@@ -144,8 +144,8 @@ class Recovery:
         return None
 
     def _note(self, error: ArchiveError) -> None:
-        """Keep the first fault for archive.failed; note each."""
-        self._fault = self._fault or error.fault
+        """Keep the first failure for archive.failed; note each."""
+        self._failure = self._failure or error.failure
         self.notes.append(f"{error.path}: {error.reason}")
 
     def _read_document(self, names: FileNames, shape: Mapping[str, type]) -> Document | None:
@@ -188,7 +188,7 @@ class Recovery:
             Path(path).unlink()
         else:
             self._set_aside(Path(path), Path(names.path))
-            self._fault = self._fault or Fault(UNREADABLE, None, names.path)
+            self._failure = self._failure or Failure(UNREADABLE, None, names.path)
         return None
 
     def _complete(self, index: str, document: Document) -> bool:

@@ -16,9 +16,9 @@ def report_document(
     recording: RecordingState,
     archives: Iterable[ArchiveState],
 ) -> Json:
-    """Give the data of recording.report, which is also the report file. `file_written` is set by who writes it.
+    """Return the data of recording.report, which is also the report file; the caller sets `file_written`.
 
-    `node_name` is ours, for archives that do not say whose they are.
+    `node_name` is that of archives without one of their own.
     """
     names = report_names(archive_dir, recording.recording_id)
     listed = list(archives)
@@ -42,10 +42,10 @@ def report_document(
 
 
 def _available(archives: Sequence[ArchiveState]) -> Iterable[ArchiveState]:
-    """Give the available archives so that the parts of a connection are listed once.
+    """Yield the available archives so that the parts of a connection are listed once.
 
-    A reader makes the names of parts up from `split_last_index`, from 0001 on. So only the last one of a connection's
-    archives has it, for all; and where there are parts alone, that one is their only entry.
+    A reader derives the names of all parts, from 0001 on, from `split_last_index`. So only the last one of a
+    connection's archives has it, for all of them; with `split_only` that one is the only entry.
     """
     available = [archive for archive in archives if archive.status is ArchiveStatus.AVAILABLE]
     newest = {archive.connection.connection_id: archive for archive in available}

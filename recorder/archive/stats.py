@@ -1,4 +1,4 @@
-"""`stats` of an archive's documents: our counters by kind, and beside them, flat, those that Sora has a name for."""
+"""The `stats` of an archive's documents. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,9 +9,9 @@ EMPTY: Final[Mapping[str, Any]] = {}
 
 
 def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[str, int] = EMPTY) -> dict[str, Any]:
-    """Give `stats`: our counters by kind, and beside them, flat, those that Sora has a name for.
+    """Return `stats`: all counters by kind, and flat members for those that Sora has a name for.
 
-    `stored` is what a file holds, see FinishedFile. Sora's names are those of files that it wrote.
+    `stored` is what a file contains, see FinishedFile.
     """
     audio, video = counters.get("audio", EMPTY), counters.get("video", EMPTY)
     named = {
@@ -30,6 +30,6 @@ def archive_stats(counters: Mapping[Kind, Mapping[str, Any]], stored: Mapping[st
 
 
 def _stored_packets(counters: Mapping[str, int]) -> int:
-    """RTP packets that went into pictures: those that came, but padding, and each once."""
+    """Return the RTP packets that are in pictures: those received, without padding, duplicates and late ones."""
     useless = ("padding_packets", "duplicate_packets", "late_packets")
     return max(counters.get("received_packets", 0) - sum(counters.get(name, 0) for name in useless), 0)

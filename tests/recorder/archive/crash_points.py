@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from rokuga.recorder.archive.announcement_order import Turns
+from rokuga.recorder.archive.announcement_order import AnnouncementOrder
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.journal import Journal, following, unfinished
@@ -158,7 +158,7 @@ class _Run:
         self._writer = writer
         self._now_ns = NS_PER_S
         self._clock = Clock(lambda: self._now_ns, lambda: self._wall_at(self._now_ns))
-        self._order = Turns()
+        self._order = AnnouncementOrder()
         self._config = RecorderConfig(recorder.disk.folder.parent)
 
     def _wall_at(self, monotonic_ns: int) -> int:
@@ -220,7 +220,7 @@ class _Run:
             config=config,
             writer=self._writer,
             clock=self._clock,
-            turns=self._order,
+            announcement_order=self._order,
             on_failure=lambda: None,
         )
 

@@ -15,7 +15,7 @@ import pytest
 
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.output import TOO_SLOW
-from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS
+from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.ledger import Story
@@ -270,11 +270,11 @@ async def test_a_muxer_that_fails_by_itself_is_tried_again_but_not_for_ever(
     client = await house.enter()
     for _ in range(10):
         await play(house, client, 20)
-    assert len(await house.events(FAILED)) == MAX_FAULTS_OF_OURS
+    assert len(await house.events(FAILED)) == MAX_INTERNAL_ERRORS
     assert all("a bug" in event.document["reason"] for event in await house.events(FAILED))
     assert not client.connection.closed.is_set()
     await house.stop()
-    assert len((await story(house))[-1].document["failed_archives"]) == MAX_FAULTS_OF_OURS
+    assert len((await story(house))[-1].document["failed_archives"]) == MAX_INTERNAL_ERRORS
 
 
 async def test_nothing_begins_again_for_who_is_silent(house: House, disk: Disk) -> None:

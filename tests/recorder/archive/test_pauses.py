@@ -1,16 +1,16 @@
 """When another archive may follow one that ended by a fault."""
 
-from rokuga.recorder.archive.pauses import MAX_FAULTS_OF_OURS, Pauses
+from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS, Pauses
 from rokuga.recorder.media import NS_PER_S
 
 
-def begun_in(hours: int, life_s: int, *, is_ours: bool = False) -> int:
+def begun_in(hours: int, life_s: int, *, is_internal: bool = False) -> int:
     """Count the archives that begin in so many hours, if each ends after `life_s`."""
     pauses, begun, now_ns = Pauses(), 0, 0
     while now_ns < hours * 3600 * NS_PER_S:
-        if pauses.is_over(now_ns):
+        if pauses.may_begin(now_ns):
             begun += 1
-            pauses.ended(now_ns, now_ns + life_s * NS_PER_S, is_ours=is_ours)
+            pauses.add_end(now_ns, now_ns + life_s * NS_PER_S, is_internal=is_internal)
             now_ns += life_s * NS_PER_S
         now_ns += NS_PER_S
     return begun
@@ -24,10 +24,10 @@ def test_the_pauses_grow_while_archives_are_short() -> None:
 def test_after_a_long_archive_the_next_pause_is_a_second_again() -> None:
     pauses = Pauses()
     for _ in range(10):
-        pauses.ended(0, NS_PER_S, is_ours=False)
-    pauses.ended(0, 3600 * NS_PER_S, is_ours=False)
-    assert pauses.is_over(3601 * NS_PER_S)
+        pauses.add_end(0, NS_PER_S, is_internal=False)
+    pauses.add_end(0, 3600 * NS_PER_S, is_internal=False)
+    assert pauses.may_begin(3601 * NS_PER_S)
 
 
 def test_a_fault_of_our_own_is_tried_again_a_few_times_only() -> None:
-    assert begun_in(24, 1, is_ours=True) == MAX_FAULTS_OF_OURS
+    assert begun_in(24, 1, is_internal=True) == MAX_INTERNAL_ERRORS

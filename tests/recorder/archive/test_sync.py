@@ -54,7 +54,7 @@ def opened(folder: Path, writer: WriterThread) -> ArchiveFile:
     """Open a file in a recording's folder."""
     (folder / ID).mkdir()
     names = archive_names(str(folder), ID, ID, WEBM.suffix)
-    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), None, 0o640, 0, writer.beside)
+    file = ArchiveFile(WEBM, names, TrackConfig("OPUS"), None, 0o640, 0, writer.submit_sync)
     file.open()
     return file
 

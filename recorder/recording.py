@@ -13,7 +13,7 @@ import structlog
 from rokuga.recorder.archive.announcement_order import AnnouncementOrder
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent
-from rokuga.recorder.archive.journal import Journal, following
+from rokuga.recorder.archive.journal import Journal, next_archive
 from rokuga.recorder.archive.journal_writer import JournalWriter
 from rokuga.recorder.archive.metadata import recording_document
 from rokuga.recorder.archive.names import recording_folder
@@ -126,7 +126,7 @@ class Recording:
         archive = (
             ArchiveState(self.recording_id, connection.identity, audio, video, start_wall_ns)
             if before is None
-            else following(before, start_wall_ns)
+            else next_archive(before, start_wall_ns)
         )
         has_whole_file = self.state.parameters.has_whole_files(context.config.recording_dual_output)
         return JournalWriter(

@@ -119,13 +119,13 @@ class Step(NamedTuple):
     events: Sequence[Event] = ()
 
 
-def apply(journal: Journal, fact: Fact, now_wall_ns: int) -> Step:  # noqa: PLR0911 - one line a fact
+def apply(journal: Journal, fact: Fact, now_wall_ns: int) -> Step:  # noqa: PLR0911 - one return per fact
     """Return the step that a fact causes; `now_wall_ns` is the time of its events and new documents."""
     match fact:
         case ArchiveOpened():
             document = started_document(journal.recording, journal.archive)
             return Step(journal, events=[_archive_event(journal, EventType.ARCHIVE_STARTED, document, now_wall_ns)])
-        case FileFinished(index):
+        case FileFinished():
             journal, file = _with_pending(journal, fact, now_wall_ns)
             return Step(journal, documents=[file])
         case PartSalvaged():
@@ -148,7 +148,7 @@ def apply(journal: Journal, fact: Fact, now_wall_ns: int) -> Step:  # noqa: PLR0
             return _give_up(journal, fact, now_wall_ns)
 
 
-def following(archive: ArchiveState, start_wall_ns: int) -> ArchiveState:
+def next_archive(archive: ArchiveState, start_wall_ns: int) -> ArchiveState:
     """Return the next archive of the same connection, which continues the parts of this one, as it begins."""
     pending = _pending_parts(archive)
     has_parts = bool(pending or archive.split_last_index)

@@ -1,1 +1,1 @@
-"""Tests of recorder/archive: files, documents, faults and crashes."""
+"""Tests of recorder/archive: files, documents, errors and crashes."""

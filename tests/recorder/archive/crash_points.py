@@ -17,7 +17,7 @@ from unittest.mock import patch
 from rokuga.recorder.archive.announcement_order import AnnouncementOrder
 from rokuga.recorder.archive.archiver import Archiver
 from rokuga.recorder.archive.disk import ArchiveError
-from rokuga.recorder.archive.journal import Journal, following, unfinished
+from rokuga.recorder.archive.journal import Journal, next_archive, unfinished
 from rokuga.recorder.archive.journal_writer import JournalWriter
 from rokuga.recorder.archive.recovery import Recovery
 from rokuga.recorder.archive.writer import WriterThread
@@ -202,7 +202,7 @@ class _Run:
         journal = JournalWriter(
             Journal(
                 recording,
-                state if before is None else following(before, wall_ns),
+                state if before is None else next_archive(before, wall_ns),
                 str(config.archive_dir),
                 has_whole_file,
             ),

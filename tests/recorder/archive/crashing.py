@@ -1,7 +1,7 @@
-"""Runs a short recording again and again, killed at the 1st, 2nd, ... time that it touches the disk or the store.
+"""Runs a short recording repeatedly, killed before its 1st, 2nd, ... call of the disk or the store.
 
-`python -m tests.recorder.archive.crashing FOLDER` makes FOLDER/1, FOLDER/2, ... up to the first run that comes to its
-end. Each is a process of its own that ends as `kill -9` ends it; FOLDER/N/reached says how far its media came.
+`python -m tests.recorder.archive.crashing FOLDER` makes FOLDER/1, FOLDER/2, ... up to the first run that
+ends by itself. Each is a process of its own that is killed as by `kill -9`; FOLDER/N/reached has the ms of its media.
 `python -m tests.recorder.archive.crashing FOLDER CRASHED` does the same with the start after a crash: each run begins
 with a copy of CRASHED.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.recorder.house import House, running
+from tests.support.recorder import RecorderHarness, running
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,74 +28,74 @@ MEDIA_MS = 1700
 SPLIT_S = 1
 
 
-class Fate:
-    """Kills this process the `last`th time that it is touched."""
+class KillSwitch:
+    """Kills this process at the `last`th step."""
 
     def __init__(self, last: int) -> None:
         self.left = last
 
-    def touch(self) -> None:
-        """Come one step nearer."""
+    def step(self) -> None:
+        """Count a step."""
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def before(self, call: Callable[P, T]) -> Callable[P, T]:
-        """Touch before a call: what came after the call before it, is before this one."""
+        """Count a step before each call."""
 
-        def touching(*arguments: P.args, **named: P.kwargs) -> T:
-            self.touch()
+        def counted(*arguments: P.args, **named: P.kwargs) -> T:
+            self.step()
             return call(*arguments, **named)
 
-        return touching
+        return counted
 
     def around(self, call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        """Touch before and after a transaction."""
+        """Count a step before and after each transaction."""
 
-        async def touching(*arguments: P.args, **named: P.kwargs) -> T:
-            self.touch()
+        async def counted(*arguments: P.args, **named: P.kwargs) -> T:
+            self.step()
             result = await call(*arguments, **named)
-            self.touch()
+            self.step()
             return result
 
-        return touching
+        return counted
 
 
 @contextlib.asynccontextmanager
-async def fated(folder: Path, fate: Fate) -> AsyncIterator[House]:
-    """Run a recorder that is killed when its fate comes."""
+async def running_until(folder: Path, kill_switch: KillSwitch) -> AsyncIterator[RecorderHarness]:
+    """Run a recorder that is killed at the step."""
     async with SqliteStore(folder / "store.sqlite3") as store:
         patched: Any = store
         for name in STORE_CALLS:
-            setattr(patched, name, fate.around(getattr(store, name)))
+            setattr(patched, name, kill_switch.around(getattr(store, name)))
         for name in DISK_CALLS:
-            setattr(os, name, fate.before(getattr(os, name)))
-        async with running(folder, store=store) as house:
-            yield house
+            setattr(os, name, kill_switch.before(getattr(os, name)))
+        async with running(folder, store=store) as harness:
+            yield harness
 
 
-async def record(folder: Path, fate: Fate) -> None:
+async def record(folder: Path, kill_switch: KillSwitch) -> None:
     """Start, publish, stop: a whole file and two parts."""
     reached = os.open(folder / "reached", os.O_WRONLY | os.O_CREAT, 0o644)
-    async with fated(folder, fate) as house:
-        await house.start(split_duration=SPLIT_S)
-        client = await house.enter(event_metadata_json='{"user":7}')
+    async with running_until(folder, kill_switch) as harness:
+        await harness.start(split_duration=SPLIT_S)
+        client = await harness.enter(event_metadata_json='{"user":7}')
         for done_ms in range(100, MEDIA_MS + 1, 100):
             await client.play(100)
-            await house.disk()
+            await harness.disk()
             os.write(reached, b"%6d" % done_ms)
             os.lseek(reached, 0, os.SEEK_SET)
-        await house.stop()
+        await harness.stop()
 
 
-async def start_again(folder: Path, fate: Fate) -> None:
-    """Take up what a crash left, and end."""
-    async with fated(folder, fate):
+async def start_again(folder: Path, kill_switch: KillSwitch) -> None:
+    """Recover after a crash, and end."""
+    async with running_until(folder, kill_switch):
         pass
 
 
 def main(folder: Path, crashed: Path | None) -> None:
-    """Fork a run for each place to die at."""
+    """Fork a run for each step."""
     place = 0
     status = -1
     while status != 0:
@@ -107,7 +107,7 @@ def main(folder: Path, crashed: Path | None) -> None:
             shutil.copytree(crashed, run)
         process = os.fork()
         if process == 0:
-            asyncio.run((record if crashed is None else start_again)(run, Fate(place)))
+            asyncio.run((record if crashed is None else start_again)(run, KillSwitch(place)))
             os._exit(0)
         status = os.waitpid(process, 0)[1]
         if status not in {0, signal.SIGKILL}:

@@ -13,32 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from rokuga.recorder.media import Kind
-from tests.recorder.house import running
+from tests.support.recorder import running
 
 VIDEO_MS = 2000
 
 
 def resident_kib() -> int:
-    """Give the memory that this process has now."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 async def record(folder: Path, media_ms: int, words: list[str]) -> None:
-    """Start, publish, die."""
-    async with running(folder) as house:
+    """Start, publish, kill this process."""
+    async with running(folder) as harness:
         splits: dict[str, Any] = {"split_duration": 1} if "split" in words else {}
-        await house.start(expire_time=60 if "expire" in words else 0, **splits)
-        client = await house.enter(event_metadata_json='{"user":7}')
+        await harness.start(expire_time=60 if "expire" in words else 0, **splits)
+        client = await harness.enter(event_metadata_json='{"user":7}')
         early_kib = 0
         for done_ms in range(0, media_ms, 100):
             kinds: tuple[Kind, ...] = ("audio", "video")
             await client.play(100, kinds=kinds[:1] if "silent" in words and done_ms >= VIDEO_MS else kinds)
             client.sent.clear()
-            await house.disk()
+            await harness.disk()
             if done_ms == media_ms // 10:
                 early_kib = resident_kib()
         if "split" in words:
-            await house.event("split-archive.available", split_index=f"{media_ms // 1000:04d}")
+            await harness.event("split-archive.available", split_index=f"{media_ms // 1000:04d}")
         print(early_kib, resident_kib(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""After a fault a connection that still sends is recorded again: no active recording lacks one of its publishers."""
+"""After an error a connection that still sends is recorded again."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,23 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.ledger import Story
 from rokuga.webhooks.schemas import check_file
 from tests import machine, readers
-from tests.recorder.house import AVAILABLE, FAILED, PART, PARTS_END, REPORT, STARTED, Client, House, running
+from tests.support.recorder import (
+    AVAILABLE,
+    FAILED,
+    PART,
+    PARTS_END,
+    REPORT,
+    STARTED,
+    Client,
+    RecorderHarness,
+    running,
+)
 
 DISK_BYTES = 4 << 20
 
 
 class Disk:
-    """A disk that is full, or has room, as the test says. A full one takes what fits into blocks that a file has."""
+    """A disk that the test fills. A full one accepts what fits into the blocks that a file has."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_full = False
@@ -49,34 +59,34 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-async def play(house: House, client: Client, seconds: int, **options: Any) -> None:
-    """Play while the disk keeps up, and while what is due is done each second."""
+async def play(harness: RecorderHarness, client: Client, seconds: int, **options: Any) -> None:
+    """Play; the disk keeps up, and periodic work is done each second."""
     for _ in range(seconds):
         for _ in range(5):
             await client.play(200, **options)
-            await house.disk()
-        await ended(house)
-        await house.recorder.resumption.resume(house.hand.now_ns)
+            await harness.disk()
+        await ended(harness)
+        await harness.recorder.resumption.resume(harness.hand.now_ns)
 
 
-async def ended(house: House) -> None:
-    """Wait until the archives that a fault ended are closed, as they are when time passes."""
-    for recording in house.recorder.channels.recordings():
+async def ended(harness: RecorderHarness) -> None:
+    """Wait until the archives that an error ended are closed."""
+    for recording in harness.recorder.channels.recordings():
         for series in recording._series.values():
             archiver = series._archiver
             while archiver is not None and not archiver.is_writing and not archiver.has_ended:
-                await house.disk()
+                await harness.disk()
 
 
-async def story(house: House) -> list[Event]:
-    """Give the events so far, which are as a consumer may expect."""
-    events = await house.events()
+async def story(harness: RecorderHarness) -> list[Event]:
+    """Return the events so far after checking them."""
+    events = await harness.events()
     check(events)
     return events
 
 
 def check(events: list[Event]) -> None:
-    """Every event is in its place, once, and lies beside a file that can be read."""
+    """Every event is in order, once, and its file can be read."""
     told = Story()
     for event in events:
         if not event.type.startswith("connection."):
@@ -88,22 +98,24 @@ def check(events: list[Event]) -> None:
     assert len({event.id for event in events}) == len(events)
 
 
-async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(house: House, disk: Disk) -> None:
+async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(
+    harness: RecorderHarness, disk: Disk
+) -> None:
     """ENOSPC for 20 s: one failed archive and no other while it lasts; then `_2`, which a key frame was asked for."""
-    state = await house.start()
-    client = await house.enter()
-    await play(house, client, 5)
+    state = await harness.start()
+    client = await harness.enter()
+    await play(harness, client, 5)
     disk.is_full = True
-    await play(house, client, 20)
-    assert [str(event.type) for event in await house.events(STARTED, FAILED, AVAILABLE)] == [STARTED, FAILED]
-    assert not house.recorder.archives()
+    await play(harness, client, 20)
+    assert [str(event.type) for event in await harness.events(STARTED, FAILED, AVAILABLE)] == [STARTED, FAILED]
+    assert not harness.recorder.archives()
     disk.is_full = False
     asked = client.peer.keyframe_requests
-    await play(house, client, 5)
+    await play(harness, client, 5)
     assert client.peer.keyframe_requests > asked
-    assert len(house.recorder.archives()) == 1
-    await house.stop()
-    events = await story(house)
+    assert len(harness.recorder.archives()) == 1
+    await harness.stop()
+    events = await story(harness)
     (failed,) = [event.document for event in events if event.type == FAILED]
     assert (failed["reason"], failed["errno"]) == (os.strerror(errno.ENOSPC), errno.ENOSPC)
     (available,) = [event.document for event in events if event.type == AVAILABLE]
@@ -118,18 +130,18 @@ async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(h
     assert [entry["connection_id"] for entry in report["failed_archives"]] == [connection_id]
 
 
-async def test_parts_go_on_after_a_fault_without_a_hole_and_end_once(house: House, disk: Disk) -> None:
-    """The part that was open when the disk was full is told when there is room: numbers go on behind it."""
-    state = await house.start(split_duration=2, split_only=True)
-    client = await house.enter()
-    await play(house, client, 5)
+async def test_parts_continue_after_an_error_without_a_gap_and_end_once(harness: RecorderHarness, disk: Disk) -> None:
+    """The part that was open when the disk was full is announced when there is room; the next number follows."""
+    state = await harness.start(split_duration=2, split_only=True)
+    client = await harness.enter()
+    await play(harness, client, 5)
     disk.is_full = True
-    await play(house, client, 5)
+    await play(harness, client, 5)
     disk.is_full = False
-    await play(house, client, 5)
+    await play(harness, client, 5)
     await client.leave()
-    await house.stop()
-    events = await story(house)
+    await harness.stop()
+    events = await story(harness)
     parts = [event.document for event in events if event.type == PART]
     assert [part["split_index"] for part in parts] == [f"{index + 1:04d}" for index in range(len(parts))]
     assert len(parts) >= 5
@@ -144,39 +156,39 @@ async def test_parts_go_on_after_a_fault_without_a_hole_and_end_once(house: Hous
     assert len(stored) == len(set(stored)) > 430
     for part, following in pairwise(parts):
         assert part["stop_timestamp"] <= following["start_timestamp"]
-    assert not [name for name in house.files(state.recording_id) if name.startswith(".")]
+    assert not [name for name in harness.files(state.recording_id) if name.startswith(".")]
 
 
 @pytest.fixture
 def low(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether little space is free: the last value counts."""
+    """Values of "little space is free": the last one counts."""
     values = [False]
     monkeypatch.setattr("rokuga.recorder.disk_space.has_less_free", lambda _path, _limit: values[-1])
     return values
 
 
 @pytest.mark.parametrize("parameters", [{}, {"split_duration": 2}, {"split_duration": 2, "split_only": True}])
-async def test_archives_that_low_space_closed_say_so_and_are_followed(
-    house: House, low: list[bool], parameters: dict[str, Any]
+async def test_archives_that_low_space_closed_contain_the_reason_and_are_followed(
+    harness: RecorderHarness, low: list[bool], parameters: dict[str, Any]
 ) -> None:
-    """Space is low for 10 s; a client that comes meanwhile is recorded afterwards, too."""
-    state = await house.start(**parameters)
-    first = await house.enter()
-    await play(house, first, 5)
+    """Space is low for 10 s; a client that connects meanwhile is recorded afterwards, too."""
+    state = await harness.start(**parameters)
+    first = await harness.enter()
+    await play(harness, first, 5)
     low.append(True)
-    await house.recorder.check_disk_space()
-    second = await house.enter()
+    await harness.recorder.check_disk_space()
+    second = await harness.enter()
     for _ in range(10):
-        await play(house, first, 1)
-        second.send("audio", house.hand.now_ns // 1_000_000, b"\xfc.")
-    assert not house.recorder.archives()
+        await play(harness, first, 1)
+        second.send("audio", harness.hand.now_ns // 1_000_000, b"\xfc.")
+    assert not harness.recorder.archives()
     low.append(False)
-    await house.recorder.check_disk_space()
-    await play(house, first, 5)
-    assert len(house.recorder.archives()) == 2
+    await harness.recorder.check_disk_space()
+    await play(harness, first, 5)
+    assert len(harness.recorder.archives()) == 2
     await second.leave()
-    await house.stop()
-    events = await story(house)
+    await harness.stop()
+    events = await story(harness)
     about_first = [event for event in events if event.connection == first.connection.identity]
     closed = [event for event in about_first if event.document.get("reason")]
     assert "archive_min_free_bytes" in closed[0].document["reason"]
@@ -187,69 +199,71 @@ async def test_archives_that_low_space_closed_say_so_and_are_followed(
     assert sum(event.type == PARTS_END for event in about_first) == ("split_duration" in parameters)
 
 
-async def test_space_that_comes_and_goes_makes_few_archives(house: House, low: list[bool]) -> None:
+async def test_space_that_is_free_now_and_then_makes_few_archives(harness: RecorderHarness, low: list[bool]) -> None:
     """Two minutes in which every other second is low: pauses grow."""
-    await house.start()
-    client = await house.enter()
+    await harness.start()
+    client = await harness.enter()
     for second in range(120):
         low.append(second % 2 == 0)
-        await house.recorder.check_disk_space()
-        await play(house, client, 1)
+        await harness.recorder.check_disk_space()
+        await play(harness, client, 1)
     low.append(False)
-    await house.recorder.check_disk_space()
-    await play(house, client, 65)
-    assert len(house.recorder.archives()) == 1
-    await house.stop()
-    events = await story(house)
+    await harness.recorder.check_disk_space()
+    await play(harness, client, 65)
+    assert len(harness.recorder.archives()) == 1
+    await harness.stop()
+    events = await story(harness)
     assert sum(event.type == STARTED for event in events) <= 9
 
 
 @contextlib.contextmanager
-def stalled(house: House) -> Iterator[None]:
-    """Let the disk hang meanwhile."""
+def stalled(harness: RecorderHarness) -> Iterator[None]:
+    """Stall the writer thread."""
     event = threading.Event()
-    house.recorder.context.writer.submit(event.wait)
+    harness.recorder.context.writer.submit(event.wait)
     try:
         yield
     finally:
         event.set()
 
 
-async def test_after_a_stall_the_connection_is_recorded_again(house: House) -> None:
-    """What waited is in the file that failed, all later sound in the next one."""
-    house.recorder.context.writer._max_queued_bytes = 60_000
-    await house.start()
-    client = await house.enter()
-    await play(house, client, 2)
-    with stalled(house):
-        while not await house.events(FAILED):
+async def test_after_a_stall_the_connection_is_recorded_again(harness: RecorderHarness) -> None:
+    """Queued sound is in the file that failed, all later sound in the next one."""
+    harness.recorder.context.writer._max_queued_bytes = 60_000
+    await harness.start()
+    client = await harness.enter()
+    await play(harness, client, 2)
+    with stalled(harness):
+        while not await harness.events(FAILED):
             await client.play(200)
         await client.play(5000)
-    await house.disk()
-    await play(house, client, 3)
-    await play(house, client, 3)
-    await house.stop()
-    events = await story(house)
+    await harness.disk()
+    await play(harness, client, 3)
+    await play(harness, client, 3)
+    await harness.stop()
+    events = await story(harness)
     assert [event.document["reason"] for event in events if event.type == FAILED] == [TOO_SLOW]
     (available,) = [event.document for event in events if event.type == AVAILABLE]
     assert len(readers.packets(Path(available["file_path"]))["audio"]) >= 150
 
 
 @pytest.mark.parametrize("way", ["deleted", "renamed"])
-async def test_a_folder_that_is_deleted_costs_what_was_open_alone(house: House, way: str) -> None:
-    """The file is missed when it is synced; the next archive makes the folder anew."""
-    state = await house.start()
-    client = await house.enter()
-    await play(house, client, 3)
-    folder = house.folder / "archive" / state.recording_id
+async def test_a_folder_that_is_deleted_costs_only_the_files_that_were_open(
+    harness: RecorderHarness, way: str
+) -> None:
+    """The missing file is noticed when it is synced; the next archive creates the folder again."""
+    state = await harness.start()
+    client = await harness.enter()
+    await play(harness, client, 3)
+    folder = harness.folder / "archive" / state.recording_id
     if way == "deleted":
         shutil.rmtree(folder)
     else:
-        folder.rename(house.folder / "elsewhere")
-    await play(house, client, 6)
-    assert len(house.recorder.archives()) == 1
-    await house.stop()
-    events = await story(house)
+        folder.rename(harness.folder / "elsewhere")
+    await play(harness, client, 6)
+    assert len(harness.recorder.archives()) == 1
+    await harness.stop()
+    events = await story(harness)
     assert [event.document["errno"] for event in events if event.type == FAILED] == [errno.ENOENT]
     (available,) = [event.document for event in events if event.type == AVAILABLE]
     assert available["filename"].endswith("_2.webm")
@@ -257,65 +271,67 @@ async def test_a_folder_that_is_deleted_costs_what_was_open_alone(house: House, 
     assert len(readers.packets(Path(available["file_path"]))["audio"]) >= 100
 
 
-async def test_a_muxer_that_fails_by_itself_is_tried_again_but_not_for_ever(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_an_internal_error_of_the_muxer_is_retried_a_few_times(
+    harness: RecorderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of ours in every file: five archives, then an error in the log, and the connection stays."""
+    """An internal error in every file: five archives, then an error in the log; the connection stays."""
 
     def broken(*_arguments: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(MediaFile, "write_at", broken)
-    await house.start()
-    client = await house.enter()
+    await harness.start()
+    client = await harness.enter()
     for _ in range(10):
-        await play(house, client, 20)
-    assert len(await house.events(FAILED)) == MAX_INTERNAL_ERRORS
-    assert all("a bug" in event.document["reason"] for event in await house.events(FAILED))
+        await play(harness, client, 20)
+    assert len(await harness.events(FAILED)) == MAX_INTERNAL_ERRORS
+    assert all("a bug" in event.document["reason"] for event in await harness.events(FAILED))
     assert not client.connection.closed.is_set()
-    await house.stop()
-    assert len((await story(house))[-1].document["failed_archives"]) == MAX_INTERNAL_ERRORS
+    await harness.stop()
+    assert len((await story(harness))[-1].document["failed_archives"]) == MAX_INTERNAL_ERRORS
 
 
-async def test_nothing_begins_again_for_who_is_silent(house: House, disk: Disk) -> None:
+async def test_no_archive_begins_for_a_connection_that_sends_nothing(harness: RecorderHarness, disk: Disk) -> None:
     """A connection that sends nothing has nothing to record; what it sends later is recorded."""
-    await house.start()
-    client = await house.enter()
-    await play(house, client, 2)
+    await harness.start()
+    client = await harness.enter()
+    await play(harness, client, 2)
     disk.is_full = True
     await client.play(200)
-    await house.disk()
-    await house.event(FAILED)
+    await harness.disk()
+    await harness.event(FAILED)
     disk.is_full = False
     for _ in range(5):
-        house.hand.now_ns += NS_PER_S
-        await house.recorder.resumption.resume(house.hand.now_ns)
-    assert len(await house.events(STARTED)) == 1
-    await play(house, client, 3)
-    assert len(await house.events(STARTED)) == 2
-    await house.stop()
-    await story(house)
+        harness.hand.now_ns += NS_PER_S
+        await harness.recorder.resumption.resume(harness.hand.now_ns)
+    assert len(await harness.events(STARTED)) == 1
+    await play(harness, client, 3)
+    assert len(await harness.events(STARTED)) == 2
+    await harness.stop()
+    await story(harness)
 
 
 @pytest.mark.parametrize("end", ["stop", "expiry", "leave"])
-async def test_a_recording_that_ends_while_it_waits_for_room_is_reported(house: House, disk: Disk, end: str) -> None:
+async def test_a_recording_that_ends_while_the_disk_is_full_is_reported(
+    harness: RecorderHarness, disk: Disk, end: str
+) -> None:
     """The parts have their end, then comes the report; nothing begins again."""
-    state = await house.start(split_duration=1, expire_time=10)
-    client = await house.enter()
-    await play(house, client, 3)
+    state = await harness.start(split_duration=1, expire_time=10)
+    client = await harness.enter()
+    await play(harness, client, 3)
     disk.is_full = True
-    await play(house, client, 3)
-    assert [str(event.type) for event in await house.events(PARTS_END, FAILED)] == [FAILED]
+    await play(harness, client, 3)
+    assert [str(event.type) for event in await harness.events(PARTS_END, FAILED)] == [FAILED]
     disk.is_full = False
     if end == "expiry":
-        house.hand.now_ns += 10 * NS_PER_S
+        harness.hand.now_ns += 10 * NS_PER_S
     elif end == "leave":
         await client.leave()
-        assert await house.events(PARTS_END)
+        assert await harness.events(PARTS_END)
     if end != "expiry":
-        await house.recorder.stop_recording("sora")
-    await house.reported(state.recording_id)
-    events = await story(house)
+        await harness.recorder.stop_recording("sora")
+    await harness.reported(state.recording_id)
+    events = await story(harness)
     assert [str(event.type) for event in events if event.type in {PARTS_END, FAILED, REPORT}] == [
         FAILED,
         PARTS_END,
@@ -324,37 +340,37 @@ async def test_a_recording_that_ends_while_it_waits_for_room_is_reported(house: 
 
 
 @pytest.mark.parametrize("when", ["it waits for room", "the next archive is written"])
-async def test_a_crash_after_a_fault_tells_all_once(
+async def test_a_crash_after_an_error_announces_everything_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """What was told before stays; the next start ends the parts, finishes `_2`, and reports."""
+    """Stored events stay; the next start ends the parts, finishes `_2`, and reports."""
     folder = tmp_path / "alive"
     folder.mkdir()
     disk = Disk(monkeypatch)
-    async with running(folder) as house:
-        await house.start(split_duration=2)
-        client = await house.enter()
-        await play(house, client, 5)
+    async with running(folder) as harness:
+        await harness.start(split_duration=2)
+        client = await harness.enter()
+        await play(harness, client, 5)
         disk.is_full = True
-        await play(house, client, 3)
+        await play(harness, client, 3)
         disk.is_full = False
         if when != "it waits for room":
-            await play(house, client, 6)
-        await house.disk()
-        hand = house.hand
+            await play(harness, client, 6)
+        await harness.disk()
+        hand = harness.hand
         shutil.copytree(folder, tmp_path / "left")
-        await house.stop()
+        await harness.stop()
     shutil.rmtree(folder)
     (tmp_path / "left").rename(folder)
     for _ in range(2):
-        async with running(folder, hand) as house:
-            for recording in house.recorder.recordings():
-                await house.stop(recording.parameters.channel_id)
-            events = await house.events()
+        async with running(folder, hand) as harness:
+            for recording in harness.recorder.recordings():
+                await harness.stop(recording.parameters.channel_id)
+            events = await harness.events()
             await asyncio.gather(
-                *(house.reported(recording.recording_id) for recording in house.recorder.recordings())
+                *(harness.reported(recording.recording_id) for recording in harness.recorder.recordings())
             )
-            events = await story(house)
+            events = await story(harness)
     counted = [str(event.type) for event in events]
     assert counted.count(PARTS_END) == counted.count(REPORT) == counted.count(FAILED) == 1
     assert counted.count(AVAILABLE) == (when != "it waits for room")
@@ -366,17 +382,17 @@ async def test_a_crash_after_a_fault_tells_all_once(
 async def test_a_real_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
     """4 MiB: it fills up, somebody removes what fills it, and the connection is recorded again."""
     with machine.small_disk(tmp_path / "archive", DISK_BYTES):
-        async with running(tmp_path) as house:
-            await house.start()
-            client = await house.enter()
+        async with running(tmp_path) as harness:
+            await harness.start()
+            client = await harness.enter()
             ballast = tmp_path / "archive" / "ballast"
             with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while file.tell() < DISK_BYTES * 7 // 8:
                     file.write(bytes(4096))
-            await play(house, client, 20, size_bytes=4000)
-            assert len(await house.events(FAILED)) == 1
+            await play(harness, client, 20, size_bytes=4000)
+            assert len(await harness.events(FAILED)) == 1
             ballast.unlink()
-            await play(house, client, 5, size_bytes=4000)
-            await house.stop()
-            events = await story(house)
+            await play(harness, client, 5, size_bytes=4000)
+            await harness.stop()
+            events = await story(harness)
             assert [str(event.type) for event in events if event.type in {FAILED, AVAILABLE}] == [FAILED, AVAILABLE]

@@ -1,4 +1,4 @@
-"""Pictures that are sent in decoding order, B-frames, step back in time. They stay as they are."""
+"""Pictures in decoding order, with B-frames: their times step back, and are written as they are."""
 
 import subprocess
 from pathlib import Path
@@ -11,14 +11,14 @@ from rokuga.recorder.archive.container import FinishedFile
 from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from tests import readers
-from tests.recorder.house import OPUS_20_MS, Client, House
+from tests.support.recorder import OPUS_20_MS, Client, RecorderHarness
 
 AVAILABLE, PART = "archive.available", "split-archive.available"
 PICTURE_MS = 40
 
 
 class Picture(NamedTuple):
-    """In the order in which it is sent; its time is that of its showing."""
+    """A picture, in sending order, with its presentation time."""
 
     time_ms: int
     data: bytes
@@ -49,25 +49,25 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
     return [Picture(((packet.pts or 0) - begin) // 90, bytes(packet), packet.is_keyframe) for packet in packets]
 
 
-async def play(house: House, client: Client, pictures: list[Picture]) -> list[tuple[int, bytes]]:
+async def play(harness: RecorderHarness, client: Client, pictures: list[Picture]) -> list[tuple[int, bytes]]:
     """Send each picture once it can have been encoded: when the next one that is shown before it was captured."""
-    begin_ns, number = house.hand.now_ns, 0
+    begin_ns, number = harness.hand.now_ns, 0
     for place, picture in enumerate(pictures):
         due_ms = place * PICTURE_MS + 2 * PICTURE_MS
         while number * 20 < due_ms:
-            house.hand.now_ns = begin_ns + number * 20 * NS_PER_MS
+            harness.hand.now_ns = begin_ns + number * 20 * NS_PER_MS
             if client.peer.request.audio is not None:
                 client.send("audio", 1000 + number * 20, OPUS_20_MS + b"%d" % number)
             number += 1
             await client.tick()
-        house.hand.now_ns = begin_ns + due_ms * NS_PER_MS
+        harness.hand.now_ns = begin_ns + due_ms * NS_PER_MS
         size = (160, 90) if picture.is_keyframe else (0, 0)
         rtp_time = (1000 + picture.time_ms) * 90
-        unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, house.hand.now_ns, *size)
+        unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, harness.hand.now_ns, *size)
         client.peer.hooks.sink.unit("video", unit)
         await client.tick()
         if place % 25 == 0:
-            await house.disk()
+            await harness.disk()
     return [(picture.time_ms, picture.data) for picture in pictures]
 
 
@@ -79,15 +79,15 @@ def stored(path: Path) -> list[tuple[int, bytes]]:
 
 
 async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
-    house: House, pictures: list[Picture]
+    harness: RecorderHarness, pictures: list[Picture]
 ) -> None:
     assert [picture.time_ms for picture in pictures[:4]] == [0, 120, 40, 80]
-    await house.start()
-    client = await house.enter(video="H264")
+    await harness.start()
+    client = await harness.enter(video="H264")
     client.peer.counters = {"video": {}}
-    sent = await play(house, client, pictures)
-    await house.stop()
-    (whole,) = await house.events(AVAILABLE)
+    sent = await play(harness, client, pictures)
+    await harness.stop()
+    (whole,) = await harness.events(AVAILABLE)
     path = Path(whole.document["file_path"])
     found = stored(path)
     assert [data for _, data in found] == [data for _, data in sent]
@@ -98,12 +98,12 @@ async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
 
 
 async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
-    house: House, pictures: list[Picture]
+    harness: RecorderHarness, pictures: list[Picture]
 ) -> None:
-    await house.start(split_duration=3)
-    sent = await play(house, await house.enter(video="H264"), pictures)
-    await house.stop()
-    parts = sorted((e.document for e in await house.events(PART)), key=lambda part: str(part["split_index"]))
+    await harness.start(split_duration=3)
+    sent = await play(harness, await harness.enter(video="H264"), pictures)
+    await harness.stop()
+    parts = sorted((e.document for e in await harness.events(PART)), key=lambda part: str(part["split_index"]))
     joined: list[bytes] = []
     for part in parts:
         path = Path(part["file_path"])
@@ -117,13 +117,13 @@ async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
 
 
 async def test_a_file_of_pictures_in_decoding_order_is_repaired_as_long_as_it_was(
-    house: House, pictures: list[Picture], tmp_path: Path
+    harness: RecorderHarness, pictures: list[Picture], tmp_path: Path
 ) -> None:
     """Cut off behind a cluster whose last picture is not the last one shown."""
-    await house.start()
-    await play(house, await house.enter(audio=None, video="H264"), pictures)
-    await house.stop()
-    (whole,) = await house.events(AVAILABLE)
+    await harness.start()
+    await play(harness, await harness.enter(audio=None, video="H264"), pictures)
+    await harness.stop()
+    (whole,) = await harness.events(AVAILABLE)
     for share in (0.3, 0.42, 0.5, 0.61, 0.7, 0.8, 0.93):
         duration_ms, last_ms = repaired(Path(whole.document["file_path"]), tmp_path / "torn.webm", share)
         assert duration_ms == pytest.approx(last_ms, abs=1)

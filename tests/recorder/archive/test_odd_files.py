@@ -1,4 +1,4 @@
-"""What somebody else put, or a bad disk left, where our files were: a start after a crash copes with all of it."""
+"""Recovery after a crash with files that others, or a bad disk, have changed."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from rokuga.recorder.archive import journal
 from rokuga.recorder.events import Event
 from tests import readers
 from tests.recorder.archive.test_recovery import record_until_killed, restart
-from tests.recorder.house import running
+from tests.support.recorder import running
 
 AVAILABLE, FAILED, PART = "archive.available", "archive.failed", "split-archive.available"
 
@@ -30,7 +30,7 @@ def crash(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def left(crash: Path) -> Path:
-    """The same, as it was left, at the same place: documents name it."""
+    """A copy of the crash at the same path: documents contain it."""
     kept = crash.with_name("kept")
     if not kept.exists():
         shutil.copytree(crash, kept)
@@ -78,8 +78,8 @@ DOCUMENTS = (
 
 
 @pytest.mark.parametrize("text", DOCUMENTS, ids=lambda text: repr(text[:20]))
-async def test_a_document_that_is_none_is_set_aside_and_made_again(left: Path, text: bytes) -> None:
-    """All are announced, those of other parts as they were; what lay there is kept under another name."""
+async def test_a_document_that_cannot_be_read_is_renamed_and_made_again(left: Path, text: bytes) -> None:
+    """All parts are announced; the document that was there is kept under another name."""
     document = the(left, "split-archive-*_0001.json")
     other = the(left, "split-archive-*_0002.json").read_bytes()
     document.write_bytes(text)
@@ -91,7 +91,7 @@ async def test_a_document_that_is_none_is_set_aside_and_made_again(left: Path, t
     assert the(left, "split-archive-*_0002.json").read_bytes() == other
 
 
-async def test_a_document_of_another_recording_is_none(left: Path) -> None:
+async def test_a_document_of_another_recording_is_replaced(left: Path) -> None:
     document = the(left, "split-archive-*_0002.json")
     document.write_text(json.dumps(json.loads(document.read_text()) | {"recording_id": "0" * 26}))
     events = await restart(left)
@@ -99,7 +99,7 @@ async def test_a_document_of_another_recording_is_none(left: Path) -> None:
     assert told(events)[PART] == 3
 
 
-async def test_a_document_that_lacks_a_time_is_none(left: Path) -> None:
+async def test_a_document_without_a_valid_time_is_replaced(left: Path) -> None:
     document = the(left, "split-archive-*_0001.json")
     document.write_text(json.dumps(json.loads(document.read_text()) | {"stop_timestamp": "later"}))
     check(await restart(left))
@@ -154,16 +154,16 @@ async def test_a_part_that_cannot_be_read_leaves_the_others_alone(
     assert (told(events)[AVAILABLE], told(events)[PART]) == (1, 2)
 
 
-async def test_what_was_set_aside_is_noted_with_its_path(left: Path) -> None:
+async def test_a_renamed_file_is_noted_with_its_path(left: Path) -> None:
     the(left, "split-archive-*_0001.json").write_text("{}")
     overwrite_header(the(left, ".archive-*.webm.part"))
-    async with running(left) as house:
-        notes = "\n".join(house.recorder.recovery_notes())
+    async with running(left) as harness:
+        notes = "\n".join(harness.recorder.recovery_notes())
     assert f"{the(left, 'split-archive-*_0001.json')}: its content cannot be read; it is now split-archive-" in notes
     assert ".archive-" in notes
 
 
-async def test_a_fault_of_ours_fails_that_archive_and_the_recording_goes_on(
+async def test_an_internal_error_fails_that_archive_and_the_recording_continues(
     left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> None:
@@ -171,13 +171,13 @@ async def test_a_fault_of_ours_fails_that_archive_and_the_recording_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(journal, "available_document", fail)
-        async with running(left) as house:
-            assert len(house.recorder.recordings()) == 1
-            assert "KeyError('ours')" in house.recorder.recovery_notes()[0]
-            (failed,) = await house.events(FAILED)
+        async with running(left) as harness:
+            assert len(harness.recorder.recordings()) == 1
+            assert "KeyError('ours')" in harness.recorder.recovery_notes()[0]
+            (failed,) = await harness.events(FAILED)
             assert "KeyError" in failed.document["reason"]
-            await house.stop()
-            assert await house.reported(failed.document["recording_id"])
+            await harness.stop()
+            assert await harness.reported(failed.document["recording_id"])
 
 
 def hidden(folder: Path) -> list[Path]:
@@ -199,21 +199,21 @@ async def test_files_in_progress_are_finished_without_a_database(left: Path) -> 
         whole.parent / f"{whole.name.replace('archive', 'split-archive').removesuffix('.webm.part')}_0009.webm.part"
     )
     empty.write_bytes(whole.read_bytes()[:1000])
-    async with running(left) as house:
-        while len(notes := house.recorder.recovery_notes()) < 3:
-            await house.disk()
+    async with running(left) as harness:
+        while len(notes := harness.recorder.recovery_notes()) < 3:
+            await harness.disk()
     assert [path.name for path in hidden(whole.parent)] == [".notes.part"]
     assert readers.packets(the(left, "archive-*_2.webm")) == readers.packets(the(left, f"archive-{'?' * 26}.webm"))
     assert readers.packets(the(left, "split-archive-*_0003.webm"))["video"]
     assert all(note.endswith(": finished") for note in notes)
 
 
-async def test_what_is_being_recorded_is_no_leftover(left: Path) -> None:
+async def test_files_being_recorded_are_not_repaired_as_leftovers(left: Path) -> None:
     """Nor a recording that goes on after the crash."""
-    async with running(left) as house:
-        client = await house.enter()
+    async with running(left) as harness:
+        client = await harness.enter()
         await client.play(1000)
-        await house.disk()
+        await harness.disk()
         assert the(left, ".archive-*.webm.part").exists()
-        await house.stop()
-        assert not house.recorder.recovery_notes()
+        await harness.stop()
+        assert not harness.recorder.recovery_notes()

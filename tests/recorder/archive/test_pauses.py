@@ -1,4 +1,4 @@
-"""When another archive may follow one that ended by a fault."""
+"""The pauses after archives that ended by an error."""
 
 from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS, Pauses
 from rokuga.recorder.media import NS_PER_S
@@ -29,5 +29,5 @@ def test_after_a_long_archive_the_next_pause_is_a_second_again() -> None:
     assert pauses.may_begin(3601 * NS_PER_S)
 
 
-def test_a_fault_of_our_own_is_tried_again_a_few_times_only() -> None:
+def test_after_some_internal_errors_no_other_archive_begins() -> None:
     assert begun_in(24, 1, is_internal=True) == MAX_INTERNAL_ERRORS

@@ -1,4 +1,4 @@
-"""What a crash leaves is finished at the next start: each archive is announced once, each recording reported once."""
+"""Recovery after a kill: each archive is announced once, each recording reported once."""
 
 import asyncio
 import json
@@ -16,7 +16,8 @@ from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS
 from tests import readers
 from tests.recorder.archive.crashing import MEDIA_MS
-from tests.recorder.house import HandClock, running
+from tests.support.clock import FakeClock
+from tests.support.recorder import running
 
 ROOT = Path(__file__).parent.parent.parent.parent
 STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
@@ -25,7 +26,7 @@ PART, PARTS_END, REPORT = "split-archive.available", "split-archive.end", "recor
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What was left by a daemon that was killed at every single touch of the disk and of the store."""
+    """What a recorder left that was killed at each single call of the disk and the store."""
     folder = tmp_path_factory.mktemp("crashes")
     (folder / "played").mkdir()
     crash(folder / "played")
@@ -34,7 +35,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def crashes(untouched: Path) -> list[Path]:
-    """All of it as it was left, and where it was, since documents name their place; in the order of the kills."""
+    """A copy of all crashes at the same paths, since documents contain them; in the order of the kills."""
     folder = untouched.parent / "played"
     shutil.rmtree(folder)
     shutil.copytree(untouched, folder)
@@ -42,14 +43,14 @@ def crashes(untouched: Path) -> list[Path]:
 
 
 def crash(folder: Path, *crashed: Path) -> list[Path]:
-    """Kill a daemon at every touch: one that records, or one that starts after a crash."""
+    """Kill a recorder at every step: one that records, or one that recovers after a crash."""
     command = [sys.executable, "-m", "tests.recorder.archive.crashing", *map(str, (folder, *crashed))]
     subprocess.run(command, cwd=ROOT, check=True, timeout=50)
     return sorted(folder.iterdir(), key=lambda path: int(path.name))
 
 
 async def record_until_killed(folder: Path, media_ms: int, *words: str) -> list[int]:
-    """Record so much media in a process that is killed then; give what it said of its memory, in KiB."""
+    """Record so much media in a process that is then killed; return its memory early and late, in KiB."""
     command = [sys.executable, "-m", "tests.recorder.archive.killed", str(folder), str(media_ms), *words]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
@@ -58,18 +59,18 @@ async def record_until_killed(folder: Path, media_ms: int, *words: str) -> list[
 
 
 async def restart(folder: Path) -> list[Event]:
-    """Start again a minute later, stop what still goes on, and give all events of both lives."""
-    hand = HandClock()
+    """Start again a minute later, stop all recordings, and return all events of both runs."""
+    hand = FakeClock()
     hand.now_ns += 60_000 * NS_PER_MS
-    async with running(folder, hand) as house:
-        for state in house.recorder.recordings():
-            await house.stop(state.parameters.channel_id)
-        for event in await house.events("recording.started"):
-            await house.reported(event.document["recording_id"])
-        return await house.events()
+    async with running(folder, hand) as harness:
+        for state in harness.recorder.recordings():
+            await harness.stop(state.parameters.channel_id)
+        for event in await harness.events("recording.started"):
+            await harness.reported(event.document["recording_id"])
+        return await harness.events()
 
 
-async def test_d27_whatever_a_kill_interrupts_is_announced_exactly_once(crashes: list[Path]) -> None:
+async def test_whatever_a_kill_interrupts_is_announced_exactly_once(crashes: list[Path]) -> None:
     """Before and after each write, fsync, rename and commit: one end for each archive, one report."""
     assert len(crashes) > 60
     for folder in crashes:
@@ -85,8 +86,8 @@ async def test_d27_whatever_a_kill_interrupts_is_announced_exactly_once(crashes:
             assert [event.id for event in again] == [event.id for event in events], folder
 
 
-async def test_d27_what_was_on_the_disk_is_in_whole_files(crashes: list[Path]) -> None:
-    """Up to a second before the kill everything can be read; documents, events and files say the same."""
+async def test_what_was_on_the_disk_is_in_finished_files(crashes: list[Path]) -> None:
+    """All media up to a second before the kill can be read; documents, events and files agree."""
     for folder in crashes[::2]:
         events = await restart(folder)
         reached_ms = int((folder / "reached").read_text() or 0) if (folder / "reached").exists() else 0
@@ -103,7 +104,7 @@ async def test_d27_what_was_on_the_disk_is_in_whole_files(crashes: list[Path]) -
 
 
 def check_file(event: Event) -> None:
-    """The document lies beside a whole file."""
+    """The document is on the disk and describes its file."""
     document = event.document
     path = Path(document["file_path"])
     assert json.loads(Path(document["metadata_file_path"]).read_text()) == document
@@ -116,7 +117,7 @@ def check_file(event: Event) -> None:
 
 
 def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
-    """Each part ends where the next one begins, and the end says which is the last."""
+    """Each part ends where the next one begins, and split-archive.end has the last index."""
     parts = sorted((e.document for e in events if e.type == PART), key=lambda document: document["split_index"])
     assert [part["split_index"] for part in parts] == [f"{index:04d}" for index in range(1, len(parts) + 1)]
     sound = [data for part in parts for data in readers.payloads(Path(part["file_path"]), "audio")]
@@ -131,40 +132,40 @@ def check_parts(events: list[Event], whole_sound: list[bytes]) -> None:
         assert part["start_timestamp"] < part["stop_timestamp"] == following["start_timestamp"]
 
 
-def take_away(folder: Path) -> set[str]:
-    """Be an uploader that takes every media file with a document beside it, and both away; give their names."""
-    taken = set()
+def move_documented_files(folder: Path) -> set[str]:
+    """Move every media file that has a document, and the document, as an uploader does; return the names."""
+    moved = set()
     for document in folder.glob("archive/*/*archive-*.json"):
         media = document.with_suffix(".webm")
         if media.exists():
-            taken.add(media.name)
+            moved.add(media.name)
             media.unlink()
             document.unlink()
-    return taken
+    return moved
 
 
-async def test_d27_what_was_taken_away_before_it_was_told_is_told_as_available(
+async def test_files_that_were_moved_before_their_event_are_announced_as_available(
     crashes: list[Path],
 ) -> None:
-    """An uploader is as quick as it likes: a crash does not make a failed archive of a file that it has."""
-    taken_in_all = 0
+    """A crash does not make a failed archive of a file that an uploader has moved."""
+    moved_in_all = 0
     for folder in crashes:
-        taken = take_away(folder)
-        taken_in_all += len(taken)
+        moved = move_documented_files(folder)
+        moved_in_all += len(moved)
         events = await restart(folder)
         told = {Path(event.document["file_path"]).name for event in events if event.type in {AVAILABLE, PART}}
-        assert taken <= told, folder
-        if any(name.startswith("archive-") for name in taken):
+        assert moved <= told, folder
+        if any(name.startswith("archive-") for name in moved):
             assert not [event for event in events if event.type == FAILED], folder
-    assert taken_in_all > 20
+    assert moved_in_all > 20
 
 
-@pytest.mark.parametrize("is_taken", [False, True])
-async def test_all_that_tells_of_an_archive_says_the_same_end(crashes: list[Path], is_taken: bool) -> None:
-    """The whole file, the last part, the end of the parts, the report: wherever the kill came, whoever took files."""
-    for folder in crashes[is_taken::2]:
-        if is_taken:
-            take_away(folder)
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_all_documents_of_an_archive_have_the_same_end(crashes: list[Path], is_moved: bool) -> None:
+    """The whole file, the last part, the end of the parts, the report: at every kill, also if files were moved."""
+    for folder in crashes[is_moved::2]:
+        if is_moved:
+            move_documented_files(folder)
         events = await restart(folder)
         told = [event.document for event in events if event.type in {AVAILABLE, FAILED, PARTS_END}]
         told += sorted((e.document for e in events if e.type == PART), key=lambda part: part["split_index"])[-1:]
@@ -172,36 +173,36 @@ async def test_all_that_tells_of_an_archive_says_the_same_end(crashes: list[Path
         assert len({document["stop_timestamp"] for document in told}) <= 1, folder
 
 
-async def test_d27_a_start_after_a_crash_may_crash_too(crashes: list[Path], tmp_path: Path) -> None:
-    """At each of its own touches, also with an uploader in between: one end for each archive, nothing lost."""
+async def test_a_recovery_may_crash_at_every_step_itself(crashes: list[Path], tmp_path: Path) -> None:
+    """Also if files are moved in between: one end for each archive, nothing lost."""
     crashed = next(path for path in reversed(crashes) if list(path.glob("archive/*/.archive-*.part")))
     (tmp_path / "again").mkdir()
     again = crash(tmp_path / "again", crashed)
     assert len(again) > 20
     for number, folder in enumerate(again):
-        taken = take_away(folder) if number % 2 else set()
+        moved = move_documented_files(folder) if number % 2 else set()
         events = await restart(folder)
         counts = Counter(str(event.type) for event in events)
         assert (counts[AVAILABLE], counts[FAILED], counts[PARTS_END], counts[REPORT]) == (1, 0, 1, 1), folder
         assert counts["connection.destroyed"] == 1, folder
         told = {Path(event.document["file_path"]).name for event in events if event.type in {AVAILABLE, PART}}
-        assert taken <= told, folder
+        assert moved <= told, folder
         indices = sorted(event.document["split_index"] for event in events if event.type == PART)
         assert indices == ["0001", "0002"], folder
 
 
-async def test_an_active_recording_goes_on_after_a_crash(tmp_path: Path) -> None:
-    """Clients that come back are archived in the same recording, and its time has gone on meanwhile."""
+async def test_an_active_recording_continues_after_a_crash(tmp_path: Path) -> None:
+    """Clients that connect again are recorded into the same recording, whose time has continued."""
     await record_until_killed(tmp_path, 5000, "expire")
-    hand = HandClock()
+    hand = FakeClock()
     hand.now_ns += 30_000 * NS_PER_MS
-    async with running(tmp_path, hand) as house:
-        (state,) = house.recorder.recordings()
-        (first,) = await house.events(AVAILABLE)
-        client = await house.enter()
+    async with running(tmp_path, hand) as harness:
+        (state,) = harness.recorder.recordings()
+        (first,) = await harness.events(AVAILABLE)
+        client = await harness.enter()
         await client.play(1000)
         hand.now_ns += 30_001 * NS_PER_MS
-        report = await house.reported(state.recording_id)
+        report = await harness.reported(state.recording_id)
         archives = report.document["archives"]
         assert [entry["connection_id"] for entry in archives] == [
             first.document["connection_id"],
@@ -211,51 +212,51 @@ async def test_an_active_recording_goes_on_after_a_crash(tmp_path: Path) -> None
         assert archives[1]["start_time_offset"] == 30
 
 
-async def test_a_recording_goes_on_after_its_archives_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+async def test_a_recording_continues_after_its_archives_if_the_wall_clock_was_set_back(tmp_path: Path) -> None:
     """A machine that comes up an hour behind does not record over what it recorded before."""
     await record_until_killed(tmp_path, 5000)
-    hand = HandClock()
+    hand = FakeClock()
     hand.wall_offset_ns -= 3_600_000 * NS_PER_MS
-    async with running(tmp_path, hand) as house:
-        client = await house.enter()
+    async with running(tmp_path, hand) as harness:
+        client = await harness.enter()
         await client.play(1000)
-        state = await house.stop()
-        report = await house.reported(state.recording_id)
+        state = await harness.stop()
+        report = await harness.reported(state.recording_id)
         first, second = report.document["archives"]
         assert first["start_timestamp"] < first["stop_timestamp"] <= second["start_timestamp"]
         assert second["stop_timestamp"] <= report.document["stop_timestamp"]
 
 
-async def test_a_recording_whose_end_came_meanwhile_ends_with_the_start(tmp_path: Path) -> None:
-    """It stopped when it was to stop, not when the daemon came back."""
+async def test_a_recording_that_expired_meanwhile_ends_at_the_next_start(tmp_path: Path) -> None:
+    """Its stop is its expire time, not the time of the start."""
     await record_until_killed(tmp_path, 5000, "expire")
-    hand = HandClock()
+    hand = FakeClock()
     hand.now_ns += 3_600_000 * NS_PER_MS
-    async with running(tmp_path, hand) as house:
-        (available,) = await house.events(AVAILABLE)
-        report = await house.reported(available.document["recording_id"])
+    async with running(tmp_path, hand) as harness:
+        (available,) = await harness.events(AVAILABLE)
+        report = await harness.reported(available.document["recording_id"])
         assert report.document["stop_timestamp"] == "2023-11-14T22:14:20.250000Z"
         assert report.document["archives"][0]["stop_time_offset"] in {4, 5}
-        assert not house.recorder.recordings()
+        assert not harness.recorder.recordings()
 
 
-async def test_silent_video_keeps_nothing_in_memory(tmp_path: Path) -> None:
+async def test_video_that_stops_keeps_nothing_in_memory(tmp_path: Path) -> None:
     """Video that falls silent for a minute, then a kill: the sound is on the disk to within 1 s, memory was flat."""
     early_kib, late_kib = await record_until_killed(tmp_path, 62_000, "silent")
     assert late_kib - early_kib < 2048
     (path,) = (tmp_path / "archive").glob("*/.archive-*.webm.part")
     unrepaired = readers.packets(path)["audio"]
     assert unrepaired[-1][1] >= 61_000
-    async with running(tmp_path) as house:
-        (available,) = await house.events(AVAILABLE)
+    async with running(tmp_path) as harness:
+        (available,) = await harness.events(AVAILABLE)
         packets = readers.packets(Path(available.document["file_path"]))
         assert packets["audio"] == unrepaired
         assert len(packets["video"]) == 50
         assert readers.duration_s(Path(available.document["file_path"])) >= 61
 
 
-async def test_d27_a_minute_can_be_read_without_repair(tmp_path: Path) -> None:
-    """60 s of sound and picture, then a kill: ffprobe reads at least 59 s of it as it lies there."""
+async def test_a_file_of_a_minute_can_be_read_without_repair(tmp_path: Path) -> None:
+    """60 s of sound and picture, then a kill: ffprobe reads at least 59 s of the unfinished file."""
     await record_until_killed(tmp_path, 60_000)
     (path,) = (tmp_path / "archive").glob("*/.archive-*.webm.part")
     assert min(of_kind[-1][1] for of_kind in readers.packets(path).values()) >= 59_000

@@ -1,0 +1,15 @@
+"""A recorder for each test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.recorder import RecorderHarness, running
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[RecorderHarness]:
+    """A recorder without a network, its files and its store in a folder of the test."""
+    async with running(tmp_path) as started:
+        yield started

@@ -1,4 +1,4 @@
-"""One publisher's pipeline, wired: peer > feed > archiver. Nothing here is done for each packet."""
+"""One publisher's pipeline, wired: peer > frame sink > archiver. Nothing here is done for each packet."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rokuga.recorder.archive.archiver import Archiver, MediaProgress
 from rokuga.recorder.codecs.table import CODECS
-from rokuga.recorder.frame_sink import Feed
+from rokuga.recorder.frame_sink import FrameSink
 from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 from rokuga.recorder.peer import Peer, PeerHooks
@@ -61,14 +61,14 @@ class Connection:
     connected: asyncio.Event = field(init=False)
     """Set once, when media can flow."""
     _peer: Peer = field(init=False)
-    _feed: Feed = field(init=False)
+    _sink: FrameSink = field(init=False)
 
     def attach(self, make_peer: Callable[[PeerHooks], Peer], on_connected: Callable[[], None]) -> None:
         """Give the connection its peer; the offer is ready afterwards. `on_connected` comes before any media."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
-        self._feed = Feed(rates)
-        self._peer = make_peer(PeerHooks(self._feed, on_connected, lambda: self.stop(TOO_MANY_PENDING)))
+        self._sink = FrameSink(rates)
+        self._peer = make_peer(PeerHooks(self._sink, on_connected, lambda: self.stop(TOO_MANY_PENDING)))
         self.connected = self._peer.connected
         self.offer_sdp = self._peer.offer()
 
@@ -84,7 +84,7 @@ class Connection:
     @property
     def last_media_ns(self) -> int:
         """When the newest unit arrived; 0 before the first one."""
-        return self._feed.last_media_ns
+        return self._sink.last_media_ns
 
     @property
     def publishes(self) -> bool:
@@ -155,28 +155,28 @@ class Connection:
 
     def begin_archive(self, archiver: Archiver) -> None:
         """Write what arrives from now on into `archiver`; its first picture is asked for at once."""
-        self.archiver, self._feed.take = archiver, archiver.write
+        self.archiver, self._sink.on_frame = archiver, archiver.write
         if self.video is not None:
             self._peer.request_keyframe()
 
     def end_archive(self) -> Archiver | None:
         """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
         self._peer.flush()
-        self._feed.flush()
-        archiver, self.archiver, self._feed.take = self.archiver, None, None
+        self._sink.flush()
+        archiver, self.archiver, self._sink.on_frame = self.archiver, None, None
         return archiver
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
         """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
-        peer, feed = self._peer, self._feed  # an archive may be closed later than its connection
-        before, reports_before = peer.stats(), dict(feed.sender_reports)
+        peer, sink = self._peer, self._sink  # an archive may be closed later than its connection
+        before, reports_before = peer.stats(), dict(sink.sender_reports)
 
         def since() -> Mapping[Kind, Mapping[str, Any]]:
             return {
                 kind: {
                     **{name: value - before.get(kind, {}).get(name, 0) for name, value in counters.items()},
-                    "sender_reports": feed.sender_reports[kind] - reports_before[kind],
-                    "sync_source": feed.timeline.sync_source(kind),
+                    "sender_reports": sink.sender_reports[kind] - reports_before[kind],
+                    "sync_source": sink.timeline.sync_source(kind),
                 }
                 for kind, counters in peer.stats().items()
             }
@@ -194,12 +194,12 @@ class Connection:
     def tick(self, now_ns: int) -> None:
         """Do what is due now for the peer and for the file."""
         self._peer.tick(now_ns)
-        feed, archiver = self._feed, self.archiver
-        feed.tick(now_ns)
+        sink, archiver = self._sink, self.archiver
+        sink.tick(now_ns)
         if archiver is not None and now_ns >= archiver.due_ns:
             waiting = self._peer.waiting()
-            if feed.timeline.is_holding:
-                waiting = {*waiting, *feed.timeline.holding}
+            if sink.timeline.is_holding:
+                waiting = {*waiting, *sink.timeline.holding}
             if archiver.tick(now_ns, waiting):
                 self._peer.request_keyframe()
 

@@ -1,4 +1,4 @@
-"""One peer's units on their way to the file: placed on the timeline, taken by the archive that is under way."""
+"""Place the units of one peer on the timeline, and pass the frames to the archive that is recording."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,49 +6,49 @@ from rokuga.recorder.media import AccessUnit, Frame, Kind
 from rokuga.recorder.sync.timeline import Timeline
 
 
-class Feed:
-    """Hears what a peer gives, synchronously from the read of the socket. Units that nobody takes only pass by.
+class FrameSink:
+    """The MediaSink of one connection, called synchronously from the read of the socket.
 
-    `take` is who takes frames, `last_media_ns` when the newest unit arrived; `sender_reports` counts them since the
-    connection's start.
+    `on_frame` receives the frames; while it is None they are dropped. `last_media_ns` is the arrival of the newest
+    unit, `sender_reports` counts them since the connection's start.
     """
 
-    __slots__ = ("last_media_ns", "sender_reports", "take", "timeline")
+    __slots__ = ("last_media_ns", "on_frame", "sender_reports", "timeline")
 
     def __init__(self, clock_rates_hz: Mapping[Kind, int]) -> None:
         self.timeline = Timeline(clock_rates_hz)
-        self.take: Callable[[Frame], None] | None = None
+        self.on_frame: Callable[[Frame], None] | None = None
         self.last_media_ns = 0
         self.sender_reports: dict[Kind, int] = {"audio": 0, "video": 0}
 
     def unit(self, kind: Kind, unit: AccessUnit) -> None:
-        """Take a unit, in the order of its kind."""
+        """Add the next unit of its kind."""
         self.last_media_ns = unit.arrival_ns
-        take = self.take
+        on_frame = self.on_frame
         frames = self.timeline.push(kind, unit)
-        if take is not None:
+        if on_frame is not None:
             for frame in frames:
-                take(frame)
+                on_frame(frame)
 
     def tick(self, now_ns: int) -> None:
-        """Give out the units whose place in time is known by now."""
+        """Pass on the units whose time is known by now."""
         if self.timeline.is_holding:
-            self._give(self.timeline.tick(now_ns))
+            self._pass_on(self.timeline.tick(now_ns))
 
     def flush(self) -> None:
-        """Give out every unit, as at the end of an archive."""
-        self._give(self.timeline.flush())
+        """Pass on all held units, as at the end of an archive."""
+        self._pass_on(self.timeline.flush())
 
     def sender_report(self, kind: Kind, ntp_ns: int, rtp_time: int, arrival_ns: int) -> None:
-        """Take a sender report; see `Timeline`."""
+        """Add a sender report; see `Timeline`."""
         self.sender_reports[kind] += 1
         self.timeline.sender_report(kind, ntp_ns, rtp_time, arrival_ns)
 
     def source_changed(self, kind: Kind) -> None:
-        """Learn that the next unit of this kind is of a new source."""
-        self._give(self.timeline.source_changed(kind))
+        """Begin a new source of this kind: its RTP times are unrelated to those before."""
+        self._pass_on(self.timeline.source_changed(kind))
 
-    def _give(self, frames: Sequence[Frame]) -> None:
-        if self.take is not None:
+    def _pass_on(self, frames: Sequence[Frame]) -> None:
+        if self.on_frame is not None:
             for frame in frames:
-                self.take(frame)
+                self.on_frame(frame)

@@ -1,6 +1,6 @@
-"""What signalling settled about one connection: its names and its tracks. It is stored with what was recorded.
+"""The result of signalling for one connection: its ids and its tracks, which are stored with its archives.
 
-msgspec reads these types by their annotations.
+msgspec decodes these types by their annotations, so this module is not compiled.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TrackConfig:
-    """What was negotiated for one kind of media of one connection, in Sora's words.
+    """What was negotiated for one kind of media.
 
-    `codec_type` is a name of the codec table (OPUS, VP9, ...); `params` is the client's `vp9_params` and the like.
-    `bit_rate_kbps` is None where the client asked for none.
+    `codec_type` is a name of the codec table (OPUS, VP9, ...), `params` are the client's parameters (`vp9_params`),
+    and `bit_rate_kbps` is None where the client requested none.
     """
 
     codec_type: str
@@ -23,9 +23,9 @@ class TrackConfig:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionIdentity:
-    """The names of one connection. All but `channel_id`, `client_id` and `bundle_id` are made by us.
+    """The ids of one connection. All but `channel_id`, `client_id` and `bundle_id` are generated here.
 
-    `event_metadata_json` is what its customer wants to read in every event about it: JSON text, None for nothing.
+    `event_metadata_json` is JSON text that every event about the connection contains, None for none.
     """
 
     channel_id: str

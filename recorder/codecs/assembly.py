@@ -1,20 +1,20 @@
-"""Packets of one picture, gathered: the part that all video payload formats share.
+"""Assemble the packets of one picture: what all video payload formats share.
 
-A payload format gives two functions. `Parse` reads one payload alone: what it is (the flags below) and what to keep
-of it. `Assemble` makes one picture of what was kept. When a unit begins, is whole or is lost is decided here, once.
+A payload format has two functions. `Parse` reads a single payload: its flags (below) and the piece to keep.
+`Assemble` makes a picture of the pieces. This module decides when a unit begins, is complete or is lost.
 
-A unit is what shares an RTP time, wherever the marker bit stands: senders set it at the end of each slice, on every
-packet, or never, and a receiver must not rely on it (RFC 6184 section 5.1). So a unit is whole
+All packets of a unit share an RTP time. The marker bit does not end it: senders set it on each slice, on every packet
+or never, and a receiver must not rely on it (RFC 6184 section 5.1). A unit is complete
 
-* when a packet of another time follows, or one that begins another picture behind a marker bit;
-* at once where the payload format itself says so (SURE_END);
-* when nothing has followed its marker bit for MARKED_NS, or, of senders that do not end each unit by a marker bit,
-  when nothing has followed for UNMARKED_NS (`settle`).
+* when a packet of another time follows, or one that begins another picture after a marker bit;
+* at once where the payload format says so (SURE_END);
+* when nothing has followed its marker bit for MARKED_NS, or, for senders that do not end each unit by a marker bit,
+  when nothing has followed for UNMARKED_NS (`expire`).
 
-After a loss nobody knows how much of the next unit is missing. It begins at a packet that says so itself
-(SURE_START), or at a new RTP time after a single lost packet that must have been the old unit's last one, or after
-a marker bit. Otherwise it is passed over. The unit before a loss is whole if it ended by SURE_END, or by the marker
-bit of a sender that has set none too early.
+After a loss it is unknown how much of the next unit is missing. It begins at a packet with SURE_START, at a new RTP
+time after a single lost packet that must have been the last one of the unit before, or after a marker bit. Otherwise
+it is skipped. The unit before a loss is complete if it ended by SURE_END, or by the marker bit of a sender that has
+set none too early.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from rokuga.recorder.codecs.depacketizer import PayloadError
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, RtpPacket
 
 FIRST: Final = 1
-"""The payload begins a piece (an OBU, a NAL unit, a layer frame) and does not go on with one."""
+"""The payload begins a piece (an OBU, a NAL unit, a layer frame) instead of continuing one."""
 LAST: Final = 2
 """The payload ends a piece; the next one must be FIRST."""
 START: Final = 4
@@ -35,11 +35,11 @@ SURE_START: Final = 8
 LAYERED: Final = 16
 """The payload names its layer (VP9 only)."""
 AFTER_LOSS: Final = 32
-"""Set on a unit's first payload: packets before it are missing, and only SURE_START speaks for its wholeness."""
+"""Set on a unit's first payload if packets before it are missing."""
 PICTURE: Final = 64
-"""The payload begins a picture. A unit has one such payload, unless its sender gives two pictures one RTP time."""
+"""The payload begins a picture. A unit has one such payload, unless two pictures have the same RTP time."""
 SURE_END: Final = 128
-"""The unit ends here, whatever the marker bit says."""
+"""The unit ends here, regardless of the marker bit."""
 
 MAX_UNIT_BYTES: Final = 8 * 1024 * 1024
 """A larger unit is dropped. A key frame of 4096x2160 at the finest quantizer has about 4 MB."""
@@ -47,7 +47,7 @@ MAX_UNIT_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass(slots=True, init=False)
 class Picture:
-    """What one unit holds: the bytes for a file, and what its bitstream says of itself."""
+    """A picture: the bytes to store, and what its bitstream says; `width` and `height` are pixels or 0."""
 
     data: bytes
     is_keyframe: bool
@@ -62,22 +62,22 @@ class Picture:
 
 
 Parse = Callable[[bytes], tuple[int, bytes]]
-"""One payload to its flags and what to keep. Raises PayloadError."""
+"""From a payload to its flags and the piece to keep. Raises PayloadError."""
 
 Assemble = Callable[[list[bytes], list[int]], Picture | None]
-"""A unit's pieces and their flags to the picture, None where nothing is to be stored. Raises PayloadError."""
+"""From a unit's pieces and their flags to its picture, None if nothing is to be stored. Raises PayloadError."""
 
 MARKED_NS: Final = 50 * NS_PER_MS
-"""What has not followed a marker bit for so long, of a sender that has set none too early, will not follow."""
+"""How long a unit with a marker bit is waited for, of a sender that has set none too early."""
 
 UNMARKED_NS: Final = 1000 * NS_PER_MS
-"""The same for all other units: as long as a missing packet is waited for."""
+"""The same for other units: as long as a missing packet is waited for."""
 
 _NO_GAP: Final = 0
 _KNOWN_GAP: Final = 1
 _GAP: Final = 2
 
-_NO_MARKERS: Final = 0  # what is known of a sender's marker bits: none was seen yet,
+_NO_MARKERS: Final = 0  # of a sender's marker bits: none was seen yet,
 _END_MARKERS: Final = 1  # none was followed by a packet of the same unit,
 _EARLY_MARKERS: Final = 2  # one was
 
@@ -88,14 +88,14 @@ class UnitAssembler:
     __slots__ = (
         "_arrival_ns",
         "_assemble",
+        "_checked_ns",
+        "_checked_size",
         "_flags",
         "_gap",
         "_is_marked",
-        "_is_out",
         "_is_quiet",
+        "_is_returned",
         "_is_short",
-        "_looked_ns",
-        "_looked_size",
         "_markers",
         "_parse",
         "_pieces",
@@ -108,38 +108,38 @@ class UnitAssembler:
         self.dropped_units = 0
         self._parse = parse
         self._assemble = assemble
-        self._time: int | None = None  # of the unit under way, or of the last one that was passed over or given
+        self._time: int | None = None  # of the current unit, or of the last one that was skipped or returned
         self._arrival_ns = 0
-        self._pieces: list[bytes] = []  # empty while the unit of `_time` is passed over or out
+        self._pieces: list[bytes] = []  # empty while the unit of `_time` is skipped or was returned
         self._flags: list[int] = []
         self._size = 0
-        self._is_out = False
-        self._is_short = False  # it was out when more of it came
+        self._is_returned = False
+        self._is_short = False  # more of it arrived after it was returned
         self._is_marked = False  # the newest packet of the unit had the marker bit
         self._markers = _NO_MARKERS
         self._gap = _GAP  # a first packet may be from the middle of a unit
-        self._looked_size = 0  # the unit's size when `settle` last found that it had grown,
-        self._looked_ns = 0  # when that was,
+        self._checked_size = 0  # the unit's size when `settle` last found that it had grown,
+        self._checked_ns = 0  # when that was,
         self._is_quiet = False  # and whether it has lacked its end for long since
 
     @property
     def is_open(self) -> bool:
-        """Whether a unit is under way."""
+        """Whether the current unit is incomplete."""
         return bool(self._pieces)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a unit is under way that is likely to be whole soon."""
-        return bool(self._pieces) and not (self._is_quiet and self._looked_size == self._size)
+        """Whether the current unit is incomplete and likely to be completed soon."""
+        return bool(self._pieces) and not (self._is_quiet and self._checked_size == self._size)
 
     def push(self, packet: RtpPacket) -> AccessUnit | None:
-        """Take the next packet; return the unit that it shows to be whole. Raises PayloadError."""
+        """Add the next packet; return the unit that it shows to be complete. Raises PayloadError."""
         try:
             flags, piece = self._parse(packet.payload)
         except PayloadError as error:
             if not packet.payload:
                 return None
-            error.unit = self._refuse(packet)
+            error.unit = self._skip_unit(packet)
             raise
         if packet.timestamp != self._time or (flags & PICTURE and self._is_another_picture()):
             return self._begin(packet, flags, piece)
@@ -147,8 +147,8 @@ class UnitAssembler:
             self._note_marker(packet.marker)
         pieces = self._pieces
         if not pieces:
-            self._pass_over()
-            if self._is_out:
+            self._skip()
+            if self._is_returned:
                 raise PayloadError("a packet of a unit that is out")
             return None
         if (flags & FIRST) << 1 != self._flags[-1] & LAST:
@@ -157,20 +157,20 @@ class UnitAssembler:
         pieces.append(piece)
         self._flags.append(flags)
         self._size += len(piece)
-        self._arrival_ns = min(self._arrival_ns, packet.arrival_ns)  # the first one may have been repaired
+        self._arrival_ns = min(self._arrival_ns, packet.arrival_ns)  # the first one may be a retransmission
         if self._size > MAX_UNIT_BYTES:
             self._drop()
             raise PayloadError(f"a unit of more than {MAX_UNIT_BYTES} bytes")
         return self._complete() if flags & SURE_END else None
 
     def lost(self, count: int) -> None:
-        """Drop the unit under way, if it is one that the `count` missing packets may belong to."""
+        """Drop the current unit if the `count` missing packets may belong to it."""
         if self._pieces and not self._has_ended():
             self._drop()
         is_last = (
             count == 1
             and self._markers == _END_MARKERS
-            and not (self._is_marked or self._is_out)
+            and not (self._is_marked or self._is_returned)
             and self._gap == _NO_GAP
         )
         self._gap = _KNOWN_GAP if is_last and not self._pieces else _GAP
@@ -182,39 +182,39 @@ class UnitAssembler:
         self._gap = _GAP
 
     def expire(self, now_ns: int) -> AccessUnit | None:
-        """Return the unit under way if nothing has followed it for long; to be called now and then.
+        """Return the current unit if nothing has followed it for long; to be called periodically.
 
-        A unit that turns out to be none is dropped without an error.
+        An invalid unit is dropped without an error.
         """
         if not self._pieces:
             return None
-        if self._looked_size != self._size:
-            self._looked_size, self._looked_ns, self._is_quiet = self._size, now_ns, False
+        if self._checked_size != self._size:
+            self._checked_size, self._checked_ns, self._is_quiet = self._size, now_ns, False
             return None
         has_ended = self._has_ended()
-        if now_ns - self._looked_ns < (MARKED_NS if has_ended else UNMARKED_NS):
+        if now_ns - self._checked_ns < (MARKED_NS if has_ended else UNMARKED_NS):
             return None
         if self._markers == _END_MARKERS and not has_ended:
             self._is_quiet = True
             return None
-        return self._complete_silently()
+        return self._complete_or_drop()
 
     def flush(self) -> AccessUnit | None:
-        """Return the unit under way if it is whole. Without a marker bit it is, of senders that do without them."""
+        """Return the current unit if it is complete; without a marker bit only for senders that set none."""
         if self._pieces and self._markers == _END_MARKERS and not self._has_ended():
             self._drop()
-        return self._complete_silently() if self._pieces else None
+        return self._complete_or_drop() if self._pieces else None
 
     def _has_ended(self) -> bool:
-        """Whether the unit under way has come to an end, as far as it tells itself."""
+        """Return whether the current unit ends by SURE_END or by a marker bit that can be relied on."""
         return bool(self._flags[-1] & SURE_END) or (self._is_marked and self._markers != _EARLY_MARKERS)
 
     def _is_another_picture(self) -> bool:
-        """Whether a picture that begins at the same time is another one than that of the unit."""
-        return self._is_out or (self._is_marked and any(flag & PICTURE for flag in self._flags))
+        """Return whether a picture that begins at the same RTP time is another one than that of the unit."""
+        return self._is_returned or (self._is_marked and any(flag & PICTURE for flag in self._flags))
 
     def _note_marker(self, marker: bool) -> None:
-        """Learn of a packet of the unit under way with a marker bit, or behind one."""
+        """Note a packet of the current unit with a marker bit, or after one."""
         if self._is_marked:
             self._markers = _EARLY_MARKERS
             if self._gap != _NO_GAP and self._pieces:  # the missing packets were of this unit
@@ -223,15 +223,15 @@ class UnitAssembler:
             self._markers = _END_MARKERS
         self._is_marked = marker
 
-    def _pass_over(self) -> None:
-        """Pass over a packet whose unit was dropped or is out, which then came out too short."""
+    def _skip(self) -> None:
+        """Skip a packet of a unit that was dropped, or returned, in which case it was incomplete."""
         self._gap = _NO_GAP
-        if self._is_out and not self._is_short:
+        if self._is_returned and not self._is_short:
             self._is_short = True
             self.dropped_units += 1
 
     def _begin(self, packet: RtpPacket, flags: int, piece: bytes) -> AccessUnit | None:
-        """Begin the packet's unit; the one under way is whole now."""
+        """Begin the packet's unit; the current one is complete."""
         gap = self._gap
         begins = flags & SURE_START or (flags & START and gap != _GAP)
         previous = self._replace(packet)
@@ -248,21 +248,21 @@ class UnitAssembler:
             raise PayloadError("a unit without its beginning", unit)
         return unit
 
-    def _refuse(self, packet: RtpPacket) -> AccessUnit | None:
-        """Pass over the unit of a packet that cannot be read; return the one before it."""
+    def _skip_unit(self, packet: RtpPacket) -> AccessUnit | None:
+        """Skip the unit of a packet that cannot be parsed; return the one before it."""
         if packet.timestamp == self._time:
             if packet.marker or self._is_marked:
                 self._note_marker(packet.marker)
             if self._pieces:
                 self._drop()
-            self._pass_over()
+            self._skip()
             return None
         previous = self._replace(packet)
         self.dropped_units += 1
         return self._finish(*previous) if previous is not None else None
 
     def _replace(self, packet: RtpPacket) -> tuple[int, int, list[bytes], list[int]] | None:
-        """Make the packet's unit the one under way, still empty; give the one before it."""
+        """Make the packet's unit the current one, still empty; return the one before it."""
         previous = None
         if self._pieces and self._time is not None:
             previous = (self._time, self._arrival_ns, self._pieces, self._flags)
@@ -271,8 +271,8 @@ class UnitAssembler:
         self._pieces = []
         self._flags = []
         self._gap = _NO_GAP
-        self._looked_size = 0
-        self._is_out = self._is_short = False
+        self._checked_size = 0
+        self._is_returned = self._is_short = False
         self._is_marked = packet.marker
         if packet.marker and self._markers == _NO_MARKERS:
             self._markers = _END_MARKERS
@@ -286,11 +286,11 @@ class UnitAssembler:
     def _complete(self) -> AccessUnit | None:
         pieces, flags = self._pieces, self._flags
         self._pieces, self._flags = [], []
-        self._is_out = True
+        self._is_returned = True
         return self._finish(self._time or 0, self._arrival_ns, pieces, flags)
 
-    def _complete_silently(self) -> AccessUnit | None:
-        """Give the unit under way at a moment when there is nobody to take an error; count what is none."""
+    def _complete_or_drop(self) -> AccessUnit | None:
+        """Return the current unit; an invalid one is counted without an error."""
         try:
             return self._complete()
         except PayloadError:

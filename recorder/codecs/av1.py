@@ -1,8 +1,8 @@
-"""AV1 over RTP (RTP Payload Format For AV1, version 1.0), stored as the low-overhead format that WebM wants.
+"""AV1 over RTP (RTP Payload Format For AV1, version 1.0), stored in the low-overhead bitstream format.
 
-On the wire OBUs come in elements, with or without obu_size, cut over packets where they do not fit. In a file every
-OBU has its size, temporal delimiters and tile lists are left out (AV1 in Matroska, section "Block Data"). OBUs that
-came with a size are kept byte for byte.
+On the wire OBUs are elements with or without obu_size, fragmented over packets where they do not fit. When stored,
+every OBU has obu_size, and temporal delimiters and tile lists are left out (AV1 in Matroska, section "Block Data").
+OBUs that were sent with obu_size are stored byte for byte.
 """
 
 from typing import Final
@@ -44,7 +44,7 @@ def accepts(fmtp: Fmtp) -> bool:
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:
-    """Read the aggregation header (section 4.4): Z goes on with an OBU, Y leaves one open. Elements come later."""
+    """Parse the aggregation header (section 4.4): Z continues an OBU, Y leaves one incomplete."""
     if len(payload) < 2:
         raise PayloadError("an AV1 payload without data")
     head = payload[0]
@@ -63,12 +63,12 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
 
 
 def _is_upper_layer(payload: bytes, offset: int) -> bool:
-    """Tell whether an OBU names a spatial layer above the lowest (its extension may be in the next packet)."""
+    """Return whether an OBU is of a spatial layer above the lowest (its extension may be in the next packet)."""
     return bool(payload[offset] & 0x04) and offset + 1 < len(payload) and bool(payload[offset + 1] & 0x18)
 
 
 class TemporalUnitAssembler:
-    """Makes temporal units of payloads; keeps the sequence header, for key frames that came without one."""
+    """Makes temporal units of payloads; stores the sequence header for key frames that were sent without one."""
 
     __slots__ = ("_sequence", "_sequence_obu")
 
@@ -77,7 +77,7 @@ class TemporalUnitAssembler:
         self._sequence_obu = b""
 
     def assemble(self, payloads: list[bytes], flags: list[int]) -> Picture | None:
-        """Join the OBUs of a unit; tell a key frame and its size from the sequence and frame headers."""
+        """Join the OBUs of a unit; read from its headers whether it is a key frame, and its size."""
         obus = [read_obu(data) for data in _join_elements(payloads)]
         obus = [obu for obu in obus if obu.type not in {TEMPORAL_DELIMITER, TILE_LIST}]
         carried = self._store_sequence(obus)
@@ -128,9 +128,9 @@ def _next_stored(data: bytes, offset: int) -> tuple[Obu, int]:
 
 
 def _join_elements(payloads: list[bytes]) -> list[bytes]:
-    """Part payloads into OBU elements (section 4.3) and join those that were cut over packets."""
+    """Split payloads into OBU elements (section 4.3) and join those that were fragmented over packets."""
     elements: list[bytes] = []
-    parts: list[bytes] = []  # of an OBU that is not whole yet
+    parts: list[bytes] = []  # of an incomplete OBU
     for payload in payloads:
         found = _read_elements(payload)
         if payload[0] & 0x80:
@@ -146,7 +146,7 @@ def _join_elements(payloads: list[bytes]) -> list[bytes]:
 
 
 def _read_elements(payload: bytes) -> list[bytes]:
-    """Give the elements of one payload: W of them, the last without its length, or, for W = 0, all with it."""
+    """Return the elements of one payload: W of them, the last without its length, or, for W = 0, all with it."""
     count = payload[0] >> 4 & 3
     elements: list[bytes] = []
     offset, end = 1, len(payload)

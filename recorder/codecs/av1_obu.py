@@ -1,4 +1,4 @@
-"""OBUs of AV1 (AV1 bitstream specification, sections 5.3 to 5.9): what a file must know of them."""
+"""Parse AV1 OBUs and the parts of their headers that a file needs (AV1 specification, sections 5.3 to 5.9)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +19,7 @@ _BT709, _SRGB, _IDENTITY = 1, 13, 0
 
 @dataclass(slots=True)
 class Obu:
-    """One OBU: `stored` is all of it with obu_size in it, `payload` what follows its header."""
+    """One OBU: `stored` is the OBU with obu_size, `payload` what follows its header."""
 
     type: int
     payload: bytes
@@ -37,7 +37,7 @@ class SequenceHeader:
 
 
 def read_leb128(data: bytes, offset: int) -> tuple[int, int]:
-    """Read a leb128 number of at most 32 bits (section 4.10.5); give it and the offset behind it."""
+    """Return a leb128 number of at most 32 bits (section 4.10.5) and the offset after it."""
     value = 0
     for i in range(8):
         if offset + i >= len(data):
@@ -52,7 +52,7 @@ def read_leb128(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def leb128(value: int) -> bytes:
-    """Write a leb128 number in as few bytes as it takes."""
+    """Return a leb128 number in as few bytes as possible."""
     out = bytearray()
     while value >> 7:
         out.append(value & 0x7F | 0x80)
@@ -62,7 +62,7 @@ def leb128(value: int) -> bytes:
 
 
 def read_obu(data: bytes) -> Obu:
-    """Read a whole OBU, with or without obu_size. Raises PayloadError if its size is not that of `data`."""
+    """Parse a complete OBU, with or without obu_size. Raises PayloadError if that is not the size of `data`."""
     if not data:
         raise PayloadError("an empty AV1 OBU")
     head = data[0]
@@ -83,14 +83,14 @@ def read_obu(data: bytes) -> Obu:
 
 
 def is_shown_key_frame(payload: bytes) -> bool:
-    """Tell a key frame by the first bits of its header (section 5.9.2); reduced still pictures have none of them."""
+    """Return whether a frame header (section 5.9.2) is of a shown key frame; not for reduced still pictures."""
     if not payload:
         raise PayloadError("an AV1 frame header that is cut short")
     return payload[0] & 0xF0 == 0x10  # show_existing_frame 0, frame_type 0, show_frame 1
 
 
 def read_sequence_header(payload: bytes) -> SequenceHeader:
-    """Read a sequence header (section 5.5). Raises PayloadError."""
+    """Parse a sequence header (section 5.5). Raises PayloadError."""
     bits = BitReader(payload[:_MAX_SEQUENCE_HEADER_BYTES])
     profile = bits.read(3)
     if profile > 2:
@@ -107,7 +107,7 @@ def read_sequence_header(payload: bytes) -> SequenceHeader:
 
 
 def _read_operating_points(bits: BitReader) -> tuple[int, int]:
-    """Give seq_level_idx and seq_tier of operating point 0."""
+    """Return seq_level_idx and seq_tier of operating point 0."""
     delay_bits = 0
     if bits.read(1):  # timing_info_present_flag
         bits.read(64)
@@ -150,7 +150,7 @@ def _skip_tools(bits: BitReader, reduced: int) -> None:
 
 
 def _read_color_config(bits: BitReader, profile: int) -> int:
-    """Give the seven bits of av1C that tell depth, monochrome, subsampling and sample position (section 5.5.2)."""
+    """Return the seven bits of av1C with depth, monochrome, subsampling and sample position (section 5.5.2)."""
     high_depth = bits.read(1)
     twelve_bit = bits.read(1) if profile == 2 and high_depth else 0
     mono = 0 if profile == 1 else bits.read(1)

@@ -1,10 +1,10 @@
-"""Bits of a bitstream header, most significant first."""
+"""Read the bits of a bitstream header, most significant first."""
 
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
 
 class BitReader:
-    """Reads a header. Reading past its end raises PayloadError."""
+    """Reads a header; raises PayloadError at its end."""
 
     __slots__ = ("_left", "_length", "_value")
 

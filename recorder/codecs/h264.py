@@ -1,7 +1,7 @@
 """H.264 over RTP (RFC 6184), packetization modes 0 and 1, stored as Annex B with 4-byte start codes.
 
-Readers of Sora's files take H.264 as Annex B without a CodecPrivate. So every key frame carries the parameter sets
-that it refers to: those that did not come with it (earlier in the stream, or in the SDP only) are put in front.
+Readers of Sora's files expect Annex B. So every key frame contains the parameter sets that it refers to: those that
+were not sent with it (but earlier in the stream, or in the SDP) are inserted before it.
 """
 
 import base64
@@ -58,7 +58,7 @@ def accepts(fmtp: Fmtp) -> bool:
 
 
 def parameter_sets(fmtp: Fmtp) -> list[bytes]:
-    """Decode `sprop-parameter-sets`: NAL units in base64, parted by commas. What is not that is left out."""
+    """Decode `sprop-parameter-sets`: NAL units in base64, separated by commas. Invalid ones are left out."""
     units = []
     for text in fmtp.get("sprop-parameter-sets", "").split(","):
         try:
@@ -69,7 +69,7 @@ def parameter_sets(fmtp: Fmtp) -> list[bytes]:
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:
-    """Tell a payload's place by its type (RFC 6184 section 5.2). It is kept whole and taken apart later."""
+    """Return a payload's flags by its type (RFC 6184 section 5.2), and the payload; `assemble` splits it."""
     try:
         kind = payload[0] & 31
         if 0 < kind < _STAP_A:
@@ -88,14 +88,14 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
 
 
 def _beginning(kind: int, first_byte: int) -> int:
-    """Tell what a NAL unit begins: an access unit, as all that stand in front do; a picture, with macroblock 0."""
+    """Return the flags of what a NAL unit begins: an access unit, and with macroblock 0 a picture."""
     if kind in {_SLICE, _IDR}:
         return SURE_START | PICTURE if first_byte >= 0x80 else 0
     return SURE_START if kind in {_AUD, _SPS, _SEI} else 0
 
 
 class AccessUnitAssembler:
-    """Makes access units of payloads; keeps parameter sets, and how units begin."""
+    """Makes access units of payloads; stores parameter sets, and the NAL unit type with which units begin."""
 
     __slots__ = ("_first_kinds", "_pps", "_sps")
 
@@ -110,7 +110,7 @@ class AccessUnitAssembler:
                 continue
 
     def assemble(self, payloads: list[bytes], flags: list[int]) -> Picture | None:
-        """Part and join the NAL units of one access unit. None if it is parameter sets alone."""
+        """Join the NAL units of one access unit. Returns None if it has parameter sets only."""
         units = _nal_units(payloads)
         kinds = [unit[0] & 31 for unit in units]
         is_keyframe = _IDR in kinds
@@ -142,7 +142,7 @@ class AccessUnitAssembler:
         known[number] = unit
 
     def _with_parameter_sets(self, units: list[bytes], kinds: list[int]) -> tuple[list[bytes], int, int]:
-        """Put in what an IDR refers to and does not carry; give its size too."""
+        """Return the NAL units with the parameter sets that an IDR refers to, its width and its height."""
         slice_bits = BitReader(without_emulation_prevention(units[kinds.index(_IDR)][1:32]))
         slice_bits.unsigned_golomb()  # first_mb_in_slice
         slice_bits.unsigned_golomb()  # slice_type
@@ -156,7 +156,7 @@ class AccessUnitAssembler:
 
 
 def _read_pps(unit: bytes) -> tuple[int, int]:
-    """Give pic_parameter_set_id and seq_parameter_set_id (ITU-T H.264 section 7.3.2.2)."""
+    """Return pic_parameter_set_id and seq_parameter_set_id (ITU-T H.264 section 7.3.2.2)."""
     bits = BitReader(without_emulation_prevention(unit[1:16]))
     return bits.unsigned_golomb(), bits.unsigned_golomb()
 
@@ -181,7 +181,7 @@ def _nal_units(payloads: list[bytes]) -> list[bytes]:
 
 
 def _aggregated(payload: bytes) -> list[bytes]:
-    """Part a STAP-A: units with two bytes of length before each (RFC 6184 section 5.7.1)."""
+    """Split a STAP-A: NAL units with two bytes of length before each (RFC 6184 section 5.7.1)."""
     units = []
     offset, end = 1, len(payload)
     while offset < end:

@@ -11,17 +11,17 @@ _MAX_MACROBLOCKS: Final = 1024  # a side of 16384 pixels, the most that WebM pla
 
 
 def without_emulation_prevention(data: bytes) -> bytes:
-    """Take out the 3 of each 00 00 03 (section 7.4.1)."""
+    """Remove the 3 of each 00 00 03 (section 7.4.1)."""
     return data.replace(b"\x00\x00\x03", b"\x00\x00")
 
 
 def read_sps_id(unit: bytes) -> int:
-    """Give seq_parameter_set_id of an SPS NAL unit."""
+    """Return seq_parameter_set_id of an SPS NAL unit."""
     return BitReader(without_emulation_prevention(unit[4:32])).unsigned_golomb()
 
 
 def read_size(unit: bytes) -> tuple[int, int]:
-    """Give width and height of the cropped picture, in pixels, of an SPS NAL unit. Raises PayloadError."""
+    """Return width and height in pixels of the cropped picture of an SPS NAL unit. Raises PayloadError."""
     bits = BitReader(without_emulation_prevention(unit[1:]))
     profile = bits.read(8)
     bits.read(16)  # constraint flags, level_idc
@@ -51,7 +51,7 @@ def read_size(unit: bytes) -> tuple[int, int]:
 
 
 def _read_chroma(bits: BitReader) -> int:
-    """Read from chroma_format_idc to the scaling lists; give ChromaArrayType."""
+    """Read from chroma_format_idc to the scaling lists; return ChromaArrayType."""
     chroma = bits.unsigned_golomb()
     if chroma > 3:
         raise PayloadError("an H.264 sequence of an unknown chroma format")

@@ -22,7 +22,7 @@ def format_parameters(_params: Params) -> Fmtp:
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:
-    """Take the payload descriptor off (RFC 7741 section 4.2); S with partition 0 begins a frame."""
+    """Remove the payload descriptor (RFC 7741 section 4.2); S with partition 0 begins a frame."""
     try:
         first = payload[0]
         offset = 1
@@ -44,7 +44,7 @@ def parse_payload(payload: bytes) -> tuple[int, bytes]:
 
 
 def assemble(pieces: list[bytes], flags: list[int]) -> Picture:
-    """Join a frame; read its tag, and its size if it is a key frame (RFC 6386 section 9.1)."""
+    """Join a frame; read from its tag whether it is a key frame, and then its size (RFC 6386 section 9.1)."""
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if _BEGINS in flags[1:]:
         raise PayloadError("two VP8 frames at one RTP time")

@@ -1,12 +1,12 @@
-"""VP9 over RTP (RFC 9628), and what becomes of its spatial layers.
+"""VP9 over RTP (RFC 9628), and its spatial layers.
 
-A picture with several layer frames becomes one VP9 superframe with all its layers, in order. An encoder marks every
-layer frame as shown; a decoder that splits superframes (FFmpeg's) would show each of them, in as many sizes. So the
-frames below the top one are marked as not shown: they are still decoded and referred to, and every decoder shows
-one picture, the highest layer that came. That is one bit of the frame header (two where show_frame brings the
-intra_only bit with it); all else is as it was sent. Pictures of one layer frame are stored byte for byte.
-Layers that do not refer to each other (the S modes, simulcast within one SSRC) cannot be decoded together, as a key
-frame takes all references: there only the highest is kept.
+A picture with several layer frames is stored as one VP9 superframe with all its layers, in order. An encoder marks
+every layer frame as shown, and a decoder that splits superframes (FFmpeg's) would show each of them, in different
+sizes. So the frames below the highest one are marked as not shown: they are still decoded and referred to, and every
+decoder shows one picture, of the highest layer received. This changes one bit of the frame header (two where
+show_frame adds the intra_only bit). Pictures of one layer frame are stored byte for byte.
+Layers that do not refer to each other (the S modes, simulcast within one SSRC) cannot be decoded together, since a
+key frame replaces all references: of these only the highest is stored.
 """
 
 from itertools import pairwise
@@ -59,7 +59,7 @@ def accepts(fmtp: Fmtp) -> bool:
 
 
 def parse_payload(payload: bytes) -> tuple[int, bytes]:
-    """Take the payload descriptor off, in all its forms (RFC 9628 section 4.2)."""
+    """Remove the payload descriptor (RFC 9628 section 4.2)."""
     try:
         first = payload[0]
         offset = 1
@@ -108,7 +108,7 @@ def _after_scalability_structure(payload: bytes, offset: int) -> int:
 
 
 class PictureAssembler:
-    """Makes pictures of layer frames. Knows the sizes of the eight reference slots while layers are sent."""
+    """Makes pictures of layer frames; stores the sizes of the eight reference slots while layers are sent."""
 
     __slots__ = ("_has_one_size", "_lowest", "_sizes")
 
@@ -118,7 +118,7 @@ class PictureAssembler:
         self._lowest = 0  # the spatial layer that had the last key frame
 
     def assemble(self, pieces: list[bytes], flags: list[int]) -> Picture:
-        """Join a picture; tell from its frame header whether it is a key frame and how large."""
+        """Join a picture; read from its frame header whether it is a key frame, and its size."""
         starts = [i for i, flag in enumerate(flags) if flag & FIRST] if len(flags) > 1 else [0]
         if len(starts) > 1:
             ends = [*starts[1:], len(pieces)]
@@ -139,7 +139,7 @@ class PictureAssembler:
         return Picture(data, True, header.width, header.height)
 
     def _layered(self, layers: list[tuple[int, bytes]]) -> Picture:
-        """Join layer frames. What is below a key frame is not needed by it, and cannot be decoded after it."""
+        """Join layer frames. Those below a key frame are left out: it does not refer to them."""
         key_layers = [layer for layer, frame in layers if is_keyframe(frame)]
         if key_layers:
             self._lowest = key_layers[-1]
@@ -164,9 +164,9 @@ class PictureAssembler:
 
 
 def _below(frame: bytes, header: FrameHeader, above: FrameHeader) -> bytes:
-    """Give a layer frame that has another one above it as it is stored; nothing of one that only repeats a picture.
+    """Return a layer frame below another one as it is stored; b"" for one that only repeats a picture.
 
-    A frame as large as the one above it stays shown: a decoder takes motion vectors from the frame before if that
+    A frame as large as the one above it stays shown: a decoder uses the motion vectors of the frame before if that
     was shown and has the same size, so hiding it would change the picture. A decoder shows both, in one size.
     """
     if header.shows_existing:

@@ -1,4 +1,4 @@
-"""The frame of VP9: its uncompressed header (VP9 bitstream specification, section 6.2), and superframes (annex B)."""
+"""VP9 frames: the uncompressed header (VP9 bitstream specification, section 6.2), and superframes (annex B)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +7,7 @@ from rokuga.recorder.codecs.bits import BitReader
 from rokuga.recorder.codecs.depacketizer import PayloadError
 
 Sizes = list[tuple[int, int]]
-"""Width and height of what the eight reference slots hold; (0, 0) where that was never seen."""
+"""Width and height of the pictures in the eight reference slots; (0, 0) where unknown."""
 
 _SYNC_CODE: Final = 0x498342
 _SRGB: Final = 7
@@ -17,11 +17,11 @@ _MAX_HEADER_BYTES: Final = 256  # the longest possible one is shorter than 150
 
 @dataclass(slots=True)
 class FrameHeader:
-    """What is needed of an uncompressed header.
+    """The fields of an uncompressed header that are used here.
 
-    `refresh` is the mask of reference slots that the frame goes to. Sizes are pixels, 0 where the slot that they are
-    taken from is not known; then the header's `end` (in bits, trailing bits not counted) is 0 too.
-    `show_bit` is the place of show_frame.
+    `refresh` is the mask of reference slots that the frame replaces. Sizes are pixels, 0 if they are those of an
+    unknown slot; then `end`, the header's length in bits without trailing bits, is 0 as well. `show_bit` is the
+    position of show_frame.
     """
 
     is_keyframe: bool = False
@@ -35,7 +35,7 @@ class FrameHeader:
 
 
 def is_keyframe(data: bytes) -> bool:
-    """Tell a key frame by frame_type. Raises PayloadError if this is no VP9 frame."""
+    """Return whether frame_type is that of a key frame. Raises PayloadError if this is not a VP9 frame."""
     first = data[0]
     if first & 0xC0 != 0x80:
         raise PayloadError("a VP9 frame without its frame marker")
@@ -47,7 +47,7 @@ def is_keyframe(data: bytes) -> bool:
 
 
 def is_as_large_as_its_reference(data: bytes) -> bool:
-    """Whether this is an inter frame that is shown and has the size of its first reference, as nearly all are."""
+    """Return whether this is a shown inter frame with the size of its first reference, as nearly all are."""
     first = data[0]
     if first & 0xCE != 0x86 or first & 0x30 == 0x30:
         return False
@@ -56,7 +56,7 @@ def is_as_large_as_its_reference(data: bytes) -> bool:
 
 
 def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
-    """Read an uncompressed header to its end. Raises PayloadError."""
+    """Parse an uncompressed header. Raises PayloadError."""
     bits = BitReader(data[:_MAX_HEADER_BYTES])
     if bits.read(2) != 2:
         raise PayloadError("a VP9 frame without its frame marker")
@@ -95,10 +95,10 @@ def read_frame_header(data: bytes, sizes: Sizes) -> FrameHeader:
 
 
 def hidden(data: bytes, header: FrameHeader) -> bytes:
-    """Give the same frame with show_frame 0.
+    """Return the same frame with show_frame 0.
 
     All but a key frame then have an intra_only bit two places later (0 here: a shown frame is never intra_only), so
-    what follows moves by one bit, up to the byte border that ends the uncompressed header.
+    the rest of the uncompressed header moves by one bit.
     """
     old_length = (header.end + 7) // 8
     value = int.from_bytes(data[:old_length], "big") >> 8 * old_length - header.end
@@ -113,7 +113,7 @@ def hidden(data: bytes, header: FrameHeader) -> bytes:
 
 
 def superframe(frames: list[bytes]) -> bytes:
-    """Join 2 to 8 frames, with the index that lets a decoder part them again."""
+    """Join 2 to 8 frames, with the index by which a decoder splits them."""
     width = (max(len(frame) for frame in frames).bit_length() + 7) // 8
     marker = bytes((0xC0 | width - 1 << 3 | len(frames) - 1,))
     lengths = b"".join(len(frame).to_bytes(width, "little") for frame in frames)

@@ -21,7 +21,7 @@ from rokuga.recorder.webrtc.dtls.transport import Certificates, DtlsTransport, I
 from rokuga.recorder.webrtc.ice.ice_lite import IceLite
 from rokuga.recorder.webrtc.receiver import Receiver
 from rokuga.recorder.webrtc.sdp.answer import read_answer
-from rokuga.recorder.webrtc.sdp.offer_and_answer import Answer, LocalTransport, MediaOffer, write_offer
+from rokuga.recorder.webrtc.sdp.offer_and_answer import LocalTransport, MediaOffer, NegotiatedSession, write_offer
 from rokuga.recorder.webrtc.sdp.whip_offer import agree, read_offer, write_answer
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 
@@ -63,7 +63,7 @@ class WebRtcPeer:
         self._offer = offer
         self._hooks = hooks
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._answer: Answer | None = None
+        self._answer: NegotiatedSession | None = None
         self._receiver: Receiver | None = None
         self._srtp: SrtpReceiver | None = None
         self._early: list[bytes] = []
@@ -102,7 +102,7 @@ class WebRtcPeer:
         self._begin(agreed)
         return text
 
-    def _begin(self, answer: Answer) -> Collection[Kind]:
+    def _begin(self, answer: NegotiatedSession) -> Collection[Kind]:
         self._answer = answer
         self._ice.remote_ufrag = answer.ice_ufrag.encode()
         self._accepted_ns = self._last_packet_ns = self._clock.monotonic_ns()
@@ -177,13 +177,13 @@ class WebRtcPeer:
         if not self._is_running:
             self._flow.close()
 
-    async def _handshake(self, answer: Answer) -> None:
+    async def _handshake(self, answer: NegotiatedSession) -> None:
         try:
             await self._connect(answer)
         except Exception as error:  # an error of ours or of aiortc's ends this peer
             self.fail(error)
 
-    async def _connect(self, answer: Answer) -> None:
+    async def _connect(self, answer: NegotiatedSession) -> None:
         await self._flow.reachable.wait()
         if not await self._dtls.handshake(answer.fingerprints, is_client=answer.setup == "passive"):
             self.close(HANDSHAKE_FAILED)

@@ -15,7 +15,7 @@ from rokuga.recorder.rtp.sender_report import SenderReport
 from rokuga.recorder.webrtc.rtcp_feedback import RtcpFeedback, compound
 from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from rokuga.recorder.webrtc.source_selection import SourceSelection
-from rokuga.recorder.webrtc.sources import Source, area_of, may_replace
+from rokuga.recorder.webrtc.sources import RtpSource, area_of, may_replace
 
 SPREAD_NS: Final = 100 * NS_PER_MS
 """Key frames that are requested of many peers at one moment are spread over this time."""
@@ -83,7 +83,7 @@ class Receiver:
     def tick(self, now_ns: int) -> bytes:
         """Give up packets that are late; return the compound RTCP that is due, b"" for none."""
         selection, feedback = self._selection, self._feedback
-        is_report_due = feedback.is_report_due(now_ns)
+        is_report_due = feedback.start_report_if_due(now_ns)
         if is_report_due:
             selection.remove_silent(now_ns)
         if selection.has_alternatives:
@@ -138,7 +138,7 @@ class Receiver:
         """Return the counters of each kind."""
         return self._selection.stats()
 
-    def _new_source(self, packet: RtpPacket, now_ns: int) -> Source | None:
+    def _new_source(self, packet: RtpPacket, now_ns: int) -> RtpSource | None:
         source = self._selection.add(packet.ssrc, packet.payload_type, now_ns)
         if source is not None and source.kind == "video":
             self._feedback.video_arrived()
@@ -159,7 +159,7 @@ class Receiver:
         if units:
             self._pass_on(source, units, now_ns)
 
-    def _repaired_by(self, packet: RtpPacket, kind: Kind) -> Source | None:
+    def _repaired_by(self, packet: RtpPacket, kind: Kind) -> RtpSource | None:
         """Return the source that a retransmission is for, None if that is ambiguous.
 
         Where no FID group names one of the requested sources, it is the only one of them that misses the packet
@@ -183,7 +183,7 @@ class Receiver:
             rtp_time = source.track.unwrap_timestamp(report.rtp_time)
             self._sink.sender_report(source.kind, report.ntp_ns, rtp_time, now_ns)
 
-    def _pass_on(self, source: Source, units: Sequence[AccessUnit], now_ns: int) -> None:
+    def _pass_on(self, source: RtpSource, units: Sequence[AccessUnit], now_ns: int) -> None:
         """Pass units to the sink if their source is active, or becomes active with the first key frame in them."""
         active = self._active[source.kind]
         if source is not active:

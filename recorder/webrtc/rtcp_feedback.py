@@ -8,7 +8,7 @@ from rokuga.recorder.rtp.feedback import KeyframeRequests
 from rokuga.recorder.rtp.rtcp import build_nack, build_pli, build_receiver_report, build_remb
 from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
 from rokuga.recorder.webrtc.source_selection import MAX_ALTERNATIVES
-from rokuga.recorder.webrtc.sources import Source
+from rokuga.recorder.webrtc.sources import RtpSource
 
 REPORT_NS: Final = 500 * NS_PER_MS
 """Interval of receiver reports and REMB: libwebrtc ignores a REMB that is not repeated often."""
@@ -31,7 +31,7 @@ class RtcpFeedback:
         self._first_keyframe = KeyframeRequests()  # of announced video
         self._first_wanted_ns = 0
 
-    def is_report_due(self, now_ns: int) -> bool:
+    def start_report_if_due(self, now_ns: int) -> bool:
         """Whether a report is due; the next one is REPORT_NS later."""
         if now_ns < self._report_due_ns:
             return False
@@ -52,7 +52,7 @@ class RtcpFeedback:
         """Stop requesting by announced SSRC: the source that sends requests its key frames itself."""
         self._first_keyframe.keyframe_received()
 
-    def requests_of(self, source: Source, now_ns: int) -> list[bytes]:
+    def requests_of(self, source: RtpSource, now_ns: int) -> list[bytes]:
         """Return the PLI and NACK that are due for a source."""
         track = source.track
         requests: list[bytes] = []
@@ -71,7 +71,7 @@ class RtcpFeedback:
             return []
         return [build_pli(self._own_ssrc, ssrc) for ssrc in self._announced_ssrcs()]
 
-    def report(self, active: Mapping[Kind, Source], now_ns: int) -> bytes:
+    def report(self, active: Mapping[Kind, RtpSource], now_ns: int) -> bytes:
         """Return the receiver report of the active sources, and REMB over the video."""
         blocks = [source.track.report_block(now_ns) for source in active.values()]
         report = build_receiver_report(self._own_ssrc, blocks)

@@ -11,7 +11,7 @@ from typing import Final
 from rokuga.recorder.media import NS_PER_MS, Kind
 from rokuga.recorder.track import Track, TrackStats
 from rokuga.recorder.webrtc.sdp.offer_and_answer import AnsweredMedia
-from rokuga.recorder.webrtc.sources import SILENT_NS, Source, successor_of
+from rokuga.recorder.webrtc.sources import SILENT_NS, RtpSource, successor_of
 
 MAX_ALTERNATIVES: Final = 4
 """Sources of a kind beside the active one; packets of more are dropped."""
@@ -27,13 +27,13 @@ class SourceSelection:
 
     def __init__(self, media: Mapping[Kind, AnsweredMedia], *, spread_ns: int, write_damaged: bool) -> None:
         """`spread_ns` and `write_damaged` are those of each `Track`."""
-        self.sources: dict[int, Source] = {}
-        self.active: dict[Kind, Source] = {}
+        self.sources: dict[int, RtpSource] = {}
+        self.active: dict[Kind, RtpSource] = {}
         self._media = media
         self._spread_ns = spread_ns
         self._write_damaged = write_damaged
         self._kind_of = {answered.payload_type: kind for kind, answered in media.items()}
-        self._successors: dict[Kind, Source] = {}
+        self._successors: dict[Kind, RtpSource] = {}
         self._replaced_stats: dict[Kind, dict[str, int]] = {kind: {} for kind in media}
 
     @property
@@ -41,7 +41,7 @@ class SourceSelection:
         """Whether any kind has more than one source."""
         return len(self.sources) > len(self.active)
 
-    def add(self, ssrc: int, payload_type: int, now_ns: int) -> Source | None:
+    def add(self, ssrc: int, payload_type: int, now_ns: int) -> RtpSource | None:
         """Add a new SSRC; the first of a kind is active. Return None if it is not accepted."""
         kind = self._kind_of.get(payload_type)
         if kind is None:
@@ -56,7 +56,7 @@ class SourceSelection:
         self.active.setdefault(kind, source)
         return source
 
-    def sources_of(self, kind: Kind) -> list[Source]:
+    def sources_of(self, kind: Kind) -> list[RtpSource]:
         """Return all sources of a kind."""
         return [source for source in self.sources.values() if source.kind == kind]
 
@@ -73,12 +73,12 @@ class SourceSelection:
                 self._successors[kind] = successor
                 successor.track.request_keyframe(now_ns)
 
-    def is_requested(self, source: Source) -> bool:
+    def is_requested(self, source: RtpSource) -> bool:
         """Whether key frames and missing packets of a source are requested: it is active, or a successor."""
         kind = source.kind
         return source is self.active[kind] or source is self._successors.get(kind)
 
-    def activate(self, source: Source, now_ns: int) -> None:
+    def activate(self, source: RtpSource, now_ns: int) -> None:
         """Make a source the active one of its kind. The one before, flushed by the caller, becomes an alternative."""
         kind, before = source.kind, self.active[source.kind]
         _add_stats(self._replaced_stats[kind], before)
@@ -103,7 +103,7 @@ class SourceSelection:
             _add_stats(totals[source.kind], source)
         return totals
 
-    def _new_source(self, kind: Kind, ssrc: int, now_ns: int) -> Source:
+    def _new_source(self, kind: Kind, ssrc: int, now_ns: int) -> RtpSource:
         answered = self._media[kind]
         track = Track(
             kind,
@@ -113,11 +113,11 @@ class SourceSelection:
             write_damaged=self._write_damaged,
             spread_ns=self._spread_ns,
         )
-        source = self.sources[ssrc] = Source(kind, answered.payload_type, track, now_ns)
+        source = self.sources[ssrc] = RtpSource(kind, answered.payload_type, track, now_ns)
         return source
 
 
-def _add_stats(totals: dict[str, int], source: Source) -> None:
+def _add_stats(totals: dict[str, int], source: RtpSource) -> None:
     stats = source.track.stats
     for name in _COUNTERS:
         totals[name] = totals.get(name, 0) + getattr(stats, name)

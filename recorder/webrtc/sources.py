@@ -26,7 +26,7 @@ MAX_SILENT_NS: Final = 3000 * NS_PER_MS
 """The same for sources that send rarely."""
 
 
-class Source:
+class RtpSource:
     """One SSRC of a kind. `first_packet_ns`, `last_packet_ns` are arrival times; `area` is a picture's, in pixels."""
 
     __slots__ = (
@@ -82,7 +82,7 @@ def area_of(units: Iterable[AccessUnit]) -> int:
     return area
 
 
-def may_replace(alternative: Source, active: Source, now_ns: int) -> bool:
+def may_replace(alternative: RtpSource, active: RtpSource, now_ns: int) -> bool:
     """Whether an alternative may replace the active source at its next key frame."""
     if active.is_silent(now_ns):
         return True
@@ -94,10 +94,10 @@ def may_replace(alternative: Source, active: Source, now_ns: int) -> bool:
     return alternative.area > active.area and (have_just_begun or alternative.is_steady(now_ns))
 
 
-def successor_of(active: Source, alternatives: Iterable[Source], now_ns: int) -> Source | None:
+def successor_of(active: RtpSource, alternatives: Iterable[RtpSource], now_ns: int) -> RtpSource | None:
     """Return the alternative that is to replace the active source as soon as it has a key frame, None for none."""
     is_silent = active.is_silent(now_ns)
-    best: Source | None = None
+    best: RtpSource | None = None
     for alternative in alternatives:
         if alternative.is_silent(now_ns):
             continue

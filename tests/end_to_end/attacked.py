@@ -20,7 +20,7 @@ from typing import Any
 from tests import readers
 from tests.end_to_end.daemon import ROOT
 from tests.end_to_end.publishing import CLIP_FILE
-from tests.recorder.webrtc.namespaces import Network, machine_of, networked
+from tests.recorder.webrtc.namespaces import NamespaceNetwork, machine_of, networked
 
 RECORDER, CLIENTS = "10.9.1.1", "10.9.1.2"
 ATTACKED = "10.9.2.1"
@@ -96,7 +96,7 @@ def _publish(count: int, seconds: float, channel: str = "sora") -> Sequence[str]
     return ["publish", str(CLIP_FILE), *options, "--seconds", str(seconds)]
 
 
-async def _newcomers(network: Network, seconds: float, outcome: Outcome) -> None:
+async def _newcomers(network: NamespaceNetwork, seconds: float, outcome: Outcome) -> None:
     """Have a client come every few seconds, publish for a moment and go; note how long it took to come in."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s - 3:
@@ -107,7 +107,7 @@ async def _newcomers(network: Network, seconds: float, outcome: Outcome) -> None
 
 
 @contextlib.asynccontextmanager
-async def _daemon(folder: Path, network: Network, outcome: Outcome) -> AsyncIterator[int]:
+async def _daemon(folder: Path, network: NamespaceNetwork, outcome: Outcome) -> AsyncIterator[int]:
     settings = {
         "ARCHIVE_DIR": str(folder / "archive"),
         "DATA_DIR": str(folder / "data"),
@@ -131,7 +131,7 @@ async def _daemon(folder: Path, network: Network, outcome: Outcome) -> AsyncIter
 
 
 async def _python(
-    network: Network, machine: str, *arguments: str, environment: Mapping[str, str] = {}, stderr: Any = None
+    network: NamespaceNetwork, machine: str, *arguments: str, environment: Mapping[str, str] = {}, stderr: Any = None
 ) -> asyncio.subprocess.Process:
     """Run Python on a machine. The attackers' has cores of its own in truth: here it gets what the others leave."""
     nice = ("nice", "-n", "19") if machine == "attackers" else ()
@@ -141,7 +141,7 @@ async def _python(
     )  # fmt: skip
 
 
-async def _call(network: Network, operation: str, body: Mapping[str, Any]) -> Any:
+async def _call(network: NamespaceNetwork, operation: str, body: Mapping[str, Any]) -> Any:
     """Call the API from the recorder's own machine."""
     process = await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", machine_of("recorder"), "curl", "-sS", "http://127.0.0.1:3000/",
@@ -151,7 +151,7 @@ async def _call(network: Network, operation: str, body: Mapping[str, Any]) -> An
     return json.loads((await process.communicate())[0])
 
 
-async def _recorded(network: Network, publishers: int) -> None:
+async def _recorded(network: NamespaceNetwork, publishers: int) -> None:
     """Wait until so many are being recorded."""
     while len(await _call(network, "ListArchiving", {})) < publishers:  # noqa: ASYNC110  # in another process
         await asyncio.sleep(0.2)

@@ -129,7 +129,7 @@ def payloads(name: str) -> list[list[bytes]]:
     return [parted[name](unit) for unit in units]
 
 
-class Sink:
+class UnitList:
     """Keeps the units of the newest sources."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ def receiver(data: bytes) -> None:
 
     Bits of a record: 1 passes it as RTCP, the others are the time that passes before, in 4 ms.
     """
-    sink = Sink()
+    sink = UnitList()
     peer = Receiver(MEDIA, sink, own_ssrc=7, remb_bps=1_000_000)
     now_ns = 10**12
     received = 0

@@ -68,7 +68,7 @@ def stun(data: bytes) -> None:
         if data[0] & 2:
             message = message[:2] + (len(body) + 32).to_bytes(2, "big") + message[4:]
             message += b"\x80\x28\x00\x04" + aioice_stun.message_fingerprint(message).to_bytes(4, "big")
-    ice.has_signed(message)
+    ice.is_signed(message)
     try:
         reply = ice.answer(message, read_binding_request(message), path, 5)
     except StunError:
@@ -111,7 +111,7 @@ class Transport(asyncio.Transport):
         return 0
 
 
-class Datagrams:
+class SrtpList:
     """A peer that keeps its datagrams of SRTP."""
 
     def __init__(self, demultiplexer: Demultiplexer) -> None:
@@ -152,7 +152,7 @@ def tcp(data: bytes) -> None:
 
     async def connected() -> None:
         demultiplexer = Demultiplexer(lambda *_: None)
-        peer, checks = Datagrams(demultiplexer), demultiplexer.checks
+        peer, checks = SrtpList(demultiplexer), demultiplexer.checks
         is_validated = bool(data[:1] and data[0] & 1)
         ice = IceLite("peer", PASSWORD if is_validated else PASSWORD[::-1])
         checks.add(Flow(ice, peer, send=lambda *_: None, remove=checks.remove))

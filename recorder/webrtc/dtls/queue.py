@@ -23,7 +23,7 @@ class DtlsQueue:
         self._on_fault = on_fault
         self._waiting: deque[tuple[Flow, bytes]] = deque()
 
-    def has_room(self, flow: Flow, now_ns: int) -> bool:
+    def admit(self, flow: Flow, now_ns: int) -> bool:
         """Count one more datagram of this peer and return whether it may be queued."""
         second = now_ns // NS_PER_S
         if second != flow.dtls_second:

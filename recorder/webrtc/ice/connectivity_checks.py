@@ -73,7 +73,7 @@ class ConnectivityChecks:
         if holder is not None and now_ns - holder.ice.last_check_ns > PATH_HELD_NS:
             holder = None
         failed = self._failed.get((socket, address), 0)
-        if failed >= FAILED_CHECKS_PER_S and not (holder and holder.ice.has_signed(data)):
+        if failed >= FAILED_CHECKS_PER_S and not (holder and holder.ice.is_signed(data)):
             self._counters.bad_stun += 1
             return
         path = TransportPath(socket, address)

@@ -120,14 +120,14 @@ def read_binding_request(data: bytes) -> BindingRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class CheckReply:
     """The response to send, empty for none, and whether the request was authenticated."""
 
     data: bytes
     authenticated: bool
 
 
-NO_REPLY: Final = Reply(b"", authenticated=False)
+NO_REPLY: Final = CheckReply(b"", authenticated=False)
 
 
 class IceLite:
@@ -149,7 +149,7 @@ class IceLite:
 
     def answer(
         self, data: bytes, request: BindingRequest, path: TransportPath, now_ns: int, *, sends_errors: bool = True
-    ) -> Reply:
+    ) -> CheckReply:
         """Answer a request (`data` are its bytes) that arrived by `path`; update the state if it is authenticated.
 
         RFC 8489 sections 6.3 and 9.1.3, RFC 8445 section 7.3. Building an error response costs more than finding the
@@ -166,9 +166,9 @@ class IceLite:
         self._validate(path, USE_CANDIDATE in request.attributes, now_ns)
         mapped = pack_xor_address((path.address[0], path.address[1]), request.transaction_id)
         success = self._message(Class.RESPONSE, request.transaction_id, {XOR_MAPPED_ADDRESS: mapped}, signed=True)
-        return Reply(success, authenticated=True)
+        return CheckReply(success, authenticated=True)
 
-    def has_signed(self, data: bytes) -> bool:
+    def is_signed(self, data: bytes) -> bool:
         """Whether a message ends with our MESSAGE-INTEGRITY and FINGERPRINT, as checks do; nothing else is parsed.
 
         RFC 8445 section 7.1.
@@ -215,13 +215,13 @@ class IceLite:
             self.path = path
             self._is_nominated = is_nominated
 
-    def _error(self, request: BindingRequest, code: int) -> Reply:
+    def _error(self, request: BindingRequest, code: int) -> CheckReply:
         attributes = {ERROR_CODE: _ERROR_CODE.pack(0, *divmod(code, 100)) + _REASONS[code].encode()}
         if code == 420:
             attributes[UNKNOWN_ATTRIBUTES] = b"".join(kind.to_bytes(2, "big") for kind in request.unknown)
         signed = code in _AFTER_AUTHENTICATION
         data = self._message(Class.ERROR, request.transaction_id, attributes, signed=signed)
-        return Reply(data, authenticated=False)
+        return CheckReply(data, authenticated=False)
 
     def _message(
         self, message_class: Class, transaction_id: bytes, attributes: Mapping[int, bytes], *, signed: bool

@@ -1,4 +1,4 @@
-"""Reads the answer to our offer: any text gives an `Answer` or raises SdpError. Pure."""
+"""Reads the answer to our offer: any text gives an `NegotiatedSession` or raises SdpError. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -6,13 +6,20 @@ from types import MappingProxyType
 from rokuga.recorder.codecs.table import Codec
 from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.sdp.description import RtpCodec, Section, TransportParameters
-from rokuga.recorder.webrtc.sdp.offer_and_answer import Answer, AnsweredMedia, MediaOffer, SdpError, Setup, codec_of
+from rokuga.recorder.webrtc.sdp.offer_and_answer import (
+    AnsweredMedia,
+    MediaOffer,
+    NegotiatedSession,
+    SdpError,
+    Setup,
+    codec_of,
+)
 from rokuga.recorder.webrtc.sdp.session_description import parse_description
 
 _SETUPS: Mapping[str, Setup] = {"active": "active", "passive": "passive"}
 
 
-def read_answer(text: str, offer: MediaOffer) -> Answer:
+def read_answer(text: str, offer: MediaOffer) -> NegotiatedSession:
     """Read an answer to this offer. Rejected kinds (`m=video 0`) are absent from `media`. Raises SdpError."""
     sections = _sections(text, offer)
     transport = next(iter(sections.values())).transport
@@ -20,7 +27,7 @@ def read_answer(text: str, offer: MediaOffer) -> Answer:
     setup = _SETUPS.get(transport.setup)
     if setup is None:
         raise SdpError("the answer's setup is neither active nor passive")
-    return Answer(
+    return NegotiatedSession(
         ice_ufrag=transport.ice_ufrag,
         ice_password=transport.ice_password,
         fingerprints=tuple(transport.fingerprints),

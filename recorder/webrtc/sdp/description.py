@@ -77,7 +77,7 @@ class Section:
 
 
 @dataclass(slots=True)
-class Description:
+class SessionDescription:
     """A session description. `bundled` are the mids of all BUNDLE groups."""
 
     sections: list[Section] = field(default_factory=list)

@@ -122,7 +122,7 @@ class AnsweredMedia:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NegotiatedSession:
     """The agreed session. `setup` is the peer's: active means that it is the DTLS client."""
 
     ice_ufrag: str

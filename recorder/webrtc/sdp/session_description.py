@@ -1,4 +1,4 @@
-"""Parses session descriptions of peers: any text gives a `Description` or raises SdpError. Pure.
+"""Parses session descriptions of peers: any text gives a `SessionDescription` or raises SdpError. Pure.
 
 RFC 8866 (SDP), RFC 8839 (ICE), RFC 8122 (fingerprints), RFC 4585 (feedback), RFC 5576 (sources), RFC 9143 (BUNDLE).
 Time and memory are linear in the length of the text: whatever may be repeated has a limit, and no line is compared
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from rokuga.recorder.webrtc.sdp.description import Description, RtpCodec, Section, TransportParameters
+from rokuga.recorder.webrtc.sdp.description import RtpCodec, Section, SessionDescription, TransportParameters
 from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
 
 MAX_SDP_CHARACTERS: Final = 256 * 1024
@@ -43,7 +43,7 @@ class SdpLimitError(SdpError):
     """The description exceeds a limit, which the text names."""
 
 
-def parse_description(text: str, what: str) -> Description:
+def parse_description(text: str, what: str) -> SessionDescription:
     """Parse an SDP text; `what` names it in errors ("offer", "answer"). Raises SdpError, of limits SdpLimitError."""
     if len(text) > MAX_SDP_CHARACTERS:
         raise SdpLimitError(f"the {what} is too long: {len(text)} characters, at most {MAX_SDP_CHARACTERS}")
@@ -63,9 +63,9 @@ class _LimitError(ValueError):
     """A limit is exceeded."""
 
 
-def _parse(lines: Sequence[str]) -> Description:
+def _parse(lines: Sequence[str]) -> SessionDescription:
     _check_limit(len(lines) - 1, MAX_LINES, "lines")
-    description = Description()
+    description = SessionDescription()
     session = section = Section("", 0, "")  # the attributes before the first m-line, which apply to all sections
     for line in lines:
         _check_limit(len(line) - 1, MAX_LINE_CHARACTERS, "characters in a line")
@@ -128,7 +128,7 @@ def _check_limit(have: int, most: int, name: str) -> None:
         raise _LimitError(f"{most} {name}")
 
 
-def _add_bundle(description: Description, value: str) -> None:
+def _add_bundle(description: SessionDescription, value: str) -> None:
     semantics, _, mids = value.partition(" ")
     if semantics == "BUNDLE":
         words = mids.split(maxsplit=MAX_SECTIONS)

@@ -12,14 +12,14 @@ from typing import Final
 from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.sdp.answer import check_transport, received_media
-from rokuga.recorder.webrtc.sdp.description import Description, RtpCodec, Section
+from rokuga.recorder.webrtc.sdp.description import RtpCodec, Section, SessionDescription
 from rokuga.recorder.webrtc.sdp.offer_and_answer import (
     FEEDBACK,
     HEADER_EXTENSIONS,
-    Answer,
     AnsweredMedia,
     LocalTransport,
     MediaOffer,
+    NegotiatedSession,
     SdpError,
     Setup,
     bit_rate_parameters,
@@ -159,7 +159,7 @@ def _extensions(section: Section) -> Mapping[int, str]:
     return found
 
 
-def _check_bundle(enabled: Sequence[OfferedMedia], description: Description) -> None:
+def _check_bundle(enabled: Sequence[OfferedMedia], description: SessionDescription) -> None:
     """Check for one audio and one video track at most, in one bundle (RFC 9725 section 4.4). Raises SdpError."""
     if not enabled:
         raise OfferRefused("the offer sends nothing")
@@ -173,7 +173,7 @@ def _check_bundle(enabled: Sequence[OfferedMedia], description: Description) -> 
         raise OfferRefused("the offer does not bundle everything")
 
 
-def agree(offer: ClientOffer, wanted: MediaOffer) -> Answer:
+def agree(offer: ClientOffer, wanted: MediaOffer) -> NegotiatedSession:
     """Choose the payload types of `wanted`, which may be less than what is offered. Raises OfferRefused."""
     media: dict[Kind, AnsweredMedia] = {}
     for kind, track in wanted.tracks.items():
@@ -186,11 +186,13 @@ def agree(offer: ClientOffer, wanted: MediaOffer) -> Answer:
     numbers = [number for chosen in media.values() for number in (chosen.payload_type, chosen.rtx_payload_type)]
     if len(set(numbers) - {None}) < len([number for number in numbers if number is not None]):
         raise OfferRefused("a payload type means two things in one bundle")
-    return Answer(offer.ice_ufrag, offer.ice_password, offer.fingerprints, offer.setup, MappingProxyType(media))
+    return NegotiatedSession(
+        offer.ice_ufrag, offer.ice_password, offer.fingerprints, offer.setup, MappingProxyType(media)
+    )
 
 
 def write_answer(
-    offer: ClientOffer, agreed: Answer, wanted: MediaOffer, transport: LocalTransport, session_id: int
+    offer: ClientOffer, agreed: NegotiatedSession, wanted: MediaOffer, transport: LocalTransport, session_id: int
 ) -> str:
     """Return the answer: ICE-lite; what was agreed is received, everything else is rejected. Lines end with CRLF.
 
@@ -221,7 +223,7 @@ def _rejected(section: OfferedMedia) -> Iterator[str]:
 
 
 def _received(
-    kind: Kind, section: OfferedMedia, agreed: Answer, wanted: MediaOffer, transport: LocalTransport
+    kind: Kind, section: OfferedMedia, agreed: NegotiatedSession, wanted: MediaOffer, transport: LocalTransport
 ) -> Iterator[str]:
     media = agreed.media[kind]
     track = wanted.tracks[kind]

@@ -65,7 +65,7 @@ class Demultiplexer:
     def _receive_dtls(self, size: int, flow: Flow | None, now_ns: int) -> None:
         if flow is None:
             self.counters.unauthenticated += 1
-        elif self._dtls.has_room(flow, now_ns):
+        elif self._dtls.admit(flow, now_ns):
             self._dtls.put(flow, bytes(self.buffer.view[:size]))
         else:
             self.counters.dtls_overflow += 1

@@ -1,4 +1,4 @@
-"""Network namespaces: machines with addresses, links and filters of their own, all in this process.
+"""NamespaceNetwork namespaces: machines with addresses, links and filters of their own, all in this process.
 
 A socket belongs to the namespace in which it was created, whichever the thread is in afterwards.
 """
@@ -19,7 +19,7 @@ Interface = tuple[str, str]
 """A machine, and the name of an interface of it."""
 
 
-class Network:
+class NamespaceNetwork:
     """Machines by name, each a namespace; `close` removes them."""
 
     def __init__(self) -> None:
@@ -67,11 +67,11 @@ class Network:
 
 
 @contextlib.contextmanager
-def networked(*machines: str) -> Iterator[Network]:
+def networked(*machines: str) -> Iterator[NamespaceNetwork]:
     """Create a network of machines; skip the test where namespaces cannot be created."""
     if os.geteuid() or not shutil.which("ip") or not shutil.which("iptables"):
         lacks("network namespaces need root, iproute2 and iptables")
-    network = Network()
+    network = NamespaceNetwork()
     try:
         try:
             for machine in machines:

@@ -12,13 +12,13 @@ from aioice.stun import parse_message
 from rokuga.recorder.webrtc.transport import local_sockets, media_port
 from rokuga.recorder.webrtc.transport.demultiplexer import MAX_DATAGRAM_BYTES
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
-from tests.recorder.webrtc.namespaces import Network, networked
+from tests.recorder.webrtc.namespaces import NamespaceNetwork, networked
 from tests.recorder.webrtc.tcp_client import TcpClient
 from tests.recorder.webrtc.udp_client import SRTP, CollectingPeer, UdpClient, check, until
 
 
 @contextlib.asynccontextmanager
-async def port_on(network: Network, machine: str, *media_addresses: str) -> AsyncIterator[MediaPort]:
+async def port_on(network: NamespaceNetwork, machine: str, *media_addresses: str) -> AsyncIterator[MediaPort]:
     port = MediaPort(0, media_addresses, with_tcp=True)
     with patch.object(media_port, "RESCAN_S", 3600):  # the event loop is in another namespace: tests call it
         with network.on(machine):
@@ -30,7 +30,7 @@ async def port_on(network: Network, machine: str, *media_addresses: str) -> Asyn
 
 
 @contextlib.contextmanager
-def client_on(network: Network, machine: str, host: str, to: tuple[str, int]) -> Iterator[UdpClient]:
+def client_on(network: NamespaceNetwork, machine: str, host: str, to: tuple[str, int]) -> Iterator[UdpClient]:
     with network.on(machine):
         client = UdpClient(to, host)
     with client:
@@ -38,7 +38,7 @@ def client_on(network: Network, machine: str, host: str, to: tuple[str, int]) ->
 
 
 @contextlib.asynccontextmanager
-async def tcp_client_on(network: Network, machine: str, to: tuple[str, int]) -> AsyncIterator[TcpClient]:
+async def tcp_client_on(network: NamespaceNetwork, machine: str, to: tuple[str, int]) -> AsyncIterator[TcpClient]:
     with network.on(machine):
         connecting = asyncio.open_connection(*to)
         reader, writer = await connecting
@@ -166,7 +166,7 @@ async def test_datagrams_dropped_by_the_kernel_are_counted(monkeypatch: pytest.M
     assert 0 < len(sink.media) <= 101 - lost
 
 
-async def scan(network: Network, port: MediaPort) -> list[str]:
+async def scan(network: NamespaceNetwork, port: MediaPort) -> list[str]:
     """Rescan the recorder's addresses; return what is offered."""
     with network.on("recorder"):
         await port.rescan()

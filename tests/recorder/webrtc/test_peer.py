@@ -36,7 +36,7 @@ KEYFRAME = bytes.fromhex("0c 82 49 83 42 20 13 f0 0b 30") + bytes(900)  # of VP9
 DELTA = bytes.fromhex("4c 86 00 00") + bytes(900)
 
 
-class Publisher:
+class VideoSender:
     """Sends numbered frames of one packet each."""
 
     def __init__(self, remote: AiortcPeer) -> None:
@@ -53,14 +53,14 @@ class Publisher:
             await self.remote.send(build_rtp(packet))
 
 
-class Session:
+class ConnectedPeers:
     """Both ends, connected."""
 
     def __init__(self, ours: PeerHarness, remote: AiortcPeer, running: asyncio.Task[str]) -> None:
         self.ours = ours
         self.remote = remote
         self.running = running
-        self.publisher = Publisher(remote)
+        self.publisher = VideoSender(remote)
 
     async def ended(self) -> str:
         """Return the reason of the end."""
@@ -75,7 +75,7 @@ def certificates() -> Certificates:
 @asynccontextmanager
 async def connected(
     port: MediaPort, certificates: Certificates, *, setup: str = "active", remote: RTCCertificate | None = None
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[ConnectedPeers]:
     """Connect an aiortc peer that answers our offer."""
     ours = PeerHarness(port, certificates)
     async with AiortcPeer(ours.peer.offer(), setup=setup, certificate=remote) as other:
@@ -83,7 +83,7 @@ async def connected(
         running = asyncio.create_task(ours.peer.run())
         assert await other.connect() == "connected"
         await ours.peer.connected.wait()
-        yield Session(ours, other, running)
+        yield ConnectedPeers(ours, other, running)
         ours.peer.close("END-OF-TEST")
         await running
 

@@ -35,7 +35,7 @@ class Layer:
 
 
 @dataclass
-class Publisher:
+class LossyPublisher:
     """Sends Opus and the layers' VP8; answers NACK (by RTX for video, by repetition for audio) and PLI."""
 
     layers: list[Layer]
@@ -165,7 +165,7 @@ class Publisher:
 @pytest.mark.parametrize(("loss", "least"), [(0.0, 1.0), (0.02, 1.0), (0.10, 0.99)])
 def test_lost_pictures_and_sounds_are_repaired(loss: float, least: float, has_fid: bool) -> None:
     """Media, repairs and feedback are lost alike. A loss before the first packet cannot be noticed."""
-    publisher = Publisher([Layer(VIDEO)], loss=loss, has_fid=has_fid)
+    publisher = LossyPublisher([Layer(VIDEO)], loss=loss, has_fid=has_fid)
     publisher.run(20)
     assert len(publisher.units("video")) >= (publisher.frames - 1 if least == 1.0 else publisher.frames * least)
     assert len(publisher.units("audio")) >= (publisher.sounds - 1 if least == 1.0 else publisher.sounds * least)
@@ -181,7 +181,7 @@ def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_
     stop_ns = 8 * NS_PER_S
     high = Layer(VIDEO, end_ns=stop_ns)
     low = Layer(LOW, keyframe_delay_ns=700 * NS_PER_MS)
-    publisher = Publisher([high, low])
+    publisher = LossyPublisher([high, low])
     publisher.run(12)
     video = [(at_ns, unit) for at_ns, kind, unit in publisher.received if kind == "video"]
     (place,) = [place for place, (_, unit) in enumerate(video) if unit is None]
@@ -205,7 +205,7 @@ def test_when_the_high_layer_stops_the_low_one_replaces_it_with_a_requested_key_
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_a_new_track_replaces_the_old_one_at_its_first_key_frame_and_is_repaired(loss: float) -> None:
     change_ns = 5 * NS_PER_S + 5 * NS_PER_MS
-    publisher = Publisher(
+    publisher = LossyPublisher(
         [Layer(VIDEO, end_ns=change_ns), Layer(LOW, begin_ns=change_ns, sequence=7)], loss=loss, has_fid=False
     )
     publisher.run(10)
@@ -214,11 +214,11 @@ def test_a_new_track_replaces_the_old_one_at_its_first_key_frame_and_is_repaired
 
 
 def test_audio_continues_while_video_has_no_key_frame_or_begins_later() -> None:
-    never = Publisher([Layer(VIDEO, keyframe_ns=None, keyframe_delay_ns=1 << 62)])
+    never = LossyPublisher([Layer(VIDEO, keyframe_ns=None, keyframe_delay_ns=1 << 62)])
     never.run(8)
     assert not never.units("video")
     assert len(never.units("audio")) == never.sounds == 400
-    later = Publisher([Layer(VIDEO, begin_ns=6 * NS_PER_S)])
+    later = LossyPublisher([Layer(VIDEO, begin_ns=6 * NS_PER_S)])
     later.run(8)
     assert later.units("video")[0].is_keyframe
     assert len(later.units("audio")) == 400

@@ -7,7 +7,7 @@ from aioice.stun import Class, Message, Method, parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.recorder.webrtc.ice.ice_lite import IceLite, Reply, StunError, TransportPath, read_binding_request
+from rokuga.recorder.webrtc.ice.ice_lite import CheckReply, IceLite, StunError, TransportPath, read_binding_request
 
 UFRAG, PASSWORD = "a1b2c3d4", "0123456789abcdef0123456789abcdef"
 PATH = TransportPath(0, ("192.0.2.7", 40000))
@@ -26,11 +26,11 @@ def check(
     return bytes(message)
 
 
-def answer(ice: IceLite, data: bytes, path: TransportPath = PATH, now_ns: int = 1) -> Reply:
+def answer(ice: IceLite, data: bytes, path: TransportPath = PATH, now_ns: int = 1) -> CheckReply:
     return ice.answer(data, read_binding_request(data), path, now_ns)
 
 
-def error_code(reply: Reply) -> int | None:
+def error_code(reply: CheckReply) -> int | None:
     message = parse_message(reply.data)
     assert message.message_class == Class.ERROR
     assert not reply.authenticated
@@ -164,8 +164,8 @@ def test_only_requests_are_parsed(message_class: Class) -> None:
 def test_the_integrity_is_verified_without_parsing_the_message(password: str) -> None:
     """RFC 8445 section 7.1 puts it there. A password longer than a block of SHA-1 is hashed first (RFC 2104)."""
     ice = IceLite(UFRAG, password)
-    assert ice.has_signed(check(password=password))
-    assert not ice.has_signed(check(password=password + "d"))
+    assert ice.is_signed(check(password=password))
+    assert not ice.is_signed(check(password=password + "d"))
     assert answer(ice, check(password=password)).authenticated
 
 
@@ -174,7 +174,7 @@ GOOD = check()
 
 @given(st.binary(max_size=200) | st.integers(0, len(GOOD)).map(lambda size: GOOD[:size]))
 def test_only_the_signed_message_is_signed(data: bytes) -> None:
-    assert IceLite(UFRAG, PASSWORD).has_signed(data) == (data == GOOD)
+    assert IceLite(UFRAG, PASSWORD).is_signed(data) == (data == GOOD)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: check()[:60] + tail))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.recorder.webrtc.sdp.offer_and_answer import (
-    Answer,
     Candidate,
     LocalTransport,
     MediaOffer,
+    NegotiatedSession,
     SdpError,
     write_offer,
 )
@@ -42,7 +42,7 @@ def preferred(offer: ClientOffer) -> MediaOffer:
     return MediaOffer(tracks.get("audio"), tracks.get("video"))
 
 
-def answered(text: str, ours: MediaOffer | None = None) -> tuple[Answer, str]:
+def answered(text: str, ours: MediaOffer | None = None) -> tuple[NegotiatedSession, str]:
     """Answer an offer."""
     offer = read_offer(text)
     ours = ours or preferred(offer)

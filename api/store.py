@@ -69,7 +69,7 @@ async def _repair(
     """Move unreadable rows aside, and restore recordings from the event log file. Return notes for the operator."""
     notes = []
     rows = aside_path(path.with_name(f"{path.name}.rows"), clock.wall_ns())
-    if count := await local.set_unreadable_aside(rows):
+    if count := await local.move_unreadable_rows(rows):
         notes.append(f"{path}: {count} rows cannot be read; they are now in {rows.name}")
         log.error("rows of the database cannot be read", path=str(path), rows=count, moved_to=str(rows))
     if is_lost and (count := await _restore_recordings(local, config.webhooks.log_dir)):

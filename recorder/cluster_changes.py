@@ -46,7 +46,7 @@ class ClusterChanges:
 
     async def _publish_start(self, change: Change, recording: Recording) -> None:
         """Publish a start that this node owns: it was cut off when it started, or the node that did is dead."""
-        if change.is_start_ours and not recording.is_start_published:
+        if change.is_start_owned and not recording.is_start_published:
             recording.is_start_published = True
             await self._context.event_publisher.publish(recording.started_event())
 

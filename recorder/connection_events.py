@@ -45,14 +45,14 @@ def lost_events(previous_run: PreviousRun, now_wall_ns: int) -> Sequence[Event]:
     `total_received_bytes` is what was known last: that of connection.created.
     """
     return [
-        _lost_event(created, previous_run.created[place + 1 :], min(previous_run.seen_wall_ns, now_wall_ns))
+        _lost_event(created, previous_run.created[place + 1 :], min(previous_run.last_seen_wall_ns, now_wall_ns))
         for place, created in enumerate(previous_run.created)
     ]
 
 
-def _lost_event(created: Event, later: Sequence[Event], seen_wall_ns: int) -> Event:
+def _lost_event(created: Event, later: Sequence[Event], last_seen_wall_ns: int) -> Event:
     """Tell one end; those of its channel who are told `later` are still there."""
-    wall_ns = max(seen_wall_ns, created.wall_ns)
+    wall_ns = max(last_seen_wall_ns, created.wall_ns)
     roles = [str(other.document["role"]) for other in later if other.channel_id == created.channel_id]
     created_time: int = created.document["created_time"]
     document = {

@@ -114,11 +114,11 @@ class ArchiveState:
 class Change:
     """A recording that began or ended, maybe on another node: FINISHED where nothing is known of it any more.
 
-    `is_start_ours`: its recording.started is ours to tell, if we have not yet.
+    `is_start_owned`: its recording.started is ours to tell, if we have not yet.
     """
 
     recording: RecordingState
-    is_start_ours: bool = False
+    is_start_owned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

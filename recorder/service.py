@@ -138,7 +138,7 @@ class Recorder:
         if (refusal := self._restoration.refusal()) is not None:
             raise refusal
         context = self.context
-        async with self.channels.hold(parameters.channel_id, context.timeouts.answer_s) as channel:
+        async with self.channels.hold(parameters.channel_id, context.timeouts.answer_timeout_s) as channel:
             if channel.recording is not None:
                 raise RecordingAlreadyStarted
             state = RecordingState(context.make_id(), parameters, context.clock.wall_ns())
@@ -160,7 +160,7 @@ class Recorder:
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
-        async with self.channels.hold(channel_id, self.context.timeouts.answer_s) as channel:
+        async with self.channels.hold(channel_id, self.context.timeouts.answer_timeout_s) as channel:
             return await self.all_recordings.stop(channel)
 
     def recording(self, channel_id: str) -> RecordingState:
@@ -190,7 +190,7 @@ class Recorder:
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Return a new connection, whose offer is ready. Raises ConnectionRefused."""
         try:
-            async with self.channels.hold(request.channel_id, self.context.timeouts.answer_s) as channel:
+            async with self.channels.hold(request.channel_id, self.context.timeouts.answer_timeout_s) as channel:
                 if self.context.stopping.is_set():
                     raise ConnectionRefused("SHUTDOWN")
                 if not channel.connections:

@@ -110,7 +110,7 @@ async def take_changes(store: EtcdStore) -> None:
     async with contextlib.aclosing(store.changes()) as news:
         async for changes in news:
             for change in changes:
-                if change.is_start_ours:
+                if change.is_start_owned:
                     await store.append([told_once(EventType.RECORDING_STARTED, change.recording.recording_id)])
 
 

@@ -21,7 +21,7 @@ import structlog
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import EventType
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import ANSWER_S, StoredEvent
+from rokuga.recorder.store import ANSWER_TIMEOUT_S, StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
@@ -336,7 +336,7 @@ class Outbox:
             log.warning("events that were given up are forgotten: they are too old or too many", count=count)
 
     async def _change(self, work: Callable[[sqlite3.Connection], int]) -> int:
-        changed = await self._database.transact(work, within_s=ANSWER_S)
+        changed = await self._database.transact(work, within_s=ANSWER_TIMEOUT_S)
         self.notify()
         return changed
 

@@ -1,4 +1,4 @@
-"""What must outlive the process, behind one Protocol."""
+"""The Protocol of the store: recordings, archives and the event log, which survive a restart."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Final, Protocol
 from rokuga.recorder.events import Event
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState
 
-ANSWER_S: Final = 5.0
-"""How long a start or a stop may take, which somebody waits for; after that it is refused, and has no effect."""
+ANSWER_TIMEOUT_S: Final = 5.0
+"""Timeout of a start or a stop; after it the call is refused and has no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event with its place in the log; `cursor` only grows and is never used twice."""
+    """An event and its position in the log; `cursor` only grows and is never used twice."""
 
     cursor: int
     event: Event
@@ -22,26 +22,26 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
-    """What the last process left: the connection.created of each connection that it did not tell as gone.
+    """What the previous run left: the connection.created of each connection without a connection.destroyed.
 
-    `created` are in their order; `seen_wall_ns` is when the store was last written, which a process that lives does
-    every second or more often.
+    `created` are in their order; `last_seen_wall_ns` is when the store was last written, which a running process does
+    at least once a second.
     """
 
     created: Sequence[Event]
-    seen_wall_ns: int
+    last_seen_wall_ns: int
 
 
 class StoreError(Exception):
-    """The store could not do what was asked (disk full, file damaged); nothing was changed."""
+    """An operation failed (disk full, file damaged) and has changed nothing."""
 
 
 class MinorityError(StoreError):
-    """This node sees no majority of its cluster: it can neither change what is shared nor say how it stands."""
+    """This node reaches no majority of its cluster: it can neither change nor read what is shared."""
 
 
 class TooLargeError(StoreError):
-    """A recording is more than all nodes of a cluster can share: `size_bytes`, of at most `max_bytes`."""
+    """A recording has `size_bytes`, more than the `max_bytes` that the nodes of a cluster can share."""
 
     def __init__(self, size_bytes: int, max_bytes: int) -> None:
         super().__init__(f"{size_bytes} bytes are more than a cluster shares of a recording ({max_bytes})")
@@ -50,7 +50,7 @@ class TooLargeError(StoreError):
 
 
 class Owner(StrEnum):
-    """Who may tell an event of a whole recording: this node, another, or nobody any more: another one did."""
+    """The node that may publish a cluster singleton; NOBODY if another node has published it already."""
 
     SELF = "ours"
     OTHER = "another's"
@@ -59,7 +59,7 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """How the cluster looks from here, for monitoring: seconds and counts of calls to etcd since the start."""
+    """The cluster from this node's view, for monitoring; the requests are those to etcd since the start."""
 
     has_majority: bool
     requests_answered: int
@@ -70,38 +70,36 @@ class StoreHealth:
 
 
 class RecordingStore(Protocol):
-    """Keeps recordings, archives and the events that they cause, each change with its events in one transaction.
+    """Stores recordings, archives and events; a change and the events that it causes are one transaction.
 
-    Recordings are shared by all nodes of a cluster; archives and events are each node's own. Events are
-    insert-or-ignore by id: saying one again changes nothing. Every call is safe to repeat.
-    All raise StoreError, or what is one, and nothing else.
+    Recordings are shared by all nodes of a cluster; archives and events belong to one node. Events are inserted or
+    ignored by id, and every call may be repeated. Every call may raise StoreError or a subclass, and nothing else.
     """
 
     async def read_barrier(self) -> None:
-        """Return when `changes` has given all that was decided before this call. Raises MinorityError."""
+        """Return when `changes` has yielded every change before this call. Raises MinorityError."""
         ...
 
     def changes(self) -> AsyncGenerator[Sequence[Change], None]:
-        """Give what other nodes start and stop, without end; our own changes may be among it.
+        """Yield what other nodes start and stop, without end; changes of this node may be included.
 
-        What was given counts as taken when the next is asked for. What was missed is given as it stands now.
+        A batch counts as applied when the next one is requested. Missed changes are yielded as the current state.
         """
         ...
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
         """Create an active recording; False (and no event) if its channel has another active one already.
 
-        Raises TooLargeError where it is more than can be kept. What was refused by an exception never starts: who
-        tries again draws another id.
+        Raises TooLargeError. A recording that was refused by an exception never starts: use another id to try again.
         """
         ...
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
-        """Move a recording from ACTIVE to STOPPING; False if somebody else did."""
+        """Move a recording from ACTIVE to STOPPING; False if another call did."""
         ...
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
-        """Move a concluded recording from STOPPING to FINISHED with its report; False if somebody else did."""
+        """Move a recording, whose report is claimed, from STOPPING to FINISHED; False if another call did."""
         ...
 
     async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
@@ -109,43 +107,43 @@ class RecordingStore(Protocol):
         ...
 
     async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
-        """Say that our archives of a STOPPING recording have ended, and wait until those of all nodes have.
+        """Record that this node's archives of a STOPPING recording have ended, and wait for those of all nodes.
 
-        Gives them in the order of their start if it is ours to report them, None if another node does.
+        Returns the archives in the order of their start if this node reports them, None if another node does.
         """
         ...
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Add events that belong to no recording: who came, who went.
+        """Append events that belong to no recording: those of connections.
 
         A connection is open from its connection.created to its connection.destroyed.
         """
         ...
 
     async def previous_run(self) -> PreviousRun:
-        """Give the connections that are open, as left by the last process."""
+        """Return the connections that the previous run left open."""
         ...
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
-        """Give all recordings that are ACTIVE or STOPPING, oldest first."""
+        """Return all recordings that are ACTIVE or STOPPING, oldest first."""
         ...
 
     async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
-        """Give the archives of a recording in the order of their start."""
+        """Return the archives of a recording in the order of their start."""
         ...
 
     async def nodes(self) -> Sequence[NodeState]:
-        """Give the nodes of the cluster by their names; none where there is no cluster."""
+        """Return the nodes of the cluster, sorted by name; none without a cluster."""
         ...
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
-        """Give the next events of the log after `cursor` (0 = from the beginning) that were not forgotten."""
+        """Return the next events of the log after `cursor` (0: from the beginning) that were not pruned."""
         ...
 
     async def prune_events(self, cursor: int) -> None:
-        """Let go of the events up to `cursor`, for whoever reads the log has them.
+        """Delete the events up to `cursor`, which the consumers of the log have read.
 
-        Their ids stay known as long as their recording is not finished, and for some thousand events more; then a
-        recording that is finished goes, too, with its archives.
+        Their ids are kept until their recording is finished, and for some thousand events more; then a finished
+        recording is deleted, too, with its archives.
         """
         ...

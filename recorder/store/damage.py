@@ -1,6 +1,6 @@
-"""A SQLite file that is damaged: find it, move it aside, and copy what can still be read into a new one.
+"""Replaces a damaged SQLite file: renames it, and copies what can still be read into a new one.
 
-Rows of a damaged page are lost; all others are copied, with their schema. Runs before anybody opens the file.
+Rows of a damaged page are lost; all others are copied, with their schema. Runs before the file is opened.
 """
 
 import contextlib
@@ -13,36 +13,36 @@ from typing import Any, Final
 import structlog
 
 from rokuga.recorder.directories import aside_path
-from rokuga.recorder.store.database import FILE_MODE, companions
+from rokuga.recorder.store.private_files import FILE_MODE, database_files
 
 log = structlog.get_logger()
 
 DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-"""What SQLite says of a damaged file; other faults are those of the disk or of permissions."""
+"""SQLite's error codes of a damaged file; others are those of the disk or of permissions."""
 
 ESSENTIAL: Final = ("migrations", "sqlite_sequence", "outbox_cursor")
-"""Tables that have to be whole: with a schema or a cursor that is guessed, events would be lost for good."""
+"""Tables that have to be complete: with a guessed schema or cursor, events would be lost for good."""
 
 
 def replace_damaged(path: Path, wall_ns: int) -> list[str]:
-    """Move a damaged database aside and copy what can be read into a new one; return a line about each step.
+    """Replace a damaged database; return a line for the operator, or none if it is not damaged.
 
-    Call it before anybody opens the file. Raises OSError where files cannot be renamed or made.
+    Call it before the file is opened. Raises OSError if files cannot be renamed or created.
     """
     reason = find_damage(path)
     if reason is None:
         return []
     aside = set_aside(path, wall_ns)
     rows = salvage(aside, path)
-    log.error("the database is damaged", path=str(path), reason=reason, moved_to=str(aside), rows=rows)
+    log.error("database damaged", path=str(path), reason=reason, moved_to=str(aside), rows=rows)
     kept = "nothing could be copied from it" if rows is None else f"{rows} rows were copied from it"
     return [f"{path}: {reason}; it is now {aside.name}, and {kept}"]
 
 
 def find_damage(path: Path) -> str | None:
-    """Give what is wrong with a database; None for one that is sound, or that is not there. Reads all of it.
+    """Return what is damaged in a database; None if it is intact or does not exist. Reads all of it.
 
-    None, too, where it cannot be read for another reason: whoever opens it is told that.
+    Also None if it cannot be read for another reason, which opening it reports.
     """
     if not path.exists():
         return None
@@ -57,9 +57,9 @@ def find_damage(path: Path) -> str | None:
 
 
 def set_aside(path: Path, wall_ns: int) -> Path:
-    """Rename a file, with what belongs to it, to `{name}.damaged-{date}`; give the new path. Raises OSError."""
+    """Rename a file, its log and its index to `{name}.damaged-{date}`; return the new path. Raises OSError."""
     target = aside_path(path, wall_ns)
-    for name, new_name in zip(companions(path), companions(target), strict=True):
+    for name, new_name in zip(database_files(path), database_files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
             name.rename(new_name)
             new_name.chmod(FILE_MODE)
@@ -67,9 +67,9 @@ def set_aside(path: Path, wall_ns: int) -> Path:
 
 
 def salvage(damaged: Path, path: Path) -> int | None:
-    """Copy what can be read of a damaged database into a new file; give the number of rows.
+    """Copy what can be read of a damaged database into a new file; return the number of rows.
 
-    None, and no file, where the schema or a cursor cannot be read. Raises OSError.
+    None, and no file, if the schema or a cursor cannot be read. Raises OSError.
     """
     draft = path.with_name(f"{path.name}.part")
     draft.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def salvage(damaged: Path, path: Path) -> int | None:
             rows = _copy(old, new)
             new.execute("COMMIT")
     except sqlite3.Error as error:
-        log.warning("nothing can be copied from a damaged database", path=str(damaged), reason=str(error))
+        log.warning("damaged database not readable", path=str(damaged), reason=str(error))
         draft.unlink()
         return None
     draft.rename(path)
@@ -100,7 +100,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
     for name, sql in tables:
         new.execute(sql)
         rows += _copy_table(old, new, name)
-    new.execute("DELETE FROM sqlite_sequence")  # what the copies set
+    new.execute("DELETE FROM sqlite_sequence")  # the copies have set it
     rows += _copy_table(old, new, "sqlite_sequence")
     for kind, _, sql in schema:
         if kind == "index":
@@ -109,7 +109,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
 
 
 def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str) -> int:
-    """Copy the rows from the first up to damage, then from the last back to it."""
+    """Copy the rows from the first one up to the damage, then from the last one back to it."""
     key = [column for _, column, *_, place in old.execute(f"PRAGMA table_info({name})") if place] or ["rowid"]
     columns = len(old.execute(f"SELECT * FROM {name} LIMIT 0").description)
     insert = f"INSERT OR IGNORE INTO {name} VALUES ({','.join('?' * columns)})"
@@ -126,7 +126,7 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str) -> 
         if is_whole:
             break
     if not is_whole:
-        log.warning("a table of a damaged database is copied in part", table=name, rows=count)
+        log.warning("table of a damaged database copied in part", table=name, rows=count)
     return count
 
 

@@ -1,18 +1,15 @@
-"""One SQLite file and the one thread that owns a connection to it.
+"""One SQLite file and the thread that owns a connection to it. Concurrent transactions share a commit.
 
-WAL, so that the outbox reads and writes beside the store; `synchronous=FULL`, so that what was committed survives a
-loss of power (https://www.sqlite.org/pragma.html#pragma_synchronous).
+WAL, so that the outbox can use the same file; `synchronous=FULL`, so that a commit survives a loss of power
+(https://www.sqlite.org/pragma.html#pragma_synchronous).
 
-A commit waits for the disk. What is asked for meanwhile is committed together after it, in the order in which it was
-asked for, and nobody is told of success before that commit is on the disk.
+A commit waits for the disk. The transactions that are requested meanwhile are committed together after it, in their
+order, each with a savepoint of its own. No caller returns before its commit is on the disk.
 """
 
 import asyncio
 import contextlib
-import errno
-import os
 import sqlite3
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,30 +21,27 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from rokuga.recorder.directories import explained
 from rokuga.recorder.store import StoreError
+from rokuga.recorder.store.private_files import make_private
 
 T = TypeVar("T")
 
-FILE_MODE: Final = 0o600
-"""Events and recordings are nobody else's business."""
-
 BUSY_S: Final = 10.0
-"""How long a transaction waits for another one's end."""
+"""How long a transaction waits for the lock of another process or connection."""
 
 FAULTS: Final = (sqlite3.Error, msgspec.MsgspecError, UnicodeError, OverflowError)
-"""What SQLite, a damaged row, or a value that neither JSON nor SQLite can hold may raise."""
+"""Errors of SQLite, of a damaged row, and of a value that JSON or SQLite cannot represent."""
 
 
-MAX_TOGETHER: Final = 100
-"""Works in one transaction: other writers of the file wait for its end."""
+MAX_GROUP: Final = 100
+"""Operations in one commit: other writers of the file wait for it."""
 
 
 @dataclass(eq=False, slots=True)
 class _Work:
-    """What somebody wants to do in a transaction, and what became of it.
+    """One requested operation and its result.
 
-    Whoever waits for it may withdraw it until it has begun, and with `undo` until it is over.
+    The caller may withdraw it until it has begun, and if it has `undo` until its commit has ended.
     """
 
     do: Callable[[sqlite3.Connection], Any]
@@ -60,10 +54,10 @@ class _Work:
 
 
 class Database:
-    """Runs transactions in its thread, one after the other. All faults are StoreError.
+    """Runs transactions in its thread, one after the other. All errors are raised as StoreError.
 
-    `scripts` are the steps of this owner's schema, oldest first; what was done is kept in the table `migrations`
-    under `owner`, so that several owners share a file (`user_version` has room for one).
+    `scripts` are the steps of this owner's schema, oldest first. The table `migrations` has the number of executed
+    steps of each owner, so that several owners share a file (`user_version` would be one number for all).
     """
 
     def __init__(self, path: Path, owner: str, scripts: Sequence[str], busy_s: float = BUSY_S) -> None:
@@ -78,7 +72,7 @@ class Database:
         self._withdrawing = threading.Lock()
 
     async def __aenter__(self) -> Self:
-        """Open or make the file, and bring its schema up to date. Raises StoreError."""
+        """Open or create the file, and update its schema. Raises StoreError."""
         try:
             await self._call(self._open)
         except BaseException:
@@ -98,13 +92,15 @@ class Database:
         within_s: float | None = None,
         undo: Callable[[sqlite3.Connection], None] | None = None,
     ) -> T:
-        """Run `work` in a transaction: all of it is kept, or nothing. A cancelled caller does not stop it.
+        """Run `work` atomically and return its result when the commit is on the disk.
 
-        Returns when it is on the disk. It may share the transaction with others, whose faults are not its own.
+        It may share the commit with other operations, whose errors do not affect it. Cancelling the caller does not
+        cancel it.
 
-        What has not begun `within_s`, for the file is locked or the disk slow, is withdrawn: StoreError, and it never
-        happens. With an `undo` this holds for work whose commit has begun, too: if it returned True and the disk
-        takes it later, it is undone in the next transaction, before anybody reads it. Without, its end is waited for.
+        If it has not begun `within_s`, because the file is locked or the disk is slow, it is withdrawn: StoreError is
+        raised and it is never executed. With an `undo` this is so also if its commit has begun: if `work` returned
+        True and the commit succeeds later, `undo` runs in the next transaction, before any read. Without one, the
+        caller waits for the commit.
         """
         mine = _Work(work, undo)
         self._waiting.append(mine)
@@ -125,7 +121,7 @@ class Database:
             return work.is_withdrawn
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`, which only reads, on one state of the file; it waits for no writer."""
+        """Run `work`, which only reads, on one snapshot of the file."""
 
         def read() -> T:
             self._undo_withdrawn()
@@ -152,14 +148,14 @@ class Database:
             await asyncio.to_thread(self._thread.shutdown)
 
     def _outcome(self, mine: _Work) -> Any:
-        """Give what became of a work, or raise it: the first of those that wait does as many as may be together."""
+        """Return the result of an operation, or raise its error. The first one that waits executes the group."""
         if not mine.is_over:
-            works = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_TOGETHER))]
+            works = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
             try:
                 self._undo_withdrawn()
                 self._transact("BEGIN IMMEDIATE", lambda connection: self._do_each(connection, works))
             except BaseException as error:
-                for work in works:  # nothing is kept, of none
+                for work in works:  # the transaction was rolled back, for all of them
                     work.error = error
             self._conclude(works)
         try:
@@ -170,13 +166,13 @@ class Database:
             mine.error = None  # its traceback holds this frame, and this frame the work
 
     def _conclude(self, works: Sequence[_Work]) -> None:
-        """Say what became of works, and undo those that were withdrawn during their commit."""
+        """Mark operations as ended, and undo those that were withdrawn during their commit."""
         with self._withdrawing:
             for work in works:
                 work.is_over = True
                 if work.is_withdrawn and work.is_begun and work.result is True and work.undo is not None:
                     self._undoing.append(work.undo)
-        with contextlib.suppress(*FAULTS):  # it is tried again before anything else is done or read
+        with contextlib.suppress(*FAULTS):  # it is repeated before anything else is executed or read
             self._undo_withdrawn()
 
     def _undo_withdrawn(self) -> None:
@@ -185,7 +181,7 @@ class Database:
             self._undoing.popleft()
 
     def _do_each(self, connection: sqlite3.Connection, works: Sequence[_Work]) -> None:
-        """Do works one after the other; where one fails, what it did is undone, and nothing else."""
+        """Execute operations one after the other; one that fails is rolled back to its savepoint."""
         for work in works:
             with self._withdrawing:
                 work.is_begun = not work.is_withdrawn
@@ -195,7 +191,7 @@ class Database:
             try:
                 work.result = work.do(connection)
             except Exception as error:
-                if not connection.in_transaction:  # a full disk may have ended it, for all
+                if not connection.in_transaction:  # a full disk may have rolled back all of them
                     raise
                 work.error = error
                 connection.execute("ROLLBACK TO work")
@@ -218,7 +214,7 @@ class Database:
         return result
 
     def _open(self) -> None:
-        _make_private(self._path)
+        make_private(self._path)
         self._connection = connection = sqlite3.connect(
             self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
@@ -246,60 +242,13 @@ class Database:
 
 
 def _retrieve(done: "asyncio.Future[Any]") -> None:
-    """Look at the error of a work that nobody waits for any more."""
+    """Retrieve the exception of an operation whose caller has returned, so that asyncio does not log it."""
     if not done.cancelled():
         done.exception()
 
 
-def _make_private(path: Path) -> None:
-    """Make the file if it is missing, and have it and its companions be its owner's alone. Raises StoreError.
-
-    SQLite gives its `-wal` and `-shm` the permissions of the file. No file that exists is opened: closing it would
-    drop the locks that other connections of this process have on it (https://www.sqlite.org/howtocorrupt.html
-    section 2.2).
-    """
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    except OSError as error:
-        raise StoreError(str(explained(error, path))) from error
-    for name in companions(path):
-        with contextlib.suppress(OSError):  # it is not there, or another user's who lets us write
-            if stat.S_IMODE(name.stat().st_mode) & ~FILE_MODE:
-                name.chmod(FILE_MODE)
-
-
-def append_private(path: Path, data: bytes) -> None:
-    """Append to a file that only its owner may read, and fsync it. Raises StoreError."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            os.write(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreError(str(explained(error, path))) from error
-
-
-def companions(path: Path) -> tuple[Path, Path, Path]:
-    """Give the files that make up a database: itself, its write-ahead log, and the log's index."""
-    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
-
-
-def last_written_wall_ns(path: Path) -> int:
-    """Give when the file or its write-ahead log was last written; 0 if there is none. Ask before it is opened."""
-    times = [0]
-    for name in companions(path)[:2]:
-        with contextlib.suppress(OSError):
-            times.append(name.stat().st_mtime_ns)
-    return max(times)
-
-
 def _statements(script: str) -> Sequence[str]:
-    """Take a script apart; `executescript` would commit in the middle of the migration."""
+    """Split a script into statements; `executescript` would commit in the middle of the migration."""
     statements, statement = [], ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,8 +1,4 @@
-"""The embedded store: one SQLite file for a single node, nothing to install.
-
-Measured: 3,000 changes a second, each with its event and its own commit to the disk, which is why nothing gathers
-several changes into one commit.
-"""
+"""The store of a single node in one SQLite file. Concurrent changes share a commit (database.py)."""
 
 import asyncio
 import sqlite3
@@ -17,8 +13,9 @@ import msgspec
 
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import ANSWER_S, PreviousRun, StoredEvent
-from rokuga.recorder.store.database import Database, append_private, last_written_wall_ns
+from rokuga.recorder.store import ANSWER_TIMEOUT_S, PreviousRun, StoredEvent
+from rokuga.recorder.store.database import Database
+from rokuga.recorder.store.private_files import append_private, last_written_wall_ns
 
 _encode = msgspec.json.Encoder().encode
 _decode_recording = msgspec.json.Decoder(RecordingState).decode
@@ -27,16 +24,16 @@ _decode_event = msgspec.json.Decoder(Event).decode
 
 
 IDS_KEPT: Final = 10_000
-"""The ids of so many events stay known after the reader of the log has them, as do recordings that ended since."""
+"""Events whose ids are kept after they were pruned, with the recordings that finished since."""
 
 
-FORGET: Final = (
+PRUNE: Final = (
     "DELETE FROM archives WHERE recording_id IN"
     " (SELECT recording_id FROM recordings WHERE status = 'finished' AND finish_cursor <= ?)",
     "DELETE FROM recordings WHERE status = 'finished' AND finish_cursor <= ?",
     "DELETE FROM event_ids WHERE cursor <= ? AND recording_id NOT IN (SELECT recording_id FROM recordings)",
 )
-"""What goes when the log is so far."""
+"""Deletes finished recordings and ids of events up to a cursor."""
 
 
 DECODED: Final[Sequence[tuple[str, str, Callable[[bytes], object]]]] = (
@@ -45,24 +42,24 @@ DECODED: Final[Sequence[tuple[str, str, Callable[[bytes], object]]]] = (
     ("events", "cursor", _decode_event),
     ("open_connections", "connection_id", _decode_event),
 )
-"""Tables of encoded values: name, a column that names the row, decoder of `body`."""
+"""Tables of encoded values: name, a column that identifies the row, decoder of `body`."""
 
 
 class SqliteStore:
-    """A RecordingStore in a file; a context, since its thread has to end."""
+    """A RecordingStore in a file. An async context."""
 
-    def __init__(self, path: Path, ids_kept: int = IDS_KEPT, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, path: Path, ids_kept: int = IDS_KEPT, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         here = resources.files("rokuga.recorder.store")
         names = ("schema.sql", "schema-2.sql", "schema-3.sql", "schema-4.sql")
         scripts = [here.joinpath(name).read_text("utf-8") for name in names]
         self._path = path
-        self._seen_wall_ns = 0
+        self._last_seen_wall_ns = 0
         self._database = Database(path, "recorder", scripts)
         self._ids_kept = ids_kept
-        self._answer_s = answer_s
+        self._answer_timeout_s = answer_timeout_s
 
     async def __aenter__(self) -> Self:
-        self._seen_wall_ns = last_written_wall_ns(self._path)
+        self._last_seen_wall_ns = last_written_wall_ns(self._path)
         await self._database.__aenter__()
         return self
 
@@ -71,10 +68,10 @@ class SqliteStore:
     ) -> None:
         await self._database.__aexit__(kind, error, traceback)
 
-    async def set_unreadable_aside(self, file: Path) -> int:
-        """Move rows that cannot be decoded to the end of a file, a line of JSON each; return how many there were.
+    async def move_unreadable_rows(self, file: Path) -> int:
+        """Move rows that cannot be decoded into a file, appended as a line of JSON each; return their number.
 
-        Call it before anything is read: one such row fails every call that reads its table. Raises StoreError.
+        Call it before anything is read: one such row makes every read of its table fail. Raises StoreError.
         """
 
         def move(connection: sqlite3.Connection) -> int:
@@ -88,16 +85,16 @@ class SqliteStore:
         return await self._database.transact(move)
 
     async def read_barrier(self) -> None:
-        """Return at once: there is no other node."""
+        """Return at once: there are no other nodes."""
 
     async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
-        """Give nothing, without end: there is no other node."""
+        """Yield nothing, without end: there are no other nodes."""
         while True:
             await asyncio.Event().wait()
             yield ()
 
     async def nodes(self) -> Sequence[NodeState]:
-        """Give none: there is no cluster."""
+        """Return none: there is no cluster."""
         return ()
 
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
@@ -121,7 +118,7 @@ class SqliteStore:
             connection.execute("DELETE FROM recordings WHERE recording_id = ?", (recording.recording_id,))
             _remove(connection, events)
 
-        return await self._database.transact(start, within_s=self._answer_s, undo=undo)
+        return await self._database.transact(start, within_s=self._answer_timeout_s, undo=undo)
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
         """Move a recording from ACTIVE to STOPPING; see RecordingStore."""
@@ -132,7 +129,7 @@ class SqliteStore:
         def undo(connection: sqlite3.Connection) -> None:
             _move(connection, recording_id, RecordingStatus.STOPPING, RecordingStatus.ACTIVE)
 
-        return await self._database.transact(stop, within_s=self._answer_s, undo=undo)
+        return await self._database.transact(stop, within_s=self._answer_timeout_s, undo=undo)
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
         """Move a recording from STOPPING to FINISHED with its report; see RecordingStore."""
@@ -164,24 +161,24 @@ class SqliteStore:
         await self._database.transact(save)
 
     async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
-        """Give the archives: there are no others."""
+        """Return the archives: there are no other nodes."""
         return await self.archives(recording_id)
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Add events that belong to no recording."""
+        """Append events that belong to no recording."""
         await self._database.transact(lambda connection: _append(connection, events))
 
     async def previous_run(self) -> PreviousRun:
-        """Give the connections that are open, and when the file was written before it was opened."""
+        """Return the connections that are open, and when the file was written before it was opened."""
 
         def read(connection: sqlite3.Connection) -> Sequence[Event]:
             rows = connection.execute("SELECT body FROM open_connections ORDER BY cursor")
             return [_decode_event(body) for (body,) in rows]
 
-        return PreviousRun(await self._database.read(read), self._seen_wall_ns)
+        return PreviousRun(await self._database.read(read), self._last_seen_wall_ns)
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
-        """Give all recordings that are not FINISHED, oldest first."""
+        """Return all recordings that are not FINISHED, oldest first."""
 
         def read(connection: sqlite3.Connection) -> Sequence[RecordingState]:
             rows = connection.execute(
@@ -192,7 +189,7 @@ class SqliteStore:
         return await self._database.read(read)
 
     async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
-        """Give the archives of a recording in the order of their start."""
+        """Return the archives of a recording in the order of their start."""
 
         def read(connection: sqlite3.Connection) -> Sequence[ArchiveState]:
             rows = connection.execute(
@@ -204,7 +201,7 @@ class SqliteStore:
         return await self._database.read(read)
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
-        """Give the next events of the log."""
+        """Return the next events of the log."""
 
         def read(connection: sqlite3.Connection) -> Sequence[StoredEvent]:
             rows = connection.execute(
@@ -215,20 +212,20 @@ class SqliteStore:
         return await self._database.read(read)
 
     async def prune_events(self, cursor: int) -> None:
-        """Let go of what the events up to `cursor` say; see RecordingStore."""
+        """Delete the events up to `cursor`; see RecordingStore."""
 
-        def forget(connection: sqlite3.Connection) -> None:
+        def prune(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM events WHERE cursor <= ?", (cursor,))
-            for statement in FORGET:
+            for statement in PRUNE:
                 connection.execute(statement, (cursor - self._ids_kept,))
 
-        await self._database.transact(forget)
+        await self._database.transact(prune)
 
 
 def _unreadable(
     connection: sqlite3.Connection, table: str, key: str, decode: Callable[[bytes], object]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return each row that cannot be decoded, with the statement that deletes it."""
+    """Return each row that cannot be decoded, and the statement that deletes it."""
     found = []
     for place, body in connection.execute(f"SELECT {key}, body FROM {table}"):
         try:
@@ -246,7 +243,7 @@ def _move(
     after: RecordingStatus,
     stop_wall_ns: int | None = None,
 ) -> bool:
-    """Compare and move: exactly one caller sees True. What is ACTIVE again has no end."""
+    """Compare and set: exactly one caller receives True. A recording that is ACTIVE again has no stop time."""
     row = connection.execute(
         "SELECT body FROM recordings WHERE recording_id = ? AND status = ?", (recording_id, before)
     ).fetchone()
@@ -266,13 +263,13 @@ def _append(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
     for event in events:
         if connection.execute("SELECT 1 FROM event_ids WHERE id = ?", (event.id,)).fetchone() is None:
             place = connection.execute("INSERT INTO events (body) VALUES (?)", (_encode(event),)).lastrowid
-            about = str(event.document.get("recording_id", ""))
-            connection.execute("INSERT INTO event_ids VALUES (?, ?, ?)", (event.id, about, place))
-            _note_presence(connection, event, place)
+            recording_id = str(event.document.get("recording_id", ""))
+            connection.execute("INSERT INTO event_ids VALUES (?, ?, ?)", (event.id, recording_id, place))
+            _update_open_connections(connection, event, place)
 
 
 def _remove(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
-    """Undo `_append` of events that nobody has read and that are about no connection."""
+    """Undo `_append` of events that were not read yet and belong to no connection."""
     for event in events:
         connection.execute(
             "DELETE FROM events WHERE cursor = (SELECT cursor FROM event_ids WHERE id = ?)", (event.id,)
@@ -280,10 +277,10 @@ def _remove(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
         connection.execute("DELETE FROM event_ids WHERE id = ?", (event.id,))
 
 
-def _note_presence(connection: sqlite3.Connection, event: Event, place: int | None) -> None:
-    """Keep who is there, from the event of their coming to that of their end."""
-    about = event.connection.connection_id if event.connection else ""
+def _update_open_connections(connection: sqlite3.Connection, event: Event, place: int | None) -> None:
+    """Maintain the table of connections that are created and not destroyed."""
+    connection_id = event.connection.connection_id if event.connection else ""
     if event.type is EventType.CONNECTION_CREATED:
-        connection.execute("INSERT INTO open_connections VALUES (?, ?, ?)", (about, place, _encode(event)))
+        connection.execute("INSERT INTO open_connections VALUES (?, ?, ?)", (connection_id, place, _encode(event)))
     elif event.type is EventType.CONNECTION_DESTROYED:
-        connection.execute("DELETE FROM open_connections WHERE connection_id = ?", (about,))
+        connection.execute("DELETE FROM open_connections WHERE connection_id = ?", (connection_id,))

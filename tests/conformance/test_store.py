@@ -190,7 +190,7 @@ async def test_the_last_life_was_seen_when_the_store_was_last_written(open_store
     set_times(tmp_path)
     async with open_store() as store:
         await store.append([event(1)])
-        assert (await store.previous_run()).seen_wall_ns == WALL_NS
+        assert (await store.previous_run()).last_seen_wall_ns == WALL_NS
 
 
 async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: RecordingStore) -> None:

@@ -56,8 +56,8 @@ class SharedStore(SqliteStore):
         return await super().finish_recording(recording_id, events)
 
 
-def started(is_start_ours: bool = False) -> Change:
-    return Change(RecordingState(new_id(), RecordingParameters("sora", 0), START_WALL_NS), is_start_ours)
+def started(is_start_owned: bool = False) -> Change:
+    return Change(RecordingState(new_id(), RecordingParameters("sora", 0), START_WALL_NS), is_start_owned)
 
 
 def ended(change: Change, status: RecordingStatus = RecordingStatus.STOPPING) -> Change:
@@ -117,7 +117,7 @@ async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> Non
     """The echo of our own start and stop, and a start that is heard again while the report waits for others."""
     async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
         client = await house.enter()
-        own = Change(await house.start(), is_start_ours=True)
+        own = Change(await house.start(), is_start_owned=True)
         await store.hear(own, own)
         await client.play(500)
         store.others_ended.clear()
@@ -132,7 +132,7 @@ async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> Non
 
 async def test_a_start_of_ours_that_was_cut_off_is_told(tmp_path: Path) -> None:
     async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
-        change = started(is_start_ours=True)
+        change = started(is_start_owned=True)
         await store.hear(change)
         assert (await house.event("recording.started")).document["recording_id"] == change.recording.recording_id
 

@@ -131,7 +131,7 @@ def locked(path: Path) -> Iterator[None]:
 
 async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_start_later(tmp_path: Path) -> None:
     """No recording, no event and no folder is left of it; the next start is as any other."""
-    async with SqliteStore(tmp_path / "store.sqlite3", answer_s=0.01) as store:
+    async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
         async with running(tmp_path, store=store) as house:
             with locked(tmp_path / "store.sqlite3"):
                 with pytest.raises(StoreError, match="did not answer"):
@@ -145,7 +145,7 @@ async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_sta
 
 
 async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop_later(tmp_path: Path) -> None:
-    async with SqliteStore(tmp_path / "store.sqlite3", answer_s=0.01) as store:
+    async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
         async with running(tmp_path, store=store) as house:
             state = await house.start()
             with locked(tmp_path / "store.sqlite3"):
@@ -157,7 +157,7 @@ async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop
 
 async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(tmp_path: Path) -> None:
     """A start, a stop and a client; none of them happens later."""
-    async with running(tmp_path, timeouts=Timeouts(answer_s=0.001)) as house:
+    async with running(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as house:
         async with house.recorder.channels.hold("sora"):
             for call in (house.start, house.stop):
                 with pytest.raises(StoreError, match="not stored yet"):
@@ -179,7 +179,7 @@ async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
         disk.make_folder(path, mode, min_free_bytes)
 
     monkeypatch.setattr("rokuga.recorder.recording_folders.make_folder", slow)
-    async with running(tmp_path, timeouts=Timeouts(answer_s=0.05)) as house:
+    async with running(tmp_path, timeouts=Timeouts(answer_timeout_s=0.05)) as house:
         for channel_id in ("a", "b"):
             with pytest.raises(ArchiveError) as caught:
                 await house.start(channel_id)

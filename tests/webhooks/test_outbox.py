@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoredEvent, StoreError
-from rokuga.recorder.store.database import last_written_wall_ns
+from rokuga.recorder.store.private_files import last_written_wall_ns
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.entry import DeliveryResult, Entry, EntryState
 from rokuga.webhooks.outbox import Outbox

@@ -1,1 +1,1 @@
-"""The store of a cluster: recordings in etcd, archives and events in this node's own file."""
+"""The store of a cluster: recordings in etcd, archives and events in the SQLite file of each node."""

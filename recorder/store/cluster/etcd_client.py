@@ -1,15 +1,15 @@
-"""A client of etcd's JSON gateway (etcd.io/docs/v3.4/dev-guide/api_grpc_gateway), what the store needs of it.
+"""A client of etcd's JSON gateway (etcd.io/docs/v3.4/dev-guide/api_grpc_gateway).
 
-Every call carries `hasleader`: a server without a leader refuses it at once instead of letting it wait. Calls go to
-one endpoint until it fails, then to the next, all within one time budget. A request that dies unanswered on a
-connection that was used before is no failure of the endpoint: servers and proxies close idle connections, and may do
-so while a request is on its way (RFC 9112 section 9.3.1). It is sent once more, on a new connection.
+Every call has the header `hasleader`: a server without a leader refuses it at once. Calls are sent to one endpoint
+until it fails, then to the next, all within one timeout. A request that a reused connection closes without an answer
+is no failure of the endpoint: servers and proxies close idle connections, and may do so while a request is in flight
+(RFC 9112 section 9.3.1). It is sent once more, on a new connection.
 """
 
 import asyncio
 import io
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,37 +19,46 @@ import msgspec
 
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
-from rokuga.recorder.store.cluster.etcd_login import Login, needs_no_login, wants_login
-from rokuga.recorder.store.cluster.etcd_wire import Json, KeyValue, change, end_of, key_value, wire
+from rokuga.recorder.store.cluster.etcd_login import Login, is_auth_disabled, needs_login
+from rokuga.recorder.store.cluster.etcd_tls import tls_context
+from rokuga.recorder.store.cluster.etcd_wire import (
+    Json,
+    KeyValue,
+    change,
+    decode_answer,
+    headers_of,
+    key_value,
+    range_end_of,
+    to_base64,
+)
 
 BUDGET_S: Final = 2.0
-"""For one call over all endpoints."""
+"""Timeout of a call, over all endpoints."""
 
 TRY_S: Final = 0.7
-"""For one endpoint: a server that hangs leaves time for two others."""
+"""Timeout of a call at one endpoint: after a server that hangs there is time for two others."""
 
-HAS_LEADER: Final = {"Grpc-Metadata-hasleader": "true"}
 MAX_LINE_BYTES: Final = 8 << 20
-"""A line of a watch holds all events of one transaction."""
+"""Maximum of a line of a watch, which contains all events of one transaction."""
 
 SILENT_S: Final = 3.0
-"""A watch that is silent for so long is dead: every node that is up writes every second."""
+"""Timeout of a watch: every node that is up writes every second."""
 
 PAGE: Final = 1000
-"""Keys that are read at a time."""
+"""Keys that one request reads."""
 
-_PASSING: Final = frozenset({1, 4, 13, 14})
-"""gRPC codes of what passes, or what another endpoint may not say: cancelled, deadline, internal, unavailable
+_TRANSIENT: Final = frozenset({1, 4, 13, 14})
+"""gRPC codes after which the next endpoint is tried: cancelled, deadline exceeded, internal, unavailable
 (https://grpc.io/docs/guides/status-codes/)."""
 
 
 class UnknownOutcome(MinorityError):
-    """No endpoint answered in time: what was asked for may have happened, or may yet."""
+    """No endpoint answered in time: the request may have been executed, or may be executed later."""
 
 
 @dataclass(slots=True)
 class RequestCounts:
-    """What calls took, for monitoring: how many were answered, how many were not, and the seconds of all."""
+    """Calls that were answered, calls that were not, and the seconds that the answered ones took."""
 
     answered: int = 0
     failed: int = 0
@@ -59,21 +68,21 @@ class RequestCounts:
 
 @dataclass(slots=True)
 class _Failure:
-    """The last thing that went wrong within a budget; `is_unknown` where a server may have acted all the same."""
+    """The last failure of a call; `is_unknown` if a server may have executed the request all the same."""
 
     reason: str = "no answer in time"
     is_unknown: bool = True
 
 
 @dataclass(slots=True)
-class _Use:
-    """Whether a request went over a connection that was used before."""
+class _Trace:
+    """Whether a request was sent on a reused connection."""
 
     is_reused: bool = False
 
 
 class Etcd:
-    """A session with one etcd cluster."""
+    """Client of one etcd cluster. An async context."""
 
     def __init__(self, config: ClusterConfig, budget_s: float = BUDGET_S, try_s: float = TRY_S) -> None:
         self._config = config
@@ -85,9 +94,9 @@ class Etcd:
         self.counts = RequestCounts()
 
     async def __aenter__(self) -> Self:
-        """Open. Raises StoreError where a certificate cannot be read."""
+        """Open the sessions. Raises StoreError if a certificate cannot be read."""
         try:
-            tls = _tls(self._config)
+            tls = tls_context(self._config)
         except (OSError, ssl.SSLError) as error:
             raise StoreError(f"the certificates for etcd: {error}") from error
         trust = tls if tls is not None else True
@@ -109,11 +118,11 @@ class Etcd:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint that calls go to now."""
+        """The endpoint to which calls are sent."""
         return self._config.endpoints[self._place % len(self._config.endpoints)]
 
     async def call(self, path: str, body: Json) -> Any:
-        """POST `/v3/{path}`. Raises MinorityError, UnknownOutcome; StoreError where etcd refuses the call."""
+        """POST to `/v3/{path}`. Raises MinorityError, UnknownOutcome; StoreError if etcd refuses the call."""
         loop = asyncio.get_running_loop()
         begin_s = loop.time()
         failure = _Failure()
@@ -134,7 +143,7 @@ class Etcd:
         return answer
 
     async def _try_all(self, path: str, body: Json, failure: _Failure) -> Any:
-        """Ask one endpoint after the other. Raises MinorityError when each has said that it has no leader."""
+        """Try one endpoint after the other. Raises MinorityError if none has a leader."""
         leaderless: set[str] = set()
         was_unknown = has_logged_in = False
         while True:
@@ -154,11 +163,11 @@ class Etcd:
                     self._login.confirm()
                     return answer
                 code, reason = answer.get("code"), str(answer.get("message") or answer.get("error"))
-                if wants_login(answer):
+                if needs_login(answer):
                     self._reject(token, reason, is_new=has_logged_in)
                     has_logged_in = True
                     continue
-                if code not in _PASSING:
+                if code not in _TRANSIENT:
                     raise StoreError(f"etcd refuses {path}: {reason}")
                 failure.reason = f"{endpoint}: {reason}"
                 is_leaderless = "no leader" in reason
@@ -172,23 +181,25 @@ class Etcd:
             await asyncio.sleep(0.02)
 
     async def _post(self, endpoint: str, path: str, body: Json, token: str | None) -> tuple[int, Any]:
-        """POST once, or twice where a connection that was used before is closed instead of an answer."""
+        """POST once, or twice if a reused connection is closed without an answer."""
         url, data = f"{endpoint}/v3/{path}", msgspec.json.encode(body)
-        headers = _headers(token)
-        use = _Use()
+        headers = headers_of(token)
+        trace = _Trace()
         try:
-            async with self._session.post(url, data=io.BytesIO(data), headers=headers, trace_request_ctx=use) as got:
-                return got.status, _decode(await got.read())
+            async with self._session.post(
+                url, data=io.BytesIO(data), headers=headers, trace_request_ctx=trace
+            ) as got:
+                return got.status, decode_answer(await got.read())
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError):
-            if not use.is_reused:
+            if not trace.is_reused:
                 raise
-        async with self._fresh.post(url, data=io.BytesIO(data), headers=headers) as got:
-            return got.status, _decode(await got.read())
+        async with self._fresh.post(url, data=io.BytesIO(data), headers=headers) as response:
+            return response.status, decode_answer(await response.read())
 
     async def _token(self, endpoint: str) -> str | None:
-        """Return the token to send, None without a user, empty where etcd needs none. Raises StoreError.
+        """Return the token to send, None without a user, empty if etcd needs none. Raises StoreError.
 
-        Calls that need a new one wait for the login of the first of them.
+        Concurrent calls that need a new token share one login.
         """
         if self._config.user is None:
             return None
@@ -199,9 +210,9 @@ class Etcd:
                     raise StoreError(self._login.fault)
                 body = {"name": self._config.user, "password": self._config.password or ""}
                 status, answer = await self._post(endpoint, "auth/authenticate", body, None)
-                if needs_no_login(answer):
+                if is_auth_disabled(answer):
                     self._login.accept("")
-                elif status != 200 and answer.get("code") not in _PASSING:
+                elif status != 200 and answer.get("code") not in _TRANSIENT:
                     self._login.fail(f"etcd refuses {self._config.user}: {answer.get('message')}", now_s)
                     raise StoreError(self._login.fault)
                 elif token := answer.get("token"):
@@ -209,7 +220,7 @@ class Etcd:
             return self._login.token
 
     def _reject(self, token: str | None, reason: str, *, is_new: bool) -> None:
-        """Have the next try log in. Raises StoreError without a user, and where a new token was not accepted."""
+        """Make the next attempt log in. Raises StoreError without a user, and if a new token was rejected."""
         if self._config.user is None:
             raise StoreError(
                 f"etcd refuses a call without a user ({reason}): set cluster_user and cluster_password, and restart"
@@ -221,18 +232,23 @@ class Etcd:
             raise StoreError(fault)
 
     async def get(self, key: str) -> KeyValue | None:
-        """Read one key, linearizably."""
-        answer = await self.call("kv/range", {"key": wire(key)})
+        """Return one key, by a linearizable read, or None."""
+        answer = await self.call("kv/range", {"key": to_base64(key)})
         return next(map(key_value, answer.get("kvs", ())), None)
 
     async def list(self, prefix: str) -> tuple[int, Sequence[KeyValue]]:
-        """Read all keys with a prefix, as of one revision, which is given too."""
+        """Return a revision, and all keys with a prefix as of that revision."""
         found: list[KeyValue] = []
         revision, begin = 0, prefix
         while True:
             answer = await self.call(
                 "kv/range",
-                {"key": wire(begin), "range_end": end_of(prefix), "limit": str(PAGE), "revision": str(revision)},
+                {
+                    "key": to_base64(begin),
+                    "range_end": range_end_of(prefix),
+                    "limit": str(PAGE),
+                    "revision": str(revision),
+                },
             )
             revision = revision or int(answer["header"]["revision"])
             found += map(key_value, answer.get("kvs", ()))
@@ -241,42 +257,44 @@ class Etcd:
             begin = found[-1].key + "\0"
 
     async def transact(self, compare: Sequence[Json], success: Sequence[Json], failure: Sequence[Json] = ()) -> Any:
-        """Do `success` if all of `compare` holds, else `failure`; give the whole answer, `succeeded` in it if so."""
+        """Execute `success` if all comparisons hold, else `failure`; return the answer, with `succeeded` if so."""
         return await self.call("kv/txn", {"compare": compare, "success": success, "failure": failure})
 
     async def grant(self, ttl_s: int) -> str:
-        """Make a lease; give its id."""
+        """Create a lease and return its id."""
         return str((await self.call("lease/grant", {"TTL": str(ttl_s), "ID": "0"}))["ID"])
 
     async def keep_alive(self, lease: str) -> bool:
-        """Renew a lease; False if it is gone."""
+        """Renew a lease; False if it has expired."""
         answer = await self.call("lease/keepalive", {"ID": lease})
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     async def revoke(self, lease: str) -> None:
-        """End a lease, and the keys that hang on it."""
+        """End a lease, which deletes its keys."""
         await self.call("lease/revoke", {"ID": lease})
 
     async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Sequence[KeyValue], None]:
-        """Give what changes from `revision` on, until the endpoint fails, loses its leader or has forgotten it.
+        """Yield the changes from `revision` on, those of one transaction together.
 
-        All changes of one transaction come together. An answer without changes says nothing of how far the watch is:
-        the first carries the newest revision, whatever there is still to come.
-
-        Raises MinorityError then: list again, and watch from there.
+        Raises MinorityError when the endpoint fails, loses its leader or has compacted the revision: list again, and
+        watch from there. An answer without changes is skipped: its revision may be newer than changes still to come.
         """
         request = {
-            "create_request": {"key": wire(prefix), "range_end": end_of(prefix), "start_revision": str(revision)}
+            "create_request": {
+                "key": to_base64(prefix),
+                "range_end": range_end_of(prefix),
+                "start_revision": str(revision),
+            }
         }
         endpoint = self.endpoint
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._try_s, sock_read=SILENT_S)
         try:
-            headers = _headers(await self._token(endpoint))
+            headers = headers_of(await self._token(endpoint))
             async with self._fresh.post(
                 f"{endpoint}/v3/watch", data=msgspec.json.encode(request), headers=headers, timeout=timeout
             ) as stream:
                 async for line in stream.content:
-                    answer = _decode(line)
+                    answer = decode_answer(line)
                     result = answer.get("result")
                     if result is None or result.get("canceled"):
                         raise MinorityError(f"etcd ended a watch: {line[:200].decode(errors='replace')}")
@@ -289,24 +307,3 @@ class Etcd:
 
 async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _parameters: object) -> None:
     context.trace_request_ctx.is_reused = True
-
-
-def _headers(token: str | None) -> Mapping[str, str]:
-    return HAS_LEADER | ({"Authorization": token} if token else {})
-
-
-def _decode(line: bytes) -> Any:
-    try:
-        answer = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        answer = None
-    return answer if isinstance(answer, dict) else {"code": 14, "error": repr(line[:200])}
-
-
-def _tls(config: ClusterConfig) -> ssl.SSLContext | None:
-    if config.ca_file is None and config.client_cert is None:
-        return None
-    context = ssl.create_default_context(cafile=config.ca_file)
-    if config.client_cert is not None:
-        context.load_cert_chain(config.client_cert, config.client_key)
-    return context

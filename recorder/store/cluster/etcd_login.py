@@ -1,8 +1,8 @@
-"""The token that etcd gives a user: when one is needed, and how often it is asked for. Pure.
+"""The token of an etcd user: when a login is needed, and when it may be tried. Pure.
 
-Tokens expire, a restart of etcd forgets them, and whoever changes a user or a role may make them invalid. etcd says
-so in the error of a call (api/v3rpc/rpctypes/error.go), and its own client logs in once more then
-(client/v3/retry_interceptor.go, shouldRefreshToken).
+A token becomes invalid when it expires, when etcd restarts, and when a user or a role is changed. The error of a call
+contains that (api/v3rpc/rpctypes/error.go); etcd's own client logs in again then (client/v3/retry_interceptor.go,
+shouldRefreshToken).
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ _TOKEN_FAULTS: Final = ("invalid auth token", "user name is empty", "revision of
 _NOT_ENABLED: Final = "authentication is not enabled"
 
 
-def wants_login(answer: Mapping[str, Any]) -> bool:
-    """Return whether the error of a call says that a token is missing, or no longer valid."""
+def needs_login(answer: Mapping[str, Any]) -> bool:
+    """Return whether the error of a call means that a token is missing or no longer valid."""
     return answer.get("code") == UNAUTHENTICATED or any(fault in _message(answer) for fault in _TOKEN_FAULTS)
 
 
-def needs_no_login(answer: Mapping[str, Any]) -> bool:
-    """Return whether the error of a login says that etcd has no users, so that calls need no token."""
+def is_auth_disabled(answer: Mapping[str, Any]) -> bool:
+    """Return whether the error of a login means that etcd has no users, so that calls need no token."""
     return _NOT_ENABLED in _message(answer)
 
 
@@ -34,7 +34,7 @@ def _message(answer: Mapping[str, Any]) -> str:
 
 
 class Login:
-    """The token, and when the next login may be tried. `token` is empty where etcd needs none."""
+    """The token, and when the next login may be tried. `token` is empty if etcd needs none."""
 
     def __init__(self) -> None:
         self.token: str | None = None
@@ -43,24 +43,24 @@ class Login:
         self._next_s = 0.0
 
     def may_try(self, now_s: float) -> bool:
-        """Return whether a login may be tried; not within the pause after one that failed."""
+        """Return whether a login may be tried: not during the pause after one that failed."""
         return now_s >= self._next_s
 
     def accept(self, token: str) -> None:
-        """Keep a token; pauses begin with the shortest again once a call with it is answered."""
+        """Store a token. The pauses are reset by `confirm`."""
         self.token = token
 
     def confirm(self) -> None:
-        """Note that the token, if there is one, was good for a call."""
+        """Record that a call succeeded with the token, or without one; the pauses begin anew."""
         self._failures, self._next_s, self.fault = 0, 0.0, ""
 
     def reject(self, token: str | None) -> None:
-        """Forget a token that etcd did not accept, unless another call has got a newer one meanwhile."""
+        """Discard a token that etcd rejected, unless another call has stored a newer one meanwhile."""
         if self.token == token:
             self.token = None
 
     def fail(self, fault: str, now_s: float) -> None:
-        """Note that a login, or a call right after one, was refused: the next is tried after a longer pause."""
+        """Record that a login, or a call right after one, was refused: the next pause is longer."""
         self.fault = fault
         self._failures += 1
         self._next_s = now_s + LOGIN_RETRY.pause_s(self._failures)

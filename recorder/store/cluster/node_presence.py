@@ -1,6 +1,6 @@
-"""A node of a cluster is up while its key is there: on a lease, written again every second.
+"""Keeps the key that shows the other nodes that this one is up: on a lease, and written every second.
 
-The writing also tells whether this node still belongs to a majority, and keeps every node's watch from being silent.
+The write also shows whether this node belongs to a majority, and keeps the watches of all nodes from timing out.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ RETRY: Final = RetryPolicy((StoreError,), first_pause_s=0.3, resource="cluster m
 
 
 class NodePresence:
-    """Keeps one node present, with its `connections`. `has_majority` is what the last call to etcd showed."""
+    """The presence of one node. `connections` counts its clients; `has_majority` is the outcome of the last call."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class NodePresence:
         self.ttl_s = ttl_s
         self.has_majority = False
 
-    async def enter(self) -> None:
-        """Be there, if a majority can be asked. Raises StoreError where another node that is up has our name."""
+    async def join(self) -> None:
+        """Write the key, if a majority is reachable. Raises StoreError if another node that is up has this name."""
         end_s = asyncio.get_running_loop().time() + self.ttl_s + 2
         try:
-            while await self._is_taken():
+            while await self._is_name_used():
                 if asyncio.get_running_loop().time() > end_s:
                     raise StoreError(
                         f"another node that is up is called {self._node.node_name}: node_name must differ"
@@ -63,8 +63,8 @@ class NodePresence:
         except MinorityError as error:
             log.warning("this node sees no majority of its cluster", reason=str(error))
 
-    async def _is_taken(self) -> bool:
-        """Whether our name is that of another disk. Our own from before is overwritten."""
+    async def _is_name_used(self) -> bool:
+        """Return whether a node with another disk has this name. A key of this node from before is overwritten."""
         found = await self._etcd.get(self._keys.node(self._node.node_name))
         if found is None:
             return False
@@ -75,16 +75,16 @@ class NodePresence:
         return bool(owner != self._instance)
 
     def majority_lost(self) -> None:
-        """Take it that there is no majority, until the next beat says otherwise."""
+        """Assume that there is no majority until the next write."""
         self.has_majority = False
 
     @property
-    def is_surely_up(self) -> bool:
-        """Whether our lease cannot have run out, whatever etcd says: nobody takes us for dead."""
+    def has_valid_lease(self) -> bool:
+        """Whether the lease cannot have expired, by this node's own clock: no other node has failed over."""
         return asyncio.get_running_loop().time() < self._up_until_s
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Write the key every second; ends by cancellation."""
         while True:
             await retry(self._renew_or_lose_majority, RETRY, self._clock, name="renew the lease of this node")
             await self._clock.sleep(RENEW_S)
@@ -97,7 +97,7 @@ class NodePresence:
             raise
 
     async def _renew(self) -> None:
-        """Renew the lease, or take another one, and write who we are. Raises StoreError."""
+        """Renew the lease, or create another one, and write the key. Raises StoreError."""
         now_s = asyncio.get_running_loop().time()
         if self._lease is None or not await self._etcd.keep_alive(self._lease):
             self._lease = await self._etcd.grant(self.ttl_s)
@@ -112,6 +112,6 @@ class NodePresence:
         self.has_majority = True
 
     async def leave(self) -> None:
-        """Be gone at once. Raises StoreError."""
+        """Delete the key. Raises StoreError."""
         if self._lease is not None:
             await self._etcd.revoke(self._lease)

@@ -1,4 +1,4 @@
-"""How a cluster comes to one report: every node tells its archives and that there are no more, then one claims it."""
+"""Decides which node reports a recording: when the archives of all nodes have ended, one claims the report."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,11 @@ RETRY: Final = replace(ETCD_RETRY, errors=(MinorityError,))
 """Other errors are for the caller: the recording is shared no more, or etcd refuses the request."""
 
 POLL_S: Final = 1.0
-"""Who waits to report looks again after so long: nobody says when a node that never came back is dead.
-
-Nor when the last archive of another node is told.
-"""
+"""How often a node that waits checks again: no change announces that a lost node counts as dead by now."""
 
 
 class ReportCoordinator:
-    """Concludes recordings for one node."""
+    """The part of one node in the reports of all recordings."""
 
     def __init__(
         self,
@@ -51,7 +48,7 @@ class ReportCoordinator:
         self._clock = clock
 
     async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
-        """Say that we are through, and wait for the others or for their death; see RecordingStore."""
+        """Publish that this node's archives have ended, and wait for the other nodes; see RecordingStore."""
 
         async def attempt() -> Sequence[ArchiveState] | None:
             if not await self._end_part(recording_id):
@@ -62,16 +59,16 @@ class ReportCoordinator:
         return await retry(attempt, RETRY, self._clock, name="claim the report", recording_id=recording_id)
 
     async def _end_part(self, recording_id: str) -> bool:
-        """Tell all of our archives, then that there are no more; False where the recording is over."""
+        """Publish this node's archives, then that there are no more; False if the recording is reported already."""
         await self._own_archives.publish(recording_id)
         part = put(self._keys.parts(recording_id) + self._view.node_name, b"ended")
         answer = await self._etcd.transact([present(self._keys.recording(recording_id))], [part])
-        if answer.get("succeeded"):  # what we are about to look at is not older than this
+        if answer.get("succeeded"):  # the view is then at least as new as this write
             await self._watcher.wait_for_revision(int(answer["header"]["revision"]))
         return bool(answer.get("succeeded"))
 
     async def _claim_or_wait(self, recording_id: str, news: asyncio.Event) -> Sequence[ArchiveState] | None:
-        """Wait until the report is ours, with all archives, or was told by another node: None."""
+        """Return all archives when this node has claimed the report, None when another node has reported."""
         while True:
             news.clear()
             if recording_id not in self._view.recordings:
@@ -85,16 +82,16 @@ class ReportCoordinator:
                     await news.wait()
 
     def _is_due(self, recording_id: str) -> bool:
-        """Whether all have ended their archives, the start is told, and the report is ours to claim, or claimed."""
+        """Return whether all archives have ended, the start is delivered, and this node may claim the report."""
         report = event_id(EventType.RECORDING_REPORT, recording_id)
         return (
             self._view.has_ended(recording_id)
             and event_id(EventType.RECORDING_STARTED, recording_id) not in self._view.claims
-            and (self._view.is_ours(report) or not self._ownership.is_owned_by_live_node(report))
+            and (self._view.owns(report) or not self._ownership.is_owned_by_live_node(report))
         )
 
     async def _all_archives(self, recording_id: str) -> Sequence[ArchiveState] | None:
-        """Give the archives of all nodes, those that a dead one was writing as failed; None if one may yet end."""
+        """Return the archives of all nodes, those of a dead node as failed; None if one is being written."""
         _, found = await self._etcd.list(self._keys.archives(recording_id))
         archives = [decode_archive(each) for each in found]
         for place, archive in enumerate(archives):

@@ -1,18 +1,18 @@
-"""What the nodes of a cluster share, as keys and values of etcd, and how it stands as far as one node has heard.
+"""The state that the nodes of a cluster share: its keys and values in etcd, and the view of one node.
 
-    {prefix}channel/{channel_id}             the id of its active recording: decides the race of two starts
+    {prefix}channel/{channel_id}             the id of its active recording; the first of two starts creates it
     {prefix}live/recording/{recording_id}    the recording, ACTIVE or STOPPING; deleted by its report
-    {prefix}live/part/{recording_id}/{node}  this node's archives of it have all ended
-    {prefix}live/claim/{event_id}            the node that tells this start or report; deleted when it is delivered
-    {prefix}live/node/{node}                 a node that is up, on its lease
+    {prefix}live/part/{recording_id}/{node}  all archives of this node have ended
+    {prefix}live/claim/{event_id}            the node that publishes this start or report; deleted when delivered
+    {prefix}live/node/{node}                 a node that is up; on its lease
     {prefix}archive/{recording_id}/{node}/{connection_id}   an archive, WRITING or how it ended; .../{connection_id}_2
                                              is that connection's second one
-    {prefix}finished/{recording_id}          keeps a start that comes late from winning, for an hour
-    {prefix}told/{event_id}                  keeps a node that was dead from telling what its heir told, for 30 days
-    {prefix}member/{node}                    a node that was ever there
-    {prefix}turn                             written by each start and stop: its revision is that of the last one
+    {prefix}finished/{recording_id}          for an hour: a delayed start of this recording fails
+    {prefix}told/{event_id}                  for 30 days: the event was published after a failover
+    {prefix}member/{node}                    a node that has ever joined
+    {prefix}turn                             written by each start and stop; its revision is that of the last one
 
-What is under `live` is watched by every node.
+Every node watches the keys under `live`.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from rokuga.recorder.store.cluster.etcd_wire import KeyValue
 
 @dataclass(frozen=True, slots=True)
 class SharedRecording:
-    """A recording with the node that stopped it."""
+    """A recording, and the node that stopped it."""
 
     recording: RecordingState
     stopped_by: str = ""
@@ -36,7 +36,7 @@ class SharedRecording:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to tell one event; `is_inherited` from a node that died, whose disk may have the event, too."""
+    """The right to publish one event; `is_inherited` after a failover, when a dead node's disk may have it, too."""
 
     node_name: str
     event_type: EventType
@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class HeldClaim:
-    """A claim with its key as it was found."""
+    """A claim, and its key as it was read."""
 
     claim: Claim
     found: KeyValue
@@ -60,7 +60,7 @@ _decode_node = msgspec.json.Decoder(NodeState).decode
 
 
 def encode(value: object) -> bytes:
-    """Write a value. Raises StoreError for what JSON cannot hold."""
+    """Encode a value. Raises StoreError if JSON cannot represent it."""
     try:
         return _encode(value)
     except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
@@ -68,7 +68,7 @@ def encode(value: object) -> bytes:
 
 
 def decode_shared(found: KeyValue) -> SharedRecording:
-    """Read a recording. Raises StoreError."""
+    """Decode a recording. Raises StoreError."""
     try:
         return _decode_shared(found.value or b"")
     except msgspec.MsgspecError as error:
@@ -76,7 +76,7 @@ def decode_shared(found: KeyValue) -> SharedRecording:
 
 
 def decode_archive(found: KeyValue) -> ArchiveState:
-    """Read an archive. Raises StoreError."""
+    """Decode an archive. Raises StoreError."""
     try:
         return _decode_archive(found.value or b"")
     except msgspec.MsgspecError as error:
@@ -84,7 +84,7 @@ def decode_archive(found: KeyValue) -> ArchiveState:
 
 
 def decode_claim(found: KeyValue) -> HeldClaim:
-    """Read a claim. Raises StoreError."""
+    """Decode a claim. Raises StoreError."""
     try:
         return HeldClaim(_decode_claim(found.value or b""), found)
     except msgspec.MsgspecError as error:
@@ -92,7 +92,7 @@ def decode_claim(found: KeyValue) -> HeldClaim:
 
 
 def decode_node(found: KeyValue) -> NodeState:
-    """Read a node. Raises StoreError."""
+    """Decode a node. Raises StoreError."""
     try:
         return _decode_node(found.value or b"")
     except msgspec.MsgspecError as error:
@@ -100,7 +100,7 @@ def decode_node(found: KeyValue) -> NodeState:
 
 
 def encode_archive(archive: ArchiveState, node_name: str) -> bytes:
-    """Write an archive for others to report, and nothing that a report does not tell. Raises StoreError."""
+    """Encode what a report contains of an archive. Raises StoreError."""
     document = archive.document and {key: archive.document[key] for key in REPORT_FIELDS if key in archive.document}
     connection = replace(archive.connection, event_metadata_json=None)
     return encode(replace(archive, connection=connection, node_name=node_name, document=document, owed={}))
@@ -114,62 +114,63 @@ class Keys:
 
     @property
     def live(self) -> str:
-        """The beginning of all that is watched."""
+        """Prefix of all watched keys."""
         return f"{self.prefix}live/"
 
     @property
     def revision_counter(self) -> str:
-        """The key that each start and stop writes."""
+        """Key that each start and stop writes."""
         return f"{self.prefix}turn"
 
     @property
     def members(self) -> str:
-        """The beginning of all nodes that ever were."""
+        """Prefix of all nodes that have ever joined."""
         return f"{self.prefix}member/"
 
     def channel(self, channel_id: str) -> str:
-        """Name the key that a channel's active recording holds."""
+        """Return the key of a channel's active recording."""
         return f"{self.prefix}channel/{channel_id}"
 
     def recording(self, recording_id: str) -> str:
-        """Name a recording."""
+        """Return the key of a recording."""
         return f"{self.live}recording/{recording_id}"
 
     def parts(self, recording_id: str) -> str:
-        """Give the beginning of the nodes whose archives of a recording have ended."""
+        """Return the prefix of the nodes whose archives of a recording have ended."""
         return f"{self.live}part/{recording_id}/"
 
     def claim(self, event_id: str) -> str:
-        """Name the claim of an event."""
+        """Return the key of an event's claim."""
         return f"{self.live}claim/{event_id}"
 
-    def told(self, event_id: str) -> str:
-        """Name what is left of a claim that was inherited."""
+    def published(self, event_id: str) -> str:
+        """Return the key that marks an event as published after a failover."""
         return f"{self.prefix}told/{event_id}"
 
     def node(self, node_name: str) -> str:
-        """Name a node that is up."""
+        """Return the key of a node that is up."""
         return f"{self.live}node/{node_name}"
 
     def archives(self, recording_id: str) -> str:
-        """Give the beginning of a recording's archives."""
+        """Return the prefix of a recording's archives."""
         return f"{self.prefix}archive/{recording_id}/"
 
     def archive(self, archive: ArchiveState, node_name: str) -> str:
-        """Name one archive of a node."""
+        """Return the key of one archive of a node."""
         suffix = f"_{archive.number}" if archive.number > 1 else ""
         return f"{self.archives(archive.recording_id)}{node_name}/{archive.connection.connection_id}{suffix}"
 
     def finished(self, recording_id: str) -> str:
-        """Name what is left of a recording after its report."""
+        """Return the key that marks a recording as finished."""
         return f"{self.prefix}finished/{recording_id}"
 
 
 @dataclass(slots=True)
 class ClusterView:
-    """What one node has heard of all that is live.
+    """One node's copy of the watched keys.
 
-    `dead_at_s`: when a node that is not up counts as dead; `unseen_dead_at_s` is that of nodes that were never seen.
+    `dead_at_s` is the event loop's time at which a node that is not up counts as dead; `unseen_dead_at_s` is that of
+    nodes that were never up while this one ran.
     """
 
     live: str
@@ -182,7 +183,7 @@ class ClusterView:
     dead_at_s: dict[str, float] = field(default_factory=dict)
 
     def replace(self, found: Iterable[KeyValue], now_s: float) -> list[Change]:
-        """Take everything anew; give what must have changed, ends before starts."""
+        """Replace all keys by a list; return what has changed, ends before starts. Raises StoreError."""
         missing = dict(self.recordings)
         nodes = dict(self.nodes)
         for held in (self.parts, self.claims, self.nodes):
@@ -201,7 +202,7 @@ class ClusterView:
         return {change.recording.recording_id for change in changes}
 
     def apply(self, changes: Iterable[KeyValue], now_s: float) -> list[Change]:
-        """Take what changed, in its order; give what that means for recordings. Raises StoreError."""
+        """Apply changes in their order; return those of recordings. Raises StoreError."""
         found: list[Change] = []
         for change in changes:
             kind, _, rest = change.key.removeprefix(self.live).partition("/")
@@ -220,10 +221,10 @@ class ClusterView:
                     self.dead_at_s[rest] = now_s
                 case "node":
                     self.nodes[rest] = decode_node(change)
-        return [replace(change, is_start_ours=self._is_start_ours(change)) for change in found]
+        return [replace(change, is_start_owned=self._owns_start(change)) for change in found]
 
-    def _is_start_ours(self, change: Change) -> bool:
-        return self.is_ours(event_id(EventType.RECORDING_STARTED, change.recording.recording_id))
+    def _owns_start(self, change: Change) -> bool:
+        return self.owns(event_id(EventType.RECORDING_STARTED, change.recording.recording_id))
 
     def _apply_recording(self, recording_id: str, change: KeyValue) -> list[Change]:
         if change.value is None:
@@ -241,17 +242,17 @@ class ClusterView:
         if not nodes:
             del self.parts[recording_id]
 
-    def is_ours(self, event_id: str) -> bool:
-        """Whether an event is ours to tell."""
+    def owns(self, event_id: str) -> bool:
+        """Return whether this node has claimed an event."""
         held = self.claims.get(event_id)
         return held is not None and held.claim.node_name == self.node_name
 
     def is_dead(self, node_name: str, now_s: float) -> bool:
-        """Whether a node's lease has run out; one that we never saw gets the time of a lease to come back."""
+        """Return whether a node's lease has expired; a node that was never seen has the time of a lease to join."""
         return node_name not in self.nodes and now_s >= self.dead_at_s.get(node_name, self.unseen_dead_at_s)
 
     def affected(self, changes: Iterable[KeyValue]) -> set[str] | None:
-        """Give the recordings whose report may be nearer now; None for all of them: a node came, or is gone."""
+        """Return the recordings whose report these changes may affect; None for all: a node joined or left."""
         found = set()
         for change in changes:
             kind, _, rest = change.key.removeprefix(self.live).partition("/")
@@ -264,5 +265,5 @@ class ClusterView:
         return found
 
     def has_ended(self, recording_id: str) -> bool:
-        """Whether every node that is up has ended its archives of a recording."""
+        """Return whether every node that is up has ended its archives of a recording."""
         return self.nodes.keys() <= self.parts.get(recording_id, set())

@@ -1,7 +1,7 @@
-"""The store of a cluster: who records what is decided in etcd, what this node did is kept in its own file.
+"""The store of a cluster: recordings are decided in etcd, archives and events are stored in this node's SQLite file.
 
-A start, a stop and the right to report are each one transaction of etcd that compares and moves. Archives and events
-are in this node's SQLite file first; archives are then told to the others, for the report. Media waits for nothing.
+A start, a stop and the claim of a report are one compare-and-set transaction of etcd each. Archives are stored in the
+file first and published to the other nodes in the background.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from rokuga.recorder.events import CLUSTER_SINGLETONS, Event, EventType, event_i
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
 from rokuga.recorder.store import MinorityError, PreviousRun, StoredEvent, StoreError, StoreHealth, TooLargeError
 from rokuga.recorder.store.cluster.etcd_client import BUDGET_S, Etcd, UnknownOutcome
-from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, read, unchanged, values_read
+from rokuga.recorder.store.cluster.etcd_wire import absent, delete, put, read, read_results, unchanged
 from rokuga.recorder.store.cluster.node_presence import NodePresence
 from rokuga.recorder.store.cluster.own_archives import OwnArchives
 from rokuga.recorder.store.cluster.ownership import Ownership
@@ -35,11 +35,11 @@ from rokuga.recorder.store.cluster.withdrawals import Withdrawals
 from rokuga.recorder.store.sqlite import SqliteStore
 
 MAX_RECORDING_BYTES: Final = 1 << 20
-"""Of one recording as it is shared, its metadata above all. etcd takes 1.5 MiB in a request, unless told less."""
+"""Maximum of a recording in etcd, with its metadata. A request of etcd has 1.5 MiB at most by default."""
 
 
 class EtcdStore:
-    """A RecordingStore of one node of a cluster. `local` and `etcd` are open before it and closed after it."""
+    """The RecordingStore of one node of a cluster. `local` and `etcd` are opened before it and closed after it."""
 
     def __init__(
         self,
@@ -52,10 +52,9 @@ class EtcdStore:
         connections: Callable[[], int] = lambda: 0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Take what it lives by.
+        """`instance` distinguishes this node's disk from that of another node with the same name.
 
-        `instance` tells this node's disk from another one with the same name; after `ttl_s` of silence it is dead;
-        `connections` counts its clients.
+        After `ttl_s` without a write the node counts as dead; `connections` counts its clients.
         """
         self._local = local
         self._etcd = etcd
@@ -76,8 +75,8 @@ class EtcdStore:
         self._is_open = False
 
     async def __aenter__(self) -> Self:
-        """Come up. Raises StoreError where another node has our name; a minority is no reason to stay away."""
-        await self._presence.enter()
+        """Join the cluster, also in a minority. Raises StoreError if another node that is up has this name."""
+        await self._presence.join()
         for recording in await self._local.unfinished_recordings():
             self._own_archives.add(await self._local.archives(recording.recording_id))
         self._view.unseen_dead_at_s = asyncio.get_running_loop().time() + self._presence.ttl_s
@@ -90,7 +89,7 @@ class EtcdStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Tell the others how our archives ended, then leave, so that nobody waits for us."""
+        """Publish how the archives of this node ended, then leave, so that no node waits for this one."""
         await self._stack.aclose()
         with contextlib.suppress(StoreError):
             await self._own_archives.publish()
@@ -99,7 +98,7 @@ class EtcdStore:
 
     @property
     def health(self) -> StoreHealth:
-        """How the cluster looks from here."""
+        """The state of the cluster from this node's view."""
         counts = self._etcd.counts
         return StoreHealth(
             self._presence.has_majority,
@@ -111,18 +110,18 @@ class EtcdStore:
         )
 
     def nodes_up(self) -> Sequence[NodeState]:
-        """Give the nodes that are up, as heard last; none in a minority, which does not know."""
+        """Return the nodes that are up, as of the last change of the watch; none in a minority."""
         return tuple(self._view.nodes.values()) if self._presence.has_majority else ()
 
     async def read_barrier(self) -> None:
-        """Ask a majority which start or stop was the last, and wait until it is taken; see RecordingStore."""
+        """Read the revision of the last start or stop, and wait until it is applied; see RecordingStore."""
         if not self._presence.has_majority:
             raise MinorityError("this node sees no majority of its cluster")
         try:
             async with asyncio.timeout(BUDGET_S):
-                turn = await self._etcd.get(self._keys.revision_counter)
-                if turn is not None:
-                    await self._watcher.wait_for_revision(turn.modified)
+                counter = await self._etcd.get(self._keys.revision_counter)
+                if counter is not None:
+                    await self._watcher.wait_for_revision(counter.modified)
         except TimeoutError:
             raise MinorityError("this node does not hear in time what the others do") from None
         except MinorityError:
@@ -130,14 +129,14 @@ class EtcdStore:
             raise
 
     async def changes(self) -> AsyncGenerator[Sequence[Change], None]:
-        """Give what all nodes start and stop; see RecordingStore."""
+        """Yield what all nodes start and stop; see RecordingStore."""
         known = await self._local.unfinished_recordings()
-        async with contextlib.aclosing(self._watcher.changes(known)) as news:
-            async for changes in news:
+        async with contextlib.aclosing(self._watcher.changes(known)) as batches:
+            async for changes in batches:
                 yield self._withdrawals.without_refused(changes)
 
     async def _mirror(self, changes: Sequence[Change]) -> None:
-        """Keep in our own file what ended, where we had a part in it."""
+        """Store in this node's file which of its recordings have ended."""
         for change in changes:
             recording = change.recording
             if recording.status is RecordingStatus.FINISHED:
@@ -149,7 +148,7 @@ class EtcdStore:
     async def start_recording(self, recording: RecordingState, events: Sequence[Event]) -> bool:
         """Create an active recording if its channel has none on any node; see RecordingStore.
 
-        Where this raises after etcd was asked, what etcd has made of it is withdrawn.
+        If this raises after the request was sent, the start is withdrawn.
         """
         for event in events:
             encode(event)
@@ -170,7 +169,7 @@ class EtcdStore:
         return is_started
 
     async def _share_start(self, recording: RecordingState, shared: bytes, events: Sequence[Event]) -> bool:
-        """Win the channel, or return False. Raises StoreError."""
+        """Create the recording in etcd; False if the channel has another one. Raises StoreError."""
         keys, recording_id = self._keys, recording.recording_id
         channel = keys.channel(recording.parameters.channel_id)
         answer = await self._transact(
@@ -187,7 +186,7 @@ class EtcdStore:
             ],
             [read(channel)],
         )
-        return bool(answer.get("succeeded")) or [found.value for found in values_read(answer)] == [
+        return bool(answer.get("succeeded")) or [found.value for found in read_results(answer)] == [
             recording_id.encode()
         ]
 
@@ -216,20 +215,20 @@ class EtcdStore:
                 return True
 
     async def claim_report(self, recording_id: str) -> Sequence[ArchiveState] | None:
-        """Wait for the archives of all nodes, or for their death; see RecordingStore."""
-        if recording_id in self._reported:  # in our log, and on its way
+        """Wait for the archives of all nodes, and claim the report; see RecordingStore."""
+        if recording_id in self._reported:  # it is in the event log
             return None
         self._check_open()
         return await self._report_coordinator.claim_report(recording_id)
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
-        """Keep the report that we claimed in our own file; the cluster forgets the recording when it is delivered."""
+        """Store the report in this node's file; the recording is deleted from etcd when the report is delivered."""
         for event in events:
             encode(event)
         self._check_open()
         if recording_id in self._reported:
             return False
-        if not events or not self._view.is_ours(event_id(EventType.RECORDING_REPORT, recording_id)):
+        if not events or not self._view.owns(event_id(EventType.RECORDING_REPORT, recording_id)):
             await self._local.finish_recording(recording_id, [])
             return False
         if not await self._local.finish_recording(recording_id, events):
@@ -238,7 +237,7 @@ class EtcdStore:
         return True
 
     async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
-        """Keep an archive and its events in our own file; the others hear of it as soon as they can."""
+        """Store an archive and its events in this node's file, and publish the archive in the background."""
         shared = self._view.recordings.get(archive.recording_id)
         if shared is not None:
             await self._local.start_recording(shared.recording, [])
@@ -246,7 +245,7 @@ class EtcdStore:
         self._own_archives.add([archive])
 
     async def nodes(self) -> Sequence[NodeState]:
-        """Give all nodes that ever were, and whether they are up."""
+        """Return all nodes that have ever joined, and whether they are up."""
         _, members = await self._etcd.list(self._keys.members)
         _, alive = await self._etcd.list(self._keys.node(""))
         known = {node.node_name: replace(node, is_alive=False) for node in map(decode_node, members)}
@@ -254,27 +253,27 @@ class EtcdStore:
         return [known[name] for name in sorted(known)]
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Add events that belong to no recording."""
+        """Append events that belong to no recording."""
         await self._local.append(events)
 
     async def previous_run(self) -> PreviousRun:
-        """Give our own connections that are open."""
+        """Return this node's connections that are open."""
         return await self._local.previous_run()
 
     async def unfinished_recordings(self) -> Sequence[RecordingState]:
-        """Give the recordings that we have a part in and that are not FINISHED."""
+        """Return the recordings of this node's file that are not FINISHED."""
         return await self._local.unfinished_recordings()
 
     async def archives(self, recording_id: str) -> Sequence[ArchiveState]:
-        """Give our own archives."""
+        """Return this node's archives."""
         return await self._local.archives(recording_id)
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[StoredEvent]:
-        """Give the next of our events."""
+        """Return the next events of this node."""
         return await self._local.events_after(cursor, limit)
 
     async def prune_events(self, cursor: int) -> None:
-        """Let go of our events up to `cursor`."""
+        """Delete this node's events up to `cursor`."""
         await self._local.prune_events(cursor)
 
     async def _transact(self, *parts: Sequence[Any]) -> Any:

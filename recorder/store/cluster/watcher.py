@@ -1,4 +1,4 @@
-"""What the nodes of a cluster share, kept current on one of them: listed once, then watched, and listed again."""
+"""Keeps this node's copy of the shared state current: lists it, watches it, lists it again when the watch breaks."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,10 @@ from rokuga.recorder.store.cluster.shared_state import ClusterView, SharedRecord
 
 
 class Watcher:
-    """Keeps a view current while somebody takes its `changes`.
+    """Keeps a view current while its `changes` are consumed.
 
-    `mirror` keeps changes in this node's own file before they are given. `inherit` takes over what dead nodes had to
-    tell, and gives the recordings that they started.
+    `mirror` stores changes in this node's file before they are yielded. `fail_over` claims the starts of dead nodes
+    and returns the ids of their recordings.
     """
 
     def __init__(
@@ -25,26 +25,26 @@ class Watcher:
         etcd: Etcd,
         view: ClusterView,
         mirror: Callable[[Sequence[Change]], Awaitable[None]],
-        inherit: Callable[[], Awaitable[Sequence[str]]],
+        fail_over: Callable[[], Awaitable[Sequence[str]]],
         clock: Clock,
     ) -> None:
         self._etcd = etcd
         self._view = view
         self._mirror = mirror
-        self._inherit = inherit
+        self._fail_over = fail_over
         self._clock = clock
         self._revision = 0
         self._news = asyncio.Condition()
         self._waiting: dict[str, asyncio.Event] = {}
 
     async def wait_for_revision(self, revision: int) -> None:
-        """Return when what happened up to a revision of etcd is taken."""
+        """Return when all changes up to a revision of etcd are applied."""
         async with self._news:
             await self._news.wait_for(lambda: self._revision >= revision)
 
     @contextlib.contextmanager
     def report_progress(self, recording_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the report of a recording may be nearer than before."""
+        """Provide an event that is set whenever a change may affect the report of a recording."""
         news = self._waiting.setdefault(recording_id, asyncio.Event())
         try:
             yield news
@@ -52,7 +52,7 @@ class Watcher:
             self._waiting.pop(recording_id, None)
 
     async def changes(self, known: Sequence[RecordingState]) -> AsyncGenerator[Sequence[Change], None]:
-        """Watch, and list again whenever the watch breaks; what is `known` and not listed has ended meanwhile."""
+        """Yield all changes without end. A recording that is in `known` and not in etcd has ended meanwhile."""
         for recording in known:
             self._view.recordings[recording.recording_id] = SharedRecording(recording)
         failures = Failures(ETCD_RETRY, self._clock, "watch the shared state")
@@ -66,7 +66,7 @@ class Watcher:
                 await failures.pause(error)
 
     async def _watch(self) -> AsyncGenerator[Sequence[Change], None]:
-        """List what is live, then give what changes. Raises StoreError when that breaks."""
+        """List the shared state, then yield its changes. Raises StoreError when the watch breaks."""
         now_s = asyncio.get_running_loop().time
         revision, found = await self._etcd.list(self._view.live)
         changes = self._view.replace(found, now_s())
@@ -81,16 +81,16 @@ class Watcher:
                 if changes:
                     yield changes
                 await self._advance(max(each.modified for each in found), concerned)
-                if inherited := await self._inherit():
-                    yield self._starts(inherited)
+                if claimed := await self._fail_over():
+                    yield self._starts(claimed)
 
     def _starts(self, recording_ids: Iterable[str]) -> Sequence[Change]:
-        """Give recordings whose start is ours to tell now."""
+        """Return the changes that make this node publish the starts of these recordings."""
         known = [self._view.recordings[each] for each in recording_ids if each in self._view.recordings]
-        return [Change(shared.recording, is_start_ours=True) for shared in known]
+        return [Change(shared.recording, is_start_owned=True) for shared in known]
 
     async def _advance(self, revision: int, concerned: Iterable[str] | None) -> None:
-        """Note how far we are; have whoever waits to report these recordings look again; None: all."""
+        """Set the revision, and wake those that wait to report these recordings, or all (None)."""
         async with self._news:
             self._revision = revision
             self._news.notify_all()

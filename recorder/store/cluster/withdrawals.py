@@ -1,8 +1,8 @@
-"""Starts that were refused though etcd may have taken them, or may yet: each is withdrawn from the cluster.
+"""Withdraws starts whose outcome was unknown when the caller was refused.
 
-A request whose answer is lost may be done now, later, or never. Whoever asked for it was told that nothing was
-started, so nothing may be: the mark of a finished recording keeps a request that is still on its way from starting
-it, and what was started is removed, with the claim of its recording.started.
+A request whose answer is lost may be executed now, later, or never. The caller was answered that nothing was started,
+so nothing may be: a recording that was started is removed with the claim of its recording.started, and a key marks it
+as finished, so that a delayed request does not start it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from rokuga.recorder.store.cluster.shared_state import Keys, decode_shared
 
 
 class Withdrawals:
-    """The refused starts of one node. They are known for as long as it runs: its watch may be late."""
+    """The refused starts of one node. They are remembered until it ends, because its watch may be late."""
 
     def __init__(self, etcd: Etcd, keys: Keys, ownership: Ownership, clock: Clock) -> None:
         self._etcd = etcd
@@ -33,30 +33,30 @@ class Withdrawals:
         self._added = asyncio.Event()
 
     def hold_back(self, recording_id: str) -> None:
-        """Keep a start from being heard of here until it is decided: the watch may be faster than the answer."""
+        """Hide a start from this node until it is decided: the watch may be faster than the answer."""
         self._undecided.add(recording_id)
 
     def decided(self, recording_id: str) -> None:
-        """Note that whoever asked for a start knows what became of it."""
+        """Stop hiding a start whose outcome is known, unless it was added."""
         self._undecided.discard(recording_id)
 
     def add(self, recording: RecordingState) -> None:
-        """Have a start that is held back withdrawn as soon as possible; it stays held back."""
+        """Withdraw a start as soon as possible; it stays hidden."""
         self._refused.add(recording.recording_id)
         self._waiting.append(recording)
         self._added.set()
 
     def without_refused(self, changes: Sequence[Change]) -> Sequence[Change]:
-        """Return the changes without the starts that were refused, or may still be."""
-        unheard = self._undecided | self._refused
+        """Return the changes without the starts that are hidden."""
+        hidden = self._undecided | self._refused
         return [
             change
             for change in changes
-            if change.recording.status is not RecordingStatus.ACTIVE or change.recording.recording_id not in unheard
+            if change.recording.status is not RecordingStatus.ACTIVE or change.recording.recording_id not in hidden
         ]
 
     async def run(self) -> None:
-        """Withdraw what is added, again and again until it is done; ends by cancellation."""
+        """Withdraw what is added, with retries; ends by cancellation."""
         while True:
             await self._added.wait()
             self._added.clear()
@@ -68,14 +68,14 @@ class Withdrawals:
                 self._waiting.pop(0)
 
     async def _withdraw(self, recording: RecordingState) -> bool:
-        """Return False where the recording changed meanwhile. Raises StoreError."""
+        """Withdraw one start; False if the recording changed meanwhile. Raises StoreError."""
         keys, recording_id = self._keys, recording.recording_id
         found = await self._etcd.get(keys.recording(recording_id))
         mark = await self._ownership.mark(keys.finished(recording_id), FINISHED_S)
         if found is None:
             answer = await self._etcd.transact([absent(keys.recording(recording_id))], [mark])
         elif decode_shared(found).recording.status is not RecordingStatus.ACTIVE:
-            return True  # somebody has stopped it: it ends as any other
+            return True  # another call has stopped it: it ends as any other
         else:
             answer = await self._etcd.transact(
                 [unchanged(found)],

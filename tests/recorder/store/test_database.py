@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.store import StoreError
-from rokuga.recorder.store.database import MAX_TOGETHER, Database
+from rokuga.recorder.store.database import MAX_GROUP, Database
 
 SCHEMA = ["CREATE TABLE notes (text TEXT NOT NULL) STRICT;\n"]
 
@@ -124,11 +124,11 @@ async def test_what_is_asked_for_while_the_thread_is_busy_is_committed_together_
 
 async def test_what_is_committed_together_is_bounded(database: Database) -> None:
     async with busy(database) as statements:
-        noting = [asyncio.create_task(note(database, str(number))) for number in range(MAX_TOGETHER + 1)]
+        noting = [asyncio.create_task(note(database, str(number))) for number in range(MAX_GROUP + 1)]
         await asyncio.sleep(0)
     await asyncio.gather(*noting)
     assert statements.count("BEGIN IMMEDIATE") == 2
-    assert await notes(database) == [str(number) for number in range(MAX_TOGETHER + 1)]
+    assert await notes(database) == [str(number) for number in range(MAX_GROUP + 1)]
 
 
 async def test_of_works_committed_together_one_that_fails_is_undone_alone(database: Database) -> None:

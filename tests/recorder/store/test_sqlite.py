@@ -31,7 +31,7 @@ async def test_a_row_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path)
 async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     path, aside = tmp_path / "x.sqlite3", tmp_path / "aside"
     async with SqliteStore(path) as store:
-        assert await store.set_unreadable_aside(aside) == 0
+        assert await store.move_unreadable_rows(aside) == 0
         assert not aside.exists()
         for name in ("good", "bad"):
             await store.start_recording(recording(name, channel_id=name), [event(name)])
@@ -41,7 +41,7 @@ async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_p
             other.execute("UPDATE archives SET body = x'ff' WHERE connection_id = 'bad'")
             other.execute("REPLACE INTO archives SELECT 'bad', 'good', 1, start_wall_ns, x'ff' FROM archives LIMIT 1")
             other.execute("UPDATE events SET body = x'00' WHERE cursor = 2")
-        assert await store.set_unreadable_aside(aside) == 4
+        assert await store.move_unreadable_rows(aside) == 4
         assert [each.recording_id for each in await store.unfinished_recordings()] == ["good"]
         assert [each.connection.connection_id for each in await store.archives("good")] == ["good"]
         assert [each.event.id for each in await store.events_after(0, 10)] == [event("good").id]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rokuga.recorder.store.cluster.etcd_login import Login, needs_no_login, wants_login
+from rokuga.recorder.store.cluster.etcd_login import Login, is_auth_disabled, needs_login
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,14 @@ from rokuga.recorder.store.cluster.etcd_login import Login, needs_no_login, want
     ],
 )
 def test_a_login_is_wanted_where_a_token_is_missing_or_old(code: int, message: str, is_wanted: bool) -> None:
-    assert wants_login({"code": code, "message": message}) is is_wanted
+    assert needs_login({"code": code, "message": message}) is is_wanted
 
 
 def test_an_etcd_without_users_needs_none() -> None:
-    assert needs_no_login({"code": 9, "error": "etcdserver: authentication is not enabled"})
-    assert not needs_no_login({"code": 3, "error": "etcdserver: authentication failed, invalid user ID or password"})
+    assert is_auth_disabled({"code": 9, "error": "etcdserver: authentication is not enabled"})
+    assert not is_auth_disabled(
+        {"code": 3, "error": "etcdserver: authentication failed, invalid user ID or password"}
+    )
 
 
 def test_pauses_between_logins_that_fail_grow_to_a_limit_and_begin_anew_after_one_that_is_good() -> None:

@@ -9,11 +9,11 @@ from rokuga.recorder.store.cluster.etcd_wire import (
     KeyValue,
     change,
     delete_all,
-    end_of,
     key_value,
     put,
-    values_read,
-    wire,
+    range_end_of,
+    read_results,
+    to_base64,
 )
 
 
@@ -23,14 +23,14 @@ def test_what_is_zero_is_left_out_and_numbers_are_strings() -> None:
     assert key_value(found) == KeyValue("/a", b"b", 3, 9007199254740993)
     assert change({"kv": found}) == key_value(found)
     assert change({"type": "DELETE", "kv": {"key": "L2E=", "mod_revision": "4"}}) == KeyValue("/a", None, 0, 4)
-    assert values_read({"responses": [{"response_range": {"kvs": [found]}}]}) == [key_value(found)]
-    assert values_read({"responses": [{"response_range": {}}]}) == []
+    assert read_results({"responses": [{"response_range": {"kvs": [found]}}]}) == [key_value(found)]
+    assert read_results({"responses": [{"response_range": {}}]}) == []
 
 
 def test_operations_are_base64() -> None:
     assert put("/a", b"b", "7") == {"request_put": {"key": "L2E=", "value": "Yg==", "lease": "7"}}
-    assert delete_all("/a") == {"request_delete_range": {"key": "L2E=", "range_end": wire("/b")}}
-    assert end_of("/") == wire("0")
+    assert delete_all("/a") == {"request_delete_range": {"key": "L2E=", "range_end": to_base64("/b")}}
+    assert range_end_of("/") == to_base64("0")
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_what_is_no_key_is_a_named_error(found: dict[str, Any]) -> None:
 
 def test_what_utf_8_cannot_hold_cannot_be_a_key() -> None:
     with pytest.raises(StoreError, match="cannot be a key"):
-        wire("\ud800")
+        to_base64("\ud800")

@@ -112,7 +112,7 @@ async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
 
 
 async def _is_told(node: EtcdStore) -> bool:
-    return not node._own_archives._untold
+    return not node._own_archives._unpublished
 
 
 async def _holds_stop(node: EtcdStore) -> bool:

@@ -13,7 +13,7 @@ from rokuga.devtools.etcd_servers import EtcdServers
 from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
-from rokuga.recorder.store.cluster.etcd_wire import put, wire
+from rokuga.recorder.store.cluster.etcd_wire import put, to_base64
 from rokuga.recorder.store.cluster.store import EtcdStore
 from tests.etcd import Servers, cluster_store, one_server, ready, until
 from tests.material import REPORT, STARTED, WALL_NS, archive, event, recording
@@ -50,7 +50,7 @@ async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_room(tmp_pat
             await make_room(url)
 
             async def is_well() -> bool:
-                return await confirms(node) and not node._own_archives._untold
+                return await confirms(node) and not node._own_archives._unpublished
 
             await until(is_well)
             assert await node.stop_recording("RECORDING", WALL_NS + 1)
@@ -69,7 +69,7 @@ async def fill(client: Etcd) -> None:
 async def make_room(url: str) -> None:
     """Do what an operator does: compact, defragment, disarm."""
     async with aiohttp.ClientSession(url) as session:
-        answer = await session.post("/v3/kv/range", json={"key": wire("/big")})
+        answer = await session.post("/v3/kv/range", json={"key": to_base64("/big")})
         revision = (await answer.json())["header"]["revision"]
         (alarm,) = (await (await session.post("/v3/maintenance/alarm", json={"action": "GET"})).json())["alarms"]
         for path, body in (

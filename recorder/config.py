@@ -1,4 +1,4 @@
-"""What the recorder can be told. Durations are nanoseconds; sizes are bytes."""
+"""The configuration of the recorder and of its cluster. Durations are nanoseconds, sizes are bytes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from rokuga.recorder.media import NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class RecorderConfig:
-    """Defaults work as they are. Each field is a key of the configuration file (api/config/loader.py says which)."""
+    """The configuration of a recorder. Each field is a key of the configuration file (api/config/loader.py)."""
 
     archive_dir: Path = Path("archive")
     label: str = "WebRTC SFU Sora"
@@ -29,10 +29,10 @@ class RecorderConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """Where the etcd of a cluster is, and how we show who we are; without endpoints there is no cluster.
+    """The etcd of a cluster and the credentials for it; without endpoints there is no cluster.
 
-    `prefix` begins every key of ours. A node that is silent for `node_timeout_s` is dead. `signaling_url` and
-    `api_url` are shown to others. With `redirect`, clients are sent to nodes that have fewer.
+    `prefix` is that of all our keys. A node that writes nothing for `node_timeout_s` is dead. `signaling_url` and
+    `api_url` are published to the other nodes. With `redirect`, clients are sent to nodes that have fewer clients.
     """
 
     endpoints: tuple[str, ...] = ()

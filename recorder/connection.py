@@ -1,4 +1,4 @@
-"""One publisher's pipeline, wired: peer > frame sink > archiver. Nothing here is done for each packet."""
+"""One connection: its peer, its frame sink, and the archiver that is recording. Nothing here runs per packet."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ Role = Literal["sendonly", "sendrecv", "recvonly"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRequest:
-    """What a front asks for. Ids are the client's data: they name, they never become a path.
+    """What a client requests by signalling or WHIP. Its ids are data of the client: they are never used in a path.
 
-    `connection_id` alone is ours, from `new_id`, where the front had to name the connection before it was there.
+    `connection_id` is made by us with `new_id`, if the caller needs it before the connection exists.
     """
 
     channel_id: str
@@ -31,11 +31,11 @@ class ConnectionRequest:
     connection_id: str | None = None
     event_metadata_json: str | None = None
     client_address: str = ""
-    """The IP address that the client signals from, "" where it is not known."""
+    """The IP address of the client's signalling, "" if unknown."""
 
 
 TOO_MANY_PENDING = "TOO-MANY-PENDING"
-"""The reason of a connection that was given up for newer ones before its media could flow."""
+"""The reason of a connection that was evicted by newer ones before its media could flow."""
 
 
 @dataclass(slots=True)
@@ -50,21 +50,21 @@ class Connection:
     created_ns: int
     offer_sdp: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once, when the peer is gone; its archive is closed later."""
+    """Set once, when the peer has ended; the archive is closed later."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_accepted: bool = False
     close_reason: str = ""
     close_detail: str | None = None
     archiver: Archiver | None = None
-    """The archive that is under way."""
+    """The archive that is being written."""
     connected: asyncio.Event = field(init=False)
     """Set once, when media can flow."""
     _peer: Peer = field(init=False)
     _sink: FrameSink = field(init=False)
 
     def attach(self, make_peer: Callable[[PeerHooks], Peer], on_connected: Callable[[], None]) -> None:
-        """Give the connection its peer; the offer is ready afterwards. `on_connected` comes before any media."""
+        """Make the peer and its offer. `on_connected` is called before any media."""
         kinds: dict[Kind, TrackConfig | None] = {"audio": self.audio, "video": self.video}
         rates = {kind: CODECS[track.codec_type].clock_rate_hz for kind, track in kinds.items() if track}
         self._sink = FrameSink(rates)
@@ -78,7 +78,7 @@ class Connection:
         return self._peer.mids
 
     def wall_at(self, monotonic_ns: int) -> int:
-        """Give the wall time of a monotonic one, as if the wall clock had not been set since the connection came."""
+        """Return the wall time of a monotonic time, as if the wall clock had not been set since the start."""
         return self.created_wall_ns + monotonic_ns - self.created_ns
 
     @property
@@ -88,7 +88,7 @@ class Connection:
 
     @property
     def publishes(self) -> bool:
-        """Whether there is anything to record."""
+        """Whether the client sends anything to record."""
         return self.role != "recvonly" and (self.audio is not None or self.video is not None)
 
     @property
@@ -97,7 +97,7 @@ class Connection:
         return self.publishes and self.archiver is None
 
     def accept(self, answer_sdp: str) -> None:
-        """Take the client's answer; a kind that it rejects is not recorded. Raises SdpError."""
+        """Apply the client's answer; a kind that it rejects is not recorded. Raises SdpError."""
         accepted = self._peer.accept(answer_sdp)
         self._is_accepted = True
         self._begun.set()
@@ -105,14 +105,14 @@ class Connection:
         self.video = self.video if "video" in accepted else None
 
     def answer(self, offer_sdp: str) -> str:
-        """Take the client's own offer instead of an answer to ours; give our answer. Raises SdpError."""
+        """Apply an offer of the client, instead of an answer to ours; return our answer. Raises SdpError."""
         answer = self._peer.answer(offer_sdp)
         self._is_accepted = True
         self._begun.set()
         return answer
 
     async def run(self) -> str:
-        """Live until the peer is gone, or was closed before it answered; give the reason."""
+        """Run until the peer has ended, or was closed before it answered; return the reason."""
         try:
             await self._begun.wait()
             if self._is_accepted:
@@ -122,22 +122,22 @@ class Connection:
         return self.close_reason
 
     async def wait_ended(self) -> str:
-        """Wait until the peer is gone, which waits for no disk; give the reason."""
+        """Wait until the peer has ended, without waiting for the disk; return the reason."""
         await self.ended.wait()
         return self.close_reason
 
     async def wait_closed(self) -> str:
-        """Wait until the connection and its archive are closed; give the reason."""
+        """Wait until the connection and its archive are closed; return the reason."""
         await self.closed.wait()
         return self.close_reason
 
     async def close(self, reason: str) -> None:
-        """End the connection and wait for its archive to be whole and announced."""
+        """End the connection and wait until its archive is finished and announced."""
         self.stop(reason)
         await self.closed.wait()
 
     def stop(self, reason: str, detail: str | None = None) -> None:
-        """End the connection; what follows from it follows. `detail` is why, in the words of who wanted it."""
+        """End the connection without waiting. `detail` is the reason in the caller's own words."""
         if not self.close_reason:
             self.close_reason, self.close_detail = reason, detail
         if not self.closed.is_set():
@@ -145,29 +145,29 @@ class Connection:
         self._begun.set()
 
     def end(self) -> None:
-        """Be closed, as the archive is. The peer, whose hooks hold this connection, is let go."""
+        """Mark the connection as closed, and release the peer, whose hooks refer to it."""
         del self._peer
         self.closed.set()
 
     def request_keyframe(self) -> None:
-        """Ask the client for a key frame."""
+        """Request a key frame from the client."""
         self._peer.request_keyframe()
 
     def begin_archive(self, archiver: Archiver) -> None:
-        """Write what arrives from now on into `archiver`; its first picture is asked for at once."""
+        """Pass the frames from now on to `archiver`, and request a key frame."""
         self.archiver, self._sink.on_frame = archiver, archiver.write
         if self.video is not None:
             self._peer.request_keyframe()
 
     def end_archive(self) -> Archiver | None:
-        """Stop writing: everything that arrived whole has been handed over to the archiver that is returned."""
+        """Pass every complete unit to the archiver, then no more frames; return the archiver."""
         self._peer.flush()
         self._sink.flush()
         archiver, self.archiver, self._sink.on_frame = self.archiver, None, None
         return archiver
 
     def stats_from_now(self) -> Callable[[], Mapping[Kind, Mapping[str, Any]]]:
-        """Begin to count: the answer gives the counters since now, and what each kind is synchronised by."""
+        """Return a function that returns the counters since now, and by what each kind is synchronised."""
         peer, sink = self._peer, self._sink  # an archive may be closed later than its connection
         before, reports_before = peer.stats(), dict(sink.sender_reports)
 
@@ -184,15 +184,15 @@ class Connection:
         return since
 
     def stats(self) -> Mapping[Kind, Mapping[str, int]]:
-        """Give the counters of each kind since the connection's start."""
+        """Return the counters of each kind since the connection's start."""
         return self._peer.stats()
 
     def received_bytes(self) -> int:
-        """Payload bytes of all kinds since the connection's start."""
+        """Return the payload bytes of all kinds since the connection's start."""
         return sum(counters.get("received_bytes", 0) for counters in self._peer.stats().values())
 
     def tick(self, now_ns: int) -> None:
-        """Do what is due now for the peer and for the file."""
+        """Do what is due for the peer, the frame sink and the archiver."""
         self._peer.tick(now_ns)
         sink, archiver = self._sink, self.archiver
         sink.tick(now_ns)
@@ -206,7 +206,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveProgress:
-    """One connection's archive while it is being written."""
+    """The archive of one connection while it is being written."""
 
     identity: ConnectionIdentity
     audio: TrackConfig | None

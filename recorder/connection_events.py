@@ -1,7 +1,7 @@
-"""Who comes and goes: the documents of connection.created and connection.destroyed.
+"""The events connection.created and connection.destroyed.
 
-Fields as in Sora's own types (sora-server-sdk-ts types/webhook/event_webhook.d.ts, 2023.2); those that tell of TURN
-and of ICE states, which there are none of here, are left out. `role` goes into the envelope as well.
+The fields are those of Sora's types (sora-server-sdk-ts types/webhook/event_webhook.d.ts, 2023.2), without those of
+TURN and of ICE states, which do not exist here. `role` is also part of the webhook's envelope.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,24 +15,24 @@ from rokuga.recorder.events import Event, EventType, event_id
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import PreviousRun
 
-_REMARKS: Final[Mapping[str, str]] = {
+_DETAIL_FIELDS: Final[Mapping[str, str]] = {
     "DISCONNECTED-API": "disconnect_api_reason",
     "TYPE-DISCONNECT": "type_disconnect_reason",
 }
-"""Where the words of who ended a connection go, by the reason of its end."""
+"""The field of the caller's own words, by the reason of the end."""
 
 CRASH: Final = "CRASH"
-"""The reason of those whose process did not live to see their end."""
+"""The reason of connections that were open when the process was killed."""
 
 
 def created_event(connection: Connection, present: Iterable[Connection], now_ns: int) -> Event:
-    """Tell that a connection is up; `present` are all of its channel that are, itself among them."""
+    """Return the event of a connection that is up; `present` are all connections of its channel, with itself."""
     wall_ns = connection.wall_at(now_ns)
     return _event(EventType.CONNECTION_CREATED, connection, wall_ns, _document(connection, present, wall_ns))
 
 
 def destroyed_event(connection: Connection, present: Iterable[Connection], now_ns: int) -> Event:
-    """Tell that a connection is gone, and why; `present` are those that are left."""
+    """Return the event of a connection that has ended; `present` are the remaining ones of its channel."""
     wall_ns = connection.wall_at(now_ns)
     end = _end(connection.close_reason, connection.close_detail)
     document = _document(connection, present, wall_ns) | _destroyed(wall_ns) | end
@@ -40,9 +40,9 @@ def destroyed_event(connection: Connection, present: Iterable[Connection], now_n
 
 
 def lost_events(previous_run: PreviousRun, now_wall_ns: int) -> Sequence[Event]:
-    """Tell the end of all whom the last process left, one after the other, as of when it was last seen to live.
+    """Return connection.destroyed for every connection that the previous run left open, as of its last write.
 
-    `total_received_bytes` is what was known last: that of connection.created.
+    `total_received_bytes` is that of connection.created, the last value that was stored.
     """
     return [
         _lost_event(created, previous_run.created[place + 1 :], min(previous_run.last_seen_wall_ns, now_wall_ns))
@@ -51,7 +51,7 @@ def lost_events(previous_run: PreviousRun, now_wall_ns: int) -> Sequence[Event]:
 
 
 def _lost_event(created: Event, later: Sequence[Event], last_seen_wall_ns: int) -> Event:
-    """Tell one end; those of its channel who are told `later` are still there."""
+    """Return the event of one connection; those of its channel among `later` are still counted as present."""
     wall_ns = max(last_seen_wall_ns, created.wall_ns)
     roles = [str(other.document["role"]) for other in later if other.channel_id == created.channel_id]
     created_time: int = created.document["created_time"]
@@ -89,10 +89,10 @@ def _event(event_type: EventType, connection: Connection, wall_ns: int, document
 
 
 def _end(reason: str, remark: str | None) -> Json:
-    """Say why it ended. A reason that the caller of the API gave stands for ours as well, as with Sora."""
-    if remark is None or reason not in _REMARKS:
+    """Return the fields of the reason. As with Sora, the reason of an API caller replaces the general one, too."""
+    if remark is None or reason not in _DETAIL_FIELDS:
         return {"reason": reason}
-    return {"reason": remark if reason == "DISCONNECTED-API" else reason, _REMARKS[reason]: remark}
+    return {"reason": remark if reason == "DISCONNECTED-API" else reason, _DETAIL_FIELDS[reason]: remark}
 
 
 def _document(connection: Connection, present: Iterable[Connection], wall_ns: int) -> Json:

@@ -1,9 +1,8 @@
-"""The directories that one daemon owns: an advisory lock on each, and what keeps a directory from being used.
+"""The advisory lock on a directory that one daemon owns, and the reasons why a directory is not usable.
 
-The lock is flock(2) on LOCK_FILE in the directory. It belongs to the open file description, so the kernel drops it
-when its process ends, however it ends: a file that a crash left behind locks nobody out. Symbolic links to a
-directory lead to the same file and so to the same lock. The file stays when the lock is released: removing it would
-let two processes lock two files of one name.
+The lock is flock(2) on LOCK_FILE in the directory. It belongs to the open file description, so the kernel releases it
+when the process ends, however it ends: a file that is left after a crash locks nothing. All symbolic links to a
+directory lead to the same lock. The file is not deleted on release: two processes could lock two files of one name.
 """
 
 import contextlib
@@ -20,19 +19,19 @@ from typing import Final
 
 LOCK_FILE: Final = ".rokuga.lock"
 LOCK_FILE_MODE: Final = 0o664
-"""Also for the group: a container may run under another uid of the same group next time."""
+"""Writable by the group: a container may run with another uid of the same group next time."""
 
 UNSUPPORTED: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-"""What flock(2) fails with on file systems without locks, such as NFS without its lock service."""
+"""Errors of flock(2) on file systems without locks, such as NFS without its lock service."""
 
 NO_UNNAMED_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
-"""What open(2) says to O_TMPFILE where the file system or the kernel has no such files."""
+"""Errors of open(2) with O_TMPFILE if the file system or the kernel does not support it."""
 
 OWNER: Final = re.compile(r"pid [0-9]{1,10} on [A-Za-z0-9_.:-]{1,255}")
 
 
 class DirectoryFault(OSError):
-    """A directory cannot be used; the text is one line with its path, the errno and what is needed."""
+    """A directory is not usable; the text is one line with its path, the errno and what is needed."""
 
     def __init__(self, number: int, path: str, reason: str) -> None:
         super().__init__(number, reason, path)
@@ -44,7 +43,7 @@ class DirectoryFault(OSError):
 
 
 class DirectoryInUse(DirectoryFault):
-    """Another process has locked the directory; `owner` is `pid N on HOST`, as far as its lock file says so."""
+    """Another process has locked the directory; `owner` is `pid N on HOST`, if its lock file contains that."""
 
     def __init__(self, path: str, owner: str) -> None:
         super().__init__(errno.EBUSY, path, f"already used by {owner}")
@@ -52,19 +51,18 @@ class DirectoryInUse(DirectoryFault):
 
 
 class DirectoryLock:
-    """The lock on one directory. Not for several threads at a time."""
+    """The lock on one directory. Not thread-safe."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._descriptor: int | None = None
         self.is_exclusive = False
-        """False where it is not held, or where the file system has no locks."""
+        """False if it is not held, or if the file system has no locks."""
 
     def acquire(self, mode: int = 0o777) -> None:
-        """Make the directory, with parents, if it is missing, and lock it; do nothing where it is held already.
+        """Create the directory, with parents, if it is missing, and lock it unless it is locked.
 
-        Raises DirectoryInUse, or DirectoryFault for what else keeps it from being used. Nothing but the lock file has
-        been touched then.
+        Raises DirectoryInUse, or DirectoryFault for any other reason; then only the lock file has been touched.
         """
         if self.is_held:
             return
@@ -80,25 +78,25 @@ class DirectoryLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether we hold the lock of the directory that has the path now: it may have been made anew, or mounted."""
+        """Whether the lock is held on the directory that has the path now: it may have been replaced or mounted."""
         if self._descriptor is None:
             return False
         return _is_same(self._descriptor, self.directory / LOCK_FILE)
 
     def release(self) -> None:
-        """Let others lock it. Safe to repeat."""
+        """Release the lock. Safe to repeat."""
         descriptor, self._descriptor = self._descriptor, None
         self.is_exclusive = False
         _HELD.discard(self)
         if descriptor is not None:
-            with contextlib.suppress(OSError):  # whoever comes between must not read that we are there
+            with contextlib.suppress(OSError):  # another process must not read our pid meanwhile
                 os.ftruncate(descriptor, 0)
-            with contextlib.suppress(OSError):  # also for a child that was forked just now and has not closed it yet
+            with contextlib.suppress(OSError):  # also for a forked child that has not closed it yet
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def check(self) -> None:
-        """Lock the directory unless it is locked, and try to make a file in it. Raises as `acquire` does."""
+        """Lock the directory unless it is locked, and try to create a file in it. Raises as `acquire` does."""
         self.acquire()
         try:
             _try_to_write(self.directory)
@@ -106,13 +104,13 @@ class DirectoryLock:
             raise explained(error, self.directory) from error
 
     def forget_in_child(self) -> None:
-        """Close what a child process inherited by fork: it would keep the lock beyond our end."""
+        """Close the descriptor that a child process inherited by fork: it would hold the lock after our end."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _lock(self) -> int:
-        """Give the descriptor of the locked file. Raises OSError."""
+        """Return the descriptor of the locked file. Raises OSError."""
         path = self.directory / LOCK_FILE
         while True:
             descriptor = _open(path)
@@ -124,10 +122,10 @@ class DirectoryLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # somebody removed the file meanwhile
+            os.close(descriptor)  # the file was deleted meanwhile
 
     def _flock(self, descriptor: int) -> bool:
-        """Lock the file; False where the file system has no locks."""
+        """Lock the file; False if the file system has no locks."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
@@ -151,7 +149,7 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def aside_path(path: Path, wall_ns: int) -> Path:
-    """Return the first free path under which something damaged is kept: `{name}.damaged-{date}`."""
+    """Return the first free path to which a damaged file is renamed: `{name}.damaged-{date}`."""
     date = f"{datetime.fromtimestamp(wall_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
     aside = path.with_name(f"{path.name}.damaged-{date}")
     number = 1
@@ -162,7 +160,7 @@ def aside_path(path: Path, wall_ns: int) -> Path:
 
 
 def explained(error: OSError, directory: Path) -> DirectoryFault:
-    """Say what went wrong with a directory, and what it takes."""
+    """Return the error with a text that contains what is needed."""
     number = error.errno or errno.EIO
     path = str(error.filename or directory)
     reason = f"{os.strerror(number)} (errno {number})"
@@ -176,12 +174,12 @@ def explained(error: OSError, directory: Path) -> DirectoryFault:
 
 
 def _owner_of(path: Path) -> str:
-    """Say whose the path is, or the nearest that exists above it."""
+    """Describe the owner of the path, or of its nearest ancestor that exists."""
     for each in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             found = each.stat()
-            whose = f"uid {found.st_uid}, gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
-            return f"; {'it' if each == path else each} belongs to {whose}"
+            owner = f"uid {found.st_uid}, gid {found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+            return f"; {'it' if each == path else each} belongs to {owner}"
     return ""
 
 
@@ -193,7 +191,7 @@ def _make_directory(directory: Path, mode: int) -> None:
 
 
 def _open(path: Path) -> int:
-    """Open the lock file; read-only where it is another user's. Raises OSError."""
+    """Open the lock file; read-only if it belongs to another user. Raises OSError."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, LOCK_FILE_MODE)
@@ -201,7 +199,7 @@ def _open(path: Path) -> int:
         if error.errno not in {errno.EACCES, errno.EROFS} or not path.exists():
             raise
         return os.open(path, os.O_RDONLY | flags)
-    with contextlib.suppress(OSError):  # another user's, and writable
+    with contextlib.suppress(OSError):  # it belongs to another user, and is writable
         os.fchmod(descriptor, LOCK_FILE_MODE)
     return descriptor
 
@@ -215,7 +213,7 @@ def _is_same(descriptor: int, path: Path) -> bool:
 
 
 def _write_owner(descriptor: int) -> None:
-    """Say who has the lock. It holds without that, on a disk that is full or for a file that is another user's."""
+    """Write the owner into the lock file, if that is possible: the lock does not depend on it."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
@@ -230,7 +228,7 @@ def _read_owner(descriptor: int) -> str:
 
 
 def _try_to_write(directory: Path) -> None:
-    """Make a file without a name, so that nobody who watches the directory sees it. Raises OSError."""
+    """Create a file without a name, which nobody who watches the directory sees. Raises OSError."""
     try:
         os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the recorder refuses, by the name that its fronts answer with."""
+"""Requests that the recorder refuses. The API answers with the names of these errors."""
 
 
 class RecordingAlreadyStarted(Exception):
@@ -10,7 +10,7 @@ class RecordingNotStarted(Exception):
 
 
 class ConnectionRefused(Exception):
-    """The connection cannot be had; `reason` says why, for the client to read."""
+    """No connection is made; `reason` is sent to the client."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""What the recorder tells the house.
+"""The events that the recorder publishes.
 
-An event carries its document: the very object that lies in the JSON file beside the media, so that file and
-webhook cannot differ and recovery can say an event again from the disk alone. Ids are derived, not drawn.
+An event has the same document as the JSON file beside the media, so that file and webhook cannot differ and recovery
+can publish an event again from the disk alone. Event ids are derived, not random.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from rokuga.recorder.identifiers import derived_id
 from rokuga.recorder.negotiation import ConnectionIdentity
 
 Document = Mapping[str, Any]
-"""A JSON object as the documentation of Sora's webhooks shows it."""
+"""A JSON object as in the documentation of Sora's webhooks."""
 
 
 class EventType(StrEnum):
-    """Every event, by the name that Sora gives it."""
+    """Every event, by its name in Sora."""
 
     RECORDING_STARTED = "recording.started"
     RECORDING_REPORT = "recording.report"
@@ -31,7 +31,7 @@ class EventType(StrEnum):
 
 
 CLUSTER_SINGLETONS: Final = frozenset({EventType.RECORDING_STARTED, EventType.RECORDING_REPORT})
-"""What any node of a cluster could tell, and one does; all other events are those of one node's connections."""
+"""Events that any node of a cluster could publish and exactly one does; all others belong to one node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +47,5 @@ class Event:
 
 
 def event_id(event_type: EventType, *about: str) -> str:
-    """Give the id of the event of this type about these ids (recording, connection, split index)."""
+    """Return the id of an event of this type about these ids (recording, connection, split index)."""
     return derived_id(event_type, *about)

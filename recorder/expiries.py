@@ -1,4 +1,4 @@
-"""When which recording expires: a heap, so that a look at it costs the same however many recordings there are."""
+"""A heap of expiry times: finding the next one costs the same for any number of recordings."""
 
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 MIN_STALE: Final = 64
-"""Removed recordings keep their entry in the heap until there are more of these than of others, and than this."""
+"""Entries of removed values stay in the heap until they outnumber both the others and this."""
 
 
 class Expiries(Generic[T]):
@@ -20,18 +20,18 @@ class Expiries(Generic[T]):
         return len(self._values)
 
     def add(self, key: str, expires_ns: int, value: T) -> None:
-        """Add a value, or give the one of this key another time."""
+        """Add a value, or change the time of a key."""
         self._values[key] = (expires_ns, value)
         heappush(self._heap, (expires_ns, key))
         self._shrink()
 
     def remove(self, key: str) -> None:
-        """Remove a value. Does nothing for a key that is not there."""
+        """Remove a value, if the key exists."""
         self._values.pop(key, None)
         self._shrink()
 
     def pop_expired(self, now_ns: int) -> list[T]:
-        """Remove and return what has expired, the earliest first."""
+        """Remove and return the values that have expired, the earliest first."""
         expired = []
         while self._heap and self._heap[0][0] <= now_ns:
             expires_ns, key = heappop(self._heap)
@@ -41,7 +41,7 @@ class Expiries(Generic[T]):
         return expired
 
     def _shrink(self) -> None:
-        """Build the heap anew where most of it is stale: O(1) per call on average."""
+        """Rebuild the heap if most of it is stale: amortised O(1)."""
         if len(self._heap) - len(self._values) > max(len(self._values), MIN_STALE):
             self._heap = [(expires_ns, key) for key, (expires_ns, _) in self._values.items()]
             heapify(self._heap)

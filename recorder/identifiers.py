@@ -18,14 +18,14 @@ def clockwork_base32(data: bytes) -> str:
 
 
 def new_id() -> str:
-    """Draw a fresh id."""
+    """Return a new random id."""
     return clockwork_base32(uuid.uuid4().bytes)
 
 
 def derived_id(*parts: str) -> str:
-    """Make the id that these parts always give, shaped as a UUIDv4 so that no reader can tell.
+    """Return the id that depends on these parts alone, in the form of a UUIDv4.
 
-    Recovery says an event again under the same id because the id follows from what the event is about.
+    Recovery publishes an event again with the same id, because the id is derived from what the event is about.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).digest()[:16]
     return clockwork_base32(uuid.UUID(bytes=digest, version=4).bytes)

@@ -1,7 +1,4 @@
-"""What must outlive the process: a recording and its archives, as plain values.
-
-The store keeps them, the service lives by them, recovery starts from them.
-"""
+"""Recordings and archives as values, which the store keeps and recovery reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,15 +10,15 @@ from rokuga.recorder.media import Kind
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 
 WHOLE_FILE: Final = ""
-"""The index of the file that is no part."""
+"""The index of the whole file in `ArchiveState.owed`."""
 
 
 REPORT_FIELDS: Final = ("file_path", "filename", "metadata_file_path", "metadata_filename", "size")
-"""What the report tells of an archive's document."""
+"""The fields of an archive's document that the report contains."""
 
 
 class RecordingStatus(StrEnum):
-    """ACTIVE takes new archives; STOPPING waits for its last archive; FINISHED has its report."""
+    """ACTIVE begins new archives; STOPPING waits for its last archive; FINISHED has its report."""
 
     ACTIVE = "active"
     STOPPING = "stopping"
@@ -29,7 +26,7 @@ class RecordingStatus(StrEnum):
 
 
 class ArchiveStatus(StrEnum):
-    """WRITING until the files are whole (AVAILABLE) or known to be lost (FAILED)."""
+    """WRITING until the files are finished (AVAILABLE) or known to be lost (FAILED)."""
 
     WRITING = "writing"
     AVAILABLE = "available"
@@ -38,9 +35,9 @@ class ArchiveStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordingParameters:
-    """What StartRecording was given. Seconds; `None` where a key was not given.
+    """The parameters of StartRecording. Durations in seconds; None if a key was omitted.
 
-    `metadata_json` is JSON text, so that a given `null` ("null") differs from none at all (None).
+    `metadata_json` is JSON text, so that the value `null` ("null") differs from an omitted key (None).
     """
 
     channel_id: str
@@ -50,7 +47,7 @@ class RecordingParameters:
     metadata_json: str | None = None
 
     def has_whole_files(self, dual_output: bool) -> bool:
-        """Whether archives are written whole; with `dual_output` also beside the parts of a split one."""
+        """Return whether archives have a whole file; with `dual_output` also beside their parts."""
         return not self.split_only and (self.split_duration is None or dual_output)
 
 
@@ -71,7 +68,7 @@ class RecordingState:
 
     @property
     def expired_at(self) -> int | None:
-        """Unix seconds, None where the recording has no limit."""
+        """Unix seconds, None without a limit."""
         return self.created_at + self.parameters.expire_time if self.parameters.expire_time else None
 
 
@@ -79,17 +76,16 @@ class RecordingState:
 class ArchiveState:
     """One connection's archive in one recording.
 
-    While it is written, `stop_wall_ns` is the end of the parts that were told, None before the first one.
-    `document` is that of the whole-file archive once it ended (absent for split-only recordings);
-    `split_last_index` is "0001"-like, None where nothing was split; `split_kinds` is what the parts have. `owed` has
-    the documents of finished files whose event is not stored yet, by the index of the part or WHOLE_FILE: a consumer
-    that sees a document beside its file may remove both before the event is stored. `node_name` is the node that has
-    the files, "" for this one.
+    While it is written, `stop_wall_ns` is the end of the published parts, None before the first one. `document` is
+    that of the whole file once it is finished (None for split-only recordings); `split_last_index` is like "0001",
+    None without parts; `split_kinds` are the kinds of the parts. `owed` has the documents of finished files whose
+    event is not stored yet, by the index of the part or WHOLE_FILE: a consumer may delete a file and its document as
+    soon as both exist. `node_name` is the node that has the files, "" for this one.
 
-    A connection has more than one archive in a recording where a fault ended one before the connection left:
-    `number` counts them from 1. Parts go on through all of them: `parts_before` is the last number that earlier
-    archives used, `parts_start_wall_ns` their beginning, `split_last_index` and `split_kinds` those of all.
-    `owes_parts_end`: it has ended, and split-archive.end is to be told by a later one, or when the connection leaves.
+    A connection has several archives in a recording if a fault ended one while the connection was open: `number`
+    counts them from 1. The numbers of parts continue through all of them: `parts_before` is the last number of the
+    earlier archives, `parts_start_wall_ns` their beginning, `split_last_index` and `split_kinds` are those of all.
+    `owes_parts_end`: it has ended, and a later archive or the end of the connection publishes split-archive.end.
     """
 
     recording_id: str
@@ -112,9 +108,9 @@ class ArchiveState:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A recording that began or ended, maybe on another node: FINISHED where nothing is known of it any more.
+    """A recording that began or ended on any node; FINISHED also if it does not exist any more.
 
-    `is_start_owned`: its recording.started is ours to tell, if we have not yet.
+    `is_start_owned`: this node has to publish its recording.started, unless it has.
     """
 
     recording: RecordingState
@@ -123,9 +119,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """One node of a cluster. `is_alive` False: it was there, and is down or cut off; the rest is what it said last.
+    """One node of a cluster. `is_alive` False: it is down or unreachable, and the rest is what it wrote last.
 
-    `connections` counts its clients. The URLs are those at which others find it, "" where it does not say.
+    `connections` counts its clients. The URLs are those at which others reach it, "" if not configured.
     """
 
     node_name: str

@@ -1,6 +1,6 @@
-"""What the recorder has done since its start, as numbers that only grow.
+"""Counters of a recorder since its start.
 
-`events` counts what was stored, by type; `tracks` adds up the counters of connections that are gone, by kind.
+`events` counts stored events by type; `tracks` adds up the counters of ended connections by kind.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ TrackCounters = Mapping[Kind, Mapping[str, int]]
 
 @dataclass(slots=True)
 class Totals:
-    """Times are nanoseconds: `setup_ns` from the offer to DTLS, `stay_ns` from DTLS to the end."""
+    """`setup_ns` are the nanoseconds from the offer to DTLS, `connected_ns` those from DTLS to the end."""
 
     sessions_created: int = 0
     sessions_destroyed: int = 0
@@ -24,46 +24,46 @@ class Totals:
     connections_destroyed: int = 0
     connections_failed: int = 0
     setup_ns: int = 0
-    stay_ns: int = 0
+    connected_ns: int = 0
     events: Counter[str] = field(default_factory=Counter)
     tracks: dict[Kind, Counter[str]] = field(default_factory=lambda: {"audio": Counter(), "video": Counter()})
 
     def stored(self, events: Iterable[Event]) -> None:
-        """Count events that the store took."""
+        """Count events that the store has committed."""
         self.events.update(event.type.value for event in events)
 
     def connected(self, setup_ns: int) -> None:
-        """Count a client that is connected."""
+        """Count a connection that is up."""
         self.connections_created += 1
         self.setup_ns += setup_ns
 
-    def disconnected(self, was_connected: bool, stay_ns: int, stats: TrackCounters, was_last: bool) -> None:
-        """Count a client that is gone, the last one of its channel or not, and keep its counters."""
+    def disconnected(self, was_connected: bool, connected_ns: int, stats: TrackCounters, was_last: bool) -> None:
+        """Count a connection that has ended, and add its counters; `was_last` of its channel."""
         self.sessions_destroyed += was_last
         if not was_connected:
             self.connections_failed += 1
             return
         self.connections_destroyed += 1
-        self.stay_ns += stay_ns
+        self.connected_ns += connected_ns
         for kind, counters in stats.items():
             self.tracks[kind].update(counters)
 
     def counters(self, present: Iterable[TrackCounters]) -> dict[str, int | Mapping[str, int]]:
-        """Give everything by the names of the daemon's table of counters; `present` as in `by_counter`."""
+        """Return all counters by the names of the daemon's table; `present` as in `by_counter`."""
         return {
             "sessions_created": self.sessions_created,
             "sessions_destroyed": self.sessions_destroyed,
             "connections_created": self.connections_created,
             "connections_destroyed": self.connections_destroyed,
             "connections_failed": self.connections_failed,
-            "connection_seconds": self.stay_ns // NS_PER_S,
+            "connection_seconds": self.connected_ns // NS_PER_S,
             "connection_setup_ns": self.setup_ns,
             "events": {event_type.value: self.events[event_type] for event_type in EventType},
             **self.by_counter(present),
         }
 
     def by_counter(self, present: Iterable[TrackCounters]) -> dict[str, dict[str, int]]:
-        """Give the counters of tracks, those of the connections that are `present` added: name > kind > number."""
+        """Return the counters of tracks, with those of the connections that are `present`: name > kind > number."""
         sums = {kind: Counter(counters) for kind, counters in self.tracks.items()}
         for stats in present:
             for kind, counters in stats.items():

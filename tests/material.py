@@ -1,25 +1,19 @@
 """Recordings, archives and events to store and to send."""
 
-from dataclasses import dataclass
-
-from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.models import ArchiveState, RecordingParameters, RecordingState
 from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
+from tests.support.clock import FakeClock
 
 WALL_NS = 1_709_251_200_000_123_000
 """2024-03-01T00:00:00.000123Z."""
 
 
-@dataclass
-class ManualClock:
-    """A clock that stands still until it is told."""
+class ManualClock(FakeClock):
+    """A FakeClock whose two times are WALL_NS at first."""
 
-    now_ns: int = WALL_NS
-
-    def clock(self) -> Clock:
-        """Both clocks, driven by this one."""
-        return Clock(monotonic_ns=lambda: self.now_ns, wall_ns=lambda: self.now_ns)
+    def __init__(self, now_ns: int = WALL_NS, wall_offset_ns: int = 0) -> None:
+        super().__init__(now_ns, wall_offset_ns)
 
 
 def identity(channel_id: str = "sora", connection_id: str = "CONNECTION") -> ConnectionIdentity:

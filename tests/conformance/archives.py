@@ -12,7 +12,7 @@ import numpy as np
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, Kind
 from tests.recorder.codecs.clips import encoded
-from tests.recorder.house import Unit, running
+from tests.support.recorder import Unit, running_recorder
 
 VIDEO_CODECS: Final = tuple(name for name, codec in CODECS.items() if codec.kind == "video")
 TEMPORAL_DELIMITER: Final = b"\x12\x00"
@@ -66,19 +66,19 @@ async def record(
     opus_params: Mapping[str, object] | None = None,
 ) -> Sent:
     """Record these units, each at its time, in one whole file. `sizes`: of the picture, from a time on."""
-    async with running(folder) as house:
-        await house.start()
-        client = await house.enter(audio=audio, video=video, opus_params=opus_params)
-        begin_ns = house.hand.now_ns
+    async with running_recorder(folder) as harness:
+        await harness.start()
+        client = await harness.connect(audio=audio, video=video, opus_params=opus_params)
+        begin_ns = harness.clock.now_ns
         for kind, time_ms, data, is_keyframe in sorted(units, key=lambda unit: unit[1]):
-            house.hand.now_ns = begin_ns + time_ms * NS_PER_MS
+            harness.clock.now_ns = begin_ns + time_ms * NS_PER_MS
             client.size = (sizes or {}).get(time_ms, client.size)
             client.send(kind, time_ms, data, is_keyframe)
             await client.tick()
             if time_ms % 1000 == 0:
-                await house.disk()
-        await house.stop()
-        (available,) = await house.events("archive.available")
+                await harness.drain()
+        await harness.stop()
+        (available,) = await harness.events("archive.available")
         sent = Sent(Path(available.document["file_path"]), available.document)
         for kind, time_ms, data, is_keyframe in client.sent:
             sent.units[kind].append((data, time_ms, is_keyframe))

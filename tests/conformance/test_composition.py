@@ -7,7 +7,7 @@ import pytest
 from rokuga.recorder.media import NS_PER_MS, Kind
 from tests import readers
 from tests.conformance.archives import DURATION_MS, VIDEO_CODECS, audio_units, record, video_units
-from tests.recorder.house import running
+from tests.support.recorder import running_recorder
 
 FRAMES: dict[Kind, int] = {"audio": 50, "video": 25}
 SHAPES: dict[str, set[Kind]] = {
@@ -35,22 +35,22 @@ async def test_a_recording_is_composed(tmp_path: Path, codec: str, shape: str) -
 async def test_parts_are_composed_to_the_whole(tmp_path: Path, *, split_only: bool) -> None:
     """Parts follow each other without a gap; beside a whole file they are not shown twice."""
     seconds = 3
-    async with running(tmp_path) as house:
-        await house.start(split_duration=1, split_only=split_only)
-        client = await house.enter(video="VP8")
-        begin_ns = house.hand.now_ns
+    async with running_recorder(tmp_path) as harness:
+        await harness.start(split_duration=1, split_only=split_only)
+        client = await harness.connect(video="VP8")
+        begin_ns = harness.clock.now_ns
         units = [
             unit for place in range(seconds) for unit in video_units("VP8", 1000 * place) + audio_units(1000 * place)
         ]
         for kind, time_ms, data, is_keyframe in sorted(units, key=lambda unit: unit[1]):
-            house.hand.now_ns = begin_ns + time_ms * NS_PER_MS
+            harness.clock.now_ns = begin_ns + time_ms * NS_PER_MS
             client.send(kind, time_ms, data, is_keyframe)
             await client.tick()
-        house.hand.now_ns = begin_ns + seconds * DURATION_MS * NS_PER_MS
-        state = await house.stop()
-        parts = await house.events("split-archive.available")
+        harness.clock.now_ns = begin_ns + seconds * DURATION_MS * NS_PER_MS
+        state = await harness.stop()
+        parts = await harness.events("split-archive.available")
         assert len(parts) == seconds
-        assert len(await house.events("archive.available")) == (0 if split_only else 1)
+        assert len(await harness.events("archive.available")) == (0 if split_only else 1)
     output = tmp_path / "composed.mp4"
     readers.compose_with_hisui(tmp_path / "archive" / state.recording_id, output)
     assert readers.duration_s(output) == pytest.approx(seconds, abs=0.05)

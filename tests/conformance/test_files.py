@@ -21,7 +21,7 @@ from rokuga.recorder.archive.webm.layout import (
 from rokuga.recorder.media import Kind
 from tests import readers
 from tests.conformance.archives import VIDEO_CODECS, Sent, audio_units, record, video_units
-from tests.recorder.house import VP8_FRAME, Unit
+from tests.support.recorder import VP8_FRAME, Unit
 
 SHAPES: dict[str, set[Kind]] = {
     "audio and video": {"audio", "video"},

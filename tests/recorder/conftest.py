@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.recorder.house import House, running
+from tests.support.recorder import RecorderHarness, running_recorder
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A recorder without a network, its files and its store in a folder of the test."""
-    async with running(tmp_path) as started:
+async def harness(tmp_path: Path) -> AsyncIterator[RecorderHarness]:
+    """A recorder without a network; its files and its store are in a folder of the test."""
+    async with running_recorder(tmp_path) as started:
         yield started
+
+
+@pytest.fixture
+def house(harness: RecorderHarness) -> RecorderHarness:
+    """The former name of `harness`."""
+    return harness

@@ -15,9 +15,9 @@ from tests.support.recorder import (
     VP8_FRAME,
     Client,
     Unit,
-    running,
 )
 from tests.support.recorder import RecorderHarness as House
+from tests.support.recorder import running_recorder as running
 
 __all__ = [
     "AUDIO_MS",

@@ -17,7 +17,8 @@ from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks import schemas
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
-from tests.recorder.house import HandClock, House, running
+from tests.support.clock import FakeClock
+from tests.support.recorder import RecorderHarness, running_recorder
 
 DESTROYED = "connection.destroyed"
 
@@ -33,48 +34,50 @@ DESTROYED = "connection.destroyed"
     ],
 )
 async def test_the_end_is_told_in_the_words_of_who_wanted_it(
-    house: House, reason: str, remark: str | None, told: dict[str, str]
+    harness: RecorderHarness, reason: str, remark: str | None, told: dict[str, str]
 ) -> None:
-    client = await house.enter()
+    client = await harness.connect()
     client.connection.stop(reason, remark)
     client.connection.stop("SHUTDOWN", "too late")
-    gone = await house.event(DESTROYED, client.connection.identity)
+    gone = await harness.event(DESTROYED, client.connection.identity)
     keys = ("reason", "disconnect_api_reason", "type_disconnect_reason")
     assert {key: gone.document[key] for key in keys if key in gone.document} == told
 
 
-async def test_the_end_of_the_recorder_is_a_shutdown(house: House) -> None:
+async def test_the_end_of_the_recorder_is_a_shutdown(harness: RecorderHarness) -> None:
     """Its connections are over, with their files, when `end` returns; nobody comes in any more."""
-    state = await house.start()
-    client = await house.enter()
+    state = await harness.start()
+    client = await harness.connect()
     await client.play(1000)
-    await house.recorder.end()
-    (gone,) = await house.events(DESTROYED)
+    await harness.recorder.end()
+    (gone,) = await harness.events(DESTROYED)
     assert gone.document["reason"] == "SHUTDOWN"
-    (available,) = await house.events("archive.available")
+    (available,) = await harness.events("archive.available")
     assert available.document["recording_id"] == state.recording_id
     with pytest.raises(ConnectionRefused, match="SHUTDOWN"):
-        await house.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
-    assert house.recorder.recordings() == [state]
+        await harness.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
+    assert harness.recorder.recordings() == [state]
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600])
-async def test_a_wall_clock_that_is_set_makes_no_stay_longer_or_shorter(house: House, step_s: int) -> None:
-    client = await house.enter()
-    house.hand.wall_offset_ns += step_s * NS_PER_S
-    house.hand.now_ns += 119 * NS_PER_S
+async def test_a_wall_clock_that_is_set_makes_no_stay_longer_or_shorter(
+    harness: RecorderHarness, step_s: int
+) -> None:
+    client = await harness.connect()
+    harness.clock.wall_offset_ns += step_s * NS_PER_S
+    harness.clock.now_ns += 119 * NS_PER_S
     await client.leave()
-    gone = await house.event(DESTROYED, client.connection.identity)
+    gone = await harness.event(DESTROYED, client.connection.identity)
     assert gone.document["minutes"] == 1
     assert gone.document["destroyed_time"] - gone.document["created_time"] == 119
 
 
 async def killed(folder: Path, *clients: str) -> list[Connection]:
     """Leave a store as it was while these clients were there; the first is gone before that."""
-    async with SqliteStore(folder / "alive.sqlite3") as store, running(folder, store=store) as house:
-        there = [(await house.enter(client_id=client_id, role="sendrecv")).connection for client_id in clients]
+    async with SqliteStore(folder / "alive.sqlite3") as store, running_recorder(folder, store=store) as harness:
+        there = [(await harness.connect(client_id=client_id, role="sendrecv")).connection for client_id in clients]
         await there[0].close("TYPE-DISCONNECT")
-        await house.event(DESTROYED, there[0].identity)
+        await harness.event(DESTROYED, there[0].identity)
         async with SqliteStore(folder / "alive.sqlite3") as other:  # writes what is in its log into the file
             await other.append([])
         for name in ("", "-wal"):
@@ -85,13 +88,13 @@ async def killed(folder: Path, *clients: str) -> list[Connection]:
 async def test_whom_a_kill_took_is_told_as_gone_at_the_next_start(tmp_path: Path) -> None:
     """Once, each after the other, as of the end of the life that was killed; whoever was told as gone is not."""
     _, second, third = await killed(tmp_path, "first", "second", "third")
-    hand = HandClock()
+    clock = FakeClock()
     for name in ("", "-wal"):
-        os.utime(tmp_path / f"store.sqlite3{name}", ns=(0, hand.clock.wall_ns() + 119 * NS_PER_S))
-    hand.now_ns += 3600 * NS_PER_S
+        os.utime(tmp_path / f"store.sqlite3{name}", ns=(0, clock.clock().wall_ns() + 119 * NS_PER_S))
+    clock.now_ns += 3600 * NS_PER_S
     for _ in range(2):
-        async with running(tmp_path, hand) as house:
-            gone = (await house.events(DESTROYED))[1:]
+        async with running_recorder(tmp_path, clock) as harness:
+            gone = (await harness.events(DESTROYED))[1:]
     assert [event.connection for event in gone] == [second.identity, third.identity]
     assert [event.document["channel_connections"] for event in gone] == [1, 0]
     assert [event.document["channel_sendrecv_connections"] for event in gone] == [1, 0]
@@ -113,9 +116,9 @@ class FullStore(SqliteStore):
         await super().append(events)
 
 
-async def come(house: House, client_id: str) -> Connection:
+async def come(harness: RecorderHarness, client_id: str) -> Connection:
     """Connect a client; it is there then."""
-    connection = await house.recorder.connect(
+    connection = await harness.recorder.connect(
         ConnectionRequest("sora", "sendonly", client_id, audio=TrackConfig("OPUS"))
     )
     connection.accept("v=0\r\n")
@@ -125,15 +128,17 @@ async def come(house: House, client_id: str) -> Connection:
 
 async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(tmp_path: Path) -> None:
     """In order; and one whose name nobody can write keeps nobody back."""
-    async with FullStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
+    async with FullStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.is_full = True
         for client_id in ("first", "\ud800", "second"):
-            client = await come(house, client_id)
+            client = await come(harness, client_id)
             await client.close("TYPE-DISCONNECT")
-        assert await house.events() == []
+        assert await harness.events() == []
         store.is_full = False
-        await house.hand.next_sleep()
-        await house.event(DESTROYED, client.identity)
-        told = [(str(event.type), event.connection and event.connection.client_id) for event in await house.events()]
+        await harness.clock.next_sleep()
+        await harness.event(DESTROYED, client.identity)
+        told = [
+            (str(event.type), event.connection and event.connection.client_id) for event in await harness.events()
+        ]
         created = "connection.created"
         assert told == [(created, "first"), (DESTROYED, "first"), (created, "second"), (DESTROYED, "second")]

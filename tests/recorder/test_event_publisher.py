@@ -38,7 +38,7 @@ def event(number: int) -> Event:
 async def told(store: Any, committed: list[str]) -> EventPublisher:
     """Tell many events at once; let the store go on when all wait."""
     event_publisher = EventPublisher(
-        store, lambda events: committed.extend(event.id for event in events), FakeClock().clock
+        store, lambda events: committed.extend(event.id for event in events), FakeClock().clock()
     )
     telling = [asyncio.create_task(event_publisher.publish(event(number))) for number in range(COUNT)]
     for _ in range(3):

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.expiries import MIN_STALE, Expiries
 from rokuga.recorder.media import NS_PER_S
-from tests.recorder.house import HandClock, running
 from tests.steps import steps
+from tests.support.clock import FakeClock
+from tests.support.recorder import running_recorder
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 100), st.booleans())), st.integers(0, 100))
@@ -51,32 +52,37 @@ def test_recordings_that_were_stopped_long_before_they_expire_are_forgotten() ->
 
 async def test_a_tick_costs_the_same_with_many_idle_recordings_as_with_one(tmp_path: Path) -> None:
     """Nobody publishes; before, 4,000 of them took 16 % of a core."""
-    hand = HandClock()
+    clock = FakeClock()
     costs = []
-    async with running(tmp_path, hand) as house:
+    async with running_recorder(tmp_path, clock) as harness:
         for first, last in ((0, 1), (1, 60)):
             for number in range(first, last):
-                await house.start(f"channel-{number}", expire_time=3600)
-            costs.append(steps(lambda: house.recorder.tick(hand.now_ns)))
+                await harness.start(f"channel-{number}", expire_time=3600)
+            costs.append(steps(lambda: harness.recorder.tick(clock.now_ns)))
     assert costs[0] == costs[1]
 
 
 async def test_each_recording_ends_at_its_own_time(tmp_path: Path) -> None:
-    hand = HandClock()
-    async with running(tmp_path, hand) as house:
-        late, early, never = [await house.start(name, expire_time=s) for name, s in (("a", 20), ("b", 10), ("c", 0))]
-        hand.now_ns += 10 * NS_PER_S
-        await house.reported(early.recording_id)
-        assert {each.recording_id for each in house.recorder.recordings()} == {late.recording_id, never.recording_id}
-        hand.now_ns += 10 * NS_PER_S
-        await house.reported(late.recording_id)
-        assert [each.recording_id for each in house.recorder.recordings()] == [never.recording_id]
+    clock = FakeClock()
+    async with running_recorder(tmp_path, clock) as harness:
+        late, early, never = [
+            await harness.start(name, expire_time=s) for name, s in (("a", 20), ("b", 10), ("c", 0))
+        ]
+        clock.now_ns += 10 * NS_PER_S
+        await harness.reported(early.recording_id)
+        assert {each.recording_id for each in harness.recorder.recordings()} == {
+            late.recording_id,
+            never.recording_id,
+        }
+        clock.now_ns += 10 * NS_PER_S
+        await harness.reported(late.recording_id)
+        assert [each.recording_id for each in harness.recorder.recordings()] == [never.recording_id]
 
 
 async def test_a_recording_that_was_active_at_the_last_end_still_expires(tmp_path: Path) -> None:
-    hand = HandClock()
-    async with running(tmp_path, hand) as house:
-        state = await house.start(expire_time=5)
-    hand.now_ns += 5 * NS_PER_S
-    async with running(tmp_path, hand) as house:
-        await house.reported(state.recording_id)
+    clock = FakeClock()
+    async with running_recorder(tmp_path, clock) as harness:
+        state = await harness.start(expire_time=5)
+    clock.now_ns += 5 * NS_PER_S
+    async with running_recorder(tmp_path, clock) as harness:
+        await harness.reported(state.recording_id)

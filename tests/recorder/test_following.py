@@ -21,7 +21,8 @@ from rokuga.recorder.models import (
 )
 from rokuga.recorder.negotiation import ConnectionIdentity
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.recorder.house import START_WALL_NS, House, running
+from tests.support.clock import START_WALL_NS
+from tests.support.recorder import RecorderHarness, running_recorder
 
 
 class SharedStore(SqliteStore):
@@ -77,9 +78,9 @@ def lost_archive(change: Change) -> ArchiveState:
     )
 
 
-async def recorded(house: House, store: SharedStore) -> Change:
+async def recorded(harness: RecorderHarness, store: SharedStore) -> Change:
     """Have a client that is recorded because another node said so."""
-    client = await house.enter()
+    client = await harness.connect()
     change = started()
     await store.hear(change)
     await client.play(500)
@@ -88,74 +89,77 @@ async def recorded(house: House, store: SharedStore) -> Change:
 
 async def test_a_recording_of_another_node_is_recorded_and_ends_with_it(tmp_path: Path) -> None:
     """Who is there and who comes; the files are announced here, recording.started is the other node's to tell."""
-    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store, node_name="n1") as house:
-        change = await recorded(house, store)
-        assert house.recorder.recording("sora") == change.recording
-        await (await house.enter()).play(500)
+    async with (
+        SharedStore(tmp_path / "s.sqlite3") as store,
+        running_recorder(tmp_path, store=store, node_name="n1") as harness,
+    ):
+        change = await recorded(harness, store)
+        assert harness.recorder.recording("sora") == change.recording
+        await (await harness.connect()).play(500)
         store.others = [lost_archive(change)]
         await store.hear(ended(change))
         with pytest.raises(RecordingNotStarted):
-            house.recorder.recording("sora")
-        report = await house.reported(change.recording.recording_id)
+            harness.recorder.recording("sora")
+        report = await harness.reported(change.recording.recording_id)
         assert [entry["node_name"] for entry in report.document["archives"]] == ["n1", "n1"]
         assert [entry["node_name"] for entry in report.document["failed_archives"]] == ["node-2"]
-        assert len(await house.events("archive.available")) == 2
-        assert not await house.events("recording.started")
+        assert len(await harness.events("archive.available")) == 2
+        assert not await harness.events("recording.started")
 
 
 async def test_a_report_that_another_node_tells_is_not_told_here(tmp_path: Path) -> None:
-    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.others = None
-        change = await recorded(house, store)
+        change = await recorded(harness, store)
         await store.hear(ended(change))
-        await house.event("archive.available")
-        await (await house.enter()).play(100)
+        await harness.event("archive.available")
+        await (await harness.connect()).play(100)
     assert not list((tmp_path / "archive").rglob("report-*"))
 
 
 async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> None:
     """The echo of our own start and stop, and a start that is heard again while the report waits for others."""
-    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
-        client = await house.enter()
-        own = Change(await house.start(), is_start_owned=True)
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
+        client = await harness.connect()
+        own = Change(await harness.start(), is_start_owned=True)
         await store.hear(own, own)
         await client.play(500)
         store.others_ended.clear()
-        await house.recorder.stop_recording("sora")
+        await harness.recorder.stop_recording("sora")
         await store.hear(own)
-        assert not house.recorder.recordings()
+        assert not harness.recorder.recordings()
         await store.hear(ended(own), ended(own, RecordingStatus.FINISHED))
         store.others_ended.set()
-        await house.reported(own.recording.recording_id)
-        assert len(await house.events("archive.started")) == len(await house.events("recording.started")) == 1
+        await harness.reported(own.recording.recording_id)
+        assert len(await harness.events("archive.started")) == len(await harness.events("recording.started")) == 1
 
 
 async def test_a_start_of_ours_that_was_cut_off_is_told(tmp_path: Path) -> None:
-    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         change = started(is_start_owned=True)
         await store.hear(change)
-        assert (await house.event("recording.started")).document["recording_id"] == change.recording.recording_id
+        assert (await harness.event("recording.started")).document["recording_id"] == change.recording.recording_id
 
 
 async def test_a_recording_that_is_gone_is_ended_before_the_next_is_begun(tmp_path: Path) -> None:
     """Its end was missed in a minority: the next one's start, or the list without it, says so."""
-    async with SharedStore(tmp_path / "s.sqlite3") as store, running(tmp_path, store=store) as house:
+    async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.others = None
-        first = await recorded(house, store)
+        first = await recorded(harness, store)
         second = started()
         await store.hear(second)
-        assert house.recorder.recordings() == [second.recording]
+        assert harness.recorder.recordings() == [second.recording]
         await store.hear(ended(second, RecordingStatus.FINISHED))
-        assert not house.recorder.recordings()
-        ends = [event.document["recording_id"] for event in await house.events("archive.started")]
+        assert not harness.recorder.recordings()
+        ends = [event.document["recording_id"] for event in await harness.events("archive.started")]
         assert ends == [first.recording.recording_id, second.recording.recording_id]
 
 
 async def test_the_end_of_the_daemon_does_not_wait_for_other_nodes(tmp_path: Path) -> None:
     async with SharedStore(tmp_path / "s.sqlite3") as store:
-        async with running(tmp_path, store=store, timeouts=Timeouts(other_nodes_s=0.01)) as house:
-            change = await recorded(house, store)
+        async with running_recorder(tmp_path, store=store, timeouts=Timeouts(other_nodes_s=0.01)) as harness:
+            change = await recorded(harness, store)
             store.others_ended.clear()
             await store.hear(ended(change))
-            await house.event("archive.available")
-        assert not await house.events("recording.report")
+            await harness.event("archive.available")
+        assert not await harness.events("recording.report")

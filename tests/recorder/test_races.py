@@ -15,7 +15,7 @@ from rokuga.recorder.errors import RecordingAlreadyStarted, RecordingNotStarted
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.negotiation import TrackConfig
-from tests.recorder.house import OPUS_20_MS, VP8_FRAME, Client, House, running
+from tests.support.recorder import OPUS_20_MS, VP8_FRAME, Client, RecorderHarness, running_recorder
 
 AT_ONCE = 20
 STEP_MS = 40
@@ -29,8 +29,8 @@ KINDS: tuple[dict[str, Any], ...] = ({}, {"split_duration": 1}, {"split_duration
 class Round:
     """One channel, and what happens in it."""
 
-    def __init__(self, house: House, channel_id: str, dice: random.Random) -> None:
-        self._house = house
+    def __init__(self, harness: RecorderHarness, channel_id: str, dice: random.Random) -> None:
+        self._house = harness
         self._channel_id = channel_id
         self._dice = dice
         self._clients: list[Client] = []
@@ -45,7 +45,7 @@ class Round:
                 is_keyframe = time_ms % 240 == 0
                 client.send("video", time_ms, VP8_FRAME[is_keyframe] + b"%d" % time_ms, is_keyframe)
             client.send("audio", time_ms, OPUS_20_MS + b"%d" % time_ms)
-            client.connection.tick(self._house.hand.now_ns)
+            client.connection.tick(self._house.clock.now_ns)
         due = [self._act(action) for moment_ms, action in self._plan if moment_ms == time_ms]
         self._dice.shuffle(due)
         self._tasks += [asyncio.ensure_future(work) for work in due]
@@ -88,28 +88,28 @@ class Round:
         connection = await self._house.recorder.connect(request)
         connection.accept("v=0\r\n")
         (peer,) = (peer for peer in self._house.peers if peer.request is request)
-        self._clients.append(Client(connection, peer, self._house.hand))
+        self._clients.append(Client(connection, peer, self._house.clock))
 
 
-async def play_at_once(house: House, rounds: list[Round]) -> None:
+async def play_at_once(harness: RecorderHarness, rounds: list[Round]) -> None:
     """Play rounds beside each other until everything has ended."""
     for time_ms in range(0, MOMENTS_MS[-1] + STEP_MS, STEP_MS):
         for each in rounds:
             each.play(time_ms)
         await asyncio.sleep(0)
-        house.hand.now_ns += STEP_MS * NS_PER_MS
+        harness.clock.now_ns += STEP_MS * NS_PER_MS
     await asyncio.gather(*(each.end() for each in rounds))
 
 
-async def reported(house: House, started: list[str], events: list[Event]) -> None:
+async def reported(harness: RecorderHarness, started: list[str], events: list[Event]) -> None:
     """Wait for the reports of all recordings; add what is told meanwhile."""
 
     async def look() -> bool | None:
-        events.extend(stored.event for stored in await house.store.events_after(len(events), 100_000))
+        events.extend(stored.event for stored in await harness.store.events_after(len(events), 100_000))
         return sum(event.type == "recording.report" for event in events) == len(started) or None
 
-    await house.news.wait_for(look)
-    await house.disk()
+    await harness.commits.wait_for(look)
+    await harness.drain()
 
 
 def held() -> Counter[str]:
@@ -121,16 +121,16 @@ def held() -> Counter[str]:
     )
 
 
-async def settled(house: House, expected: Counter[str] | None = None) -> Counter[str]:
+async def settled(harness: RecorderHarness, expected: Counter[str] | None = None) -> Counter[str]:
     """Give the tasks whose event is stored already the time to return, then count."""
     for _ in range(100):
-        await house.disk()
+        await harness.drain()
         if held() == expected:
             break
     return held()
 
 
-def check(house: House, started: list[str], events: list[Event]) -> None:
+def check(harness: RecorderHarness, started: list[str], events: list[Event]) -> None:
     """One start and one report for each recording, around all that is told of its archives; one end for each."""
     by_recording: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
@@ -153,28 +153,28 @@ def check(house: House, started: list[str], events: list[Event]) -> None:
     assert len({event.id for event in events}) == len(events)
     failed = [event.document["reason"] for event in events if event.type == "archive.failed"]
     assert set(failed) <= {"no media was received"}
-    assert not list(house.folder.glob("archive/*/.*")), "files in progress"
+    assert not list(harness.folder.glob("archive/*/.*")), "files in progress"
 
 
 async def race(folder: Path, rounds: int, seed: int) -> None:
     """Play so many rounds; nothing is told twice, left active, or held."""
     print("seed", seed)
     dice = random.Random(seed)
-    async with running(folder) as house:
+    async with running_recorder(folder) as harness:
         started: list[str] = []
         events: list[Event] = []
         before: Counter[str] = Counter()
         for _ in range(rounds // AT_ONCE):
-            batch = [Round(house, f"channel {place}", dice) for place in range(AT_ONCE)]
-            await play_at_once(house, batch)
-            house.peers.clear()
+            batch = [Round(harness, f"channel {place}", dice) for place in range(AT_ONCE)]
+            await play_at_once(harness, batch)
+            harness.peers.clear()
             started += [recording_id for each in batch for recording_id in each.started]
-            await reported(house, started, events)
-            before = before or await settled(house)
-            assert await settled(house, before) == before
-            assert not house.recorder.channels.ids(), "nobody is there, nothing is recorded"
+            await reported(harness, started, events)
+            before = before or await settled(harness)
+            assert await settled(harness, before) == before
+            assert not harness.recorder.channels.ids(), "nobody is there, nothing is recorded"
         assert len(started) > rounds
-        check(house, started, events)
+        check(harness, started, events)
 
 
 @pytest.mark.timeout(300)

@@ -31,7 +31,7 @@ class Operation:
 
 async def test_an_operation_is_repeated_after_growing_pauses_until_it_succeeds() -> None:
     operation, clock = Operation(*[ConnectionError("refused")] * 5), FakeClock()
-    result = asyncio.create_task(retry(operation, POLICY, clock.clock, name="test"))
+    result = asyncio.create_task(retry(operation, POLICY, clock.clock(), name="test"))
     assert [await clock.next_sleep() for _ in range(5)] == [0.5, 1, 2, 3, 3]
     assert await result == 6
 
@@ -39,7 +39,7 @@ async def test_an_operation_is_repeated_after_growing_pauses_until_it_succeeds()
 async def test_an_outage_is_logged_once_at_its_first_failure_and_once_at_its_end() -> None:
     operation, clock = Operation(*[ConnectionError("refused")] * 3), FakeClock()
     with structlog.testing.capture_logs() as logs:
-        result = asyncio.create_task(retry(operation, POLICY, clock.clock, name="append", recording_id="R"))
+        result = asyncio.create_task(retry(operation, POLICY, clock.clock(), name="append", recording_id="R"))
         for _ in range(3):
             await clock.next_sleep()
         await result
@@ -64,7 +64,7 @@ async def test_an_outage_is_logged_once_at_its_first_failure_and_once_at_its_end
 async def test_an_error_that_another_place_reports_is_retried_without_a_log_line() -> None:
     operation, clock = Operation(TimeoutError(), TimeoutError()), FakeClock()
     with structlog.testing.capture_logs() as logs:
-        result = asyncio.create_task(retry(operation, POLICY, clock.clock, name="test"))
+        result = asyncio.create_task(retry(operation, POLICY, clock.clock(), name="test"))
         for _ in range(2):
             await clock.next_sleep()
         await result
@@ -74,13 +74,13 @@ async def test_an_error_that_another_place_reports_is_retried_without_a_log_line
 async def test_an_error_that_the_policy_does_not_name_is_raised_at_once() -> None:
     operation = Operation(ValueError("a fault of ours"))
     with pytest.raises(ValueError, match="of ours"):
-        await retry(operation, POLICY, FakeClock().clock, name="test")
+        await retry(operation, POLICY, FakeClock().clock(), name="test")
     assert operation.calls == 1
 
 
 async def test_a_retry_ends_by_cancellation() -> None:
     operation, clock = Operation(*[ConnectionError()] * 9), FakeClock()
-    result = asyncio.create_task(retry(operation, POLICY, clock.clock, name="test"))
+    result = asyncio.create_task(retry(operation, POLICY, clock.clock(), name="test"))
     await clock.next_sleep()
     result.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -90,7 +90,7 @@ async def test_a_retry_ends_by_cancellation() -> None:
 async def test_stop_ends_the_pause_and_allows_one_more_attempt() -> None:
     """The error of that attempt is raised; a caller that ends does not wait for a store that is down."""
     operation, clock, stop = Operation(*[ConnectionError("still down")] * 9), FakeClock(), asyncio.Event()
-    result = asyncio.create_task(retry(operation, POLICY, clock.clock, name="test", stop=stop))
+    result = asyncio.create_task(retry(operation, POLICY, clock.clock(), name="test", stop=stop))
     await clock.next_sleep()
     await clock.sleeping()
     stop.set()
@@ -107,7 +107,7 @@ async def test_the_pause_never_exceeds_its_maximum(failures: int) -> None:
 async def test_a_loop_that_yields_reports_its_failures_by_itself() -> None:
     """A watch succeeds with each item that it yields; its pauses begin anew then."""
     clock = FakeClock()
-    failures = Failures(POLICY, clock.clock, name="watch")
+    failures = Failures(POLICY, clock.clock(), name="watch")
     pauses: list[float] = []
     steps: list[Callable[[], None] | None] = [None, None, failures.end, None]
     for step in steps:

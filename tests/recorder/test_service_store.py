@@ -19,7 +19,7 @@ from rokuga.recorder.events import Event
 from rokuga.recorder.models import ArchiveState
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.recorder.house import AVAILABLE, PART, PARTS_END, REPORT, STARTED, running
+from tests.support.recorder import AVAILABLE, PART, PARTS_END, REPORT, STARTED, running_recorder
 
 
 class FailingStore(SqliteStore):
@@ -46,35 +46,35 @@ class FailingStore(SqliteStore):
 async def test_what_the_store_did_not_take_is_told_the_next_time(tmp_path: Path) -> None:
     """A start and a part that could not be stored come with the next change; ends are insisted on."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
-        async with running(tmp_path, store=store) as house:
-            await house.start(split_duration=1)
+        async with running_recorder(tmp_path, store=store) as harness:
+            await harness.start(split_duration=1)
             store.failures = 1
-            client = await house.enter()
-            assert not await house.events(STARTED)
+            client = await harness.connect()
+            assert not await harness.events(STARTED)
             await client.play(3000)
-            await house.event(PART)
-            assert len(await house.events(STARTED)) == 1
+            await harness.event(PART)
+            assert len(await harness.events(STARTED)) == 1
             store.failures = 5
-            async with background(house.hand.skip_sleeps()):
-                await house.stop()
-        assert await house.types() == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
+            async with background(harness.clock.skip_sleeps()):
+                await harness.stop()
+        assert await harness.types() == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
 
 
 async def test_a_store_that_fails_at_the_very_end_leaves_it_to_the_next_start(tmp_path: Path) -> None:
     """The daemon does not wait for it; the archive is announced once, by the next one."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
-        async with running(tmp_path, store=store) as house:
-            await house.start()
-            client = await house.enter()
+        async with running_recorder(tmp_path, store=store) as harness:
+            await harness.start()
+            client = await harness.connect()
             await client.play(500)
             store.failures = 10
         store.failures = 0
-        assert not await house.events(AVAILABLE)
-        async with running(tmp_path, store=store) as house:
-            await house.event(AVAILABLE)
-            await house.stop()
-            assert len(await house.events(AVAILABLE)) == 1
-            assert len(await house.events(REPORT)) == 1
+        assert not await harness.events(AVAILABLE)
+        async with running_recorder(tmp_path, store=store) as harness:
+            await harness.event(AVAILABLE)
+            await harness.stop()
+            assert len(await harness.events(AVAILABLE)) == 1
+            assert len(await harness.events(REPORT)) == 1
 
 
 class MinorityStore(SqliteStore):
@@ -93,29 +93,29 @@ class MinorityStore(SqliteStore):
 
 async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(tmp_path: Path) -> None:
     """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
-    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
-        state = await house.start(expire_time=2)
-        client = await house.enter()
+    async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
+        state = await harness.start(expire_time=2)
+        client = await harness.connect()
         await client.play(2000)
-        await house.event(AVAILABLE)
-        late = await house.enter(client_id="late")
+        await harness.event(AVAILABLE)
+        late = await harness.connect(client_id="late")
         await late.play(500)
-        assert house.recorder.archives() == []
-        assert not await house.events(REPORT)
+        assert harness.recorder.archives() == []
+        assert not await harness.events(REPORT)
         store.has_majority = True
-        await house.hand.next_sleep()
-        report = await house.reported(state.recording_id)
-        assert len(report.document["archives"]) == len(await house.events(STARTED)) == 1
+        await harness.clock.next_sleep()
+        report = await harness.reported(state.recording_id)
+        assert len(report.document["archives"]) == len(await harness.events(STARTED)) == 1
 
 
 async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(tmp_path: Path) -> None:
     """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
-    async with MinorityStore(tmp_path / "store.sqlite3") as store, running(tmp_path, store=store) as house:
-        await house.start(expire_time=1)
-        client = await house.enter()
+    async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
+        await harness.start(expire_time=1)
+        client = await harness.connect()
         await client.play(1000)
-        await house.event(AVAILABLE)
-        late = await house.enter(client_id="late")
+        await harness.event(AVAILABLE)
+        late = await harness.connect(client_id="late")
         await late.play(500)
         assert store.tries == 1
 
@@ -132,40 +132,40 @@ def locked(path: Path) -> Iterator[None]:
 async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_start_later(tmp_path: Path) -> None:
     """No recording, no event and no folder is left of it; the next start is as any other."""
     async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
-        async with running(tmp_path, store=store) as house:
+        async with running_recorder(tmp_path, store=store) as harness:
             with locked(tmp_path / "store.sqlite3"):
                 with pytest.raises(StoreError, match="did not answer"):
-                    await house.start()
+                    await harness.start()
             assert await store.unfinished_recordings() == []
-            assert await house.types() == []
+            assert await harness.types() == []
             assert list((tmp_path / "archive").iterdir()) == []
             with pytest.raises(RecordingNotStarted):
-                house.recorder.recording("sora")
-            await house.start()
+                harness.recorder.recording("sora")
+            await harness.start()
 
 
 async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop_later(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
-        async with running(tmp_path, store=store) as house:
-            state = await house.start()
+        async with running_recorder(tmp_path, store=store) as harness:
+            state = await harness.start()
             with locked(tmp_path / "store.sqlite3"):
                 with pytest.raises(StoreError, match="did not answer"):
-                    await house.recorder.stop_recording("sora")
-            assert await store.unfinished_recordings() == [state] == house.recorder.recordings()
-            await house.stop()
+                    await harness.recorder.stop_recording("sora")
+            assert await store.unfinished_recordings() == [state] == harness.recorder.recordings()
+            await harness.stop()
 
 
 async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(tmp_path: Path) -> None:
     """A start, a stop and a client; none of them happens later."""
-    async with running(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as house:
-        async with house.recorder.channels.hold("sora"):
-            for call in (house.start, house.stop):
+    async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as harness:
+        async with harness.recorder.channels.hold("sora"):
+            for call in (harness.start, harness.stop):
                 with pytest.raises(StoreError, match="not stored yet"):
                     await call()
             with pytest.raises(ConnectionRefused, match="STORE-UNAVAILABLE"):
-                await house.recorder.connect(ConnectionRequest("sora", "sendonly"))
-        assert house.recorder.recordings() == []
-        assert house.peers == []
+                await harness.recorder.connect(ConnectionRequest("sora", "sendonly"))
+        assert harness.recorder.recordings() == []
+        assert harness.peers == []
 
 
 async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
@@ -179,10 +179,10 @@ async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
         disk.make_folder(path, mode, min_free_bytes)
 
     monkeypatch.setattr("rokuga.recorder.recording_folders.make_folder", slow)
-    async with running(tmp_path, timeouts=Timeouts(answer_timeout_s=0.05)) as house:
+    async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.05)) as harness:
         for channel_id in ("a", "b"):
             with pytest.raises(ArchiveError) as caught:
-                await house.start(channel_id)
+                await harness.start(channel_id)
             assert caught.value.errno == errno.ETIMEDOUT
         go_on.set()
     assert list((tmp_path / "archive").iterdir()) == []

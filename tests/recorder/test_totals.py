@@ -5,24 +5,24 @@ from pathlib import Path
 from rokuga.recorder.connection import ConnectionRequest
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.negotiation import TrackConfig
-from tests.recorder.house import running
+from tests.support.recorder import running_recorder
 
 
 async def test_clients_and_their_packets_are_counted_while_they_are_there_and_after(tmp_path: Path) -> None:
     """Two in one channel are one session; a third that never answers is a failed connection in another one."""
-    async with running(tmp_path) as house:
-        one, two = await house.enter(), await house.enter(video=None)
+    async with running_recorder(tmp_path) as harness:
+        one, two = await harness.connect(), await harness.connect(video=None)
         one.peer.counters = {"video": {"received_packets": 7, "plis": 1}}
         two.peer.counters = {"audio": {"received_packets": 5}}
-        never = await house.recorder.connect(ConnectionRequest("other", "sendonly", audio=TrackConfig("OPUS")))
-        before = await house.recorder.counters()
+        never = await harness.recorder.connect(ConnectionRequest("other", "sendonly", audio=TrackConfig("OPUS")))
+        before = await harness.recorder.counters()
         assert (before["connections"], before["connections_created"], before["sessions_created"]) == (2, 2, 2)
         assert before["received_packets"] == {"audio": 5, "video": 7}
-        house.hand.now_ns += 3 * NS_PER_S
+        harness.clock.now_ns += 3 * NS_PER_S
         await one.leave()
         await never.close("TIMEOUT")
         two.peer.counters["audio"]["received_packets"] = 6
-        after = await house.recorder.counters()
+        after = await harness.recorder.counters()
     assert (after["connections"], after["connections_created"], after["connections_destroyed"]) == (1, 2, 1)
     assert (after["connections_failed"], after["sessions_destroyed"]) == (1, 1)
     assert after["connection_seconds"] == 3
@@ -30,16 +30,16 @@ async def test_clients_and_their_packets_are_counted_while_they_are_there_and_af
 
 
 async def test_events_are_counted_by_type_as_the_store_takes_them(tmp_path: Path) -> None:
-    async with running(tmp_path) as house:
-        await house.start()
-        client = await house.enter()
+    async with running_recorder(tmp_path) as harness:
+        await harness.start()
+        client = await harness.connect()
         await client.play(200)
-        going = await house.recorder.counters()
+        going = await harness.recorder.counters()
         assert (going["recordings"], going["archives"]) == (1, 1)
         await client.leave()
-        await house.stop()
-        counters = await house.recorder.counters()
-        told = [event.type.value for event in await house.events()]
+        await harness.stop()
+        counters = await harness.recorder.counters()
+        told = [event.type.value for event in await harness.events()]
     assert (counters["recordings"], counters["archives"]) == (0, 0)
     assert isinstance(counters["events"], dict)
     assert {name: count for name, count in counters["events"].items() if count} == {

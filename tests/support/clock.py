@@ -35,9 +35,8 @@ class FakeClock:
             if due_ns <= now_ns:
                 event.set()
 
-    @property
     def clock(self) -> Clock:
-        """The clock that the code under test receives."""
+        """Return the clock that the code under test receives."""
         return Clock(lambda: self.now_ns, lambda: self.now_ns + self.wall_offset_ns, self.sleep)
 
     async def sleep(self, seconds: float) -> None:

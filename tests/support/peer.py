@@ -12,7 +12,7 @@ from rokuga.recorder.peer import PeerHooks
 
 @dataclass
 class FakePeer:
-    """A peer whose media the test makes."""
+    """A peer whose media and end the test decides."""
 
     request: ConnectionRequest
     hooks: PeerHooks
@@ -24,45 +24,45 @@ class FakePeer:
 
     @property
     def mids(self) -> Mapping[Kind, str]:
-        """The kinds that were asked for."""
+        """The requested kinds."""
         tracks: dict[Kind, TrackConfig | None] = {"audio": self.request.audio, "video": self.request.video}
         return {kind: kind for kind, track in tracks.items() if track is not None}
 
     def offer(self) -> str:
-        """Give what nobody reads."""
+        """Return an offer that nobody reads."""
         return "v=0\r\n"
 
     def accept(self, _answer: str) -> Collection[Kind]:
-        """Be connected at once."""
+        """Connect at once."""
         self.connected.set()
         return self.mids.keys()
 
     def answer(self, _offer: str) -> str:
-        """Be connected at once."""
+        """Connect at once."""
         self.connected.set()
         return "v=0\r\n"
 
     async def run(self) -> str:
-        """Live until the test says otherwise."""
+        """Run until the test ends it."""
         await self.ended.wait()
         return self.reason
 
     def tick(self, now_ns: int) -> None:
-        """Have nothing to do."""
+        """Do nothing."""
 
     def waiting(self) -> Collection[Kind]:
-        """Hold nothing back."""
+        """Return that no packets are held back."""
         return ()
 
     def request_keyframe(self) -> None:
-        """Count it."""
+        """Count the request."""
         self.keyframe_requests += 1
 
     def flush(self) -> None:
-        """Have given everything."""
+        """Do nothing: every unit was passed on."""
 
     def stats(self) -> Mapping[Kind, Mapping[str, int]]:
-        """Give the test's counters."""
+        """Return the test's counters."""
         return {kind: dict(counters) for kind, counters in self.counters.items()}
 
     def close(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""A recorder on a real store and a real disk. Clients are the test's, and so is the time: nobody waits for media."""
+"""A recorder with a real store and a real disk, on a fake clock and with fake peers whose media the test sends."""
 
 import asyncio
 import contextlib
@@ -44,15 +44,15 @@ class Client:
 
     connection: Connection
     peer: FakePeer
-    hand: FakeClock
+    clock: FakeClock
     sent: list[Unit] = field(default_factory=list)
     size: tuple[int, int] = (320, 180)
 
     def send(self, kind: Kind, time_ms: int, data: bytes, is_keyframe: bool = True) -> None:
-        """Send one unit, of this media time, now."""
+        """Send one unit of this media time, now."""
         rate = 48 if kind == "audio" else 90
         size = self.size if kind == "video" and is_keyframe else (0, 0)
-        self.peer.hooks.sink.unit(kind, AccessUnit(time_ms * rate, data, is_keyframe, self.hand.now_ns, *size))
+        self.peer.hooks.sink.unit(kind, AccessUnit(time_ms * rate, data, is_keyframe, self.clock.now_ns, *size))
         self.sent.append((kind, time_ms, data, is_keyframe))
 
     async def play(
@@ -63,46 +63,46 @@ class Client:
         is_keyframe: Callable[[int], bool] = lambda time_ms: time_ms % 1000 == 0,
         size_bytes: int = 100,
     ) -> None:
-        """Send so much media of each kind, and let the clock run with it; ticks as the daemon's."""
-        begin_ns = self.hand.now_ns
+        """Send so much media of each kind while the clock advances, with the ticks of the daemon."""
+        begin_ns = self.clock.now_ns
         begin_ms = begin_ns // NS_PER_MS
         for ms in range(begin_ms, begin_ms + duration_ms, AUDIO_MS):
-            self.hand.now_ns = begin_ns + (ms - begin_ms) * NS_PER_MS
+            self.clock.now_ns = begin_ns + (ms - begin_ms) * NS_PER_MS
             if "video" in kinds and ms % VIDEO_MS == 0:
                 key = is_keyframe(ms)
                 self.send("video", ms, VP8_FRAME[key] + f"{ms}".encode().ljust(size_bytes, b"."), key)
             if "audio" in kinds:
                 self.send("audio", ms, OPUS_20_MS + f"{ms}".encode())
             await self.tick()
-        self.hand.now_ns = begin_ns + duration_ms * NS_PER_MS
+        self.clock.now_ns = begin_ns + duration_ms * NS_PER_MS
         await self.tick()
 
     async def tick(self) -> None:
-        """Let the daemon do what is due now."""
-        self.connection.tick(self.hand.now_ns)
+        """Tick, as the daemon does."""
+        self.connection.tick(self.clock.now_ns)
         await asyncio.sleep(0)
 
     async def leave(self, reason: str = "TYPE-DISCONNECT") -> None:
-        """Be gone; returns when the files are closed."""
+        """Disconnect; return when the files are closed."""
         await self.connection.close(reason)
 
 
 @dataclass
-class News:
-    """Says when something was stored."""
+class Commits:
+    """Wakes those that wait for something in the store."""
 
     _next: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake all that wait."""
-        told, self._next = self._next, asyncio.Event()
-        told.set()
+        committed, self._next = self._next, asyncio.Event()
+        committed.set()
 
-    async def wait_for(self, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Look now and after every change until something is found."""
+    async def wait_for(self, find: Callable[[], Awaitable[T | None]]) -> T:
+        """Call `find` now and after every commit until it returns something."""
         while True:
             following = self._next
-            found = await look()
+            found = await find()
             if found is not None:
                 return found
             await following.wait()
@@ -110,30 +110,35 @@ class News:
 
 @dataclass
 class RecorderHarness:
-    """A recorder and what is around it."""
+    """A recorder, its store, folder, clock and peers."""
 
     recorder: Recorder
     store: RecordingStore
     folder: Path
-    hand: FakeClock
+    clock: FakeClock
     peers: list[FakePeer]
-    news: News
+    commits: Commits
+
+    @property
+    def hand(self) -> FakeClock:
+        """The former name of `clock`."""
+        return self.clock
 
     async def start(self, channel_id: str = "sora", expire_time: int = 0, **parameters: Any) -> RecordingState:
         """Start a recording."""
         return await self.recorder.start_recording(RecordingParameters(channel_id, expire_time, **parameters))
 
     async def stop(self, channel_id: str = "sora") -> RecordingState:
-        """Stop a recording; returns when its report is told."""
+        """Stop a recording; return when its report is published."""
         state = await self.recorder.stop_recording(channel_id)
         await self.reported(state.recording_id)
         return state
 
     async def reported(self, recording_id: str) -> Event:
-        """Wait for the report of a recording."""
+        """Wait for the report of a recording, and return it."""
         return await self.event("recording.report", recording_id=recording_id)
 
-    async def enter(
+    async def connect(
         self,
         channel_id: str = "sora",
         audio: str | None = "OPUS",
@@ -143,7 +148,7 @@ class RecorderHarness:
         opus_params: Mapping[str, object] | None = None,
         event_metadata_json: str | None = None,
     ) -> Client:
-        """Connect a client; returns when it is recorded, if its channel is."""
+        """Connect a client; return when it is recorded, if its channel is."""
         request = ConnectionRequest(
             channel_id,
             role,
@@ -155,48 +160,52 @@ class RecorderHarness:
         connection = await self.recorder.connect(request)
         connection.accept("v=0\r\n")
         await self.event("connection.created", connection.identity)
-        async with self.recorder.channels.hold(channel_id):  # what follows from it has happened then
-            return Client(connection, self.peers[-1], self.hand)
+        async with self.recorder.channels.hold(channel_id):  # its archive has begun then
+            return Client(connection, self.peers[-1], self.clock)
+
+    enter = connect  # its former name
 
     async def events(self, *types: str) -> list[Event]:
-        """Give all events so far, or those of these types."""
+        """Return all events so far, or those of these types."""
         stored = await self.store.events_after(0, 100_000)
         return [each.event for each in stored if not types or each.event.type in types]
 
     async def types(self) -> list[str]:
-        """Name all events so far but those of connections."""
+        """Return the types of all events so far but those of connections."""
         return [str(event.type) for event in await self.events() if not event.type.startswith("connection.")]
 
     async def event(self, event_type: str, about: ConnectionIdentity | None = None, **data: Any) -> Event:
-        """Wait for the first event of a type, about a connection or any, whose document has these values."""
+        """Wait for the first event of a type, of a connection or any, whose document has these values; return it."""
 
-        async def look() -> Event | None:
+        async def find() -> Event | None:
             for event in await self.events(event_type):
                 if about in {None, event.connection} and all(event.document.get(key) == data[key] for key in data):
                     return event
             return None
 
-        return await self.news.wait_for(look)
+        return await self.commits.wait_for(find)
 
-    async def disk(self) -> None:
-        """Wait until the disk has all that it was given, as it has when time passes."""
+    async def drain(self) -> None:
+        """Wait until everything that the writer has received is on the disk."""
         await self.recorder.drain()
 
+    disk = drain  # its former name
+
     def files(self, recording_id: str) -> list[str]:
-        """Name what lies in a recording's folder."""
+        """Return the names of the files in a recording's folder."""
         return sorted(path.name for path in (self.folder / "archive" / recording_id).iterdir())
 
 
 @contextlib.asynccontextmanager
-async def running(
+async def running_recorder(
     folder: Path,
-    hand: FakeClock | None = None,
+    clock: FakeClock | None = None,
     store: RecordingStore | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     **settings: Any,
 ) -> AsyncIterator[RecorderHarness]:
     """Run a recorder with its files and its store in `folder`."""
-    hand = hand or FakeClock()
+    clock = clock or FakeClock()
     config = RecorderConfig(**{"archive_dir": folder / "archive", **settings})
     peers: list[FakePeer] = []
 
@@ -205,8 +214,10 @@ async def running(
         return peers[-1]
 
     async with contextlib.AsyncExitStack() as stack:
-        kept = store if store is not None else await stack.enter_async_context(SqliteStore(folder / "store.sqlite3"))
-        news = News()
-        recorder = Recorder(config, kept, make_peer, hand.clock, news.tell, timeouts=timeouts)
+        used_store = (
+            store if store is not None else await stack.enter_async_context(SqliteStore(folder / "store.sqlite3"))
+        )
+        commits = Commits()
+        recorder = Recorder(config, used_store, make_peer, clock.clock(), commits.notify, timeouts=timeouts)
         await stack.enter_async_context(recorder)
-        yield RecorderHarness(recorder, kept, folder, hand, peers, news)
+        yield RecorderHarness(recorder, used_store, folder, clock, peers, commits)

@@ -1,11 +1,9 @@
 """How old an event is does not depend on the wall clock, but on for how long it was tried."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.entry import DeliveryResult, EntryState
@@ -16,26 +14,15 @@ from tests.webhooks.house import CONFIG, due, house, outbox, take
 HOUR_NS = 3600 * NS_PER_S
 
 
-@dataclass
-class SetClock(ManualClock):
-    """A clock whose wall time can be set by itself."""
-
-    step_ns: int = 0
-
-    def clock(self) -> Clock:
-        """Give both clocks."""
-        return Clock(monotonic_ns=lambda: self.now_ns, wall_ns=lambda: self.now_ns + self.step_ns)
-
-
 @pytest.mark.parametrize("before_hours", [0, -24 * 365 * 50])
 async def test_a_wall_clock_that_is_set_a_day_ahead_gives_nothing_up(tmp_path: Path, before_hours: int) -> None:
     """By hand, or by NTP after a start in 1970."""
-    clock = SetClock(step_ns=before_hours * HOUR_NS)
+    clock = ManualClock(wall_offset_ns=before_hours * HOUR_NS)
     async with consuming(scripted(500, 500, 200)) as consumer:
         async with house(tmp_path, WebhookConfig(url=consumer.url), clock) as home:
             await home.say(event())
             await home.drained()
-            clock.step_ns = 25 * HOUR_NS
+            clock.wall_offset_ns = 25 * HOUR_NS
             await home.later(1)
             assert await home.outbox.counts() == {"pending": 1}
             await home.later(5)
@@ -46,11 +33,11 @@ async def test_a_wall_clock_that_is_set_a_day_ahead_gives_nothing_up(tmp_path: P
 async def test_a_pause_is_as_long_as_it_should_be_whatever_becomes_of_the_wall_clock(
     tmp_path: Path, step_ns: int
 ) -> None:
-    clock = SetClock()
+    clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
         await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + 30 * NS_PER_S)])
-        clock.step_ns = step_ns
+        clock.wall_offset_ns = step_ns
         clock.now_ns += 30 * NS_PER_S - 1
         assert await due(box) == []
         clock.now_ns += 1
@@ -62,14 +49,14 @@ async def test_the_age_goes_on_over_restarts_by_the_time_in_use(tmp_path: Path) 
     config = WebhookConfig(max_age_ns=10 * HOUR_NS)
     async with consuming(scripted(500)) as consumer:
         config = WebhookConfig(url=consumer.url, max_age_ns=10 * HOUR_NS)
-        clock = SetClock()
+        clock = ManualClock()
         async with house(tmp_path, config, clock) as home:
             await home.say(event())
             await home.drained()
             for _ in range(4):
                 await home.later(3600)
         clock.now_ns += 1000 * HOUR_NS
-        clock.step_ns = -500 * HOUR_NS
+        clock.wall_offset_ns = -500 * HOUR_NS
         async with house(tmp_path, config, clock) as home:
             for _ in range(4):
                 await home.later(3600)
@@ -92,10 +79,10 @@ async def test_a_probe_sums_up_the_time_in_use(tmp_path: Path) -> None:
 
 
 async def test_dead_entries_are_not_forgotten_by_a_clock_that_is_set(tmp_path: Path) -> None:
-    clock = SetClock()
+    clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event(1))
         await box.settle([DeliveryResult(1, EntryState.DEAD)])
-        clock.step_ns = 365 * 24 * HOUR_NS
+        clock.wall_offset_ns = 365 * 24 * HOUR_NS
         await take(store, box, event(2))
         assert await box.counts() == {"dead": 1, "pending": 1}

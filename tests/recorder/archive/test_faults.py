@@ -64,7 +64,7 @@ async def works_again(harness: RecorderHarness, channel_id: str = "again") -> No
 async def test_a_full_disk_ends_one_archive_and_keeps_its_file(tmp_path: Path, small_disk: Path) -> None:
     """Its file is complete up to the last cluster; channels on other disks continue; later starts work."""
     elsewhere = tmp_path / "elsewhere"
-    async with running(tmp_path) as full, running_elsewhere(elsewhere) as other:
+    async with running_recorder(tmp_path) as full, running_elsewhere(elsewhere) as other:
         await full.start()
         await other.start()
         clients = [await full.enter(), await other.enter()]
@@ -115,7 +115,7 @@ async def test_an_archive_at_the_limit_of_the_file_size_fails_and_keeps_its_file
 def running_elsewhere(folder: Path) -> Any:
     """A second recorder on another disk."""
     folder.mkdir()
-    return running(folder)
+    return running_recorder(folder)
 
 
 @pytest.mark.parametrize("fault", ["read-only", "parent is a file", "no way in"])

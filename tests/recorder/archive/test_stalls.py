@@ -41,7 +41,7 @@ class Player:
         self.sent: dict[Kind, list[bytes]] = {"audio": [], "video": []}
         self._clip = clip
         self._clients = clients
-        self._began_ns = clients[0].hand.now_ns
+        self._began_ns = clients[0].clock.now_ns
         self._units = {kind: self._looped(kind) for kind in KINDS}
         self._next = {kind: next(self._units[kind]) for kind in KINDS}
 
@@ -57,7 +57,7 @@ class Player:
         """Play for so long."""
         hand = self._clients[0].hand
         for _ in range(duration_ms // TICK_MS):
-            now_ms = (hand.now_ns - self._began_ns) // NS_PER_MS
+            now_ms = (clock.now_ns - self._began_ns) // NS_PER_MS
             for kind in KINDS:
                 while self._next[kind][0] <= now_ms:
                     time_ms, data, is_keyframe = self._next[kind]
@@ -67,7 +67,7 @@ class Player:
                     self._next[kind] = next(self._units[kind])
             for client in self._clients:
                 await client.tick()
-            hand.now_ns += TICK_MS * NS_PER_MS
+            clock.now_ns += TICK_MS * NS_PER_MS
 
 
 async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(harness: RecorderHarness) -> None:

@@ -12,7 +12,7 @@ from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
 from tests.recorder.codecs.clips import encoded
-from tests.recorder.house import OPUS_20_MS
+from tests.support.recorder import OPUS_20_MS
 
 ID = "0" * 26
 TEMPORAL_DELIMITER = b"\x12\x00"

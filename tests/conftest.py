@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rokuga.devtools.etcd_servers import serving
-from tests.etcd import Servers
+from tests.support.etcd import Servers
 
 settings.register_profile(
     "rokuga",

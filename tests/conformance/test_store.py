@@ -16,8 +16,8 @@ from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.models import ArchiveStatus, RecordingStatus
 from rokuga.recorder.store import RecordingStore, StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.etcd import Servers, cluster_store
 from tests.material import REPORT, WALL_NS, archive, event, identity, recording
+from tests.support.etcd import Servers, cluster_store
 
 Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
@@ -67,7 +67,7 @@ async def test_a_second_start_on_a_channel_changes_nothing(store: RecordingStore
     assert await said(store) == [event("a")]
 
 
-async def test_a_start_that_is_repeated_is_still_ours(store: RecordingStore) -> None:
+async def test_a_repeated_start_succeeds(store: RecordingStore) -> None:
     assert await store.start_recording(recording(), [event()])
     assert await store.start_recording(recording(), [event()])
     assert await said(store) == [event()]
@@ -101,7 +101,7 @@ async def test_of_many_stops_at_once_one_wins(store: RecordingStore) -> None:
     assert won.count(True) == 1
 
 
-async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: RecordingStore) -> None:
+async def test_a_recording_is_finished_once_and_only_if_it_is_stopping(store: RecordingStore) -> None:
     await store.start_recording(recording(), [])
     assert not await store.finish_recording("RECORDING", [event("early")])
     await store.stop_recording("RECORDING", WALL_NS + 5)
@@ -112,13 +112,13 @@ async def test_a_report_is_told_once_and_only_by_a_stopping_recording(store: Rec
     assert await store.unfinished_recordings() == []
 
 
-async def test_recordings_that_are_not_there_move_nowhere(store: RecordingStore) -> None:
+async def test_unknown_recordings_cannot_be_stopped_or_finished(store: RecordingStore) -> None:
     assert not await store.stop_recording("NONE", WALL_NS)
     assert not await store.finish_recording("NONE", [event()])
     assert await said(store) == []
 
 
-async def test_unfinished_recordings_come_oldest_first(store: RecordingStore) -> None:
+async def test_unfinished_recordings_are_returned_oldest_first(store: RecordingStore) -> None:
     for n in (3, 1, 2):
         await store.start_recording(recording(str(n), channel_id=f"channel {n}", start_wall_ns=n), [])
     assert [found.recording_id for found in await store.unfinished_recordings()] == ["1", "2", "3"]
@@ -138,7 +138,7 @@ async def test_an_archive_is_replaced_by_its_later_state(store: RecordingStore) 
     assert await said(store) == [event("started"), event("available")]
 
 
-async def test_archives_come_in_the_order_of_their_start_and_of_one_recording(store: RecordingStore) -> None:
+async def test_archives_of_a_recording_are_returned_in_the_order_of_their_start(store: RecordingStore) -> None:
     await store.save_archive(archive(connection_id="A", start_wall_ns=2), [])
     await store.save_archive(archive(connection_id="B", start_wall_ns=1), [])
     await store.save_archive(archive("OTHER"), [])
@@ -156,14 +156,14 @@ async def test_a_connection_may_have_several_archives(store: RecordingStore) -> 
     assert [(each.number, each.status) for each in found] == [(1, first.status), (2, ArchiveStatus.FAILED)]
 
 
-async def test_an_event_that_is_said_again_changes_nothing(store: RecordingStore) -> None:
+async def test_an_event_that_is_stored_again_has_no_effect(store: RecordingStore) -> None:
     first = event(document={"first": True})
     await store.append([first, event(1)])
     await store.append([event(document={"first": False}), event(1), event(2)])
     assert await said(store) == [first, event(1), event(2)]
 
 
-async def test_a_connection_is_open_until_its_end_is_said(open_store: Open) -> None:
+async def test_a_connection_is_open_until_its_end_is_stored(open_store: Open) -> None:
     """In the order of coming; also in the next life, and though the log has forgotten them."""
     came = {name: presence(name, EventType.CONNECTION_CREATED) for name in ("C", "A", "B")}
     async with open_store() as store:
@@ -176,7 +176,7 @@ async def test_a_connection_is_open_until_its_end_is_said(open_store: Open) -> N
         assert (await store.previous_run()).created == [came["C"], came["B"]]
 
 
-async def test_an_end_that_cannot_be_kept_leaves_the_connection_open(store: RecordingStore) -> None:
+async def test_an_end_that_cannot_be_stored_leaves_the_connection_open(store: RecordingStore) -> None:
     came, gone = presence("A", EventType.CONNECTION_CREATED), presence("A", EventType.CONNECTION_DESTROYED)
     await store.append([came])
     with pytest.raises(StoreError):
@@ -184,7 +184,9 @@ async def test_an_end_that_cannot_be_kept_leaves_the_connection_open(store: Reco
     assert (await store.previous_run()).created == [came]
 
 
-async def test_the_last_life_was_seen_when_the_store_was_last_written(open_store: Open, tmp_path: Path) -> None:
+async def test_the_previous_run_was_last_seen_when_the_store_was_last_written(
+    open_store: Open, tmp_path: Path
+) -> None:
     async with open_store() as store:
         await store.append([event()])
     set_times(tmp_path)
@@ -205,7 +207,7 @@ async def test_the_log_is_read_in_pieces_by_a_cursor_that_grows(store: Recording
     assert read == [event(n) for n in range(10)]
 
 
-async def test_forgotten_events_are_not_given_again_and_not_taken_again(store: RecordingStore) -> None:
+async def test_pruned_events_are_neither_returned_nor_stored_again(store: RecordingStore) -> None:
     await store.append([event(n) for n in range(4)])
     second = (await store.events_after(0, 2))[-1].cursor
     await store.prune_events(second)
@@ -225,7 +227,7 @@ async def test_a_cursor_is_never_used_twice(open_store: Open) -> None:
         assert (await store.events_after(0, 1))[0].cursor > last
 
 
-async def test_what_was_kept_is_there_after_a_restart(open_store: Open) -> None:
+async def test_everything_is_kept_over_a_restart(open_store: Open) -> None:
     async with open_store() as store:
         await store.start_recording(recording(), [event("started")])
         await store.save_archive(archive(), [event("archive")])
@@ -235,7 +237,7 @@ async def test_what_was_kept_is_there_after_a_restart(open_store: Open) -> None:
         assert await said(store) == [event("started"), event("archive")]
 
 
-async def test_a_change_whose_event_cannot_be_kept_is_not_made(store: RecordingStore) -> None:
+async def test_a_change_whose_event_cannot_be_stored_is_not_made(store: RecordingStore) -> None:
     """A lone surrogate is text for Python, but neither JSON nor UTF-8 can hold it."""
     bad = event(document={"text": "\ud800"})
     with pytest.raises(StoreError):
@@ -259,7 +261,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_store_usable(store: Recordi
     assert event("later") in await said(store)
 
 
-async def test_a_store_that_was_left_says_so(open_store: Open) -> None:
+async def test_a_closed_store_raises(open_store: Open) -> None:
     async with open_store() as store:
         pass
     with pytest.raises(StoreError):
@@ -277,7 +279,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON, max_size=4))
 @settings(max_examples=30)
-async def test_any_document_comes_back_as_it_was(open_store: Open, document: dict[str, object]) -> None:
+async def test_any_document_is_returned_unchanged(open_store: Open, document: dict[str, object]) -> None:
     async with open_store() as store:
         await store.append([event(repr(document), document=document)])
         assert (await said(store))[-1].document == document

@@ -20,7 +20,7 @@ from tests import readers
 from tests.end_to_end.clients import publish_with_sdk
 from tests.end_to_end.daemon import ROOT, RUN, Consumer, Daemon, running
 from tests.end_to_end.publishing import publishing
-from tests.etcd import Servers
+from tests.support.etcd import Servers
 
 pytestmark = pytest.mark.end_to_end
 

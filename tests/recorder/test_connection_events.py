@@ -33,7 +33,7 @@ DESTROYED = "connection.destroyed"
         ("MEDIA-TIMEOUT", "of no meaning", {"reason": "MEDIA-TIMEOUT"}),
     ],
 )
-async def test_the_end_is_told_in_the_words_of_who_wanted_it(
+async def test_the_reason_of_connection_destroyed_is_that_of_the_caller(
     harness: RecorderHarness, reason: str, remark: str | None, told: dict[str, str]
 ) -> None:
     client = await harness.connect()
@@ -44,7 +44,7 @@ async def test_the_end_is_told_in_the_words_of_who_wanted_it(
     assert {key: gone.document[key] for key in keys if key in gone.document} == told
 
 
-async def test_the_end_of_the_recorder_is_a_shutdown(harness: RecorderHarness) -> None:
+async def test_ending_the_recorder_closes_connections_with_the_reason_shutdown(harness: RecorderHarness) -> None:
     """Its connections are over, with their files, when `end` returns; nobody comes in any more."""
     state = await harness.start()
     client = await harness.connect()
@@ -60,7 +60,7 @@ async def test_the_end_of_the_recorder_is_a_shutdown(harness: RecorderHarness) -
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600])
-async def test_a_wall_clock_that_is_set_makes_no_stay_longer_or_shorter(
+async def test_setting_the_wall_clock_does_not_change_the_duration_of_a_connection(
     harness: RecorderHarness, step_s: int
 ) -> None:
     client = await harness.connect()
@@ -85,7 +85,7 @@ async def killed(folder: Path, *clients: str) -> list[Connection]:
     return there
 
 
-async def test_whom_a_kill_took_is_told_as_gone_at_the_next_start(tmp_path: Path) -> None:
+async def test_the_next_start_publishes_connection_destroyed_after_a_kill(tmp_path: Path) -> None:
     """Once, each after the other, as of the end of the life that was killed; whoever was told as gone is not."""
     _, second, third = await killed(tmp_path, "first", "second", "third")
     clock = FakeClock()
@@ -126,7 +126,7 @@ async def come(harness: RecorderHarness, client_id: str) -> Connection:
     return connection
 
 
-async def test_who_came_and_went_on_a_full_disk_is_told_of_when_there_is_space(tmp_path: Path) -> None:
+async def test_connection_events_of_a_full_disk_are_stored_in_order_when_there_is_space(tmp_path: Path) -> None:
     """In order; and one whose name nobody can write keeps nobody back."""
     async with FullStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.is_full = True

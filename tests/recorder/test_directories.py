@@ -49,7 +49,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     process.communicate()
 
 
-def test_the_second_is_told_who_the_first_is(lock: DirectoryLock) -> None:
+def test_the_error_of_a_second_process_names_the_owner(lock: DirectoryLock) -> None:
     first = holding(lock.directory)
     with pytest.raises(DirectoryInUse) as refused:
         lock.acquire()
@@ -60,7 +60,7 @@ def test_the_second_is_told_who_the_first_is(lock: DirectoryLock) -> None:
     assert lock.is_exclusive
 
 
-def test_an_owner_that_was_killed_locks_nobody_out(lock: DirectoryLock) -> None:
+def test_the_lock_of_a_killed_owner_is_released(lock: DirectoryLock) -> None:
     first = holding(lock.directory)
     first.send_signal(signal.SIGKILL)
     end(first)
@@ -70,7 +70,7 @@ def test_an_owner_that_was_killed_locks_nobody_out(lock: DirectoryLock) -> None:
 
 
 @pytest.mark.parametrize("word", [b"", b"\x1b[2J pid 1 on x", b"\xff" * 4000])
-def test_a_lock_file_that_says_nothing_of_use_is_not_repeated(lock: DirectoryLock, word: bytes) -> None:
+def test_invalid_content_of_a_lock_file_is_not_quoted(lock: DirectoryLock, word: bytes) -> None:
     lock.acquire()
     (lock.directory / LOCK_FILE).write_bytes(word)
     with pytest.raises(DirectoryInUse, match=r": already used by another process$"):
@@ -92,7 +92,7 @@ def test_a_directory_inside_another_has_a_lock_of_its_own(lock: DirectoryLock) -
     inner.release()
 
 
-def test_a_lock_file_that_was_removed_is_made_and_locked_anew(lock: DirectoryLock) -> None:
+def test_a_deleted_lock_file_is_created_and_locked_again(lock: DirectoryLock) -> None:
     """The directory may have been made anew, or another disk been mounted there."""
     lock.acquire()
     (lock.directory / LOCK_FILE).unlink()
@@ -154,13 +154,13 @@ def test_a_file_system_without_locks_is_used_without(lock: DirectoryLock, monkey
     assert not lock.is_exclusive
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("")
     with pytest.raises(DirectoryFault, match=r"archive: Not a directory \(errno 20\): it needs to be a directory"):
         DirectoryLock(tmp_path / "archive").check()
 
 
-def test_a_directory_on_a_disk_that_is_read_only_is_told_as_such(tmp_path: Path) -> None:
+def test_a_directory_on_a_read_only_disk_is_reported(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk:
         with pytest.raises(DirectoryFault, match=r"Read-only file system \(errno 30\): .* mounted for writing"):
             DirectoryLock(disk).check()
@@ -210,7 +210,7 @@ def shared() -> Iterator[Path]:
         yield Path(folder) / "shared"
 
 
-def test_a_directory_of_another_user_says_who_needs_what(shared: Path) -> None:
+def test_the_error_of_another_users_directory_names_the_needed_permission(shared: Path) -> None:
     said = as_nobody(shared)
     assert said.endswith(
         f"Permission denied (errno 13): uid {NOBODY}, gid {NOBODY} needs to read and write it;"
@@ -218,7 +218,7 @@ def test_a_directory_of_another_user_says_who_needs_what(shared: Path) -> None:
     )
 
 
-def test_a_directory_of_its_group_is_used(shared: Path) -> None:
+def test_a_directory_of_the_same_group_is_usable(shared: Path) -> None:
     """Under another uid than last time, as in a container with an arbitrary uid in group 0."""
     shared.chmod(0o770)
     last = DirectoryLock(shared)
@@ -228,7 +228,7 @@ def test_a_directory_of_its_group_is_used(shared: Path) -> None:
     assert as_nobody(shared, 0) == "held"
 
 
-def test_a_lock_file_that_may_not_be_read_is_not_passed_over(shared: Path) -> None:
+def test_an_unreadable_lock_file_is_an_error(shared: Path) -> None:
     """Whether its owner lives cannot be known."""
     shared.chmod(0o777)
     (shared / LOCK_FILE).touch(0o600)

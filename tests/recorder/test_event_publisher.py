@@ -48,7 +48,7 @@ async def told(store: Any, committed: list[str]) -> EventPublisher:
     return event_publisher
 
 
-async def test_those_who_go_at_once_are_told_together() -> None:
+async def test_concurrent_events_are_appended_together() -> None:
     """Each event is handed to the store once, and all are kept when `tell` returns."""
     store, committed = HandStore(), list[str]()
     await told(store, committed)
@@ -56,7 +56,7 @@ async def test_those_who_go_at_once_are_told_together() -> None:
     assert store.kept == committed == [str(number) for number in range(COUNT)]
 
 
-async def test_a_store_that_is_down_is_not_asked_by_each() -> None:
+async def test_concurrent_events_share_the_attempts_of_a_store_that_is_down() -> None:
     """Nobody waits for more than the try under way and one more; later all are told, in their order."""
     store, committed = HandStore(is_down=True), list[str]()
     event_publisher = await told(store, committed)

@@ -13,9 +13,7 @@ from tests.support.recorder import running_recorder
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 100), st.booleans())), st.integers(0, 100))
-def test_what_has_expired_and_was_not_removed_comes_once_and_in_order(
-    changes: list[tuple[int, int, bool]], now_ns: int
-) -> None:
+def test_expired_values_are_returned_once_and_in_order(changes: list[tuple[int, int, bool]], now_ns: int) -> None:
     expiries: Expiries[int] = Expiries()
     expected: dict[int, int] = {}
     for key, expires_ns, is_added in changes:
@@ -31,7 +29,7 @@ def test_what_has_expired_and_was_not_removed_comes_once_and_in_order(
     assert len(expiries) == len(expected) - len(due)
 
 
-def test_a_look_at_10000_recordings_of_which_none_expires_costs_what_one_costs() -> None:
+def test_finding_nothing_expired_costs_the_same_for_10000_recordings_as_for_one() -> None:
     def cost(count: int) -> int:
         expiries: Expiries[int] = Expiries()
         for number in range(count):
@@ -41,7 +39,7 @@ def test_a_look_at_10000_recordings_of_which_none_expires_costs_what_one_costs()
     assert cost(10_000) == cost(1)
 
 
-def test_recordings_that_were_stopped_long_before_they_expire_are_forgotten() -> None:
+def test_entries_of_removed_recordings_do_not_fill_the_heap() -> None:
     """A hundred thousand short ones a day, each with the longest expire_time, would fill the memory otherwise."""
     expiries: Expiries[int] = Expiries()
     for number in range(10 * MIN_STALE):
@@ -62,7 +60,7 @@ async def test_a_tick_costs_the_same_with_many_idle_recordings_as_with_one(tmp_p
     assert costs[0] == costs[1]
 
 
-async def test_each_recording_ends_at_its_own_time(tmp_path: Path) -> None:
+async def test_each_recording_ends_at_its_own_expire_time(tmp_path: Path) -> None:
     clock = FakeClock()
     async with running_recorder(tmp_path, clock) as harness:
         late, early, never = [
@@ -79,7 +77,7 @@ async def test_each_recording_ends_at_its_own_time(tmp_path: Path) -> None:
         assert [each.recording_id for each in harness.recorder.recordings()] == [never.recording_id]
 
 
-async def test_a_recording_that_was_active_at_the_last_end_still_expires(tmp_path: Path) -> None:
+async def test_a_recording_still_expires_after_a_restart(tmp_path: Path) -> None:
     clock = FakeClock()
     async with running_recorder(tmp_path, clock) as harness:
         state = await harness.start(expire_time=5)

@@ -178,6 +178,6 @@ async def race(folder: Path, rounds: int, seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_d29_d30_d31_five_hundred_rounds_in_random_order(tmp_path: Path) -> None:
+async def test_500_channels_of_random_joins_starts_stops_and_splits_end_consistently(tmp_path: Path) -> None:
     """Each archive ends once, each recording is reported once and last; nothing is left over."""
     await race(tmp_path, 500, seed=29_30_31)

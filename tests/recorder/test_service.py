@@ -26,7 +26,7 @@ from tests.support.recorder import (
 EVIL_IDS = ["../../tmp/pwn", "/etc/x", "..", "a/b", "%2e%2e%2f", "nul\0byte", "new\nline", "x" * 300, "-rf", "CON"]
 
 
-async def test_publishers_who_are_there_and_who_come_are_archived_until_the_stop(harness: RecorderHarness) -> None:
+async def test_present_and_later_publishers_are_archived_until_the_stop(harness: RecorderHarness) -> None:
     """Nobody of another channel, nobody who only receives, and each with its own offsets."""
     first = await harness.connect()
     await harness.connect("elsewhere")
@@ -66,7 +66,7 @@ async def test_a_connection_that_sends_nothing_is_a_failed_archive(harness: Reco
     assert harness.files(state.recording_id) == [f"report-{state.recording_id}.json"]
 
 
-async def test_d24_start_before_ice_and_stop_without_media_leave_nothing(harness: RecorderHarness) -> None:
+async def test_a_recording_that_stops_before_any_media_leaves_no_file(harness: RecorderHarness) -> None:
     """100 rounds, some with a first packet after the stop: no file, nothing active, one report each."""
     for turn in range(100):
         connection = await harness.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
@@ -90,7 +90,7 @@ def unit(harness: RecorderHarness) -> Any:
     return AccessUnit(0, b"\xfc.", True, harness.clock.now_ns)
 
 
-async def test_d29_nothing_is_recorded_after_the_stop(harness: RecorderHarness) -> None:
+async def test_nothing_is_recorded_after_the_stop(harness: RecorderHarness) -> None:
     """Also of somebody who came 10 ms before it: every archive is in the report, no byte is written later."""
     state = await harness.start()
     first = await harness.connect()
@@ -113,7 +113,7 @@ async def test_d29_nothing_is_recorded_after_the_stop(harness: RecorderHarness) 
 
 
 @pytest.mark.parametrize("ending", ["a clean close", "a timeout", "the end of the daemon"])
-async def test_d33_the_last_part_gets_its_name(tmp_path: Path, ending: str) -> None:
+async def test_the_only_part_is_finished_and_announced_as_the_last(tmp_path: Path, ending: str) -> None:
     """Parts of 1800 s, gone after 65 s: the only part is whole and announced, and the end says it is the last."""
     async with running_recorder(tmp_path) as harness:
         state = await harness.start(split_duration=1800, split_only=True)
@@ -143,7 +143,7 @@ async def test_d33_the_last_part_gets_its_name(tmp_path: Path, ending: str) -> N
         assert "file_path" not in entry
 
 
-async def test_d35_a_wall_clock_that_jumps_changes_nothing(harness: RecorderHarness) -> None:
+async def test_setting_the_wall_clock_does_not_change_durations_or_splits(harness: RecorderHarness) -> None:
     """+1 h at 30 s, -1 h at 50 s: parts of 20 s, the end at 120 s, and times in the documents that fit each other."""
     state = await harness.start(expire_time=120, split_duration=20)
     client = await harness.connect()
@@ -166,7 +166,7 @@ async def test_d35_a_wall_clock_that_jumps_changes_nothing(harness: RecorderHarn
 
 
 @pytest.mark.parametrize("evil", EVIL_IDS)
-async def test_d39_ids_of_others_never_become_a_path(harness: RecorderHarness, evil: str) -> None:
+async def test_ids_of_clients_are_never_used_in_a_path(harness: RecorderHarness, evil: str) -> None:
     """They are kept as they are in the documents; nothing lies outside the recording's folder."""
     state = await harness.start(evil)
     client = await harness.connect(evil, client_id=evil)
@@ -181,7 +181,7 @@ async def test_d39_ids_of_others_never_become_a_path(harness: RecorderHarness, e
     assert everything - stores == {("archive", state.recording_id)}
 
 
-async def test_who_leaves_when_the_daemon_ends_is_announced_and_the_recording_goes_on(tmp_path: Path) -> None:
+async def test_archives_are_announced_at_shutdown_and_the_recording_continues_after_it(tmp_path: Path) -> None:
     """SIGTERM closes files; the next start records in the same recording."""
     async with running_recorder(tmp_path) as harness:
         state = await harness.start()
@@ -197,7 +197,7 @@ async def test_who_leaves_when_the_daemon_ends_is_announced_and_the_recording_go
         assert len((await harness.reported(state.recording_id)).document["archives"]) == 2
 
 
-async def test_nobody_comes_in_while_the_daemon_ends(tmp_path: Path) -> None:
+async def test_connections_are_refused_during_shutdown(tmp_path: Path) -> None:
     """A client that knocks then is refused."""
     async with running_recorder(tmp_path) as harness:
         pass
@@ -205,7 +205,7 @@ async def test_nobody_comes_in_while_the_daemon_ends(tmp_path: Path) -> None:
         await harness.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
 
 
-async def test_a_client_that_is_evicted_before_it_answers_is_gone(harness: RecorderHarness) -> None:
+async def test_a_client_that_is_evicted_before_it_answers_is_removed(harness: RecorderHarness) -> None:
     """Too many others came before its media could flow: nothing waits for its answer any more."""
     connection = await harness.recorder.connect(ConnectionRequest("c", "sendonly", audio=TrackConfig("OPUS")))
     harness.peers[-1].hooks.on_evicted()

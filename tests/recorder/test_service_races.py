@@ -17,7 +17,7 @@ ROUNDS = 60
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_d30_stop_close_and_split_in_any_order_end_each_file_once(harness: RecorderHarness, seed: int) -> None:
+async def test_stop_close_and_split_in_any_order_end_each_file_once(harness: RecorderHarness, seed: int) -> None:
     """All three at once: one end for each archive, one report, no part twice."""
     dice = random.Random(seed)
     for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ async def test_d30_stop_close_and_split_in_any_order_end_each_file_once(harness:
     assert not list(harness.folder.glob("archive/*/.*"))
 
 
-async def test_d31_start_and_stop_in_quick_succession_leave_no_orphan(harness: RecorderHarness) -> None:
+async def test_start_and_stop_in_quick_succession_leave_nothing_open(harness: RecorderHarness) -> None:
     """Start, Stop, Start, Stop while files take long to close; twice the same answers defined."""
     client = await harness.connect()
     ids = []
@@ -76,7 +76,7 @@ async def test_two_starts_at_once_give_one_recording(harness: RecorderHarness) -
     assert len(list((harness.folder / "archive").iterdir())) == 1
 
 
-async def test_an_expiry_does_not_end_the_recording_that_came_after(harness: RecorderHarness) -> None:
+async def test_an_expiry_does_not_end_the_next_recording_of_the_channel(harness: RecorderHarness) -> None:
     """A recording that was stopped at its last moment and started anew goes on."""
     clock: FakeClock = harness.clock
     await harness.start(expire_time=1)

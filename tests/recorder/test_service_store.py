@@ -43,7 +43,7 @@ class FailingStore(SqliteStore):
             raise StoreError("the disk of the store is full")
 
 
-async def test_what_the_store_did_not_take_is_told_the_next_time(tmp_path: Path) -> None:
+async def test_events_that_the_store_rejected_are_stored_with_the_next_change(tmp_path: Path) -> None:
     """A start and a part that could not be stored come with the next change; ends are insisted on."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
         async with running_recorder(tmp_path, store=store) as harness:
@@ -60,7 +60,7 @@ async def test_what_the_store_did_not_take_is_told_the_next_time(tmp_path: Path)
         assert await harness.types() == ["recording.started", STARTED, PART, PART, PART, PARTS_END, AVAILABLE, REPORT]
 
 
-async def test_a_store_that_fails_at_the_very_end_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+async def test_an_archive_that_cannot_be_stored_at_shutdown_is_announced_by_the_next_start(tmp_path: Path) -> None:
     """The daemon does not wait for it; the archive is announced once, by the next one."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
         async with running_recorder(tmp_path, store=store) as harness:
@@ -91,7 +91,7 @@ class MinorityStore(SqliteStore):
         return await super().stop_recording(recording_id, stop_wall_ns)
 
 
-async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_same(tmp_path: Path) -> None:
+async def test_archives_end_at_expire_time_although_the_store_cannot_end_the_recording(tmp_path: Path) -> None:
     """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         state = await harness.start(expire_time=2)
@@ -108,7 +108,7 @@ async def test_a_recording_that_the_store_cannot_end_yet_ends_in_time_all_the_sa
         assert len(report.document["archives"]) == len(await harness.events(STARTED)) == 1
 
 
-async def test_a_channel_is_free_while_its_recording_waits_to_be_ended(tmp_path: Path) -> None:
+async def test_a_channel_is_not_locked_between_attempts_to_end_its_recording(tmp_path: Path) -> None:
     """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         await harness.start(expire_time=1)
@@ -129,7 +129,7 @@ def locked(path: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_start_later(tmp_path: Path) -> None:
+async def test_a_start_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: Path) -> None:
     """No recording, no event and no folder is left of it; the next start is as any other."""
     async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
         async with running_recorder(tmp_path, store=store) as harness:
@@ -144,7 +144,7 @@ async def test_a_start_that_was_refused_because_the_store_is_locked_does_not_sta
             await harness.start()
 
 
-async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop_later(tmp_path: Path) -> None:
+async def test_a_stop_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
         async with running_recorder(tmp_path, store=store) as harness:
             state = await harness.start()
@@ -155,7 +155,7 @@ async def test_a_stop_that_was_refused_because_the_store_is_locked_does_not_stop
             await harness.stop()
 
 
-async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(tmp_path: Path) -> None:
+async def test_requests_are_refused_by_name_while_a_channel_waits_for_the_store(tmp_path: Path) -> None:
     """A start, a stop and a client; none of them happens later."""
     async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as harness:
         async with harness.recorder.channels.hold("sora"):
@@ -168,7 +168,7 @@ async def test_who_finds_the_channel_waiting_for_the_store_is_refused_by_name(tm
         assert harness.peers == []
 
 
-async def test_a_start_whose_folder_the_disk_does_not_make_in_time_leaves_none(
+async def test_a_start_whose_folder_cannot_be_made_in_time_is_refused_and_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that hangs refuses every start by name, and takes one thread; what it makes later is removed."""

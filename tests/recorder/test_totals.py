@@ -8,7 +8,7 @@ from rokuga.recorder.negotiation import TrackConfig
 from tests.support.recorder import running_recorder
 
 
-async def test_clients_and_their_packets_are_counted_while_they_are_there_and_after(tmp_path: Path) -> None:
+async def test_connections_and_their_packets_are_counted_during_and_after_the_connection(tmp_path: Path) -> None:
     """Two in one channel are one session; a third that never answers is a failed connection in another one."""
     async with running_recorder(tmp_path) as harness:
         one, two = await harness.connect(), await harness.connect(video=None)
@@ -29,7 +29,7 @@ async def test_clients_and_their_packets_are_counted_while_they_are_there_and_af
     assert (after["received_packets"], after["plis"]) == ({"audio": 6, "video": 7}, {"audio": 0, "video": 1})
 
 
-async def test_events_are_counted_by_type_as_the_store_takes_them(tmp_path: Path) -> None:
+async def test_events_are_counted_by_type_when_they_are_committed(tmp_path: Path) -> None:
     async with running_recorder(tmp_path) as harness:
         await harness.start()
         client = await harness.connect()

@@ -84,7 +84,7 @@ def test_a_repaired_packet_is_no_loss() -> None:
     assert stats.nacks > 1, "asked for again and again"
 
 
-def test_wire_numbers_are_asked_for() -> None:
+def test_retransmissions_are_requested_by_the_sequence_numbers_on_the_wire() -> None:
     track = video()
     played(track, stream(frames(2), first_sequence=65_528), flush=False)
     for packet in stream(frames(1), first_sequence=65_538, start_ns=2 * NS_PER_S):
@@ -93,7 +93,7 @@ def test_wire_numbers_are_asked_for() -> None:
     assert track.due_nacks(2 * NS_PER_S + 10 * NS_PER_MS) == [65_534, 65_535, 0, 1]
 
 
-def test_packets_that_are_held_back_are_told() -> None:
+def test_a_track_reports_that_it_holds_packets_back() -> None:
     track = video()
     played(track, stream(frames(2)), flush=False)
     assert not track.waiting_since_ns
@@ -105,7 +105,7 @@ def test_packets_that_are_held_back_are_told() -> None:
     assert not track.waiting_since_ns
 
 
-def test_late_and_double_packets_are_counted() -> None:
+def test_late_and_duplicate_packets_are_counted() -> None:
     packets = delayed(stream(frames(60)), 40, 1200 * NS_PER_MS)
     track = video()
     played(track, doubled(packets))

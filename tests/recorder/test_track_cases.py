@@ -30,14 +30,14 @@ def bodies(units: list[list[bytes]]) -> list[bytes]:
     return [b"".join(payload[1:] for payload in unit) for unit in units]
 
 
-def test_d04_the_last_frame_and_the_last_opus_packet_are_there_when_it_stops_at_once() -> None:
+def test_the_last_frame_and_the_last_opus_packet_are_written_at_a_sudden_end() -> None:
     frames = [vp8(number, is_keyframe=not number) for number in range(300)]
     sound = [opus(number) for number in range(500)]
     assert [unit.data for unit in played(video(), stream(frames))] == bodies(frames)
     assert [unit.data for unit in played(audio(), stream([[data] for data in sound], **OPUS_STEP))] == sound
 
 
-def test_d04_a_packet_lost_with_all_its_retransmissions_takes_its_frame_and_what_needs_it() -> None:
+def test_a_lost_packet_removes_its_frame_and_the_frames_that_depend_on_it() -> None:
     call = Call(loses=lambda sequence, _: sequence == 451)
     numbers = call.run(10)
     assert 150 not in numbers
@@ -48,7 +48,7 @@ def test_d04_a_packet_lost_with_all_its_retransmissions_takes_its_frame_and_what
 
 
 @pytest.mark.parametrize("pause_ms", [400, 1000])
-def test_d05_muted_opus_of_few_packets_is_neither_lost_nor_late(pause_ms: int) -> None:
+def test_muted_opus_of_few_packets_is_neither_lost_nor_late(pause_ms: int) -> None:
     """Sequence numbers go on, timestamps jump: silence is no loss, and no packet waits for the next one."""
     payloads = [[opus(number)] for number in range(1000 + 30_000 // pause_ms)]
     sent = stream(payloads, **OPUS_STEP)
@@ -65,7 +65,7 @@ def test_d05_muted_opus_of_few_packets_is_neither_lost_nor_late(pause_ms: int) -
     assert stats.lost_packets == stats.nacks == stats.late_packets == 0
 
 
-def test_d10_a_call_that_is_joined_within_a_gop_asks_at_once_and_begins_with_the_answer() -> None:
+def test_a_stream_that_begins_within_a_gop_requests_a_key_frame_and_begins_with_it() -> None:
     call = Call(first=1, keyframes=(48,))
     numbers = call.run(4)
     assert call.plis_ns[0] <= 100 * NS_PER_MS
@@ -75,13 +75,13 @@ def test_d10_a_call_that_is_joined_within_a_gop_asks_at_once_and_begins_with_the
     assert numbers == list(range(numbers[0], 121))
 
 
-def test_d10_a_sender_that_ignores_pli_begins_with_its_own_key_frame() -> None:
+def test_a_sender_that_ignores_pli_begins_with_its_own_key_frame() -> None:
     call = Call(first=1, keyframes=(48,), keyframe_delay_ns=None)
     assert call.run(4) == list(range(48, 121))
     assert len(call.plis_ns) == 4, "0.5 s each, until 1.6 s"
 
 
-def test_d11_a_key_frame_over_the_wrap_with_a_packet_nine_late_is_whole() -> None:
+def test_a_key_frame_over_the_wrap_with_a_late_packet_is_complete() -> None:
     frames = [vp8(number, is_keyframe=number in {0, 11}, packets=12 if number == 11 else 3) for number in range(40)]
     packets = stream(frames, first_sequence=65_500)
     assert packets[35].sequence == 65_535
@@ -92,28 +92,28 @@ def test_d11_a_key_frame_over_the_wrap_with_a_packet_nine_late_is_whole() -> Non
     assert track.stats.plis == track.stats.lost_packets == 0
 
 
-def test_d11_audio_over_the_wrap_has_no_gap() -> None:
+def test_audio_over_the_wrap_has_no_gap() -> None:
     units = played(audio(), stream([[opus(n)] for n in range(100)], first_sequence=65_530, **OPUS_STEP))
     times = [unit.rtp_time for unit in units]
     assert times == list(range(times[0], times[0] + 100 * 960, 960))
 
 
 @pytest.mark.parametrize("size", [85, 127, 128, 129, 150, 300, 3000])
-def test_d12_large_key_frames_are_whole(size: int) -> None:
+def test_large_key_frames_are_complete(size: int) -> None:
     frames = [vp8(n, is_keyframe=n % 10 == 0, packets=size if n % 10 == 0 else 3) for n in range(30)]
     track = video()
     assert [unit.data for unit in played(track, stream(frames))] == bodies(frames)
     assert track.stats.plis == 0
 
 
-def test_d12_a_large_key_frame_whose_first_packet_comes_last_is_whole() -> None:
+def test_a_large_key_frame_whose_first_packet_arrives_last_is_complete() -> None:
     frames = [vp8(n, is_keyframe=n in {0, 5}, packets=300 if n == 5 else 3) for n in range(10)]
     packets = stream(frames)
     packets.insert(15 + 299, packets.pop(15))
     assert [unit.data for unit in played(video(), packets)] == bodies(frames)
 
 
-def test_d13_one_lost_opus_packet_is_one_gap_and_no_delay() -> None:
+def test_one_lost_opus_packet_is_one_gap_and_no_delay() -> None:
     packets = without(stream([[opus(number)] for number in range(500)], **OPUS_STEP), {50})
     track = audio()
     waits: list[int] = []
@@ -137,7 +137,7 @@ def test_d13_one_lost_opus_packet_is_one_gap_and_no_delay() -> None:
     assert waits[-1] == 0
 
 
-def test_d14_a_loss_for_good_damages_less_than_a_second() -> None:
+def test_an_unrepaired_loss_damages_less_than_a_second() -> None:
     call = Call(loses=lambda sequence, _: sequence == 451)
     numbers = call.run(60)
     back = next(number for number in numbers if number > 150)
@@ -146,7 +146,7 @@ def test_d14_a_loss_for_good_damages_less_than_a_second() -> None:
     assert len(call.plis_ns) == 1
 
 
-def test_d14_two_lost_plis_are_repeated_by_a_third() -> None:
+def test_a_pli_is_repeated_after_two_lost_ones() -> None:
     call = Call(loses=lambda sequence, _: sequence == 451, plis_lost=2)
     numbers = call.run(60)
     back = next(number for number in numbers if number > 150)
@@ -156,7 +156,7 @@ def test_d14_two_lost_plis_are_repeated_by_a_third() -> None:
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "H264"])
-def test_d15_padding_between_frames_is_nobodys_loss(name: str) -> None:
+def test_padding_between_frames_is_not_counted_as_loss(name: str) -> None:
     key, delta = clips.encoded(name)[:2]
     cut = PACKETIZERS[name]
     packets = stream([cut(key), [b"", b""], cut(delta)])
@@ -171,7 +171,7 @@ def test_d15_padding_between_frames_is_nobodys_loss(name: str) -> None:
     assert (track.stats.padding_packets, track.stats.lost_packets, track.stats.plis) == (2, 0, 0)
 
 
-def test_d15_padding_bytes_never_reach_a_file() -> None:
+def test_padding_bytes_never_reach_a_file() -> None:
     payloads = vp8(0, is_keyframe=True)
     track = video()
     units: list[AccessUnit] = []
@@ -183,14 +183,14 @@ def test_d15_padding_bytes_never_reach_a_file() -> None:
     assert [unit.data for unit in units] == bodies([payloads])
 
 
-def test_d15_padding_of_opus_is_no_packet_of_it() -> None:
+def test_padding_is_not_an_opus_packet() -> None:
     packets = stream([[opus(0)], [opus(1)], [b""], [opus(2)]], **OPUS_STEP)
     track = audio()
     assert [unit.data for unit in played(track, packets)] == [opus(0), opus(1), opus(2)]
     assert track.stats.lost_packets == 0
 
 
-def test_d21_the_lower_layer_begins_with_the_key_frame_that_it_is_asked_for() -> None:
+def test_the_lower_simulcast_layer_begins_with_the_requested_key_frame() -> None:
     """The track of its SSRC gives nothing before; which SSRC is recorded is decided by the receiver."""
     call = Call(first=1, keyframes=(), keyframe_delay_ns=700 * NS_PER_MS)
     numbers = call.run(3)
@@ -199,7 +199,7 @@ def test_d21_the_lower_layer_begins_with_the_key_frame_that_it_is_asked_for() ->
     assert numbers == list(range(numbers[0], 91))
 
 
-def test_d23_video_without_any_key_frame_gives_nothing_and_goes_on_asking() -> None:
+def test_video_without_a_key_frame_is_not_written_and_requests_continue() -> None:
     call = Call(first=1, keyframes=(), keyframe_delay_ns=None)
     assert call.run(8) == []
     assert len(call.plis_ns) == 18, "twice a second, for 9 s"
@@ -218,13 +218,13 @@ def test_frames_are_repaired_where_media_and_retransmissions_are_lost(
     assert numbers == sorted(set(numbers))
 
 
-def test_nothing_is_asked_for_on_a_network_that_loses_nothing() -> None:
+def test_nothing_is_requested_on_a_network_without_loss() -> None:
     call = Call()
     assert call.run(10) == list(range(300))
     assert call.nacked == call.plis_ns == []
 
 
-def test_audio_that_begins_with_one_packet_waits_a_moment_only() -> None:
+def test_audio_that_begins_with_one_packet_is_delayed_for_a_moment_only() -> None:
     track = audio()
     assert not track.receive(RtpPacket(109, True, 5, 0, 1, opus(0), NS_PER_S))
     assert [unit.data for unit in track.tick(NS_PER_S + FIRST_HOLD_NS)] == [opus(0)]

@@ -12,7 +12,7 @@ from tests.recorder.call import audio, data_of, frames, joined, opus, played, vi
 # The gate
 
 
-def test_video_begins_with_a_key_frame_which_is_asked_for() -> None:
+def test_video_begins_with_a_requested_key_frame() -> None:
     units = frames(10, keyframes=(4,))
     track = video()
     assert data_of(track, stream(units)) == joined(units)[4:]
@@ -20,7 +20,7 @@ def test_video_begins_with_a_key_frame_which_is_asked_for() -> None:
     assert track.stats.plis == 1
 
 
-def test_after_a_loss_nothing_comes_until_the_next_key_frame() -> None:
+def test_after_a_loss_nothing_is_passed_on_until_the_next_key_frame() -> None:
     units = frames(60, keyframes=(0, 40))
     track = video()
     assert data_of(track, without(stream(units), {31})) == joined(units[:10] + units[40:])
@@ -40,7 +40,7 @@ def test_damaged_video_begins_with_a_key_frame_all_the_same() -> None:
     assert data_of(video(write_damaged=True), stream(units)) == joined(units)[4:]
 
 
-def test_a_malformed_payload_closes_the_gate() -> None:
+def test_video_waits_for_a_key_frame_after_a_malformed_payload() -> None:
     units = frames(20, keyframes=(0, 12))
     packets = stream(units)
     packets[15] = replace(packets[15], payload=b"\x90\x80")
@@ -96,14 +96,14 @@ def test_audio_waits_for_no_key_frame() -> None:
 # Key frame requests
 
 
-def test_a_key_frame_is_asked_for_again_until_it_comes() -> None:
+def test_a_key_frame_request_is_repeated_until_it_arrives() -> None:
     units = frames(90, keyframes=(80,))
     track = video()
     played(track, stream(units))
     assert track.stats.plis == 6, "from 0 s to 2.67 s, one each 0.5 s"
 
 
-def test_a_file_that_begins_asks_with_the_source_s_own_delay() -> None:
+def test_a_new_file_requests_a_key_frame_with_the_delay_of_the_source() -> None:
     track = video(spread_ns=70 * NS_PER_MS)
     played(track, stream(frames(10)), flush=False)
     track.request_keyframe(5 * NS_PER_S)
@@ -111,13 +111,13 @@ def test_a_file_that_begins_asks_with_the_source_s_own_delay() -> None:
     assert asked == [70, 70 + KEYFRAME_RETRY_NS // NS_PER_MS]
 
 
-def test_nobody_asks_audio_for_a_key_frame() -> None:
+def test_no_key_frame_is_requested_for_audio() -> None:
     track = audio()
     track.request_keyframe(5)
     assert not track.is_pli_due(5)
 
 
-def test_a_key_frame_is_asked_for_while_the_missing_packet_is_still_waited_for() -> None:
+def test_a_key_frame_is_requested_while_the_missing_packet_is_still_expected() -> None:
     track = video()
     played(track, stream(frames(10)), flush=False)
     (packet,) = stream([vp8(10, is_keyframe=False)[:1]], first_sequence=1031, start_ns=2 * NS_PER_S)

@@ -17,7 +17,7 @@ def test_sender_reports_are_placed_among_the_units() -> None:
     assert track.unwrap_timestamp(9 * 3000) > units[-1].rtp_time
 
 
-def test_the_report_block_tells_of_loss_since_the_last_one() -> None:
+def test_a_report_block_contains_the_loss_since_the_last_one() -> None:
     track = video()
     packets = stream(frames(40), first_sequence=65_500)
     played(track, without(packets[:60], {10, 20, 30, 40, 50, 55}), flush=False)
@@ -102,7 +102,7 @@ def test_a_timestamp_that_wraps_is_no_jitter() -> None:
     assert track.report_block(0).jitter <= 1
 
 
-def test_the_last_sender_report_and_its_age_are_told() -> None:
+def test_a_report_contains_the_last_sender_report_and_its_age() -> None:
     track = video()
     track.record_sender_report(0x12345678, 2 * NS_PER_S)
     block = track.report_block(3 * NS_PER_S + NS_PER_S // 2)

@@ -43,13 +43,13 @@ def overwrite(path: Path, page: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_sound_database_and_none_have_no_damage(path: Path) -> None:
+def test_an_intact_and_a_missing_database_are_not_damaged(path: Path) -> None:
     assert find_damage(path) is None
     assert find_damage(path.with_name("none")) is None
     assert not path.with_name("none").exists()
 
 
-def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"not a database" * 100)
     assert find_damage(path) == "file is not a database"
@@ -61,7 +61,7 @@ def test_an_overwritten_page_is_found(path: Path, table: str) -> None:
     assert find_damage(path) is not None
 
 
-def test_a_damaged_file_keeps_all_that_belongs_to_it_under_its_date(path: Path) -> None:
+def test_a_damaged_database_is_renamed_with_its_log_and_index(path: Path) -> None:
     path.with_name("x.sqlite3-wal").write_bytes(b"log")
     aside = [set_aside(path, 1_700_000_000_000_000_000), set_aside_again(path)]
     assert [each.name for each in aside] == [
@@ -77,7 +77,7 @@ def set_aside_again(path: Path) -> Path:
     return set_aside(path, 1_700_000_000_000_000_000)
 
 
-async def test_what_other_pages_hold_is_kept(path: Path) -> None:
+async def test_rows_of_intact_pages_are_copied(path: Path) -> None:
     """From both sides of the damage; cursors go on where they were."""
     overwrite(path, pages_of(path, "events")[3])
     aside = set_aside(path, 0)
@@ -97,7 +97,7 @@ async def test_what_other_pages_hold_is_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["migrations", "sqlite_sequence", "sqlite_master"])
-def test_without_schema_and_cursors_nothing_is_kept(path: Path, table: str) -> None:
+def test_nothing_is_copied_without_schema_and_cursors(path: Path, table: str) -> None:
     overwrite(path, 1 if table == "sqlite_master" else pages_of(path, table)[0])
     aside = set_aside(path, 0)
     assert salvage(aside, path) is None

@@ -38,7 +38,7 @@ async def notes(database: Database) -> Sequence[str]:
     )
 
 
-async def test_it_is_written_ahead_and_synced_in_full(database: Database) -> None:
+async def test_the_file_uses_wal_and_full_synchronisation(database: Database) -> None:
     def pragmas(connection: sqlite3.Connection) -> tuple[str, int]:
         return (
             connection.execute("PRAGMA journal_mode").fetchone()[0],
@@ -48,7 +48,7 @@ async def test_it_is_written_ahead_and_synced_in_full(database: Database) -> Non
     assert await database.read(pragmas) == ("wal", 2)
 
 
-async def test_all_work_is_done_in_one_thread_of_its_own(database: Database) -> None:
+async def test_all_operations_run_in_one_thread(database: Database) -> None:
     threads = set(await asyncio.gather(*(database.transact(lambda _: threading.get_ident()) for _ in range(20))))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
@@ -64,7 +64,7 @@ async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> No
     assert await notes(database) == []
 
 
-async def test_a_full_disk_is_told_and_forgotten_when_there_is_room_again(database: Database) -> None:
+async def test_operations_fail_on_a_full_disk_and_succeed_when_there_is_space(database: Database) -> None:
     """SQLite's limit of pages gives the very error of a full disk (SQLITE_FULL)."""
     pages = await database.read(lambda connection: int(connection.execute("PRAGMA page_count").fetchone()[0]))
     await database.read(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 1}").fetchone())
@@ -111,7 +111,7 @@ async def busy(database: Database) -> AsyncIterator[list[str]]:
         await working
 
 
-async def test_what_is_asked_for_while_the_thread_is_busy_is_committed_together_in_its_order(
+async def test_operations_that_wait_share_a_commit_in_their_order(
     database: Database,
 ) -> None:
     async with busy(database) as statements:
@@ -122,7 +122,7 @@ async def test_what_is_asked_for_while_the_thread_is_busy_is_committed_together_
     assert statements.count("BEGIN IMMEDIATE") == 1
 
 
-async def test_what_is_committed_together_is_bounded(database: Database) -> None:
+async def test_the_number_of_operations_in_a_commit_is_bounded(database: Database) -> None:
     async with busy(database) as statements:
         noting = [asyncio.create_task(note(database, str(number))) for number in range(MAX_GROUP + 1)]
         await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_what_is_committed_together_is_bounded(database: Database) -> None
     assert await notes(database) == [str(number) for number in range(MAX_GROUP + 1)]
 
 
-async def test_of_works_committed_together_one_that_fails_is_undone_alone(database: Database) -> None:
+async def test_of_operations_in_a_commit_only_the_failed_one_is_rolled_back(database: Database) -> None:
     """Its caller is told, of a fault of the world as of one of ours."""
 
     def half(connection: sqlite3.Connection) -> None:
@@ -151,7 +151,7 @@ async def test_of_works_committed_together_one_that_fails_is_undone_alone(databa
     assert await notes(database) == ["first", "last"]
 
 
-async def test_where_the_transaction_ends_for_all_each_is_told_and_nothing_is_kept(database: Database) -> None:
+async def test_if_the_whole_commit_fails_every_operation_raises(database: Database) -> None:
     """As on a full disk, which takes those along that had gone well."""
 
     def end(connection: sqlite3.Connection) -> None:
@@ -169,7 +169,7 @@ async def test_where_the_transaction_ends_for_all_each_is_told_and_nothing_is_ke
     assert await notes(database) == ["after"]
 
 
-async def test_what_failed_is_not_left_to_the_cyclic_collector(database: Database) -> None:
+async def test_failed_operations_leave_no_reference_cycles(database: Database) -> None:
     """A disk that is full for hours fails often, and the collector comes round rarely."""
 
     def fail(connection: sqlite3.Connection) -> None:
@@ -187,7 +187,7 @@ async def test_what_failed_is_not_left_to_the_cyclic_collector(database: Databas
         gc.enable()
 
 
-async def test_a_cancelled_caller_stops_nothing(database: Database) -> None:
+async def test_a_cancelled_caller_does_not_cancel_its_operation(database: Database) -> None:
     async with busy(database):
         tasks = [asyncio.create_task(note(database, text)) for text in ("cancelled", "other")]
         await asyncio.sleep(0)
@@ -197,7 +197,7 @@ async def test_a_cancelled_caller_stops_nothing(database: Database) -> None:
     assert await notes(database) == ["cancelled", "other"]
 
 
-async def test_a_file_that_another_process_holds_is_a_fault_but_can_be_read(database: Database, path: Path) -> None:
+async def test_a_file_locked_by_another_process_can_be_read_but_not_written(database: Database, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="locked"):
@@ -216,7 +216,7 @@ def nonsense(path: Path) -> bytes:
     return b"not a database" * 100
 
 
-async def test_a_file_that_is_no_database_is_told_and_left_as_it_is(path: Path, nonsense: bytes) -> None:
+async def test_a_file_that_is_no_database_is_an_error_and_not_changed(path: Path, nonsense: bytes) -> None:
     with pytest.raises(StoreError, match="not a database"):
         async with Database(path, "test", SCHEMA):
             pass
@@ -230,7 +230,7 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-async def test_a_damaged_page_is_a_fault(path: Path) -> None:
+async def test_a_damaged_page_is_a_store_error(path: Path) -> None:
     async with Database(path, "test", SCHEMA) as database:
         for _ in range(100):
             await note(database, "x" * 1000)
@@ -240,13 +240,13 @@ async def test_a_damaged_page_is_a_fault(path: Path) -> None:
             await notes(database)
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"x\.sqlite3: No such file or directory \(errno 2\)"):
         async with Database(tmp_path / "none" / "x.sqlite3", "test", SCHEMA):
             pass
 
 
-async def test_the_file_and_what_belongs_to_it_are_their_owners_alone(path: Path) -> None:
+async def test_all_files_of_a_database_are_private(path: Path) -> None:
     """Whatever the umask, also those that are there with other permissions."""
     before = os.umask(0)
     try:
@@ -274,7 +274,7 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
             pass
 
 
-async def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(path: Path) -> None:
+async def test_an_older_file_is_migrated_and_keeps_its_rows(path: Path) -> None:
     async with Database(path, "test", SCHEMA) as database:
         await note(database, "old")
     steps = [*SCHEMA, "ALTER TABLE notes ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm';\n"]
@@ -284,7 +284,7 @@ async def test_an_older_file_gets_the_steps_that_it_lacks_and_keeps_its_rows(pat
             assert rows == [("old", "calm")]
 
 
-async def test_a_step_that_fails_is_undone_whole(path: Path) -> None:
+async def test_a_migration_that_fails_is_rolled_back(path: Path) -> None:
     async with Database(path, "test", SCHEMA):
         pass
     with pytest.raises(StoreError, match="already exists"):
@@ -322,7 +322,7 @@ def remove_slow(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM notes WHERE text = 'slow'")
 
 
-async def test_what_could_not_begin_in_time_never_happens(database: Database) -> None:
+async def test_an_operation_that_did_not_begin_in_time_is_never_executed(database: Database) -> None:
     async with busy(database):
         with pytest.raises(StoreError, match="did not answer"):
             await database.transact(add_slow, within_s=0.001)
@@ -332,7 +332,7 @@ async def test_what_could_not_begin_in_time_never_happens(database: Database) ->
     assert await notes(database) == ["later"]
 
 
-async def test_what_another_process_kept_from_beginning_in_time_never_happens(path: Path) -> None:
+async def test_an_operation_that_waited_too_long_for_a_lock_is_never_executed(path: Path) -> None:
     """The file is locked for longer than somebody waits."""
     async with Database(path, "test", SCHEMA) as database:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -361,7 +361,7 @@ async def hanging_commit(database: Database) -> AsyncIterator[None]:
         go_on.set()
 
 
-async def test_what_the_disk_takes_after_it_was_refused_is_undone_before_anybody_reads_it(database: Database) -> None:
+async def test_a_commit_that_succeeds_after_its_refusal_is_undone_before_any_read(database: Database) -> None:
     async with hanging_commit(database):
         with pytest.raises(StoreError, match="did not answer"):
             await database.transact(add_slow, within_s=0.2, undo=remove_slow)
@@ -370,7 +370,7 @@ async def test_what_the_disk_takes_after_it_was_refused_is_undone_before_anybody
     assert await reading == []
 
 
-async def test_what_cannot_be_undone_is_waited_for(database: Database) -> None:
+async def test_a_commit_without_undo_is_waited_for(database: Database) -> None:
     """The answer is true then, however late."""
     async with hanging_commit(database):
         adding = asyncio.create_task(database.transact(add_slow, within_s=0.5))

@@ -14,7 +14,7 @@ from rokuga.recorder.store.sqlite import SqliteStore
 from tests.material import archive, event, recording
 
 
-async def test_a_row_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path) -> None:
+async def test_a_row_that_cannot_be_decoded_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite3"
     async with SqliteStore(path) as store:
         await store.start_recording(recording(), [event()])
@@ -28,7 +28,7 @@ async def test_a_row_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path)
             await store.events_after(0, 10)
 
 
-async def test_rows_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+async def test_rows_that_cannot_be_decoded_are_moved_and_the_rest_is_usable(tmp_path: Path) -> None:
     path, aside = tmp_path / "x.sqlite3", tmp_path / "aside"
     async with SqliteStore(path) as store:
         assert await store.move_unreadable_rows(aside) == 0
@@ -69,7 +69,7 @@ async def test_archives_of_a_file_of_0_1_0_are_the_first_of_their_connections(tm
         assert list(await store.archives("r")) == [archive("r", connection_id="c")]
 
 
-async def test_forgotten_events_give_their_room_back(tmp_path: Path) -> None:
+async def test_pruned_events_free_their_space(tmp_path: Path) -> None:
     """The same amount again fits into the pages that were let go, but for the ids."""
     path = tmp_path / "x.sqlite3"
     sizes = []
@@ -106,7 +106,7 @@ async def forget_all(store: SqliteStore) -> None:
     await store.prune_events((await store.events_after(0, 100_000))[-1].cursor)
 
 
-async def test_finished_recordings_leave_when_the_log_is_beyond_them(tmp_path: Path) -> None:
+async def test_finished_recordings_are_deleted_with_their_events(tmp_path: Path) -> None:
     """However many there were, the file is that of those which are kept; one that goes on stays, with its ids."""
     path = tmp_path / "x.sqlite3"
     sizes = []
@@ -132,7 +132,7 @@ async def test_finished_recordings_leave_when_the_log_is_beyond_them(tmp_path: P
         assert [each.recording_id for each in await store.unfinished_recordings()] == ["lasting"]
 
 
-async def test_a_file_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
     """What it holds stays, and is not said twice."""
     path = tmp_path / "x.sqlite3"
     first = resources.files("rokuga.recorder.store").joinpath("schema.sql").read_text("utf-8")

@@ -15,7 +15,7 @@ from rokuga.recorder.config import ClusterConfig
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd, UnknownOutcome
 from rokuga.recorder.store.cluster.etcd_wire import absent, put
-from tests.etcd import Servers, one_server, ready
+from tests.support.etcd import Servers, one_server, ready
 from tests.webhooks.certificates import Authority
 
 
@@ -40,7 +40,7 @@ async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Pa
             pass
 
 
-async def test_a_user_is_let_in_by_the_password_and_again_when_the_token_is_old(tmp_path: Path) -> None:
+async def test_a_user_logs_in_by_password_and_again_when_the_token_has_expired(tmp_path: Path) -> None:
     with one_server(tmp_path) as url:
         async with Etcd(ClusterConfig((url,))) as root:
             await ready(root)
@@ -60,7 +60,7 @@ async def test_a_user_is_let_in_by_the_password_and_again_when_the_token_is_old(
                 await stranger.get("a")
 
 
-async def test_servers_that_are_not_there_are_passed_over(etcd: Servers) -> None:
+async def test_servers_that_are_down_are_skipped(etcd: Servers) -> None:
     """If none is, nothing can have happened: that is no unknown outcome."""
     nowhere = tuple(f"http://127.0.0.1:{port}" for port in free_ports(2))
     async with Etcd(ClusterConfig((*nowhere, etcd.endpoints[0]))) as client:
@@ -72,7 +72,7 @@ async def test_servers_that_are_not_there_are_passed_over(etcd: Servers) -> None
         assert not isinstance(caught.value, UnknownOutcome)
 
 
-async def test_a_call_that_nobody_answers_has_an_unknown_outcome(etcd: Servers) -> None:
+async def test_a_call_without_an_answer_has_an_unknown_outcome(etcd: Servers) -> None:
     with etcd.paused(0):
         async with Etcd(ClusterConfig(etcd.endpoints[:1]), budget_s=0.3, try_s=0.2) as client:
             with pytest.raises(UnknownOutcome):
@@ -97,7 +97,7 @@ async def test_a_long_list_comes_in_pages_as_of_one_revision(etcd: Servers, monk
         assert [each.key for each in found] == [f"{prefix}{number}" for number in range(10)]
 
 
-async def test_a_watch_from_a_revision_that_was_compacted_says_so(etcd: Servers) -> None:
+async def test_a_watch_from_a_compacted_revision_ends(etcd: Servers) -> None:
     """Whoever watches lists again then."""
     prefix = etcd.prefix()
     async with Etcd(ClusterConfig(etcd.endpoints)) as client:
@@ -108,7 +108,7 @@ async def test_a_watch_from_a_revision_that_was_compacted_says_so(etcd: Servers)
             await exhaust(client, prefix)
 
 
-async def test_a_watch_says_nothing_before_what_has_changed(etcd: Servers) -> None:
+async def test_a_watch_yields_nothing_before_the_first_change(etcd: Servers) -> None:
     """Its first answer has the newest revision and no changes: who took that for news would miss what comes next."""
     prefix = etcd.prefix()
     async with Etcd(ClusterConfig(etcd.endpoints)) as client:
@@ -135,7 +135,7 @@ GARBAGE: tuple[Callable[[], Any], ...] = (
 
 
 @pytest.mark.parametrize("answer", GARBAGE)
-async def test_what_no_etcd_says_is_a_named_error(answer: Callable[[], Any]) -> None:
+async def test_an_invalid_answer_is_a_named_error(answer: Callable[[], Any]) -> None:
     async def handle(_request: web.Request) -> web.Response:
         return answer()  # type: ignore[no-any-return]
 
@@ -178,7 +178,7 @@ async def closing_after_one_answer() -> AsyncIterator[tuple[str, list[int]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
 
 
-async def test_a_request_that_dies_on_a_reused_connection_is_sent_again_and_counts_for_nothing() -> None:
+async def test_a_request_that_a_reused_connection_drops_is_sent_again_and_is_no_failure() -> None:
     """No failover, and no failed call (RFC 9112 section 9.3.1)."""
     async with closing_after_one_answer() as (url, requests), closing_after_one_answer() as (other, unused):
         async with Etcd(ClusterConfig((url, other))) as client:
@@ -190,7 +190,7 @@ async def test_a_request_that_dies_on_a_reused_connection_is_sent_again_and_coun
     assert sum(requests) == 7  # two of the five died once
 
 
-async def test_a_request_that_dies_on_a_new_connection_is_a_failure_of_the_endpoint() -> None:
+async def test_a_request_that_a_new_connection_drops_is_a_failure_of_the_endpoint() -> None:
     """It goes to the next one, as before; a server that closes every connection is not asked without end."""
     asked: list[bytes] = []
 
@@ -205,7 +205,7 @@ async def test_a_request_that_dies_on_a_new_connection_is_a_failure_of_the_endpo
             assert (client.endpoint, asked) == (url, [b"P"])
 
 
-async def test_users_that_are_added_to_etcd_while_a_node_runs_are_logged_in(tmp_path: Path) -> None:
+async def test_a_node_logs_in_when_users_are_added_to_etcd_while_it_runs(tmp_path: Path) -> None:
     """Before there are any, a node that is configured with one is let in without; afterwards it logs in by itself."""
     with one_server(tmp_path) as url:
         async with Etcd(ClusterConfig((url,), user="root", password="secret")) as client:
@@ -222,7 +222,7 @@ async def test_users_that_are_added_to_etcd_while_a_node_runs_are_logged_in(tmp_
                     await nobody.get("a")
 
 
-async def test_a_token_that_is_never_accepted_is_asked_for_once_and_then_after_a_pause() -> None:
+async def test_a_token_that_is_always_rejected_is_requested_once_and_then_after_a_pause() -> None:
     """Else each call would ask as fast as etcd answers."""
     asked: list[str] = []
 

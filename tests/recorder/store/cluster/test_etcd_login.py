@@ -16,11 +16,11 @@ from rokuga.recorder.store.cluster.etcd_login import Login, is_auth_disabled, ne
         (14, "etcdserver: no leader", False),
     ],
 )
-def test_a_login_is_wanted_where_a_token_is_missing_or_old(code: int, message: str, is_wanted: bool) -> None:
+def test_a_login_is_needed_if_a_token_is_missing_or_expired(code: int, message: str, is_wanted: bool) -> None:
     assert needs_login({"code": code, "message": message}) is is_wanted
 
 
-def test_an_etcd_without_users_needs_none() -> None:
+def test_an_etcd_without_users_needs_no_login() -> None:
     assert is_auth_disabled({"code": 9, "error": "etcdserver: authentication is not enabled"})
     assert not is_auth_disabled(
         {"code": 3, "error": "etcdserver: authentication failed, invalid user ID or password"}

@@ -17,7 +17,7 @@ from rokuga.recorder.store.cluster.etcd_wire import (
 )
 
 
-def test_what_is_zero_is_left_out_and_numbers_are_strings() -> None:
+def test_zeros_are_omitted_and_numbers_are_strings() -> None:
     assert key_value({"key": "L2E="}) == KeyValue("/a", b"", 0, 0)
     found = {"key": "L2E=", "value": "Yg==", "create_revision": "3", "mod_revision": "9007199254740993"}
     assert key_value(found) == KeyValue("/a", b"b", 3, 9007199254740993)
@@ -36,11 +36,11 @@ def test_operations_are_base64() -> None:
 @pytest.mark.parametrize(
     "found", [{}, {"key": 1}, {"key": "L2E"}, {"key": "/w=="}, {"key": "L2E=", "mod_revision": "x"}]
 )
-def test_what_is_no_key_is_a_named_error(found: dict[str, Any]) -> None:
+def test_an_invalid_key_is_a_named_error(found: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match="no key"):
         key_value(found)
 
 
-def test_what_utf_8_cannot_hold_cannot_be_a_key() -> None:
+def test_text_that_utf_8_cannot_encode_is_no_key() -> None:
     with pytest.raises(StoreError, match="cannot be a key"):
         to_base64("\ud800")

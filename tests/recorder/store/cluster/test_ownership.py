@@ -8,8 +8,8 @@ import pytest
 
 from rokuga.recorder.store import MinorityError, Owner
 from rokuga.recorder.store.cluster.store import EtcdStore
-from tests.etcd import Servers, cluster_store, die, until
 from tests.material import REPORT, STARTED, WALL_NS, recording
+from tests.support.etcd import Servers, cluster_store, die, until
 
 Run = Callable[[str], AbstractAsyncContextManager[EtcdStore]]
 
@@ -43,7 +43,7 @@ async def said(store: EtcdStore) -> list[str]:
     return [stored.event.id for stored in await store.events_after(0, 100)]
 
 
-async def test_a_start_that_its_node_did_not_live_to_deliver_is_told_by_another(heir: EtcdStore, run: Run) -> None:
+async def test_a_start_of_a_dead_node_is_published_by_another_one(heir: EtcdStore, run: Run) -> None:
     """Under the same id. If the node comes back with its disk it waits while the heir tells, and forgets then."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [STARTED])
@@ -62,7 +62,7 @@ async def test_a_start_that_its_node_did_not_live_to_deliver_is_told_by_another(
         assert await back.ownership.owner_of(STARTED.id) is Owner.NOBODY
 
 
-async def test_a_report_that_its_node_did_not_live_to_deliver_is_told_by_another(heir: EtcdStore, run: Run) -> None:
+async def test_a_report_of_a_dead_node_is_published_by_another_one(heir: EtcdStore, run: Run) -> None:
     """It was in the log of the dead node. The cluster forgets the recording once the report is delivered."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
@@ -85,7 +85,7 @@ async def test_a_report_that_its_node_did_not_live_to_deliver_is_told_by_another
         assert not await back.finish_recording("RECORDING", [])
 
 
-async def test_an_heir_that_dies_leaves_its_claims_to_who_is_back(run: Run) -> None:
+async def test_claims_of_a_failover_node_that_dies_return_to_the_first_node(run: Run) -> None:
     """What the first node had to tell it tells after all."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
@@ -113,7 +113,7 @@ async def test_the_report_waits_for_its_start_to_be_delivered(heir: EtcdStore) -
     assert heir._report_coordinator._is_due("RECORDING")
 
 
-async def test_in_a_minority_a_node_tells_what_nobody_can_have_inherited(
+async def test_in_a_minority_a_node_delivers_what_it_owns_while_its_lease_is_valid(
     etcd: Servers, heir: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That is, until its own lease may have run out."""
@@ -131,7 +131,7 @@ async def test_in_a_minority_a_node_tells_what_nobody_can_have_inherited(
             await heir.ownership.owner_of(STARTED.id)
 
 
-async def test_what_nobody_claims_is_ours(heir: EtcdStore) -> None:
+async def test_an_event_without_a_claim_is_owned_by_the_node_that_has_it(heir: EtcdStore) -> None:
     """It is of a time before the cluster, or its keys were lost."""
     assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
     await heir.ownership.release(STARTED.id)

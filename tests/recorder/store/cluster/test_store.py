@@ -19,8 +19,8 @@ from rokuga.recorder.store.cluster.etcd_wire import put
 from rokuga.recorder.store.cluster.shared_state import Keys
 from rokuga.recorder.store.cluster.store import MAX_RECORDING_BYTES, EtcdStore
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.etcd import Servers, cluster_store, die, until
 from tests.material import REPORT, STARTED, WALL_NS, archive, event, identity, recording
+from tests.support.etcd import Servers, cluster_store, die, until
 
 NAMES = ("node-1", "node-2", "node-3")
 
@@ -54,7 +54,7 @@ async def test_of_many_stops_on_all_nodes_one_wins(nodes: list[EtcdStore]) -> No
     assert won.count(True) == 1
 
 
-async def test_the_report_is_one_nodes_and_lists_the_archives_of_all(nodes: list[EtcdStore]) -> None:
+async def test_one_node_reports_the_archives_of_all(nodes: list[EtcdStore]) -> None:
     """Nobody may tell it before all have ended; it says on which node each archive lies."""
     await nodes[0].start_recording(recording(), [STARTED])
     for place, node in enumerate(nodes):
@@ -84,7 +84,7 @@ async def _parts(node: EtcdStore, count: int) -> bool:
     return len(node._view.parts.get("RECORDING", ())) == count
 
 
-async def test_a_node_that_dies_leaves_lost_archives_and_its_claim_to_others(
+async def test_archives_of_a_dead_node_are_failed_and_another_node_reports(
     etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It held the report when it died. When it comes back the recording is over, and it has nothing to tell."""
@@ -119,7 +119,7 @@ async def _holds_stop(node: EtcdStore) -> bool:
     return node._view.recordings["RECORDING"].recording.status == "stopping"
 
 
-async def test_a_server_that_stands_still_is_passed_over(etcd: Servers, nodes: list[EtcdStore]) -> None:
+async def test_a_server_that_hangs_is_skipped(etcd: Servers, nodes: list[EtcdStore]) -> None:
     """Whichever it is, the leader too: within one call, and the nodes' watches move on by themselves."""
     with etcd.paused(etcd.leader()):
         for number in itertools.count():  # a start that is refused is withdrawn, and its id with it
@@ -142,7 +142,7 @@ async def _knows(node: EtcdStore, recording_id: str = "RECORDING") -> bool:
     return False
 
 
-async def test_a_minority_reads_and_changes_nothing_and_catches_up_when_it_heals(
+async def test_a_minority_neither_reads_nor_changes_and_catches_up_afterwards(
     etcd: Servers, nodes: list[EtcdStore]
 ) -> None:
     """Two of three servers stand still. What was untold meanwhile is told afterwards."""
@@ -165,7 +165,7 @@ async def test_a_minority_reads_and_changes_nothing_and_catches_up_when_it_heals
     assert node.health.has_majority
 
 
-async def test_two_disks_may_not_have_one_name(etcd: Servers, tmp_path: Path) -> None:
+async def test_two_nodes_must_not_have_the_same_name(etcd: Servers, tmp_path: Path) -> None:
     """The same disk may come back at once, though its lease of before has not run out."""
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1"):
@@ -177,7 +177,7 @@ async def test_two_disks_may_not_have_one_name(etcd: Servers, tmp_path: Path) ->
             pass
 
 
-async def test_nodes_are_listed_with_those_that_are_gone(etcd: Servers, tmp_path: Path) -> None:
+async def test_nodes_that_are_down_are_listed(etcd: Servers, tmp_path: Path) -> None:
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1") as first:
         async with cluster_store(etcd, prefix, tmp_path, "node-2"):
@@ -191,7 +191,7 @@ async def test_nodes_are_listed_with_those_that_are_gone(etcd: Servers, tmp_path
         ]
 
 
-async def test_a_node_tells_how_many_clients_it_has(etcd: Servers, tmp_path: Path) -> None:
+async def test_a_node_publishes_its_number_of_clients(etcd: Servers, tmp_path: Path) -> None:
     prefix, counts = etcd.prefix(), [3]
     async with (
         cluster_store(etcd, prefix, tmp_path, "node-1", connections=lambda: counts[-1]) as first,
@@ -208,7 +208,7 @@ async def test_a_node_tells_how_many_clients_it_has(etcd: Servers, tmp_path: Pat
         assert first.nodes_up() == ()
 
 
-async def test_a_value_of_ours_that_somebody_damaged_is_a_named_error(nodes: list[EtcdStore]) -> None:
+async def test_a_damaged_value_is_a_named_error(nodes: list[EtcdStore]) -> None:
     node = nodes[0]
     await node._etcd.transact([], [put(Keys(node._keys.prefix).recording("RECORDING"), b"{")])
     with pytest.raises(StoreError, match="damaged"):
@@ -216,7 +216,7 @@ async def test_a_value_of_ours_that_somebody_damaged_is_a_named_error(nodes: lis
 
 
 @pytest.mark.parametrize("size", [MAX_RECORDING_BYTES - 1000, MAX_RECORDING_BYTES])
-async def test_a_recording_that_etcd_would_not_take_is_refused_by_name(nodes: list[EtcdStore], size: int) -> None:
+async def test_a_recording_that_is_too_large_for_etcd_is_refused_by_name(nodes: list[EtcdStore], size: int) -> None:
     """What is just below the limit is shared, and can be stopped and reported by another node."""
     parameters = RecordingParameters("sora", 0, metadata_json=f'"{"x" * size}"')
     large = RecordingState("RECORDING", parameters, WALL_NS)
@@ -236,7 +236,7 @@ async def test_a_recording_that_etcd_would_not_take_is_refused_by_name(nodes: li
     assert await asyncio.gather(*others) == [None, None]
 
 
-async def test_what_a_customer_keeps_about_a_client_is_not_shared(nodes: list[EtcdStore]) -> None:
+async def test_event_metadata_is_not_shared(nodes: list[EtcdStore]) -> None:
     """It may be larger than etcd takes; no report tells it."""
     await nodes[0].start_recording(recording(), [])
     talkative = replace(identity(), event_metadata_json=f'"{"x" * 2_000_000}"')
@@ -292,7 +292,7 @@ async def _is_withdrawn(node: EtcdStore) -> bool:
     return not node._withdrawals._waiting
 
 
-async def test_a_start_that_the_nodes_own_file_does_not_take_is_withdrawn(
+async def test_a_start_that_the_nodes_file_rejects_is_withdrawn(
     nodes: list[EtcdStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def locked(*_: object) -> bool:

@@ -15,8 +15,8 @@ from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.etcd_wire import put, to_base64
 from rokuga.recorder.store.cluster.store import EtcdStore
-from tests.etcd import Servers, cluster_store, one_server, ready, until
 from tests.material import REPORT, STARTED, WALL_NS, archive, event, recording
+from tests.support.etcd import Servers, cluster_store, one_server, ready, until
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def confirms(node: EtcdStore) -> bool:
     return True
 
 
-async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_room(tmp_path: Path) -> None:
+async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_space(tmp_path: Path) -> None:
     """NOSPACE: etcd takes no write. Archives and events go on in the node's own file, and are told afterwards."""
     with one_server(tmp_path, "--quota-backend-bytes", "4000000") as url:
         async with one_node(url, tmp_path) as node, Etcd(ClusterConfig((url,))) as client:
@@ -85,7 +85,7 @@ async def answers_nothing(node: EtcdStore) -> bool:
     return not await confirms(node)
 
 
-async def test_an_etcd_that_is_wiped_ends_all_recordings_and_takes_new_ones(tmp_path: Path) -> None:
+async def test_wiping_etcd_ends_all_recordings_and_new_ones_can_start(tmp_path: Path) -> None:
     """What nodes had shared is lost, so nobody reports it; each node has its archives, and tells them itself."""
     async with AsyncExitStack() as stack:
         with one_server(tmp_path) as url:
@@ -106,7 +106,7 @@ async def has(node: EtcdStore, recording_id: str | None) -> bool:
     return await confirms(node) and list(node._view.recordings) == ([recording_id] if recording_id else [])
 
 
-async def test_a_lease_that_is_gone_is_taken_anew(tmp_path: Path) -> None:
+async def test_a_revoked_lease_is_replaced(tmp_path: Path) -> None:
     """Somebody revoked it: the node is there again with its next beat, and its recording goes on."""
     with one_server(tmp_path) as url:
         async with one_node(url, tmp_path) as node:

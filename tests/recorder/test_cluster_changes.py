@@ -107,7 +107,7 @@ async def test_a_recording_of_another_node_is_recorded_and_ends_with_it(tmp_path
         assert not await harness.events("recording.started")
 
 
-async def test_a_report_that_another_node_tells_is_not_told_here(tmp_path: Path) -> None:
+async def test_a_report_that_another_node_publishes_is_not_published_here(tmp_path: Path) -> None:
     async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.others = None
         change = await recorded(harness, store)
@@ -117,7 +117,7 @@ async def test_a_report_that_another_node_tells_is_not_told_here(tmp_path: Path)
     assert not list((tmp_path / "archive").rglob("report-*"))
 
 
-async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> None:
+async def test_repeated_and_late_changes_have_no_effect(tmp_path: Path) -> None:
     """The echo of our own start and stop, and a start that is heard again while the report waits for others."""
     async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         client = await harness.connect()
@@ -134,14 +134,14 @@ async def test_what_is_said_twice_or_late_changes_nothing(tmp_path: Path) -> Non
         assert len(await harness.events("archive.started")) == len(await harness.events("recording.started")) == 1
 
 
-async def test_a_start_of_ours_that_was_cut_off_is_told(tmp_path: Path) -> None:
+async def test_a_start_that_this_node_owns_is_published(tmp_path: Path) -> None:
     async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         change = started(is_start_owned=True)
         await store.hear(change)
         assert (await harness.event("recording.started")).document["recording_id"] == change.recording.recording_id
 
 
-async def test_a_recording_that_is_gone_is_ended_before_the_next_is_begun(tmp_path: Path) -> None:
+async def test_a_recording_whose_end_was_missed_is_ended_before_the_next_begins(tmp_path: Path) -> None:
     """Its end was missed in a minority: the next one's start, or the list without it, says so."""
     async with SharedStore(tmp_path / "s.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.others = None

@@ -1,4 +1,4 @@
-"""What every RecordingStore does, whatever it is made of."""
+"""What every RecordingStore does."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
 @pytest.fixture(params=["sqlite", "etcd"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Open the same store, again and again."""
+    """Return a function that opens the same store each time."""
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "store.sqlite3")
     servers: Servers = request.getfixturevalue("etcd")
@@ -38,45 +38,45 @@ async def store(open_store: Open) -> AsyncIterator[RecordingStore]:
         yield opened
 
 
-def presence(connection_id: str, event_type: EventType) -> Event:
-    """That a connection came or went."""
+def connection_event(connection_id: str, event_type: EventType) -> Event:
+    """Return the event that a connection was created or destroyed."""
     return replace(event(connection_id, event_type=event_type), connection=identity(connection_id=connection_id))
 
 
 def set_times(folder: Path) -> None:
-    """Have every file written last at WALL_NS."""
+    """Set the modification time of every file to WALL_NS."""
     for file in folder.iterdir():
         os.utime(file, ns=(WALL_NS, WALL_NS))
 
 
-async def said(store: RecordingStore) -> list[Event]:
-    """Everything in the log."""
+async def events_of(store: RecordingStore) -> list[Event]:
+    """Return all events of the log."""
     return [stored.event for stored in await store.events_after(0, 1000)]
 
 
 async def test_a_started_recording_is_unfinished_and_its_event_is_in_the_log(store: RecordingStore) -> None:
     assert await store.start_recording(recording(), [event()])
     assert await store.unfinished_recordings() == [recording()]
-    assert await said(store) == [event()]
+    assert await events_of(store) == [event()]
 
 
 async def test_a_second_start_on_a_channel_changes_nothing(store: RecordingStore) -> None:
     await store.start_recording(recording("A"), [event("a")])
     assert not await store.start_recording(recording("B"), [event("b")])
     assert await store.unfinished_recordings() == [recording("A")]
-    assert await said(store) == [event("a")]
+    assert await events_of(store) == [event("a")]
 
 
 async def test_a_repeated_start_succeeds(store: RecordingStore) -> None:
     assert await store.start_recording(recording(), [event()])
     assert await store.start_recording(recording(), [event()])
-    assert await said(store) == [event()]
+    assert await events_of(store) == [event()]
 
 
 async def test_of_many_starts_at_once_one_wins(store: RecordingStore) -> None:
     won = await asyncio.gather(*(store.start_recording(recording(str(n)), [event(n)]) for n in range(20)))
     assert won.count(True) == 1
-    assert len(await store.unfinished_recordings()) == len(await said(store)) == 1
+    assert len(await store.unfinished_recordings()) == len(await events_of(store)) == 1
 
 
 async def test_a_channel_is_free_as_soon_as_its_recording_is_stopping(store: RecordingStore) -> None:
@@ -92,7 +92,7 @@ async def test_an_old_recording_cannot_be_started_again(store: RecordingStore) -
     await store.start_recording(recording(), [])
     await store.stop_recording("RECORDING", WALL_NS)
     assert not await store.start_recording(recording(), [event()])
-    assert await said(store) == []
+    assert await events_of(store) == []
 
 
 async def test_of_many_stops_at_once_one_wins(store: RecordingStore) -> None:
@@ -108,14 +108,14 @@ async def test_a_recording_is_finished_once_and_only_if_it_is_stopping(store: Re
     assert await store.claim_report("RECORDING") == []
     assert await store.finish_recording("RECORDING", [REPORT])
     assert not await store.finish_recording("RECORDING", [event("late")])
-    assert await said(store) == [REPORT]
+    assert await events_of(store) == [REPORT]
     assert await store.unfinished_recordings() == []
 
 
 async def test_unknown_recordings_cannot_be_stopped_or_finished(store: RecordingStore) -> None:
     assert not await store.stop_recording("NONE", WALL_NS)
     assert not await store.finish_recording("NONE", [event()])
-    assert await said(store) == []
+    assert await events_of(store) == []
 
 
 async def test_unfinished_recordings_are_returned_oldest_first(store: RecordingStore) -> None:
@@ -135,7 +135,7 @@ async def test_an_archive_is_replaced_by_its_later_state(store: RecordingStore) 
     )
     await store.save_archive(ended, [event("available")])
     assert await store.archives("RECORDING") == [ended]
-    assert await said(store) == [event("started"), event("available")]
+    assert await events_of(store) == [event("started"), event("available")]
 
 
 async def test_archives_of_a_recording_are_returned_in_the_order_of_their_start(store: RecordingStore) -> None:
@@ -146,7 +146,7 @@ async def test_archives_of_a_recording_are_returned_in_the_order_of_their_start(
 
 
 async def test_a_connection_may_have_several_archives(store: RecordingStore) -> None:
-    """Each is kept under its number, also where another one began in the same moment."""
+    """Each is stored under its number, also if another one began at the same moment."""
     await store.start_recording(recording(), [])
     first = archive()
     second = replace(first, number=2)
@@ -160,16 +160,16 @@ async def test_an_event_that_is_stored_again_has_no_effect(store: RecordingStore
     first = event(document={"first": True})
     await store.append([first, event(1)])
     await store.append([event(document={"first": False}), event(1), event(2)])
-    assert await said(store) == [first, event(1), event(2)]
+    assert await events_of(store) == [first, event(1), event(2)]
 
 
 async def test_a_connection_is_open_until_its_end_is_stored(open_store: Open) -> None:
-    """In the order of coming; also in the next life, and though the log has forgotten them."""
-    came = {name: presence(name, EventType.CONNECTION_CREATED) for name in ("C", "A", "B")}
+    """In the order of their events; also after a restart, and after the events were pruned."""
+    came = {name: connection_event(name, EventType.CONNECTION_CREATED) for name in ("C", "A", "B")}
     async with open_store() as store:
         assert (await store.previous_run()).created == []
         await store.append([*came.values(), event("archive")])
-        await store.append([came["A"], presence("A", EventType.CONNECTION_DESTROYED)])
+        await store.append([came["A"], connection_event("A", EventType.CONNECTION_DESTROYED)])
         await store.append([came["A"]])
         await store.prune_events((await store.events_after(0, 100))[-1].cursor)
     async with open_store() as store:
@@ -177,7 +177,10 @@ async def test_a_connection_is_open_until_its_end_is_stored(open_store: Open) ->
 
 
 async def test_an_end_that_cannot_be_stored_leaves_the_connection_open(store: RecordingStore) -> None:
-    came, gone = presence("A", EventType.CONNECTION_CREATED), presence("A", EventType.CONNECTION_DESTROYED)
+    came, gone = (
+        connection_event("A", EventType.CONNECTION_CREATED),
+        connection_event("A", EventType.CONNECTION_DESTROYED),
+    )
     await store.append([came])
     with pytest.raises(StoreError):
         await store.append([gone, event(document={"text": "\ud800"})])
@@ -212,9 +215,9 @@ async def test_pruned_events_are_neither_returned_nor_stored_again(store: Record
     second = (await store.events_after(0, 2))[-1].cursor
     await store.prune_events(second)
     await store.prune_events(second)
-    assert await said(store) == [event(2), event(3)]
+    assert await events_of(store) == [event(2), event(3)]
     await store.append([event(n) for n in range(5)])
-    assert await said(store) == [event(2), event(3), event(4)]
+    assert await events_of(store) == [event(2), event(3), event(4)]
 
 
 async def test_a_cursor_is_never_used_twice(open_store: Open) -> None:
@@ -234,11 +237,11 @@ async def test_everything_is_kept_over_a_restart(open_store: Open) -> None:
     async with open_store() as store:
         assert await store.unfinished_recordings() == [recording()]
         assert await store.archives("RECORDING") == [archive()]
-        assert await said(store) == [event("started"), event("archive")]
+        assert await events_of(store) == [event("started"), event("archive")]
 
 
 async def test_a_change_whose_event_cannot_be_stored_is_not_made(store: RecordingStore) -> None:
-    """A lone surrogate is text for Python, but neither JSON nor UTF-8 can hold it."""
+    """A lone surrogate is text for Python, but neither JSON nor UTF-8 can represent it."""
     bad = event(document={"text": "\ud800"})
     with pytest.raises(StoreError):
         await store.start_recording(recording(), [event("good"), bad])
@@ -248,7 +251,7 @@ async def test_a_change_whose_event_cannot_be_stored_is_not_made(store: Recordin
         await store.start_recording(recording(channel_id="\udc00"), [])
     assert await store.unfinished_recordings() == []
     assert await store.archives("RECORDING") == []
-    assert await said(store) == []
+    assert await events_of(store) == []
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_store_usable(store: RecordingStore) -> None:
@@ -258,7 +261,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_store_usable(store: Recordi
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     await store.append([event("later")])
-    assert event("later") in await said(store)
+    assert event("later") in await events_of(store)
 
 
 async def test_a_closed_store_raises(open_store: Open) -> None:
@@ -282,5 +285,5 @@ JSON = st.recursive(
 async def test_any_document_is_returned_unchanged(open_store: Open, document: dict[str, object]) -> None:
     async with open_store() as store:
         await store.append([event(repr(document), document=document)])
-        assert (await said(store))[-1].document == document
+        assert (await events_of(store))[-1].document == document
         await store.prune_events((await store.events_after(0, 1))[-1].cursor)

@@ -1,4 +1,4 @@
-"""The beat that all ticks of a loop share."""
+"""The tick that all periodic work of an event loop shares."""
 
 import pytest
 

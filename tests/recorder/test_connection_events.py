@@ -1,4 +1,4 @@
-"""What connection.destroyed says of the end of a connection."""
+"""connection.created and connection.destroyed: reasons, durations, and connections that a crash left open."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ async def test_the_reason_of_connection_destroyed_is_that_of_the_caller(
 
 
 async def test_ending_the_recorder_closes_connections_with_the_reason_shutdown(harness: RecorderHarness) -> None:
-    """Its connections are over, with their files, when `end` returns; nobody comes in any more."""
+    """Connections and their files are closed when `end` returns, and new connections are refused."""
     state = await harness.start()
     client = await harness.connect()
     await client.play(1000)
@@ -73,7 +73,7 @@ async def test_setting_the_wall_clock_does_not_change_the_duration_of_a_connecti
 
 
 async def killed(folder: Path, *clients: str) -> list[Connection]:
-    """Leave a store as it was while these clients were there; the first is gone before that."""
+    """Copy the store of a running recorder with these clients, of which the first has disconnected."""
     async with SqliteStore(folder / "alive.sqlite3") as store, running_recorder(folder, store=store) as harness:
         there = [(await harness.connect(client_id=client_id, role="sendrecv")).connection for client_id in clients]
         await there[0].close("TYPE-DISCONNECT")
@@ -86,7 +86,7 @@ async def killed(folder: Path, *clients: str) -> list[Connection]:
 
 
 async def test_the_next_start_publishes_connection_destroyed_after_a_kill(tmp_path: Path) -> None:
-    """Once, each after the other, as of the end of the life that was killed; whoever was told as gone is not."""
+    """Once for each open connection, as of the last write of the store, with the remaining ones counted."""
     _, second, third = await killed(tmp_path, "first", "second", "third")
     clock = FakeClock()
     for name in ("", "-wal"):
@@ -116,8 +116,8 @@ class FullStore(SqliteStore):
         await super().append(events)
 
 
-async def come(harness: RecorderHarness, client_id: str) -> Connection:
-    """Connect a client; it is there then."""
+async def connect(harness: RecorderHarness, client_id: str) -> Connection:
+    """Connect a client without waiting for its event."""
     connection = await harness.recorder.connect(
         ConnectionRequest("sora", "sendonly", client_id, audio=TrackConfig("OPUS"))
     )
@@ -127,11 +127,11 @@ async def come(harness: RecorderHarness, client_id: str) -> Connection:
 
 
 async def test_connection_events_of_a_full_disk_are_stored_in_order_when_there_is_space(tmp_path: Path) -> None:
-    """In order; and one whose name nobody can write keeps nobody back."""
+    """An event that cannot be encoded is dropped and holds back no other."""
     async with FullStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         store.is_full = True
         for client_id in ("first", "\ud800", "second"):
-            client = await come(harness, client_id)
+            client = await connect(harness, client_id)
             await client.close("TYPE-DISCONNECT")
         assert await harness.events() == []
         store.is_full = False

@@ -1,4 +1,4 @@
-"""One owner of a directory: real locks, between real processes."""
+"""The lock on a directory: real locks between real processes."""
 
 import errno
 import fcntl
@@ -93,7 +93,7 @@ def test_a_directory_inside_another_has_a_lock_of_its_own(lock: DirectoryLock) -
 
 
 def test_a_deleted_lock_file_is_created_and_locked_again(lock: DirectoryLock) -> None:
-    """The directory may have been made anew, or another disk been mounted there."""
+    """The directory may have been replaced, or another disk mounted there."""
     lock.acquire()
     (lock.directory / LOCK_FILE).unlink()
     assert lock.is_held is False
@@ -103,7 +103,7 @@ def test_a_deleted_lock_file_is_created_and_locked_again(lock: DirectoryLock) ->
 
 
 def test_helper_processes_do_not_keep_the_lock(lock: DirectoryLock) -> None:
-    """Neither one that was started, nor one that was forked, and both outlive the owner."""
+    """Neither a started nor a forked one, which both outlive the owner."""
     lock.acquire()
     reading, writing = os.pipe()
     running, started_to_run = os.pipe()
@@ -179,7 +179,7 @@ def test_a_disk_that_becomes_read_only_is_found_by_the_next_check(tmp_path: Path
 
 
 def as_nobody(directory: Path, *groups: int) -> str:
-    """Check a directory as another user; give what it says."""
+    """Check a directory as another user; return the error text."""
     if os.geteuid() != 0:
         lacks("another user takes root")
     said, saying = os.pipe()
@@ -219,7 +219,7 @@ def test_the_error_of_another_users_directory_names_the_needed_permission(shared
 
 
 def test_a_directory_of_the_same_group_is_usable(shared: Path) -> None:
-    """Under another uid than last time, as in a container with an arbitrary uid in group 0."""
+    """With another uid than last time, as in a container with an arbitrary uid in group 0."""
     shared.chmod(0o770)
     last = DirectoryLock(shared)
     last.acquire()
@@ -229,7 +229,7 @@ def test_a_directory_of_the_same_group_is_usable(shared: Path) -> None:
 
 
 def test_an_unreadable_lock_file_is_an_error(shared: Path) -> None:
-    """Whether its owner lives cannot be known."""
+    """It is unknown whether its owner is running."""
     shared.chmod(0o777)
     (shared / LOCK_FILE).touch(0o600)
     assert "Permission denied (errno 13)" in as_nobody(shared)

@@ -1,4 +1,4 @@
-"""Who came and who went is stored in its order, and together where many come or go at once."""
+"""Events of connections are appended in their order, concurrent ones together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,54 +14,54 @@ COUNT = 100
 
 
 @dataclass
-class HandStore:
-    """A store that takes what it is told when the test says so, or refuses it."""
+class PausedStore:
+    """A store that accepts or refuses events when the test lets it."""
 
-    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    resumed: asyncio.Event = field(default_factory=asyncio.Event)
     is_down: bool = False
-    asked: list[list[str]] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    attempts: list[list[str]] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
 
     async def append(self, events: Sequence[Event]) -> None:
         """Keep events."""
-        self.asked.append([event.id for event in events])
-        await self.may_go_on.wait()
+        self.attempts.append([event.id for event in events])
+        await self.resumed.wait()
         if self.is_down:
             raise StoreError("down")
-        self.kept += self.asked[-1]
+        self.stored += self.attempts[-1]
 
 
 def event(number: int) -> Event:
     return Event(str(number), EventType.CONNECTION_DESTROYED, number, "sora", {})
 
 
-async def told(store: Any, committed: list[str]) -> EventPublisher:
-    """Tell many events at once; let the store go on when all wait."""
+async def published(store: Any, committed: list[str]) -> EventPublisher:
+    """Publish many events concurrently; resume the store when all wait."""
     event_publisher = EventPublisher(
         store, lambda events: committed.extend(event.id for event in events), FakeClock().clock()
     )
-    telling = [asyncio.create_task(event_publisher.publish(event(number))) for number in range(COUNT)]
+    publishing = [asyncio.create_task(event_publisher.publish(event(number))) for number in range(COUNT)]
     for _ in range(3):
         await asyncio.sleep(0)
-    store.may_go_on.set()
-    await asyncio.gather(*telling)
+    store.resumed.set()
+    await asyncio.gather(*publishing)
     return event_publisher
 
 
 async def test_concurrent_events_are_appended_together() -> None:
-    """Each event is handed to the store once, and all are kept when `tell` returns."""
-    store, committed = HandStore(), list[str]()
-    await told(store, committed)
-    assert [len(asked) for asked in store.asked] == [1, COUNT - 1]
-    assert store.kept == committed == [str(number) for number in range(COUNT)]
+    """Each event is passed to the store once, and is stored when `publish` returns."""
+    store, committed = PausedStore(), list[str]()
+    await published(store, committed)
+    assert [len(attempt) for attempt in store.attempts] == [1, COUNT - 1]
+    assert store.stored == committed == [str(number) for number in range(COUNT)]
 
 
 async def test_concurrent_events_share_the_attempts_of_a_store_that_is_down() -> None:
-    """Nobody waits for more than the try under way and one more; later all are told, in their order."""
-    store, committed = HandStore(is_down=True), list[str]()
-    event_publisher = await told(store, committed)
-    assert [len(asked) for asked in store.asked] == [1, COUNT]
+    """No call waits for more than the current attempt and one more; later all events are appended in their order."""
+    store, committed = PausedStore(is_down=True), list[str]()
+    event_publisher = await published(store, committed)
+    assert [len(attempt) for attempt in store.attempts] == [1, COUNT]
     assert not committed
     store.is_down = False
     await event_publisher.publish(event(COUNT))
-    assert store.kept == committed == [str(number) for number in range(COUNT + 1)]
+    assert store.stored == committed == [str(number) for number in range(COUNT + 1)]

@@ -1,4 +1,4 @@
-"""Recordings expire in time, and those that do not cost nothing meanwhile."""
+"""Recordings expire in time, and waiting for it costs nothing."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_finding_nothing_expired_costs_the_same_for_10000_recordings_as_for_one(
 
 
 def test_entries_of_removed_recordings_do_not_fill_the_heap() -> None:
-    """A hundred thousand short ones a day, each with the longest expire_time, would fill the memory otherwise."""
+    """Many short recordings with a long expire_time must not fill the memory."""
     expiries: Expiries[int] = Expiries()
     for number in range(10 * MIN_STALE):
         expiries.add(str(number), 10**15, number)
@@ -49,7 +49,6 @@ def test_entries_of_removed_recordings_do_not_fill_the_heap() -> None:
 
 
 async def test_a_tick_costs_the_same_with_many_idle_recordings_as_with_one(tmp_path: Path) -> None:
-    """Nobody publishes; before, 4,000 of them took 16 % of a core."""
     clock = FakeClock()
     costs = []
     async with running_recorder(tmp_path, clock) as harness:

@@ -1,4 +1,4 @@
-"""D29, D30, D31 in random order, many channels at once: joins, leaves, starts, stops and splits in one moment."""
+"""Joins, leaves, starts, stops and splits at the same moment, in random order, on many channels at once."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from tests.support.recorder import OPUS_20_MS, VP8_FRAME, Client, RecorderHarnes
 AT_ONCE = 20
 STEP_MS = 40
 MOMENTS_MS = (0, 40, 120, 480, 520, 960, 1000, 1040, 1120, 1200)
-"""Parts of a second are due for their end a little after it; much happens at the same moment."""
+"""Times at which actions are planned; parts of a second end a little after it."""
 
 ACTIONS = ("start", "start", "stop", "stop", "come", "come", "leave", "start and stop", "stop and start")
 KINDS: tuple[dict[str, Any], ...] = ({}, {"split_duration": 1}, {"split_duration": 1, "split_only": True})
 
 
 class Round:
-    """One channel, and what happens in it."""
+    """One channel and its planned actions."""
 
     def __init__(self, harness: RecorderHarness, channel_id: str, dice: random.Random) -> None:
         self._house = harness
@@ -39,7 +39,7 @@ class Round:
         self._tasks: list[asyncio.Task[None]] = []
 
     def play(self, time_ms: int) -> None:
-        """Send what is sent now, let be done what is due, and begin what is planned."""
+        """Send media, tick, and begin the actions of this time."""
         for client in self._clients:
             if time_ms % 80 == 0:
                 is_keyframe = time_ms % 240 == 0
@@ -51,7 +51,7 @@ class Round:
         self._tasks += [asyncio.ensure_future(work) for work in due]
 
     async def end(self) -> None:
-        """End what was begun, in any order."""
+        """Stop the recording and disconnect all clients, in random order."""
         await asyncio.gather(*self._tasks)
         works = [self._stop(), *(client.leave() for client in self._clients)]
         self._dice.shuffle(works)
@@ -92,7 +92,7 @@ class Round:
 
 
 async def play_at_once(harness: RecorderHarness, rounds: list[Round]) -> None:
-    """Play rounds beside each other until everything has ended."""
+    """Play rounds concurrently until everything has ended."""
     for time_ms in range(0, MOMENTS_MS[-1] + STEP_MS, STEP_MS):
         for each in rounds:
             each.play(time_ms)
@@ -102,7 +102,7 @@ async def play_at_once(harness: RecorderHarness, rounds: list[Round]) -> None:
 
 
 async def reported(harness: RecorderHarness, started: list[str], events: list[Event]) -> None:
-    """Wait for the reports of all recordings; add what is told meanwhile."""
+    """Wait for the reports of all recordings, and append all events."""
 
     async def look() -> bool | None:
         events.extend(stored.event for stored in await harness.store.events_after(len(events), 100_000))
@@ -112,8 +112,8 @@ async def reported(harness: RecorderHarness, started: list[str], events: list[Ev
     await harness.drain()
 
 
-def held() -> Counter[str]:
-    """Count what a round may forget to give back. The threads of pools are as many as were ever wanted at once."""
+def resources() -> Counter[str]:
+    """Count resources that a round must release, without the threads of pools."""
     return Counter(
         tasks=len(asyncio.all_tasks()),
         threads=sum(not thread.name.startswith(("asyncio_", "finish_", "sync_")) for thread in threading.enumerate()),
@@ -122,16 +122,16 @@ def held() -> Counter[str]:
 
 
 async def settled(harness: RecorderHarness, expected: Counter[str] | None = None) -> Counter[str]:
-    """Give the tasks whose event is stored already the time to return, then count."""
+    """Count the resources when the tasks whose event is stored have returned."""
     for _ in range(100):
         await harness.drain()
-        if held() == expected:
+        if resources() == expected:
             break
-    return held()
+    return resources()
 
 
 def check(harness: RecorderHarness, started: list[str], events: list[Event]) -> None:
-    """One start and one report for each recording, around all that is told of its archives; one end for each."""
+    """Assert one start and one report per recording, first and last, and one end per archive."""
     by_recording: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
         if "recording_id" in event.document:
@@ -157,7 +157,7 @@ def check(harness: RecorderHarness, started: list[str], events: list[Event]) -> 
 
 
 async def race(folder: Path, rounds: int, seed: int) -> None:
-    """Play so many rounds; nothing is told twice, left active, or held."""
+    """Play so many rounds; no event is repeated, and nothing is left active or open."""
     print("seed", seed)
     dice = random.Random(seed)
     async with running_recorder(folder) as harness:
@@ -172,12 +172,12 @@ async def race(folder: Path, rounds: int, seed: int) -> None:
             await reported(harness, started, events)
             before = before or await settled(harness)
             assert await settled(harness, before) == before
-            assert not harness.recorder.channels.ids(), "nobody is there, nothing is recorded"
+            assert not harness.recorder.channels.ids(), "a channel without connections and recording remains"
         assert len(started) > rounds
         check(harness, started, events)
 
 
 @pytest.mark.timeout(300)
 async def test_500_channels_of_random_joins_starts_stops_and_splits_end_consistently(tmp_path: Path) -> None:
-    """Each archive ends once, each recording is reported once and last; nothing is left over."""
+    """Each archive ends once, each recording is reported once and last, and nothing is left open."""
     await race(tmp_path, 500, seed=29_30_31)

@@ -1,4 +1,4 @@
-"""Recordings by channel: who is archived from when to when, and what its files say."""
+"""Recordings by channel: which connections are archived from when to when, and the documents of their files."""
 
 import json
 from datetime import datetime
@@ -27,7 +27,7 @@ EVIL_IDS = ["../../tmp/pwn", "/etc/x", "..", "a/b", "%2e%2e%2f", "nul\0byte", "n
 
 
 async def test_present_and_later_publishers_are_archived_until_the_stop(harness: RecorderHarness) -> None:
-    """Nobody of another channel, nobody who only receives, and each with its own offsets."""
+    """No connection of another channel, none that only receives, and each with its own offsets."""
     first = await harness.connect()
     await harness.connect("elsewhere")
     await harness.connect(role="recvonly")
@@ -52,7 +52,7 @@ async def test_present_and_later_publishers_are_archived_until_the_stop(harness:
 
 
 async def test_a_connection_that_sends_nothing_is_a_failed_archive(harness: RecorderHarness) -> None:
-    """No file, no document; the report says that somebody was there."""
+    """It has neither file nor document, and the report lists it."""
     state = await harness.start()
     client = await harness.connect()
     await client.leave()
@@ -67,7 +67,7 @@ async def test_a_connection_that_sends_nothing_is_a_failed_archive(harness: Reco
 
 
 async def test_a_recording_that_stops_before_any_media_leaves_no_file(harness: RecorderHarness) -> None:
-    """100 rounds, some with a first packet after the stop: no file, nothing active, one report each."""
+    """100 rounds, some with a first packet after the stop: no file, no active recording, one report each."""
     for turn in range(100):
         connection = await harness.recorder.connect(ConnectionRequest("sora", "sendonly", audio=TrackConfig("OPUS")))
         state = await harness.start()
@@ -84,14 +84,14 @@ async def test_a_recording_that_stops_before_any_media_leaves_no_file(harness: R
 
 
 def unit(harness: RecorderHarness) -> Any:
-    """Give a packet of sound, now."""
+    """Return an audio unit that arrives now."""
     from rokuga.recorder.media import AccessUnit
 
     return AccessUnit(0, b"\xfc.", True, harness.clock.now_ns)
 
 
 async def test_nothing_is_recorded_after_the_stop(harness: RecorderHarness) -> None:
-    """Also of somebody who came 10 ms before it: every archive is in the report, no byte is written later."""
+    """Also of a client that came 10 ms before it: every archive is in the report, no byte is written later."""
     state = await harness.start()
     first = await harness.connect()
     await first.play(1000)
@@ -114,7 +114,7 @@ async def test_nothing_is_recorded_after_the_stop(harness: RecorderHarness) -> N
 
 @pytest.mark.parametrize("ending", ["a clean close", "a timeout", "the end of the daemon"])
 async def test_the_only_part_is_finished_and_announced_as_the_last(tmp_path: Path, ending: str) -> None:
-    """Parts of 1800 s, gone after 65 s: the only part is whole and announced, and the end says it is the last."""
+    """Parts of 1800 s, an end after 65 s: the part is finished, and split-archive.end has its index."""
     async with running_recorder(tmp_path) as harness:
         state = await harness.start(split_duration=1800, split_only=True)
         client = await harness.connect()
@@ -167,7 +167,7 @@ async def test_setting_the_wall_clock_does_not_change_durations_or_splits(harnes
 
 @pytest.mark.parametrize("evil", EVIL_IDS)
 async def test_ids_of_clients_are_never_used_in_a_path(harness: RecorderHarness, evil: str) -> None:
-    """They are kept as they are in the documents; nothing lies outside the recording's folder."""
+    """The documents have them unchanged; no file is outside the recording's folder."""
     state = await harness.start(evil)
     client = await harness.connect(evil, client_id=evil)
     await client.play(200)
@@ -182,7 +182,7 @@ async def test_ids_of_clients_are_never_used_in_a_path(harness: RecorderHarness,
 
 
 async def test_archives_are_announced_at_shutdown_and_the_recording_continues_after_it(tmp_path: Path) -> None:
-    """SIGTERM closes files; the next start records in the same recording."""
+    """Files are closed; the next start records into the same recording."""
     async with running_recorder(tmp_path) as harness:
         state = await harness.start()
         client = await harness.connect()
@@ -198,7 +198,6 @@ async def test_archives_are_announced_at_shutdown_and_the_recording_continues_af
 
 
 async def test_connections_are_refused_during_shutdown(tmp_path: Path) -> None:
-    """A client that knocks then is refused."""
     async with running_recorder(tmp_path) as harness:
         pass
     with pytest.raises(ConnectionRefused):
@@ -206,7 +205,7 @@ async def test_connections_are_refused_during_shutdown(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_is_evicted_before_it_answers_is_removed(harness: RecorderHarness) -> None:
-    """Too many others came before its media could flow: nothing waits for its answer any more."""
+    """Too many others connected before its media could flow: nothing waits for its answer."""
     connection = await harness.recorder.connect(ConnectionRequest("c", "sendonly", audio=TrackConfig("OPUS")))
     harness.peers[-1].hooks.on_evicted()
     assert await connection.wait_closed() == TOO_MANY_PENDING

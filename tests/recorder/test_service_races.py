@@ -1,4 +1,4 @@
-"""Starts, stops, splits and ends in one moment, case by case: each archive ends once, and no orphan is left."""
+"""Starts, stops, splits and ends at the same moment: each archive ends once, and nothing is left open."""
 
 import asyncio
 import random
@@ -47,7 +47,7 @@ async def test_stop_close_and_split_in_any_order_end_each_file_once(harness: Rec
 
 
 async def test_start_and_stop_in_quick_succession_leave_nothing_open(harness: RecorderHarness) -> None:
-    """Start, Stop, Start, Stop while files take long to close; twice the same answers defined."""
+    """Start, stop, start, stop while files take long to close, with the documented answers."""
     client = await harness.connect()
     ids = []
     for _ in range(2):
@@ -69,7 +69,7 @@ async def test_start_and_stop_in_quick_succession_leave_nothing_open(harness: Re
 
 
 async def test_two_starts_at_once_give_one_recording(harness: RecorderHarness) -> None:
-    """The other one is told, and leaves no folder."""
+    """The others are refused and leave no folder."""
     results = await asyncio.gather(*(harness.start() for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(result, RecordingState) for result in results) == 1
     assert sum(isinstance(result, RecordingAlreadyStarted) for result in results) == 4
@@ -77,7 +77,7 @@ async def test_two_starts_at_once_give_one_recording(harness: RecorderHarness) -
 
 
 async def test_an_expiry_does_not_end_the_next_recording_of_the_channel(harness: RecorderHarness) -> None:
-    """A recording that was stopped at its last moment and started anew goes on."""
+    """A recording that was started just before the previous one would have expired continues."""
     clock: FakeClock = harness.clock
     await harness.start(expire_time=1)
     old = harness.recorder.channels.recordings()[0]

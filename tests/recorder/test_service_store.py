@@ -1,4 +1,4 @@
-"""What the store does not take at once is told later, once, and holds up nobody."""
+"""A store that fails, is locked or is slow: nothing is lost, stored twice, or blocked."""
 
 import contextlib
 import errno
@@ -23,17 +23,17 @@ from tests.support.recorder import AVAILABLE, PART, PARTS_END, REPORT, STARTED, 
 
 
 class FailingStore(SqliteStore):
-    """A store that can be told to fail the next calls."""
+    """A store whose next `failures` calls fail."""
 
     failures = 0
 
     async def save_archive(self, archive: ArchiveState, events: Sequence[Event]) -> None:
-        """Fail, if told so."""
+        """Fail if `failures` are left."""
         self._fail()
         await super().save_archive(archive, events)
 
     async def finish_recording(self, recording_id: str, events: Sequence[Event]) -> bool:
-        """Fail, if told so."""
+        """Fail if `failures` are left."""
         self._fail()
         return await super().finish_recording(recording_id, events)
 
@@ -44,7 +44,7 @@ class FailingStore(SqliteStore):
 
 
 async def test_events_that_the_store_rejected_are_stored_with_the_next_change(tmp_path: Path) -> None:
-    """A start and a part that could not be stored come with the next change; ends are insisted on."""
+    """A start and a part are stored with the next change; the end of an archive or recording is retried."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
         async with running_recorder(tmp_path, store=store) as harness:
             await harness.start(split_duration=1)
@@ -61,7 +61,7 @@ async def test_events_that_the_store_rejected_are_stored_with_the_next_change(tm
 
 
 async def test_an_archive_that_cannot_be_stored_at_shutdown_is_announced_by_the_next_start(tmp_path: Path) -> None:
-    """The daemon does not wait for it; the archive is announced once, by the next one."""
+    """The daemon does not wait for the store; the archive is announced once."""
     async with FailingStore(tmp_path / "store.sqlite3") as store:
         async with running_recorder(tmp_path, store=store) as harness:
             await harness.start()
@@ -78,13 +78,13 @@ async def test_an_archive_that_cannot_be_stored_at_shutdown_is_announced_by_the_
 
 
 class MinorityStore(SqliteStore):
-    """A store that ends no recording until it sees a majority."""
+    """A store that ends no recording while it has no majority."""
 
     has_majority = False
     tries = 0
 
     async def stop_recording(self, recording_id: str, stop_wall_ns: int) -> bool:
-        """Refuse, if alone."""
+        """Refuse without a majority."""
         self.tries += 1
         if not self.has_majority:
             raise MinorityError("no leader")
@@ -92,7 +92,7 @@ class MinorityStore(SqliteStore):
 
 
 async def test_archives_end_at_expire_time_although_the_store_cannot_end_the_recording(tmp_path: Path) -> None:
-    """Its files are closed at `expire_time`, and who comes later is not recorded; the report follows when it can."""
+    """Files are closed, later clients are not recorded, and the report follows when the store works."""
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         state = await harness.start(expire_time=2)
         client = await harness.connect()
@@ -109,7 +109,7 @@ async def test_archives_end_at_expire_time_although_the_store_cannot_end_the_rec
 
 
 async def test_a_channel_is_not_locked_between_attempts_to_end_its_recording(tmp_path: Path) -> None:
-    """The store is asked again after a pause: whoever comes meanwhile is let in, and the end is not held up."""
+    """Clients connect during the pause between two attempts."""
     async with MinorityStore(tmp_path / "store.sqlite3") as store, running_recorder(tmp_path, store=store) as harness:
         await harness.start(expire_time=1)
         client = await harness.connect()
@@ -122,7 +122,7 @@ async def test_a_channel_is_not_locked_between_attempts_to_end_its_recording(tmp
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Have another process hold the write lock of the store's file."""
+    """Hold the write lock of the store's file."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -130,7 +130,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 async def test_a_start_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: Path) -> None:
-    """No recording, no event and no folder is left of it; the next start is as any other."""
+    """It leaves no recording, no event and no folder; the next start succeeds."""
     async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
         async with running_recorder(tmp_path, store=store) as harness:
             with locked(tmp_path / "store.sqlite3"):
@@ -156,7 +156,7 @@ async def test_a_stop_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: P
 
 
 async def test_requests_are_refused_by_name_while_a_channel_waits_for_the_store(tmp_path: Path) -> None:
-    """A start, a stop and a client; none of them happens later."""
+    """A start, a stop and a client; none of them takes effect later."""
     async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as harness:
         async with harness.recorder.channels.hold("sora"):
             for call in (harness.start, harness.stop):
@@ -171,7 +171,7 @@ async def test_requests_are_refused_by_name_while_a_channel_waits_for_the_store(
 async def test_a_start_whose_folder_cannot_be_made_in_time_is_refused_and_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that hangs refuses every start by name, and takes one thread; what it makes later is removed."""
+    """A disk that hangs blocks one thread, and the folder that it makes later is removed."""
     go_on = threading.Event()
 
     def slow(path: str, mode: int, min_free_bytes: int = 0) -> None:

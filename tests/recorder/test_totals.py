@@ -1,4 +1,4 @@
-"""What the recorder counts of its clients and its events, from the start of the process on."""
+"""The counters of connections and events since the start of the process."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.support.recorder import running_recorder
 
 
 async def test_connections_and_their_packets_are_counted_during_and_after_the_connection(tmp_path: Path) -> None:
-    """Two in one channel are one session; a third that never answers is a failed connection in another one."""
+    """Two connections of a channel are one session; one that never answers is a failed connection."""
     async with running_recorder(tmp_path) as harness:
         one, two = await harness.connect(), await harness.connect(video=None)
         one.peer.counters = {"video": {"received_packets": 7, "plis": 1}}

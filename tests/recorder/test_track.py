@@ -1,4 +1,4 @@
-"""One source's way from packets off the wire to access units: order, repair, and its end."""
+"""Packets of one source to access units: order, repair, and the end of the stream."""
 
 from dataclasses import asdict, replace
 from random import Random
@@ -59,7 +59,7 @@ def test_a_unit_whose_end_is_missing_does_not_come_out_by_waiting_and_is_not_wai
 
 
 def test_what_a_unit_lacked_when_the_stream_was_ended_is_refused_and_a_key_frame_asked_for() -> None:
-    """The sender set a marker bit at each packet: how long the unit would be, nobody could tell."""
+    """The sender sets a marker bit in every packet, so that the length of a unit is unknown."""
     track = video()
     packets = stream(frames(3))
     for packet in packets:

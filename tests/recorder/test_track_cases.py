@@ -1,4 +1,4 @@
-"""What others' users complained of: cases of loss, order, mute and ends, as far as one track answers for them."""
+"""Loss, order, mute and ends as reported by users of other recorders, as far as one track is responsible."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,7 +22,7 @@ PACKETIZERS: dict[str, Callable[[bytes], list[bytes]]] = {
     "H264": lambda frame: packetize.h264(packetize.nal_units(frame)),
 }
 WAIT_NS = 100 * NS_PER_MS
-"""A key frame comes with the frame after its delay, half a round trip and a tick later."""
+"""A key frame arrives with the first frame after its delay, half a round trip and a tick."""
 
 
 def bodies(units: list[list[bytes]]) -> list[bytes]:
@@ -49,7 +49,7 @@ def test_a_lost_packet_removes_its_frame_and_the_frames_that_depend_on_it() -> N
 
 @pytest.mark.parametrize("pause_ms", [400, 1000])
 def test_muted_opus_of_few_packets_is_neither_lost_nor_late(pause_ms: int) -> None:
-    """Sequence numbers go on, timestamps jump: silence is no loss, and no packet waits for the next one."""
+    """Sequence numbers continue, timestamps jump: silence is no loss, and no packet waits for the next one."""
     payloads = [[opus(number)] for number in range(1000 + 30_000 // pause_ms)]
     sent = stream(payloads, **OPUS_STEP)
     passed_ms = 0
@@ -191,7 +191,7 @@ def test_padding_is_not_an_opus_packet() -> None:
 
 
 def test_the_lower_simulcast_layer_begins_with_the_requested_key_frame() -> None:
-    """The track of its SSRC gives nothing before; which SSRC is recorded is decided by the receiver."""
+    """Its track passes on nothing before; the receiver decides which SSRC is recorded."""
     call = Call(first=1, keyframes=(), keyframe_delay_ns=700 * NS_PER_MS)
     numbers = call.run(3)
     assert call.units[0].is_keyframe

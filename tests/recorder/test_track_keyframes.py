@@ -1,4 +1,4 @@
-"""No video is given out that needs what was lost, and a key frame is asked for until one comes."""
+"""After a loss no dependent video is passed on, and a key frame is requested until one arrives."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a track tells its sender and its owner: loss, jitter, delay, counts, and whether it needs a tick."""
+"""What a track reports: loss, jitter, delay, counters, and whether it needs a tick."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_duplicates_never_make_a_negative_fraction() -> None:
 
 
 def test_jitter_is_the_mean_deviation_of_transit_times() -> None:
-    """Packets that come 5 ms too late and in time by turns deviate by 450 units of 90 kHz each time."""
+    """Packets that alternate between 5 ms late and in time deviate by 450 units of 90 kHz each time."""
     track = video()
     packets = stream(frames(300, packets=1), interval_ns=FRAME_NS)
     for place, packet in enumerate(packets):

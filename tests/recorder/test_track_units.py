@@ -1,4 +1,4 @@
-"""What comes out of a track is what arrived whole, byte for byte and in order: any markers, loss and duplicates."""
+"""A track returns exactly the complete units, in order, for any markers, loss and duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -90,7 +90,7 @@ def test_of_a_sender_that_ends_its_units_by_markers_exactly_those_come_out_of_wh
 
 
 def ended(track: Track, sent: Sequence[RtpPacket]) -> list[AccessUnit]:
-    """Let packets arrive, then nothing for so long that all that is missing has been given up."""
+    """Receive packets, then nothing for so long that all missing packets are given up."""
     units = played(track, [replace(packet) for packet in sent], flush=False)
     end_ns = sent[-1].arrival_ns
     for passed_ms in range(0, 3000, 20):

@@ -23,23 +23,23 @@ from tests.material import told_once
 
 @dataclass
 class Servers:
-    """A cluster of three. `prefix` gives a corner of the keys that nobody else uses."""
+    """A cluster of three servers. Tests use separate key prefixes."""
 
     running: EtcdServers
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Where each is called."""
+        """The URLs of all servers."""
         return tuple(self.running.endpoints)
 
     def prefix(self) -> str:
-        """Give a prefix that was not given before."""
+        """Return a new key prefix."""
         return f"/test-{next(self._numbers)}/"
 
     @contextlib.contextmanager
     def paused(self, *places: int) -> Iterator[None]:
-        """Let some servers stand still, as if they were cut off."""
+        """Pause some servers, as if they were partitioned."""
         for place in places:
             self.running.pause(place)
         try:
@@ -50,18 +50,18 @@ class Servers:
             self.running.wait_ready()
 
     def leader(self) -> int:
-        """Say which server leads."""
+        """Return the index of the leader."""
         self.running.wait_ready()
         for place, endpoint in enumerate(self.endpoints):
             with urllib.request.urlopen(f"{endpoint}/metrics", timeout=2) as answer:
                 if b"\netcd_server_is_leader 1" in answer.read():
                     return place
-        raise AssertionError("nobody leads")
+        raise AssertionError("there is no leader")
 
 
 @contextlib.contextmanager
 def one_server(folder: Path, *options: str, scheme: str = "http", port: int | None = None) -> Iterator[str]:
-    """Run a single server; gives its URL once its port is open."""
+    """Run a single server and yield its URL."""
     peer, free = free_ports(2)
     port = port or free
     url = f"{scheme}://localhost:{port}"
@@ -92,43 +92,43 @@ async def cluster_store(
     connections: Callable[[], int] = lambda: 0,
     delivers: bool = True,
 ) -> AsyncIterator[EtcdStore]:
-    """Run the store of one node, its own part in `folder`, with somebody who takes what it hears.
+    """Run the store of one node with its file in `folder`, and apply its changes.
 
-    What it has to tell is delivered at once, unless it `delivers` nothing.
+    The events that it owns are delivered at once, unless it `delivers` nothing.
     """
     async with (
         SqliteStore(folder / f"{node_name}.sqlite3") as local,
         Etcd(ClusterConfig(servers.endpoints, prefix)) as etcd,
         EtcdStore(local, etcd, prefix, NodeState(node_name, True), str(folder), ttl_s, connections) as store,
     ):
-        async with background(take_changes(store), *([deliver(store)] if delivers else [])):
+        async with background(apply_changes(store), *([deliver(store)] if delivers else [])):
             yield store
 
 
-async def take_changes(store: EtcdStore) -> None:
-    """Take what the store hears; tell the starts that it has to tell."""
-    async with contextlib.aclosing(store.changes()) as news:
-        async for changes in news:
+async def apply_changes(store: EtcdStore) -> None:
+    """Apply the changes of the store; publish the starts that it owns."""
+    async with contextlib.aclosing(store.changes()) as batches:
+        async for changes in batches:
             for change in changes:
                 if change.is_start_owned:
                     await store.append([told_once(EventType.RECORDING_STARTED, change.recording.recording_id)])
 
 
 async def deliver(store: EtcdStore) -> None:
-    """Let go of each claim as soon as its event is in the log, as if the customer had it."""
+    """Release each claim as soon as its event is in the log, as if it was delivered."""
     while True:
         with contextlib.suppress(MinorityError):
-            said = {stored.event.id for stored in await store.events_after(0, 1000)}
-            for event_id in said.intersection(store.ownership.owned_events()):
+            stored_ids = {stored.event.id for stored in await store.events_after(0, 1000)}
+            for event_id in stored_ids.intersection(store.ownership.owned_events()):
                 await store.ownership.release(event_id)
         await asyncio.sleep(0.01)
 
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Look again and again until it is so; the test's time limit ends it."""
-    while not await is_so():  # noqa: ASYNC110  # etcd has nothing of ours to wait on
+    """Poll until a condition holds; the test's time limit ends it."""
+    while not await is_so():  # noqa: ASYNC110  # etcd offers nothing to wait for
         await asyncio.sleep(0.02)
 
 
 async def die(*_: object) -> None:
-    """In the place of NodePresence.leave: do not say goodbye."""
+    """Replaces NodePresence.leave: end without revoking the lease."""

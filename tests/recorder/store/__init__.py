@@ -1,1 +1,1 @@
-"""The store: its file, its thread, its faults."""
+"""The store: its file, its thread, its errors."""

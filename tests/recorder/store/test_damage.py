@@ -1,4 +1,4 @@
-"""Databases with pages that are really overwritten."""
+"""Databases with overwritten pages."""
 
 import contextlib
 import sqlite3
@@ -26,7 +26,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 def pages_of(path: Path, table: str) -> list[int]:
-    """Number the pages of a table, from 1: its root, and the leaves that are written in it."""
+    """Return the numbers of a table's pages, from 1."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
@@ -78,7 +78,7 @@ def set_aside_again(path: Path) -> Path:
 
 
 async def test_rows_of_intact_pages_are_copied(path: Path) -> None:
-    """From both sides of the damage; cursors go on where they were."""
+    """From both sides of the damage; cursors continue."""
     overwrite(path, pages_of(path, "events")[3])
     aside = set_aside(path, 0)
     rows = salvage(aside, path)

@@ -1,4 +1,4 @@
-"""The file and its thread: transactions, migrations and every fault of the world."""
+"""The file and its thread: transactions, migrations and errors."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> No
 
 
 async def test_operations_fail_on_a_full_disk_and_succeed_when_there_is_space(database: Database) -> None:
-    """SQLite's limit of pages gives the very error of a full disk (SQLITE_FULL)."""
+    """SQLite's limit of pages raises the error of a full disk (SQLITE_FULL)."""
     pages = await database.read(lambda connection: int(connection.execute("PRAGMA page_count").fetchone()[0]))
     await database.read(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 1}").fetchone())
     await note(database, "before")
@@ -98,7 +98,7 @@ async def test_a_commit_that_fails_does_not_block_the_next(database: Database) -
 
 @contextlib.asynccontextmanager
 async def busy(database: Database) -> AsyncIterator[list[str]]:
-    """Keep the thread busy until the end of the context; gives the statements that it runs from then on."""
+    """Keep the thread busy until the end of the context; yields the list of the statements that it runs then."""
     go_on, statements = threading.Event(), list[str]()
     working = asyncio.create_task(database.read(lambda _: go_on.wait()))
     await asyncio.sleep(0)
@@ -132,7 +132,7 @@ async def test_the_number_of_operations_in_a_commit_is_bounded(database: Databas
 
 
 async def test_of_operations_in_a_commit_only_the_failed_one_is_rolled_back(database: Database) -> None:
-    """Its caller is told, of a fault of the world as of one of ours."""
+    """Its caller receives the error, whether of SQLite or of its own."""
 
     def half(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO notes VALUES ('half')")
@@ -152,7 +152,7 @@ async def test_of_operations_in_a_commit_only_the_failed_one_is_rolled_back(data
 
 
 async def test_if_the_whole_commit_fails_every_operation_raises(database: Database) -> None:
-    """As on a full disk, which takes those along that had gone well."""
+    """As on a full disk, which also rolls back those that had succeeded."""
 
     def end(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
@@ -170,7 +170,7 @@ async def test_if_the_whole_commit_fails_every_operation_raises(database: Databa
 
 
 async def test_failed_operations_leave_no_reference_cycles(database: Database) -> None:
-    """A disk that is full for hours fails often, and the collector comes round rarely."""
+    """A disk that is full for hours fails often, and the cyclic collector runs rarely."""
 
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO notes VALUES (NULL)")
@@ -211,7 +211,7 @@ async def test_a_file_locked_by_another_process_can_be_read_but_not_written(data
 
 @pytest.fixture
 def nonsense(path: Path) -> bytes:
-    """A file that is no database, where the database should be."""
+    """A file that is no database, at the path of the database."""
     path.write_bytes(b"not a database" * 100)
     return b"not a database" * 100
 
@@ -247,7 +247,7 @@ async def test_a_missing_folder_is_a_store_error(tmp_path: Path) -> None:
 
 
 async def test_all_files_of_a_database_are_private(path: Path) -> None:
-    """Whatever the umask, also those that are there with other permissions."""
+    """With any umask, and also if they exist with other permissions."""
     before = os.umask(0)
     try:
         async with Database(path, "test", SCHEMA) as database:
@@ -333,7 +333,7 @@ async def test_an_operation_that_did_not_begin_in_time_is_never_executed(databas
 
 
 async def test_an_operation_that_waited_too_long_for_a_lock_is_never_executed(path: Path) -> None:
-    """The file is locked for longer than somebody waits."""
+    """The file is locked for longer than the timeout."""
     async with Database(path, "test", SCHEMA) as database:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -345,7 +345,7 @@ async def test_an_operation_that_waited_too_long_for_a_lock_is_never_executed(pa
 
 @contextlib.asynccontextmanager
 async def hanging_commit(database: Database) -> AsyncIterator[None]:
-    """Have the next commit take until the end of the context, as of a disk that hangs."""
+    """Make the next commit last until the end of the context, as on a disk that hangs."""
     go_on, statements = threading.Event(), list[str]()
 
     def trace(statement: str) -> None:
@@ -371,7 +371,7 @@ async def test_a_commit_that_succeeds_after_its_refusal_is_undone_before_any_rea
 
 
 async def test_a_commit_without_undo_is_waited_for(database: Database) -> None:
-    """The answer is true then, however late."""
+    """The result is correct then, however late."""
     async with hanging_commit(database):
         adding = asyncio.create_task(database.transact(add_slow, within_s=0.5))
         await asyncio.wait({adding}, timeout=0.7)

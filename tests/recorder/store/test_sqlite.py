@@ -1,4 +1,4 @@
-"""What is particular to the store in a file."""
+"""What only the store in a SQLite file does."""
 
 import contextlib
 import sqlite3
@@ -56,7 +56,7 @@ async def test_rows_that_cannot_be_decoded_are_moved_and_the_rest_is_usable(tmp_
 
 
 async def test_archives_of_a_file_of_0_1_0_are_the_first_of_their_connections(tmp_path: Path) -> None:
-    """The step of the schema that numbers archives keeps those that are there."""
+    """The step of the schema that numbers archives keeps existing ones."""
     path, here = tmp_path / "x.sqlite3", resources.files("rokuga.recorder.store")
     names = ("schema.sql", "schema-2.sql", "schema-3.sql")
     async with Database(path, "recorder", [here.joinpath(name).read_text("utf-8") for name in names]) as old:
@@ -70,7 +70,7 @@ async def test_archives_of_a_file_of_0_1_0_are_the_first_of_their_connections(tm
 
 
 async def test_pruned_events_free_their_space(tmp_path: Path) -> None:
-    """The same amount again fits into the pages that were let go, but for the ids."""
+    """The same number of events fits into the freed pages, but for the ids."""
     path = tmp_path / "x.sqlite3"
     sizes = []
     async with SqliteStore(path) as store:
@@ -93,7 +93,7 @@ def count_rows(path: Path) -> dict[str, int]:
 
 
 async def record(store: SqliteStore, name: str) -> None:
-    """Have a recording with an archive, from start to report."""
+    """Store a recording with an archive, from start to report."""
     about = {"recording_id": name}
     await store.start_recording(recording(name, channel_id=name), [event(f"{name} started", document=about)])
     await store.save_archive(archive(name), [event(f"{name} archive", document=about)])
@@ -101,13 +101,13 @@ async def record(store: SqliteStore, name: str) -> None:
     await store.finish_recording(name, [event(f"{name} report", document=about)])
 
 
-async def forget_all(store: SqliteStore) -> None:
-    """Let go of all that was said."""
+async def prune_all(store: SqliteStore) -> None:
+    """Prune all events."""
     await store.prune_events((await store.events_after(0, 100_000))[-1].cursor)
 
 
 async def test_finished_recordings_are_deleted_with_their_events(tmp_path: Path) -> None:
-    """However many there were, the file is that of those which are kept; one that goes on stays, with its ids."""
+    """The size of the file depends on the kept ones; an active recording stays, with its ids."""
     path = tmp_path / "x.sqlite3"
     sizes = []
     async with SqliteStore(path, ids_kept=30) as store:
@@ -116,7 +116,7 @@ async def test_finished_recordings_are_deleted_with_their_events(tmp_path: Path)
         for batch in range(6):
             for number in range(50):
                 await record(store, f"{batch} {number}")
-            await forget_all(store)
+            await prune_all(store)
             sizes.append(count_rows(path))
         assert sizes[0] == {
             "recordings": 11,
@@ -133,7 +133,7 @@ async def test_finished_recordings_are_deleted_with_their_events(tmp_path: Path)
 
 
 async def test_a_file_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
-    """What it holds stays, and is not said twice."""
+    """Its rows are kept, and no event is stored twice."""
     path = tmp_path / "x.sqlite3"
     first = resources.files("rokuga.recorder.store").joinpath("schema.sql").read_text("utf-8")
     async with Database(path, "recorder", [first]) as database:

@@ -1,4 +1,4 @@
-"""The client of etcd's gateway against real servers: errors by name, failover, who we are."""
+"""The client of etcd's gateway against real servers: named errors, failover, TLS, login."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.webhooks.certificates import Authority
 
 
 async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Path) -> None:
-    """Who shows none is not let in; a certificate that cannot be read is a named error."""
+    """A client without a certificate is refused; a certificate that cannot be read is a named error."""
     authority = Authority(tmp_path)
     certificate, key = authority.issue("localhost")
     tls = ["--cert-file", str(certificate), "--key-file", str(key), "--trusted-ca-file", str(authority.ca_file)]
@@ -61,7 +61,7 @@ async def test_a_user_logs_in_by_password_and_again_when_the_token_has_expired(t
 
 
 async def test_servers_that_are_down_are_skipped(etcd: Servers) -> None:
-    """If none is, nothing can have happened: that is no unknown outcome."""
+    """If all are down, the request was not executed: that is no unknown outcome."""
     nowhere = tuple(f"http://127.0.0.1:{port}" for port in free_ports(2))
     async with Etcd(ClusterConfig((*nowhere, etcd.endpoints[0]))) as client:
         assert await client.get("nothing") is None
@@ -81,7 +81,7 @@ async def test_a_call_without_an_answer_has_an_unknown_outcome(etcd: Servers) ->
 
 
 async def test_a_request_that_etcd_refuses_is_neither_repeated_nor_a_minority(etcd: Servers) -> None:
-    """More than etcd takes in a request (1.5 MiB)."""
+    """More than the 1.5 MiB of a request."""
     async with Etcd(ClusterConfig(etcd.endpoints)) as client:
         with pytest.raises(StoreError, match="too large") as caught:
             await client.transact([], [put("big", bytes(2_000_000))])
@@ -98,7 +98,7 @@ async def test_a_long_list_comes_in_pages_as_of_one_revision(etcd: Servers, monk
 
 
 async def test_a_watch_from_a_compacted_revision_ends(etcd: Servers) -> None:
-    """Whoever watches lists again then."""
+    """The watcher lists again then."""
     prefix = etcd.prefix()
     async with Etcd(ClusterConfig(etcd.endpoints)) as client:
         await client.transact([], [put(prefix, b"1")])
@@ -109,7 +109,7 @@ async def test_a_watch_from_a_compacted_revision_ends(etcd: Servers) -> None:
 
 
 async def test_a_watch_yields_nothing_before_the_first_change(etcd: Servers) -> None:
-    """Its first answer has the newest revision and no changes: who took that for news would miss what comes next."""
+    """Its first answer has the newest revision and no changes, and must not count as progress."""
     prefix = etcd.prefix()
     async with Etcd(ClusterConfig(etcd.endpoints)) as client:
         revision, _ = await client.list(prefix)
@@ -179,7 +179,7 @@ async def closing_after_one_answer() -> AsyncIterator[tuple[str, list[int]]]:
 
 
 async def test_a_request_that_a_reused_connection_drops_is_sent_again_and_is_no_failure() -> None:
-    """No failover, and no failed call (RFC 9112 section 9.3.1)."""
+    """There is no failover and no failed call (RFC 9112 section 9.3.1)."""
     async with closing_after_one_answer() as (url, requests), closing_after_one_answer() as (other, unused):
         async with Etcd(ClusterConfig((url, other))) as client:
             for _ in range(5):
@@ -191,7 +191,7 @@ async def test_a_request_that_a_reused_connection_drops_is_sent_again_and_is_no_
 
 
 async def test_a_request_that_a_new_connection_drops_is_a_failure_of_the_endpoint() -> None:
-    """It goes to the next one, as before; a server that closes every connection is not asked without end."""
+    """The next endpoint is tried; a server that closes every connection is not tried without end."""
     asked: list[bytes] = []
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -206,7 +206,7 @@ async def test_a_request_that_a_new_connection_drops_is_a_failure_of_the_endpoin
 
 
 async def test_a_node_logs_in_when_users_are_added_to_etcd_while_it_runs(tmp_path: Path) -> None:
-    """Before there are any, a node that is configured with one is let in without; afterwards it logs in by itself."""
+    """A node with a configured user works before etcd has users, and logs in by itself afterwards."""
     with one_server(tmp_path) as url:
         async with Etcd(ClusterConfig((url,), user="root", password="secret")) as client:
             async with Etcd(ClusterConfig((url,))) as nobody:
@@ -223,7 +223,7 @@ async def test_a_node_logs_in_when_users_are_added_to_etcd_while_it_runs(tmp_pat
 
 
 async def test_a_token_that_is_always_rejected_is_requested_once_and_then_after_a_pause() -> None:
-    """Else each call would ask as fast as etcd answers."""
+    """Otherwise each call would log in as fast as etcd answers."""
     asked: list[str] = []
 
     async def handle(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""When a node logs in to etcd, and when it waits."""
+"""When a node logs in to etcd, and how long it pauses."""
 
 import pytest
 

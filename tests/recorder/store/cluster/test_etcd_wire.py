@@ -1,4 +1,4 @@
-"""What etcd's gateway writes, and what is not of it."""
+"""The JSON of etcd's gateway, and invalid answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who tells what is told once for a whole cluster, when nodes die before they have: real etcd, real leases."""
+"""Cluster singletons when nodes die before they have delivered them: real etcd, real leases."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -16,21 +16,21 @@ Run = Callable[[str], AbstractAsyncContextManager[EtcdStore]]
 
 @pytest.fixture
 def run(etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a node that delivers nothing, and that ends without a word."""
+    """Run a node that delivers nothing and ends as if it was killed."""
     monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.NodePresence.leave", die)
     prefix = etcd.prefix()
     return lambda name: cluster_store(etcd, prefix, tmp_path, name, ttl_s=2, delivers=False)
 
 
 @pytest.fixture
-async def heir(run: Run) -> AsyncIterator[EtcdStore]:
-    """A node that lives through the whole test."""
+async def successor(run: Run) -> AsyncIterator[EtcdStore]:
+    """A node that runs during the whole test, and takes over."""
     async with run("node-1") as living:
         yield living
 
 
 async def is_cut_off(store: EtcdStore) -> bool:
-    """Whether the majority does not answer any more: servers that are stopped do not stop at once."""
+    """Return whether the majority has stopped answering: servers do not pause at once."""
     try:
         await store._etcd.transact([], [])
     except MinorityError:
@@ -38,46 +38,46 @@ async def is_cut_off(store: EtcdStore) -> bool:
     return False
 
 
-async def said(store: EtcdStore) -> list[str]:
-    """Give the ids of what is in a node's log."""
+async def event_ids(store: EtcdStore) -> list[str]:
+    """Return the ids of the events in a node's log."""
     return [stored.event.id for stored in await store.events_after(0, 100)]
 
 
-async def test_a_start_of_a_dead_node_is_published_by_another_one(heir: EtcdStore, run: Run) -> None:
-    """Under the same id. If the node comes back with its disk it waits while the heir tells, and forgets then."""
+async def test_a_start_of_a_dead_node_is_published_by_another_one(successor: EtcdStore, run: Run) -> None:
+    """With the same id. If the dead node comes back with its disk, it waits for the delivery and skips its own."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [STARTED])
         assert await dying.ownership.owner_of(STARTED.id) is Owner.SELF
-        assert await heir.ownership.owner_of(STARTED.id) is Owner.OTHER
+        assert await successor.ownership.owner_of(STARTED.id) is Owner.OTHER
 
-    async def is_told() -> bool:
-        return STARTED.id in await said(heir)
+    async def is_published() -> bool:
+        return STARTED.id in await event_ids(successor)
 
-    await until(is_told)
-    assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
+    await until(is_published)
+    assert await successor.ownership.owner_of(STARTED.id) is Owner.SELF
     async with run("node-2") as back:
-        assert await said(back) == [STARTED.id]
+        assert await event_ids(back) == [STARTED.id]
         assert await back.ownership.owner_of(STARTED.id) is Owner.OTHER
-        await heir.ownership.release(STARTED.id)
+        await successor.ownership.release(STARTED.id)
         assert await back.ownership.owner_of(STARTED.id) is Owner.NOBODY
 
 
-async def test_a_report_of_a_dead_node_is_published_by_another_one(heir: EtcdStore, run: Run) -> None:
-    """It was in the log of the dead node. The cluster forgets the recording once the report is delivered."""
+async def test_a_report_of_a_dead_node_is_published_by_another_one(successor: EtcdStore, run: Run) -> None:
+    """It was in the log of the dead node. The recording is deleted from etcd when the report is delivered."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
         await dying.stop_recording("RECORDING", WALL_NS + 1)
-        await heir.read_barrier()
+        await successor.read_barrier()
         assert await dying.ownership.claim_report("RECORDING")
         assert await dying.finish_recording("RECORDING", [REPORT])
-        assert await heir.ownership.owner_of(REPORT.id) is Owner.OTHER
-        assert not await heir.ownership.claim_report("RECORDING")
-    assert await heir.claim_report("RECORDING") == []
-    assert await heir.finish_recording("RECORDING", [REPORT])
+        assert await successor.ownership.owner_of(REPORT.id) is Owner.OTHER
+        assert not await successor.ownership.claim_report("RECORDING")
+    assert await successor.claim_report("RECORDING") == []
+    assert await successor.finish_recording("RECORDING", [REPORT])
     async with run("node-2") as back:
-        assert await said(back) == [REPORT.id]
+        assert await event_ids(back) == [REPORT.id]
         assert await back.ownership.owner_of(REPORT.id) is Owner.OTHER
-        await heir.ownership.release(REPORT.id)
+        await successor.ownership.release(REPORT.id)
         assert await back.ownership.owner_of(REPORT.id) is Owner.NOBODY
         _, left = await back._etcd.list(back._keys.archives("")[: -len("/")])
         assert left == []
@@ -86,14 +86,14 @@ async def test_a_report_of_a_dead_node_is_published_by_another_one(heir: EtcdSto
 
 
 async def test_claims_of_a_failover_node_that_dies_return_to_the_first_node(run: Run) -> None:
-    """What the first node had to tell it tells after all."""
+    """The first node delivers its event after all."""
     async with run("node-2") as dying:
         await dying.start_recording(recording(), [])
         await dying.stop_recording("RECORDING", WALL_NS + 1)
         assert await dying.claim_report("RECORDING") == []
         assert await dying.finish_recording("RECORDING", [REPORT])
-    async with run("node-1") as heir:
-        assert await heir.claim_report("RECORDING") == []
+    async with run("node-1") as successor:
+        assert await successor.claim_report("RECORDING") == []
     async with run("node-2") as back:
 
         async def is_ours() -> bool:
@@ -102,36 +102,36 @@ async def test_claims_of_a_failover_node_that_dies_return_to_the_first_node(run:
         await until(is_ours)
 
 
-async def test_the_report_waits_for_its_start_to_be_delivered(heir: EtcdStore) -> None:
-    """So that a customer hears of both in their order, whichever nodes tell them."""
-    await heir.start_recording(recording(), [STARTED])
-    await heir.stop_recording("RECORDING", WALL_NS + 1)
-    await heir.read_barrier()
-    assert await heir._report_coordinator._end_part("RECORDING")
-    assert not heir._report_coordinator._is_due("RECORDING")
-    await heir.ownership.release(STARTED.id)
-    assert heir._report_coordinator._is_due("RECORDING")
+async def test_the_report_waits_for_its_start_to_be_delivered(successor: EtcdStore) -> None:
+    """A consumer receives both in their order, whichever nodes deliver them."""
+    await successor.start_recording(recording(), [STARTED])
+    await successor.stop_recording("RECORDING", WALL_NS + 1)
+    await successor.read_barrier()
+    assert await successor._report_coordinator._end_part("RECORDING")
+    assert not successor._report_coordinator._is_due("RECORDING")
+    await successor.ownership.release(STARTED.id)
+    assert successor._report_coordinator._is_due("RECORDING")
 
 
 async def test_in_a_minority_a_node_delivers_what_it_owns_while_its_lease_is_valid(
-    etcd: Servers, heir: EtcdStore, monkeypatch: pytest.MonkeyPatch
+    etcd: Servers, successor: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is, until its own lease may have run out."""
-    await heir.start_recording(recording(), [STARTED])
-    await heir.read_barrier()
-    monkeypatch.setattr(heir._etcd, "_budget_s", 0.3)
+    """By its own clock: no other node can have failed over before."""
+    await successor.start_recording(recording(), [STARTED])
+    await successor.read_barrier()
+    monkeypatch.setattr(successor._etcd, "_budget_s", 0.3)
     with etcd.paused(1, 2):
-        await until(lambda: is_cut_off(heir))
-        monkeypatch.setattr(heir._presence, "_up_until_s", float("inf"))
-        assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
+        await until(lambda: is_cut_off(successor))
+        monkeypatch.setattr(successor._presence, "_up_until_s", float("inf"))
+        assert await successor.ownership.owner_of(STARTED.id) is Owner.SELF
         with pytest.raises(MinorityError):
-            await heir.ownership.owner_of(REPORT.id)
-        monkeypatch.setattr(heir._presence, "_up_until_s", 0.0)
+            await successor.ownership.owner_of(REPORT.id)
+        monkeypatch.setattr(successor._presence, "_up_until_s", 0.0)
         with pytest.raises(MinorityError):
-            await heir.ownership.owner_of(STARTED.id)
+            await successor.ownership.owner_of(STARTED.id)
 
 
-async def test_an_event_without_a_claim_is_owned_by_the_node_that_has_it(heir: EtcdStore) -> None:
-    """It is of a time before the cluster, or its keys were lost."""
-    assert await heir.ownership.owner_of(STARTED.id) is Owner.SELF
-    await heir.ownership.release(STARTED.id)
+async def test_an_event_without_a_claim_is_owned_by_the_node_that_has_it(successor: EtcdStore) -> None:
+    """It is older than the cluster, or the keys were lost."""
+    assert await successor.ownership.owner_of(STARTED.id) is Owner.SELF
+    await successor.ownership.release(STARTED.id)

@@ -1,4 +1,4 @@
-"""The store of a cluster: three nodes on three real etcd servers, servers that stand still, nodes that die."""
+"""The store of a cluster: three nodes on three real etcd servers, servers that hang, nodes that die."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def nodes(etcd: Servers, tmp_path: Path) -> AsyncIterator[list[EtcdStore]]
 
 
 async def test_of_12_starters_on_3_nodes_one_wins_each_of_30_channels(nodes: list[EtcdStore]) -> None:
-    """Four starters a node. Every node hears of all thirty, and of nothing else."""
+    """Four starters per node. Every node receives all thirty starts and nothing else."""
     for channel in range(30):
         won = await asyncio.gather(
             *(
@@ -55,7 +55,7 @@ async def test_of_many_stops_on_all_nodes_one_wins(nodes: list[EtcdStore]) -> No
 
 
 async def test_one_node_reports_the_archives_of_all(nodes: list[EtcdStore]) -> None:
-    """Nobody may tell it before all have ended; it says on which node each archive lies."""
+    """Not before the archives of all nodes have ended; the report contains the node of each archive."""
     await nodes[0].start_recording(recording(), [STARTED])
     for place, node in enumerate(nodes):
         await node.read_barrier()
@@ -68,9 +68,9 @@ async def test_one_node_reports_the_archives_of_all(nodes: list[EtcdStore]) -> N
     assert not any(task.done() for task in concluding)
     concluding.append(asyncio.create_task(nodes[2].claim_report("RECORDING")))
     (first,), others = await asyncio.wait(concluding, return_when=asyncio.FIRST_COMPLETED)
-    told = first.result()
-    assert told is not None
-    assert [(each.node_name, each.status) for each in told] == [(name, "available") for name in NAMES]
+    reported = first.result()
+    assert reported is not None
+    assert [(each.node_name, each.status) for each in reported] == [(name, "available") for name in NAMES]
     assert not any(task.done() for task in others)
     event_publisher = nodes[concluding.index(first)]
     assert await event_publisher.finish_recording("RECORDING", [REPORT])
@@ -87,7 +87,7 @@ async def _parts(node: EtcdStore, count: int) -> bool:
 async def test_archives_of_a_dead_node_are_failed_and_another_node_reports(
     etcd: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It held the report when it died. When it comes back the recording is over, and it has nothing to tell."""
+    """It had claimed the report when it died. When it comes back, the recording is reported."""
     monkeypatch.setattr("rokuga.recorder.store.cluster.node_presence.NodePresence.leave", die)
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1", ttl_s=1) as living:
@@ -95,13 +95,13 @@ async def test_archives_of_a_dead_node_are_failed_and_another_node_reports(
             await living.start_recording(recording(), [])
             await dying.read_barrier()
             await dying.save_archive(archive(), [])
-            await until(lambda: _is_told(dying))
+            await until(lambda: _is_published(dying))
             await living.stop_recording("RECORDING", WALL_NS + 1)
             await until(lambda: _holds_stop(dying))
             assert await dying.ownership.claim_report("RECORDING")
-        told = await living.claim_report("RECORDING")
-        assert told is not None
-        assert [(each.node_name, each.status) for each in told] == [("node-2", "failed")]
+        reported = await living.claim_report("RECORDING")
+        assert reported is not None
+        assert [(each.node_name, each.status) for each in reported] == [("node-2", "failed")]
         assert await living.finish_recording("RECORDING", [REPORT])
         async with cluster_store(etcd, prefix, tmp_path, "node-2", ttl_s=1) as back:
             assert [state.recording_id for state in await back.unfinished_recordings()] == ["RECORDING"]
@@ -111,7 +111,7 @@ async def test_archives_of_a_dead_node_are_failed_and_another_node_reports(
             assert await back.unfinished_recordings() == []
 
 
-async def _is_told(node: EtcdStore) -> bool:
+async def _is_published(node: EtcdStore) -> bool:
     return not node._own_archives._unpublished
 
 
@@ -120,13 +120,13 @@ async def _holds_stop(node: EtcdStore) -> bool:
 
 
 async def test_a_server_that_hangs_is_skipped(etcd: Servers, nodes: list[EtcdStore]) -> None:
-    """Whichever it is, the leader too: within one call, and the nodes' watches move on by themselves."""
+    """Any of them, also the leader: within one call, and the watches fail over by themselves."""
     with etcd.paused(etcd.leader()):
         for number in itertools.count():  # a start that is refused is withdrawn, and its id with it
             if await _starts(nodes[0], name := f"TRY-{number}"):
                 break
         for node in nodes:
-            await until(lambda node=node: _knows(node, name))  # type: ignore[misc]
+            await until(lambda node=node: _has_recording(node, name))  # type: ignore[misc]
 
 
 async def _starts(node: EtcdStore, recording_id: str) -> bool:
@@ -135,7 +135,7 @@ async def _starts(node: EtcdStore, recording_id: str) -> bool:
     return False
 
 
-async def _knows(node: EtcdStore, recording_id: str = "RECORDING") -> bool:
+async def _has_recording(node: EtcdStore, recording_id: str = "RECORDING") -> bool:
     with contextlib.suppress(MinorityError):
         await node.read_barrier()
         return recording_id in node._view.recordings
@@ -145,7 +145,7 @@ async def _knows(node: EtcdStore, recording_id: str = "RECORDING") -> bool:
 async def test_a_minority_neither_reads_nor_changes_and_catches_up_afterwards(
     etcd: Servers, nodes: list[EtcdStore]
 ) -> None:
-    """Two of three servers stand still. What was untold meanwhile is told afterwards."""
+    """Two of three servers hang. Archives that ended meanwhile are published afterwards."""
     node = nodes[0]
     await node.start_recording(recording(), [])
     with etcd.paused(1, 2):
@@ -160,13 +160,13 @@ async def test_a_minority_neither_reads_nor_changes_and_catches_up_afterwards(
         await node.save_archive(archive(), [event("archive")])
         assert [stored.event for stored in await node.events_after(0, 10)] == [event("archive")]
         assert not node.health.has_majority
-    await until(lambda: _knows(node))
-    await until(lambda: _is_told(node))
+    await until(lambda: _has_recording(node))
+    await until(lambda: _is_published(node))
     assert node.health.has_majority
 
 
 async def test_two_nodes_must_not_have_the_same_name(etcd: Servers, tmp_path: Path) -> None:
-    """The same disk may come back at once, though its lease of before has not run out."""
+    """A node with the same disk may come back at once, before its previous lease has expired."""
     prefix = etcd.prefix()
     async with cluster_store(etcd, prefix, tmp_path, "node-1"):
         async with SqliteStore(tmp_path / "x") as local, Etcd(ClusterConfig(etcd.endpoints, prefix)) as client:
@@ -217,7 +217,7 @@ async def test_a_damaged_value_is_a_named_error(nodes: list[EtcdStore]) -> None:
 
 @pytest.mark.parametrize("size", [MAX_RECORDING_BYTES - 1000, MAX_RECORDING_BYTES])
 async def test_a_recording_that_is_too_large_for_etcd_is_refused_by_name(nodes: list[EtcdStore], size: int) -> None:
-    """What is just below the limit is shared, and can be stopped and reported by another node."""
+    """A recording just below the limit is shared, and can be stopped and reported by another node."""
     parameters = RecordingParameters("sora", 0, metadata_json=f'"{"x" * size}"')
     large = RecordingState("RECORDING", parameters, WALL_NS)
     if size == MAX_RECORDING_BYTES:
@@ -237,17 +237,17 @@ async def test_a_recording_that_is_too_large_for_etcd_is_refused_by_name(nodes: 
 
 
 async def test_event_metadata_is_not_shared(nodes: list[EtcdStore]) -> None:
-    """It may be larger than etcd takes; no report tells it."""
+    """It may be larger than a request of etcd, and no report contains it."""
     await nodes[0].start_recording(recording(), [])
     talkative = replace(identity(), event_metadata_json=f'"{"x" * 2_000_000}"')
     await nodes[0].read_barrier()
     await nodes[0].save_archive(replace(archive(), connection=talkative), [])
-    await until(lambda: _is_told(nodes[0]))
+    await until(lambda: _is_published(nodes[0]))
     assert (await nodes[0].archives("RECORDING"))[0].connection == talkative
 
 
-async def heard(node: EtcdStore, starts: list[str]) -> None:
-    """Note the starts that a node hears of from now on."""
+async def record_starts(node: EtcdStore, starts: list[str]) -> None:
+    """Append the starts that a node receives from now on."""
     async with contextlib.aclosing(node.changes()) as news:
         async for changes in news:
             starts += [change.recording.recording_id for change in changes if change.recording.status == "active"]
@@ -257,7 +257,7 @@ async def heard(node: EtcdStore, starts: list[str]) -> None:
 async def test_a_start_whose_answer_is_lost_is_withdrawn(
     nodes: list[EtcdStore], monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
-    """Its caller was told that nothing was started: no node records, and the channel is free."""
+    """Its caller was refused: no node records, and the channel is free."""
     node, starts = nodes[0], list[str]()
     transact = node._etcd.transact
 
@@ -269,7 +269,7 @@ async def test_a_start_whose_answer_is_lost_is_withdrawn(
             await transact(*parts)
         raise UnknownOutcome("etcd: no answer in time")
 
-    async with background(heard(node, starts)):
+    async with background(record_starts(node, starts)):
         monkeypatch.setattr(node._etcd, "transact", lose)
         with pytest.raises(UnknownOutcome):
             await node.start_recording(recording(), [STARTED])

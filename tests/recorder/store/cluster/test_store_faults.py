@@ -1,4 +1,4 @@
-"""What a node does when etcd itself is at fault: full, wiped while nodes run, or done with a lease too early."""
+"""What a node does when etcd is full, is wiped while nodes run, or revokes a lease."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def one_node(url: str, folder: Path) -> AsyncIterator[EtcdStore]:
 
 
 async def confirms(node: EtcdStore) -> bool:
-    """Whether the node answers its API."""
+    """Return whether the node's API would answer."""
     try:
         await node.read_barrier()
     except MinorityError:
@@ -38,7 +38,7 @@ async def confirms(node: EtcdStore) -> bool:
 
 
 async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_space(tmp_path: Path) -> None:
-    """NOSPACE: etcd takes no write. Archives and events go on in the node's own file, and are told afterwards."""
+    """NOSPACE: etcd accepts no write. Archives and events are stored in the node's file and published afterwards."""
     with one_server(tmp_path, "--quota-backend-bytes", "4000000") as url:
         async with one_node(url, tmp_path) as node, Etcd(ClusterConfig((url,))) as client:
             assert await node.start_recording(recording(), [STARTED])
@@ -57,7 +57,7 @@ async def test_a_full_etcd_makes_every_node_a_minority_until_it_has_space(tmp_pa
 
 
 async def fill(client: Etcd) -> None:
-    """Write until etcd takes no more."""
+    """Write until etcd accepts no more."""
     while True:
         try:
             await client.transact([], [put("/big", bytes(400_000))])
@@ -81,12 +81,12 @@ async def make_room(url: str) -> None:
 
 
 async def answers_nothing(node: EtcdStore) -> bool:
-    """Whether the node answers its API no more."""
+    """Return whether the node's API would refuse."""
     return not await confirms(node)
 
 
 async def test_wiping_etcd_ends_all_recordings_and_new_ones_can_start(tmp_path: Path) -> None:
-    """What nodes had shared is lost, so nobody reports it; each node has its archives, and tells them itself."""
+    """The shared state is lost, so nothing is reported; each node announces its own archives."""
     async with AsyncExitStack() as stack:
         with one_server(tmp_path) as url:
             node = await stack.enter_async_context(one_node(url, tmp_path))
@@ -102,12 +102,12 @@ async def test_wiping_etcd_ends_all_recordings_and_new_ones_can_start(tmp_path: 
 
 
 async def has(node: EtcdStore, recording_id: str | None) -> bool:
-    """Whether the node answers its API, and knows this recording and no other."""
+    """Return whether the node's API would answer, with this recording and no other."""
     return await confirms(node) and list(node._view.recordings) == ([recording_id] if recording_id else [])
 
 
 async def test_a_revoked_lease_is_replaced(tmp_path: Path) -> None:
-    """Somebody revoked it: the node is there again with its next beat, and its recording goes on."""
+    """The node is up again with its next write, and its recording continues."""
     with one_server(tmp_path) as url:
         async with one_node(url, tmp_path) as node:
             assert await node.start_recording(recording(), [STARTED])

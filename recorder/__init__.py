@@ -1,1 +1,1 @@
-"""WebRTC in, files out: the recorder knows neither the API nor the webhooks."""
+"""WebRTC in, files out. Imports neither the API nor the webhooks."""

@@ -52,9 +52,9 @@ class TooLargeError(StoreError):
 class Owner(StrEnum):
     """The node that may publish a cluster singleton; NOBODY if another node has published it already."""
 
-    SELF = "ours"
-    OTHER = "another's"
-    NOBODY = "nobody's"
+    SELF = "self"
+    OTHER = "other"
+    NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)

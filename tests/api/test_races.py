@@ -23,7 +23,7 @@ from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.service import Recorder
 from rokuga.recorder.store.sqlite import SqliteStore
 from tests.api.serving import served
-from tests.recorder.house import HandPeer
+from tests.support.peer import FakePeer
 
 CONNECT = json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", "audio": True, "video": True})
 ANSWER = json.dumps({"type": "answer", "sdp": "v=0\r\n"})
@@ -91,7 +91,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     config = RecorderConfig(archive_dir=tmp_path / "archive")
     async with (
         SqliteStore(tmp_path / "store.sqlite3") as store,
-        Recorder(config, store, HandPeer, Clock(), lambda: None) as recorder,
+        Recorder(config, store, FakePeer, Clock(), lambda: None) as recorder,
         served(api_app(AppContext(recorder, DaemonConfig()))) as api,
         served(signaling_app(AppContext(recorder, DaemonConfig()))) as signaling,
         aiohttp.ClientSession() as session,

@@ -13,9 +13,3 @@ async def harness(tmp_path: Path) -> AsyncIterator[RecorderHarness]:
     """A recorder without a network; its files and its store are in a folder of the test."""
     async with running_recorder(tmp_path) as started:
         yield started
-
-
-@pytest.fixture
-def house(harness: RecorderHarness) -> RecorderHarness:
-    """The former name of `harness`."""
-    return harness

@@ -119,11 +119,6 @@ class RecorderHarness:
     peers: list[FakePeer]
     commits: Commits
 
-    @property
-    def hand(self) -> FakeClock:
-        """The former name of `clock`."""
-        return self.clock
-
     async def start(self, channel_id: str = "sora", expire_time: int = 0, **parameters: Any) -> RecordingState:
         """Start a recording."""
         return await self.recorder.start_recording(RecordingParameters(channel_id, expire_time, **parameters))
@@ -163,8 +158,6 @@ class RecorderHarness:
         async with self.recorder.channels.hold(channel_id):  # its archive has begun then
             return Client(connection, self.peers[-1], self.clock)
 
-    enter = connect  # its former name
-
     async def events(self, *types: str) -> list[Event]:
         """Return all events so far, or those of these types."""
         stored = await self.store.events_after(0, 100_000)
@@ -188,8 +181,6 @@ class RecorderHarness:
     async def drain(self) -> None:
         """Wait until everything that the writer has received is on the disk."""
         await self.recorder.drain()
-
-    disk = drain  # its former name
 
     def files(self, recording_id: str) -> list[str]:
         """Return the names of the files in a recording's folder."""

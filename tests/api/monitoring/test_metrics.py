@@ -18,7 +18,7 @@ from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
-from tests.recorder.house import running
+from tests.support.recorder import running_recorder
 
 
 async def _nothing_free() -> int:
@@ -33,12 +33,12 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
     disk = Disk(_nothing_free, 0)
     await disk.measure()
     async with (
-        running(tmp_path) as house,
+        running_recorder(tmp_path) as harness,
         SqliteStore(database) as store,
         Outbox(database, store, config, clock) as outbox,
     ):
         dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
-        sources = [house.recorder.counters, MediaPort().totals]
+        sources = [harness.recorder.counters, MediaPort().totals]
         sources += [
             each.counters
             for each in (dispatcher, auth, outbox, health, disk, ConnectionCounts(), RefusedRequests(clock))

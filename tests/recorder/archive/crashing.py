@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.support.recorder import RecorderHarness, running
+from tests.support.recorder import RecorderHarness, running_recorder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +70,7 @@ async def running_until(folder: Path, kill_switch: KillSwitch) -> AsyncIterator[
             setattr(patched, name, kill_switch.around(getattr(store, name)))
         for name in DISK_CALLS:
             setattr(os, name, kill_switch.before(getattr(os, name)))
-        async with running(folder, store=store) as harness:
+        async with running_recorder(folder, store=store) as harness:
             yield harness
 
 
@@ -79,10 +79,10 @@ async def record(folder: Path, kill_switch: KillSwitch) -> None:
     reached = os.open(folder / "reached", os.O_WRONLY | os.O_CREAT, 0o644)
     async with running_until(folder, kill_switch) as harness:
         await harness.start(split_duration=SPLIT_S)
-        client = await harness.enter(event_metadata_json='{"user":7}')
+        client = await harness.connect(event_metadata_json='{"user":7}')
         for done_ms in range(100, MEDIA_MS + 1, 100):
             await client.play(100)
-            await harness.disk()
+            await harness.drain()
             os.write(reached, b"%6d" % done_ms)
             os.lseek(reached, 0, os.SEEK_SET)
         await harness.stop()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rokuga.recorder.media import Kind
-from tests.support.recorder import running
+from tests.support.recorder import running_recorder
 
 VIDEO_MS = 2000
 
@@ -25,16 +25,16 @@ def resident_kib() -> int:
 
 async def record(folder: Path, media_ms: int, words: list[str]) -> None:
     """Start, publish, kill this process."""
-    async with running(folder) as harness:
+    async with running_recorder(folder) as harness:
         splits: dict[str, Any] = {"split_duration": 1} if "split" in words else {}
         await harness.start(expire_time=60 if "expire" in words else 0, **splits)
-        client = await harness.enter(event_metadata_json='{"user":7}')
+        client = await harness.connect(event_metadata_json='{"user":7}')
         early_kib = 0
         for done_ms in range(0, media_ms, 100):
             kinds: tuple[Kind, ...] = ("audio", "video")
             await client.play(100, kinds=kinds[:1] if "silent" in words and done_ms >= VIDEO_MS else kinds)
             client.sent.clear()
-            await harness.disk()
+            await harness.drain()
             if done_ms == media_ms // 10:
                 early_kib = resident_kib()
         if "split" in words:

@@ -23,9 +23,9 @@ async def test_the_report_follows_parts_that_a_slow_disk_finished_late(harness: 
     """The disk stalls for some parts: archive.failed meanwhile, the parts when it continues, then the report."""
     harness.recorder.context.writer._max_queued_bytes = 80_000
     state = await harness.start(split_duration=1)
-    client = await harness.enter()
+    client = await harness.connect()
     await client.play(900)
-    await harness.disk()
+    await harness.drain()
     goes_on = threading.Event()
     harness.recorder.context.writer.submit(goes_on.wait)
     while not await harness.events(FAILED):
@@ -52,7 +52,7 @@ async def test_a_document_that_does_not_fit_on_the_disk_leaves_no_file(
 ) -> None:
     """The disk is full for the document only: the file stays, archive.failed has the path, no dot file is left."""
     state = await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await client.play(900)
 
     def full(descriptor: int, _data: bytes, _offset: int) -> None:
@@ -78,10 +78,10 @@ def beside(event: Event) -> object:
 async def test_announced_parts_have_an_end_when_the_archive_fails(harness: RecorderHarness, fault: str) -> None:
     """split-archive.end is stored, even if its document cannot be written."""
     state = await harness.start(split_duration=1)
-    client = await harness.enter()
+    client = await harness.connect()
     for _ in range(5):
         await client.play(500, size_bytes=16_000)
-        await harness.disk()
+        await harness.drain()
     await harness.event(PART)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if fault == "a file may not grow":
@@ -91,7 +91,7 @@ async def test_announced_parts_have_an_end_when_the_archive_fails(harness: Recor
     try:
         for _ in range(8):
             await client.play(500, size_bytes=16_000)
-            await harness.disk()
+            await harness.drain()
         await harness.event(FAILED)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,7 +10,7 @@ import pytest
 from rokuga.recorder.events import Document
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from tests import readers
-from tests.support.recorder import OPUS_20_MS, VP8_FRAME, Client, RecorderHarness, running
+from tests.support.recorder import OPUS_20_MS, VP8_FRAME, Client, RecorderHarness, running_recorder
 
 AVAILABLE, PART, PARTS_END = "archive.available", "split-archive.available", "split-archive.end"
 KINDS: tuple[Kind, ...] = ("audio", "video")
@@ -20,7 +20,7 @@ async def play(harness: RecorderHarness, client: Client, seconds: int, **options
     """Play while the disk keeps up."""
     for _ in range(seconds * 2):
         await client.play(500, **options)
-        await harness.disk()
+        await harness.drain()
 
 
 async def parts(harness: RecorderHarness) -> list[Document]:
@@ -44,8 +44,8 @@ def stored(part: Document) -> readers.Packets:
 async def test_the_parts_joined_equal_the_whole_file(harness: RecorderHarness) -> None:
     """Each payload; each part begins at 0 with a key frame, where the previous one ended."""
     await harness.start(split_duration=2)
-    client = await harness.enter()
-    begin_ms = harness.hand.now_ns // NS_PER_MS
+    client = await harness.connect()
+    begin_ms = harness.clock.now_ns // NS_PER_MS
     await play(harness, client, 9, is_keyframe=lambda ms: (ms - begin_ms) % 680 == 0)
     await harness.stop()
     (whole,) = await harness.events(AVAILABLE)
@@ -70,17 +70,17 @@ async def test_the_parts_joined_equal_the_whole_file(harness: RecorderHarness) -
 
 async def test_pictures_captured_before_the_start_are_shown_1_ms_apart_from_it(harness: RecorderHarness) -> None:
     """The network delay is 400 ms: what arrives first was captured before the archive. Sound is left out."""
-    client = await harness.enter()
+    client = await harness.connect()
     await client.play(1000)
-    late_ms = harness.hand.now_ns // NS_PER_MS
-    harness.hand.now_ns += 400 * NS_PER_MS
+    late_ms = harness.clock.now_ns // NS_PER_MS
+    harness.clock.now_ns += 400 * NS_PER_MS
     await harness.start()
     for ms in range(late_ms, late_ms + 800, 20):
         if ms % 40 == 0:
             client.send("video", ms, VP8_FRAME[ms == late_ms] + b"%d" % ms, ms == late_ms)
         client.send("audio", ms, OPUS_20_MS + b"%d" % ms)
         await client.tick()
-        harness.hand.now_ns += 20 * NS_PER_MS
+        harness.clock.now_ns += 20 * NS_PER_MS
     await harness.stop()
     (whole,) = await harness.events(AVAILABLE)
     times = {kind: [time for _, time, _ in packets] for kind, packets in stored(whole.document).items()}
@@ -91,13 +91,13 @@ async def test_pictures_captured_before_the_start_are_shown_1_ms_apart_from_it(h
 async def test_pictures_captured_within_a_millisecond_have_different_times(harness: RecorderHarness) -> None:
     """Chromium's fake camera, on a busy machine, captures two within 0.3 ms."""
     await harness.start()
-    client = await harness.enter(audio=None)
-    begin_ns = harness.hand.now_ns
+    client = await harness.connect(audio=None)
+    begin_ns = harness.clock.now_ns
     for rtp_time in (0, 30, 60, 2970):
-        harness.hand.now_ns = begin_ns + rtp_time * NS_PER_MS // 90
+        harness.clock.now_ns = begin_ns + rtp_time * NS_PER_MS // 90
         data = VP8_FRAME[not rtp_time] + b"%d" % rtp_time
         size = (0, 0) if rtp_time else client.size
-        client.peer.hooks.sink.unit("video", AccessUnit(rtp_time, data, not rtp_time, harness.hand.now_ns, *size))
+        client.peer.hooks.sink.unit("video", AccessUnit(rtp_time, data, not rtp_time, harness.clock.now_ns, *size))
     await harness.stop()
     (whole,) = await harness.events(AVAILABLE)
     assert [time for _, time, _ in stored(whole.document)["video"]] == [0, 1, 2, 33]
@@ -106,11 +106,11 @@ async def test_pictures_captured_within_a_millisecond_have_different_times(harne
 async def test_late_sound_is_written_to_the_part_that_it_belongs_to(harness: RecorderHarness) -> None:
     """A key frame cuts; Opus packets of the 60 ms before it come 60 ms later: each is in exactly one part."""
     await harness.start(split_duration=10)
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 9)
-    begin_ms = harness.hand.now_ns // NS_PER_MS
+    begin_ms = harness.clock.now_ns // NS_PER_MS
     for ms in range(begin_ms, begin_ms + 3000, 20):
-        harness.hand.now_ns = ms * NS_PER_MS
+        harness.clock.now_ns = ms * NS_PER_MS
         if ms % 40 == 0:
             client.send("video", ms, VP8_FRAME[ms % 1000 == 0] + b"%d" % ms, ms % 1000 == 0)
         client.send("audio", ms - 60, b"\xfc%d" % (ms - 60))
@@ -127,7 +127,7 @@ async def test_late_sound_is_written_to_the_part_that_it_belongs_to(harness: Rec
 async def test_parts_begin_close_to_the_split_duration(harness: RecorderHarness, run: str) -> None:
     """60 s in parts of 10 s: on request within 0.5 s; without an answer to the next key frame; sound exactly."""
     await harness.start(split_duration=10, split_only=True)
-    client = await harness.enter(video=None if run == "sound only" else "VP8")
+    client = await harness.connect(video=None if run == "sound only" else "VP8")
     asked: list[int] = []
     requests = 1
 
@@ -159,7 +159,7 @@ async def test_parts_begin_close_to_the_split_duration(harness: RecorderHarness,
 async def test_the_last_frames_before_a_stop_are_in_the_file(harness: RecorderHarness) -> None:
     """Stop 0 ms after the last packet: the last picture and the last Opus packet are there, and the file is whole."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 10)
     await harness.stop()
     (available,) = await harness.events(AVAILABLE)
@@ -172,7 +172,7 @@ async def test_the_last_frames_before_a_stop_are_in_the_file(harness: RecorderHa
 async def test_pictures_before_any_key_frame_begin_no_part(harness: RecorderHarness) -> None:
     """The numbers of parts have no gap."""
     await harness.start(split_duration=1, split_only=True)
-    client = await harness.enter(audio=None)
+    client = await harness.connect(audio=None)
     await play(harness, client, 3, kinds=("video",), is_keyframe=lambda _ms: False)
     await play(harness, client, 1, kinds=("video",), is_keyframe=lambda ms: ms % 500 == 0)
     await harness.stop()
@@ -183,7 +183,7 @@ async def test_pictures_before_any_key_frame_begin_no_part(harness: RecorderHarn
 async def test_the_end_of_parts_contains_the_kinds_of_the_parts(harness: RecorderHarness) -> None:
     """A client that offered video and never sent a picture has no video in its parts, nor at their end."""
     await harness.start(split_duration=1)
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 3, kinds=("audio",))
     await harness.stop()
     (end,) = await harness.events(PARTS_END)
@@ -196,8 +196,8 @@ async def test_the_end_of_parts_contains_the_kinds_of_the_parts(harness: Recorde
 async def test_a_file_of_one_frame_has_a_duration(harness: RecorderHarness, kind: Kind) -> None:
     """Readers treat a Duration of 0 as a missing one."""
     await harness.start()
-    client = await harness.enter()
-    client.send(kind, harness.hand.now_ns // NS_PER_MS, VP8_FRAME[True] if kind == "video" else OPUS_20_MS)
+    client = await harness.connect()
+    client.send(kind, harness.clock.now_ns // NS_PER_MS, VP8_FRAME[True] if kind == "video" else OPUS_20_MS)
     await harness.stop()
     (available,) = await harness.events(AVAILABLE)
     path = Path(available.document["file_path"])
@@ -207,9 +207,9 @@ async def test_a_file_of_one_frame_has_a_duration(harness: RecorderHarness, kind
 
 async def test_dual_output_can_be_turned_off(tmp_path: Path) -> None:
     """`recording_dual_output = false`: parts only, as with `split_only`."""
-    async with running(tmp_path, recording_dual_output=False) as harness:
+    async with running_recorder(tmp_path, recording_dual_output=False) as harness:
         state = await harness.start(split_duration=1)
-        client = await harness.enter()
+        client = await harness.connect()
         await play(harness, client, 2)
         await harness.stop()
         assert not await harness.events(AVAILABLE)
@@ -221,14 +221,14 @@ async def test_dual_output_can_be_turned_off(tmp_path: Path) -> None:
 async def test_frames_that_arrive_before_the_start_is_stored_are_written(harness: RecorderHarness) -> None:
     """A slow store delays the creation of the file; what arrives meanwhile is in it."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await harness.stop()
     gate = harness.store.save_archive
 
     async def slow(*arguments: Any) -> None:
         for _ in range(10):
-            harness.hand.now_ns += 50 * NS_PER_MS
-            client.send("audio", harness.hand.now_ns // NS_PER_MS, b"\xfc%d" % harness.hand.now_ns)
+            harness.clock.now_ns += 50 * NS_PER_MS
+            client.send("audio", harness.clock.now_ns // NS_PER_MS, b"\xfc%d" % harness.clock.now_ns)
             await client.tick()
         await gate(*arguments)
 
@@ -244,10 +244,10 @@ async def test_frames_that_arrive_before_the_start_is_stored_are_written(harness
 
 async def test_stats_contain_the_counters_that_sora_has_a_name_for(harness: RecorderHarness) -> None:
     """Counters by kind, and flat ones under Sora's names: of the file, and since the archive's start."""
-    client = await harness.enter()
+    client = await harness.connect()
     client.peer.counters = {"audio": {"padding_packets": 3}, "video": {"plis": 1, "received_packets": 10}}
     await harness.start()
-    client.peer.hooks.sink.sender_report("video", 1, 2, harness.hand.now_ns)
+    client.peer.hooks.sink.sender_report("video", 1, 2, harness.clock.now_ns)
     client.peer.counters["audio"]["padding_packets"] += 1
     client.peer.counters["video"] |= {"plis": 3, "received_packets": 150, "padding_packets": 15}
     await play(harness, client, 2)

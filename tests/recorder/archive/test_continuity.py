@@ -30,7 +30,7 @@ from tests.support.recorder import (
     STARTED,
     Client,
     RecorderHarness,
-    running,
+    running_recorder,
 )
 
 DISK_BYTES = 4 << 20
@@ -64,9 +64,9 @@ async def play(harness: RecorderHarness, client: Client, seconds: int, **options
     for _ in range(seconds):
         for _ in range(5):
             await client.play(200, **options)
-            await harness.disk()
+            await harness.drain()
         await ended(harness)
-        await harness.recorder.resumption.resume(harness.hand.now_ns)
+        await harness.recorder.resumption.resume(harness.clock.now_ns)
 
 
 async def ended(harness: RecorderHarness) -> None:
@@ -75,7 +75,7 @@ async def ended(harness: RecorderHarness) -> None:
         for series in recording._series.values():
             archiver = series._archiver
             while archiver is not None and not archiver.is_writing and not archiver.has_ended:
-                await harness.disk()
+                await harness.drain()
 
 
 async def story(harness: RecorderHarness) -> list[Event]:
@@ -103,7 +103,7 @@ async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(
 ) -> None:
     """ENOSPC for 20 s: one failed archive and no other while it lasts; then `_2`, which a key frame was asked for."""
     state = await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 5)
     disk.is_full = True
     await play(harness, client, 20)
@@ -133,7 +133,7 @@ async def test_after_a_full_disk_another_archive_of_the_same_connection_begins(
 async def test_parts_continue_after_an_error_without_a_gap_and_end_once(harness: RecorderHarness, disk: Disk) -> None:
     """The part that was open when the disk was full is announced when there is room; the next number follows."""
     state = await harness.start(split_duration=2, split_only=True)
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 5)
     disk.is_full = True
     await play(harness, client, 5)
@@ -173,14 +173,14 @@ async def test_archives_that_low_space_closed_contain_the_reason_and_are_followe
 ) -> None:
     """Space is low for 10 s; a client that connects meanwhile is recorded afterwards, too."""
     state = await harness.start(**parameters)
-    first = await harness.enter()
+    first = await harness.connect()
     await play(harness, first, 5)
     low.append(True)
     await harness.recorder.check_disk_space()
-    second = await harness.enter()
+    second = await harness.connect()
     for _ in range(10):
         await play(harness, first, 1)
-        second.send("audio", harness.hand.now_ns // 1_000_000, b"\xfc.")
+        second.send("audio", harness.clock.now_ns // 1_000_000, b"\xfc.")
     assert not harness.recorder.archives()
     low.append(False)
     await harness.recorder.check_disk_space()
@@ -202,7 +202,7 @@ async def test_archives_that_low_space_closed_contain_the_reason_and_are_followe
 async def test_space_that_is_free_now_and_then_makes_few_archives(harness: RecorderHarness, low: list[bool]) -> None:
     """Two minutes in which every other second is low: pauses grow."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     for second in range(120):
         low.append(second % 2 == 0)
         await harness.recorder.check_disk_space()
@@ -231,13 +231,13 @@ async def test_after_a_stall_the_connection_is_recorded_again(harness: RecorderH
     """Queued sound is in the file that failed, all later sound in the next one."""
     harness.recorder.context.writer._max_queued_bytes = 60_000
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 2)
     with stalled(harness):
         while not await harness.events(FAILED):
             await client.play(200)
         await client.play(5000)
-    await harness.disk()
+    await harness.drain()
     await play(harness, client, 3)
     await play(harness, client, 3)
     await harness.stop()
@@ -253,7 +253,7 @@ async def test_a_folder_that_is_deleted_costs_only_the_files_that_were_open(
 ) -> None:
     """The missing file is noticed when it is synced; the next archive creates the folder again."""
     state = await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 3)
     folder = harness.folder / "archive" / state.recording_id
     if way == "deleted":
@@ -281,7 +281,7 @@ async def test_an_internal_error_of_the_muxer_is_retried_a_few_times(
 
     monkeypatch.setattr(MediaFile, "write_at", broken)
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     for _ in range(10):
         await play(harness, client, 20)
     assert len(await harness.events(FAILED)) == MAX_INTERNAL_ERRORS
@@ -294,16 +294,16 @@ async def test_an_internal_error_of_the_muxer_is_retried_a_few_times(
 async def test_no_archive_begins_for_a_connection_that_sends_nothing(harness: RecorderHarness, disk: Disk) -> None:
     """A connection that sends nothing has nothing to record; what it sends later is recorded."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 2)
     disk.is_full = True
     await client.play(200)
-    await harness.disk()
+    await harness.drain()
     await harness.event(FAILED)
     disk.is_full = False
     for _ in range(5):
-        harness.hand.now_ns += NS_PER_S
-        await harness.recorder.resumption.resume(harness.hand.now_ns)
+        harness.clock.now_ns += NS_PER_S
+        await harness.recorder.resumption.resume(harness.clock.now_ns)
     assert len(await harness.events(STARTED)) == 1
     await play(harness, client, 3)
     assert len(await harness.events(STARTED)) == 2
@@ -317,14 +317,14 @@ async def test_a_recording_that_ends_while_the_disk_is_full_is_reported(
 ) -> None:
     """The parts have their end, then comes the report; nothing begins again."""
     state = await harness.start(split_duration=1, expire_time=10)
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 3)
     disk.is_full = True
     await play(harness, client, 3)
     assert [str(event.type) for event in await harness.events(PARTS_END, FAILED)] == [FAILED]
     disk.is_full = False
     if end == "expiry":
-        harness.hand.now_ns += 10 * NS_PER_S
+        harness.clock.now_ns += 10 * NS_PER_S
     elif end == "leave":
         await client.leave()
         assert await harness.events(PARTS_END)
@@ -347,23 +347,23 @@ async def test_a_crash_after_an_error_announces_everything_once(
     folder = tmp_path / "alive"
     folder.mkdir()
     disk = Disk(monkeypatch)
-    async with running(folder) as harness:
+    async with running_recorder(folder) as harness:
         await harness.start(split_duration=2)
-        client = await harness.enter()
+        client = await harness.connect()
         await play(harness, client, 5)
         disk.is_full = True
         await play(harness, client, 3)
         disk.is_full = False
         if when != "it waits for room":
             await play(harness, client, 6)
-        await harness.disk()
-        hand = harness.hand
+        await harness.drain()
+        clock = harness.clock
         shutil.copytree(folder, tmp_path / "left")
         await harness.stop()
     shutil.rmtree(folder)
     (tmp_path / "left").rename(folder)
     for _ in range(2):
-        async with running(folder, hand) as harness:
+        async with running_recorder(folder, clock) as harness:
             for recording in harness.recorder.recordings():
                 await harness.stop(recording.parameters.channel_id)
             events = await harness.events()
@@ -382,9 +382,9 @@ async def test_a_crash_after_an_error_announces_everything_once(
 async def test_a_real_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
     """4 MiB: it fills up, somebody removes what fills it, and the connection is recorded again."""
     with machine.small_disk(tmp_path / "archive", DISK_BYTES):
-        async with running(tmp_path) as harness:
+        async with running_recorder(tmp_path) as harness:
             await harness.start()
-            client = await harness.enter()
+            client = await harness.connect()
             ballast = tmp_path / "archive" / "ballast"
             with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while file.tell() < DISK_BYTES * 7 // 8:

@@ -51,23 +51,23 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
 
 async def play(harness: RecorderHarness, client: Client, pictures: list[Picture]) -> list[tuple[int, bytes]]:
     """Send each picture once it can have been encoded: when the next one that is shown before it was captured."""
-    begin_ns, number = harness.hand.now_ns, 0
+    begin_ns, number = harness.clock.now_ns, 0
     for place, picture in enumerate(pictures):
         due_ms = place * PICTURE_MS + 2 * PICTURE_MS
         while number * 20 < due_ms:
-            harness.hand.now_ns = begin_ns + number * 20 * NS_PER_MS
+            harness.clock.now_ns = begin_ns + number * 20 * NS_PER_MS
             if client.peer.request.audio is not None:
                 client.send("audio", 1000 + number * 20, OPUS_20_MS + b"%d" % number)
             number += 1
             await client.tick()
-        harness.hand.now_ns = begin_ns + due_ms * NS_PER_MS
+        harness.clock.now_ns = begin_ns + due_ms * NS_PER_MS
         size = (160, 90) if picture.is_keyframe else (0, 0)
         rtp_time = (1000 + picture.time_ms) * 90
-        unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, harness.hand.now_ns, *size)
+        unit = AccessUnit(rtp_time, picture.data, picture.is_keyframe, harness.clock.now_ns, *size)
         client.peer.hooks.sink.unit("video", unit)
         await client.tick()
         if place % 25 == 0:
-            await harness.disk()
+            await harness.drain()
     return [(picture.time_ms, picture.data) for picture in pictures]
 
 
@@ -83,7 +83,7 @@ async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
 ) -> None:
     assert [picture.time_ms for picture in pictures[:4]] == [0, 120, 40, 80]
     await harness.start()
-    client = await harness.enter(video="H264")
+    client = await harness.connect(video="H264")
     client.peer.counters = {"video": {}}
     sent = await play(harness, client, pictures)
     await harness.stop()
@@ -101,7 +101,7 @@ async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
     harness: RecorderHarness, pictures: list[Picture]
 ) -> None:
     await harness.start(split_duration=3)
-    sent = await play(harness, await harness.enter(video="H264"), pictures)
+    sent = await play(harness, await harness.connect(video="H264"), pictures)
     await harness.stop()
     parts = sorted((e.document for e in await harness.events(PART)), key=lambda part: str(part["split_index"]))
     joined: list[bytes] = []
@@ -121,7 +121,7 @@ async def test_a_file_of_pictures_in_decoding_order_is_repaired_as_long_as_it_wa
 ) -> None:
     """Cut off behind a cluster whose last picture is not the last one shown."""
     await harness.start()
-    await play(harness, await harness.enter(audio=None, video="H264"), pictures)
+    await play(harness, await harness.connect(audio=None, video="H264"), pictures)
     await harness.stop()
     (whole,) = await harness.events(AVAILABLE)
     for share in (0.3, 0.42, 0.5, 0.61, 0.7, 0.8, 0.93):

@@ -14,7 +14,7 @@ import pytest
 from rokuga.recorder.archive import disk
 from rokuga.recorder.archive.disk import ArchiveError
 from tests import machine, readers
-from tests.support.recorder import Client, RecorderHarness, running
+from tests.support.recorder import Client, RecorderHarness, running_recorder
 
 NOBODY = 65534
 DISK_BYTES = 1 << 20
@@ -48,13 +48,13 @@ async def play(harness: RecorderHarness, client: Client, seconds: int, **options
     """Play while the disk keeps up."""
     for _ in range(seconds * 5):
         await client.play(200, **options)
-        await harness.disk()
+        await harness.drain()
 
 
 async def works_again(harness: RecorderHarness, channel_id: str = "again") -> None:
     """The next recording works."""
     await harness.start(channel_id)
-    client = await harness.enter(channel_id)
+    client = await harness.connect(channel_id)
     await play(harness, client, 1)
     await harness.stop(channel_id)
     await harness.event(AVAILABLE, client.connection.identity)
@@ -67,7 +67,7 @@ async def test_a_full_disk_ends_one_archive_and_keeps_its_file(tmp_path: Path, s
     async with running_recorder(tmp_path) as full, running_elsewhere(elsewhere) as other:
         await full.start()
         await other.start()
-        clients = [await full.enter(), await other.enter()]
+        clients = [await full.connect(), await other.connect()]
         for _ in range(20):
             for harness, client in zip((full, other), clients, strict=True):
                 await play(harness, client, 1, size_bytes=4000)
@@ -95,7 +95,7 @@ async def test_a_full_disk_ends_one_archive_and_keeps_its_file(tmp_path: Path, s
 async def test_an_archive_at_the_limit_of_the_file_size_fails_and_keeps_its_file(harness: RecorderHarness) -> None:
     """RLIMIT_FSIZE: as on a full disk, what was written can be played."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
@@ -131,7 +131,7 @@ async def test_start_recording_fails_with_the_error_of_the_folder(
     else:
         archive_dir.mkdir()
         archive_dir.chmod(0o555 if fault == "read-only" else 0o000)
-    async with running(tmp_path) as harness:
+    async with running_recorder(tmp_path) as harness:
         with pytest.raises(ArchiveError) as raised:
             await harness.start()
         assert raised.value.errno == expected
@@ -150,7 +150,7 @@ async def test_a_folder_that_does_not_exist_is_created(harness: RecorderHarness)
     before = os.umask(0o077)
     try:
         state = await harness.start()
-        client = await harness.enter()
+        client = await harness.connect()
         await play(harness, client, 1)
         await harness.stop()
     finally:
@@ -165,7 +165,7 @@ async def test_a_folder_that_is_removed_before_the_first_packet_is_created_again
     """Clients that connect then are recorded."""
     state = await harness.start()
     (harness.folder / "archive" / state.recording_id).rmdir()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 1)
     await harness.stop()
     available = await harness.event(AVAILABLE)
@@ -177,7 +177,7 @@ async def test_a_folder_that_is_removed_before_the_first_packet_is_created_again
 async def test_a_folder_that_is_removed_while_files_are_written_fails_the_archive(harness: RecorderHarness) -> None:
     """The file cannot be renamed: archive.failed, once."""
     state = await harness.start(split_duration=2)
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 1)
     shutil.rmtree(harness.folder / "archive" / state.recording_id)
     await play(harness, client, 3)
@@ -190,13 +190,13 @@ async def test_a_folder_that_is_removed_while_files_are_written_fails_the_archiv
 async def test_too_many_open_files_fail_only_the_archive_that_begins(harness: RecorderHarness) -> None:
     """Archives that were open continue, also to the end of their files."""
     await harness.start()
-    first = await harness.enter()
+    first = await harness.connect()
     await play(harness, first, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.open("/dev/null", os.O_RDONLY)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
     try:
-        second = await harness.enter()
+        second = await harness.connect()
         failed = await harness.event(FAILED)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -216,7 +216,7 @@ async def test_an_error_of_fsync_or_rename_fails_the_archive(
 ) -> None:
     """EIO: archive.failed contains it, and there is no document."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 1)
 
     def failing(*_arguments: object, **_named: object) -> None:
@@ -241,15 +241,15 @@ async def test_archives_are_closed_in_order_before_the_disk_is_full(
     free = 10_000_000
     monkeypatch.setattr(disk, "has_less_free", lambda _path, limit: free < limit)
     monkeypatch.setattr("rokuga.recorder.disk_space.has_less_free", lambda _path, limit: free < limit)
-    async with running(tmp_path, archive_min_free_bytes=5_000_000) as harness:
+    async with running_recorder(tmp_path, archive_min_free_bytes=5_000_000) as harness:
         await harness.start()
-        first = await harness.enter()
+        first = await harness.connect()
         await play(harness, first, 1)
         free = 4_000_000
         await harness.recorder.check_disk_space()
         available = await harness.event(AVAILABLE)
         assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 50
-        second = await harness.enter()
+        second = await harness.connect()
         failed = await harness.event(FAILED, second.connection.identity)
         assert failed.document["errno"] == errno.ENOSPC
         assert "archive_min_free_bytes" in failed.document["reason"]
@@ -267,7 +267,7 @@ async def test_a_part_that_cannot_be_finished_is_kept_all_the_same(
 ) -> None:
     """Its rename fails once: the archive fails, and every file that can be played has its final name."""
     state = await harness.start(split_duration=1)
-    client = await harness.enter()
+    client = await harness.connect()
     rename, names = os.rename, []
 
     def failing(source: str, target: str) -> None:

@@ -14,7 +14,7 @@ from rokuga.recorder.archive import journal
 from rokuga.recorder.events import Event
 from tests import readers
 from tests.recorder.archive.test_recovery import record_until_killed, restart
-from tests.support.recorder import running
+from tests.support.recorder import running_recorder
 
 AVAILABLE, FAILED, PART = "archive.available", "archive.failed", "split-archive.available"
 
@@ -157,7 +157,7 @@ async def test_a_part_that_cannot_be_read_leaves_the_others_alone(
 async def test_a_renamed_file_is_noted_with_its_path(left: Path) -> None:
     the(left, "split-archive-*_0001.json").write_text("{}")
     overwrite_header(the(left, ".archive-*.webm.part"))
-    async with running(left) as harness:
+    async with running_recorder(left) as harness:
         notes = "\n".join(harness.recorder.recovery_notes())
     assert f"{the(left, 'split-archive-*_0001.json')}: its content cannot be read; it is now split-archive-" in notes
     assert ".archive-" in notes
@@ -171,7 +171,7 @@ async def test_an_internal_error_fails_that_archive_and_the_recording_continues(
 
     with monkeypatch.context() as patched:
         patched.setattr(journal, "available_document", fail)
-        async with running(left) as harness:
+        async with running_recorder(left) as harness:
             assert len(harness.recorder.recordings()) == 1
             assert "KeyError('ours')" in harness.recorder.recovery_notes()[0]
             (failed,) = await harness.events(FAILED)
@@ -199,9 +199,9 @@ async def test_files_in_progress_are_finished_without_a_database(left: Path) -> 
         whole.parent / f"{whole.name.replace('archive', 'split-archive').removesuffix('.webm.part')}_0009.webm.part"
     )
     empty.write_bytes(whole.read_bytes()[:1000])
-    async with running(left) as harness:
+    async with running_recorder(left) as harness:
         while len(notes := harness.recorder.recovery_notes()) < 3:
-            await harness.disk()
+            await harness.drain()
     assert [path.name for path in hidden(whole.parent)] == [".notes.part"]
     assert readers.packets(the(left, "archive-*_2.webm")) == readers.packets(the(left, f"archive-{'?' * 26}.webm"))
     assert readers.packets(the(left, "split-archive-*_0003.webm"))["video"]
@@ -210,10 +210,10 @@ async def test_files_in_progress_are_finished_without_a_database(left: Path) -> 
 
 async def test_files_being_recorded_are_not_repaired_as_leftovers(left: Path) -> None:
     """Nor a recording that goes on after the crash."""
-    async with running(left) as harness:
-        client = await harness.enter()
+    async with running_recorder(left) as harness:
+        client = await harness.connect()
         await client.play(1000)
-        await harness.disk()
+        await harness.drain()
         assert the(left, ".archive-*.webm.part").exists()
         await harness.stop()
         assert not harness.recorder.recovery_notes()

@@ -17,7 +17,7 @@ from rokuga.recorder.media import NS_PER_MS
 from tests import readers
 from tests.recorder.archive.crashing import MEDIA_MS
 from tests.support.clock import FakeClock
-from tests.support.recorder import running
+from tests.support.recorder import running_recorder
 
 ROOT = Path(__file__).parent.parent.parent.parent
 STARTED, AVAILABLE, FAILED = "archive.started", "archive.available", "archive.failed"
@@ -60,9 +60,9 @@ async def record_until_killed(folder: Path, media_ms: int, *words: str) -> list[
 
 async def restart(folder: Path) -> list[Event]:
     """Start again a minute later, stop all recordings, and return all events of both runs."""
-    hand = FakeClock()
-    hand.now_ns += 60_000 * NS_PER_MS
-    async with running(folder, hand) as harness:
+    clock = FakeClock()
+    clock.now_ns += 60_000 * NS_PER_MS
+    async with running_recorder(folder, clock) as harness:
         for state in harness.recorder.recordings():
             await harness.stop(state.parameters.channel_id)
         for event in await harness.events("recording.started"):
@@ -194,14 +194,14 @@ async def test_a_recovery_may_crash_at_every_step_itself(crashes: list[Path], tm
 async def test_an_active_recording_continues_after_a_crash(tmp_path: Path) -> None:
     """Clients that connect again are recorded into the same recording, whose time has continued."""
     await record_until_killed(tmp_path, 5000, "expire")
-    hand = FakeClock()
-    hand.now_ns += 30_000 * NS_PER_MS
-    async with running(tmp_path, hand) as harness:
+    clock = FakeClock()
+    clock.now_ns += 30_000 * NS_PER_MS
+    async with running_recorder(tmp_path, clock) as harness:
         (state,) = harness.recorder.recordings()
         (first,) = await harness.events(AVAILABLE)
-        client = await harness.enter()
+        client = await harness.connect()
         await client.play(1000)
-        hand.now_ns += 30_001 * NS_PER_MS
+        clock.now_ns += 30_001 * NS_PER_MS
         report = await harness.reported(state.recording_id)
         archives = report.document["archives"]
         assert [entry["connection_id"] for entry in archives] == [
@@ -215,10 +215,10 @@ async def test_an_active_recording_continues_after_a_crash(tmp_path: Path) -> No
 async def test_a_recording_continues_after_its_archives_if_the_wall_clock_was_set_back(tmp_path: Path) -> None:
     """A machine that comes up an hour behind does not record over what it recorded before."""
     await record_until_killed(tmp_path, 5000)
-    hand = FakeClock()
-    hand.wall_offset_ns -= 3_600_000 * NS_PER_MS
-    async with running(tmp_path, hand) as harness:
-        client = await harness.enter()
+    clock = FakeClock()
+    clock.wall_offset_ns -= 3_600_000 * NS_PER_MS
+    async with running_recorder(tmp_path, clock) as harness:
+        client = await harness.connect()
         await client.play(1000)
         state = await harness.stop()
         report = await harness.reported(state.recording_id)
@@ -230,9 +230,9 @@ async def test_a_recording_continues_after_its_archives_if_the_wall_clock_was_se
 async def test_a_recording_that_expired_meanwhile_ends_at_the_next_start(tmp_path: Path) -> None:
     """Its stop is its expire time, not the time of the start."""
     await record_until_killed(tmp_path, 5000, "expire")
-    hand = FakeClock()
-    hand.now_ns += 3_600_000 * NS_PER_MS
-    async with running(tmp_path, hand) as harness:
+    clock = FakeClock()
+    clock.now_ns += 3_600_000 * NS_PER_MS
+    async with running_recorder(tmp_path, clock) as harness:
         (available,) = await harness.events(AVAILABLE)
         report = await harness.reported(available.document["recording_id"])
         assert report.document["stop_timestamp"] == "2023-11-14T22:14:20.250000Z"
@@ -247,7 +247,7 @@ async def test_video_that_stops_keeps_nothing_in_memory(tmp_path: Path) -> None:
     (path,) = (tmp_path / "archive").glob("*/.archive-*.webm.part")
     unrepaired = readers.packets(path)["audio"]
     assert unrepaired[-1][1] >= 61_000
-    async with running(tmp_path) as harness:
+    async with running_recorder(tmp_path) as harness:
         (available,) = await harness.events(AVAILABLE)
         packets = readers.packets(Path(available.document["file_path"]))
         assert packets["audio"] == unrepaired

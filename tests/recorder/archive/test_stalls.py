@@ -55,7 +55,7 @@ class Player:
 
     async def play(self, duration_ms: int) -> None:
         """Play for so long."""
-        hand = self._clients[0].hand
+        clock = self._clients[0].clock
         for _ in range(duration_ms // TICK_MS):
             now_ms = (clock.now_ns - self._began_ns) // NS_PER_MS
             for kind in KINDS:
@@ -75,18 +75,18 @@ async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(harness: Rec
     await harness.start()
     clip = read_clip(readers.ROOT / "media-samples" / "vp9-opus.webm")
     track = clip.tracks["video"]
-    clients = [await harness.enter(video="VP9") for _ in range(4)]
+    clients = [await harness.connect(video="VP9") for _ in range(4)]
     for client in clients:
         client.size = track.width, track.height
     player = Player(clip, clients)
     most_bytes = 0
     for _ in range(3):
         await player.play(5000)
-        await harness.disk()
+        await harness.drain()
         with stalled(harness):
             await player.play(5000)
             most_bytes = max(most_bytes, harness.recorder.context.writer.queued_bytes)
-        await harness.disk()
+        await harness.drain()
     await harness.stop()
     assert most_bytes > 4 * 4 * 40_000, "4 s of four clients waited in memory"
     assert not await harness.events(FAILED)
@@ -101,7 +101,7 @@ async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(harness: Rec
 async def test_a_disk_that_stalls_too_long_ends_the_archive_before_it_recovers(harness: RecorderHarness) -> None:
     """archive.failed is stored without waiting for the disk; the media before it can be played later."""
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     await play(harness, client, 2)
     with stalled(harness):
         await client.play(60_000)
@@ -124,7 +124,7 @@ async def test_what_waits_for_the_disk_is_bounded_in_bytes(harness: RecorderHarn
     """Over all archives; the archive whose batch does not fit fails."""
     harness.recorder.context.writer._max_queued_bytes = 100_000
     await harness.start()
-    client = await harness.enter()
+    client = await harness.connect()
     with stalled(harness):
         await client.play(1000, size_bytes=5000)
         assert (await harness.event(FAILED)).document["reason"] == TOO_SLOW
@@ -168,17 +168,17 @@ async def test_media_is_written_while_all_syncs_of_finishing_files_hang(
     """40 files of one recording, or their parts, end on a disk that syncs nothing; the file of another one grows."""
     state = await harness.start(split_duration=split_duration)
     other = await harness.start("other")
-    clients = [await harness.enter() for _ in range(40)]
-    stays = await harness.enter("other")
+    clients = [await harness.connect() for _ in range(40)]
+    stays = await harness.connect("other")
     for client in [*clients, stays]:
         await client.play(200, is_keyframe=lambda _ms: True)
-    await harness.disk()
+    await harness.drain()
     syncs = SlowSyncs(monkeypatch)
     (file,) = (harness.folder / "archive" / other.recording_id).glob(".*")
     before = file.stat().st_size
     if split_duration is None:
         await harness.recorder.stop_recording("sora")
-    harness.hand.now_ns += 2_000_000_000
+    harness.clock.now_ns += 2_000_000_000
     for client in clients:
         await client.play(20, is_keyframe=lambda _ms: True)
     await stays.play(1000)
@@ -198,10 +198,10 @@ async def test_a_file_whose_sync_hangs_delays_no_other_file(
 ) -> None:
     """Two clients leave; the file that is synced is finished, with its document, while the other hangs."""
     state = await harness.start()
-    first, second = [await harness.enter() for _ in range(2)]
+    first, second = [await harness.connect() for _ in range(2)]
     for client in (first, second):
         await client.play(400)
-    await harness.disk()
+    await harness.drain()
     slow = first.connection.identity.connection_id
     syncs = SlowSyncs(monkeypatch, lambda path: slow not in path)
     first.peer.close("TYPE-DISCONNECT")
@@ -231,11 +231,11 @@ async def test_events_are_stored_in_the_order_of_decision_whatever_file_is_finis
 
     monkeypatch.setattr(os, "fsync", slow)
     await harness.start(split_duration=1)
-    clients = [await harness.enter(video=None) for _ in range(20)]
-    begin_ns = harness.hand.now_ns
+    clients = [await harness.connect(video=None) for _ in range(20)]
+    begin_ns = harness.clock.now_ns
     for second in range(4):
         for client in clients:
-            harness.hand.now_ns = begin_ns + second * NS_PER_S
+            harness.clock.now_ns = begin_ns + second * NS_PER_S
             await client.play(1000, kinds=KINDS[:1])
     for client in clients:
         client.peer.close("TYPE-DISCONNECT")

@@ -15,7 +15,7 @@ from rokuga.recorder.archive.names import archive_names
 from rokuga.recorder.archive.writer import WriterThread
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
-from tests.recorder.house import OPUS_20_MS
+from tests.support.recorder import OPUS_20_MS
 
 ID = "0" * 26
 BATCH_MS = 100

@@ -10,7 +10,7 @@ from rokuga.recorder.archive.webm.muxer import WebmMuxer
 from rokuga.recorder.archive.webm.reader import FIRST_BLOCK_BYTES, MAX_HEADER_BYTES, read_contents, read_header
 from rokuga.recorder.media import NS_PER_MS, AccessUnit
 from rokuga.recorder.negotiation import TrackConfig
-from tests.recorder.house import AUDIO_MS, OPUS_20_MS
+from tests.support.recorder import AUDIO_MS, OPUS_20_MS
 
 DURATION_MS = 300_000
 

@@ -17,7 +17,7 @@ from rokuga.recorder.codecs.opus import opus_head
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
-from tests.recorder.house import VP8_FRAME
+from tests.support.recorder import VP8_FRAME
 
 START_WALL_NS = 1_700_000_000_123_456_789
 UID = bytes(range(16))

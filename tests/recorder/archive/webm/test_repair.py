@@ -13,7 +13,7 @@ from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind
 from rokuga.recorder.negotiation import TrackConfig
 from tests import readers
 from tests.recorder.codecs.clips import encoded
-from tests.recorder.house import OPUS_20_MS
+from tests.support.recorder import OPUS_20_MS
 
 ID = "0" * 26
 AUDIO: Batch = [("audio", AccessUnit(0, OPUS_20_MS, True, 0), place * 20 * NS_PER_MS) for place in range(100)]

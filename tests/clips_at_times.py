@@ -1,4 +1,4 @@
-"""Clips whose packets and key frames are at the times that a test wants, and what became of them."""
+"""Clips with packets and key frames at given times, and readers of the files that were recorded of them."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ OPUS_NS = 20 * NS_PER_MS
 
 
 def opus(times_ns: Sequence[int]) -> ClipTrack:
-    """Opus packets of the clip at these times, each with its number in its padding (RFC 6716 section 3.2.5)."""
+    """Return Opus packets of the clip at these times, each numbered in its padding (RFC 6716 section 3.2.5)."""
     spoken = [unit.data for unit in CLIP.tracks["audio"].units]
     units = []
     for place, time_ns in enumerate(times_ns):
@@ -31,12 +31,12 @@ def opus(times_ns: Sequence[int]) -> ClipTrack:
 
 
 def speech(seconds: float, begin_ns: int = 0) -> ClipTrack:
-    """Opus each 20 ms."""
+    """Return Opus packets each 20 ms."""
     return opus([begin_ns + place * OPUS_NS for place in range(int(seconds * 50))])
 
 
 def pictures(seconds: float, keyframes_s: Sequence[float] = (0,), begin_ns: int = 0) -> ClipTrack:
-    """VP9 at 30 frames a second, with key frames at these times and nowhere else."""
+    """Return VP9 at 30 frames a second, with key frames at these times only."""
     track = _encoded(math.ceil(seconds), tuple(keyframes_s))
     units = track.units[: int(seconds * 30)]
     return replace(
@@ -46,7 +46,7 @@ def pictures(seconds: float, keyframes_s: Sequence[float] = (0,), begin_ns: int 
 
 @functools.cache
 def _encoded(seconds: int, keyframes_s: tuple[float, ...]) -> ClipTrack:
-    """Encode FFmpeg's moving pattern, small enough for an hour of tests."""
+    """Encode FFmpeg's moving test pattern in a small size."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.webm"
         keyframes = ",".join(map(str, keyframes_s))
@@ -61,7 +61,7 @@ def _encoded(seconds: int, keyframes_s: tuple[float, ...]) -> ClipTrack:
 
 
 def clip(audio: ClipTrack | None = None, video: ClipTrack | None = None) -> Clip:
-    """Put tracks together."""
+    """Return a clip of these tracks."""
     tracks: dict[Kind, ClipTrack] = {}
     if audio is not None:
         tracks["audio"] = audio
@@ -71,16 +71,16 @@ def clip(audio: ClipTrack | None = None, video: ClipTrack | None = None) -> Clip
 
 
 def of_type(events: Sequence[Event], event_type: EventType) -> list[Event]:
-    """Give the events of a type."""
+    """Return the events of a type."""
     return [event for event in events if event.type is event_type]
 
 
 def whole_file(events: Sequence[Event]) -> tuple[Path, Event]:
-    """Give the only whole file and its event."""
+    """Return the only whole file and its event."""
     (event,) = of_type(events, EventType.ARCHIVE_AVAILABLE)
     return Path(event.document["file_path"]), event
 
 
 def times_ms(path: Path, kind: Kind) -> list[int]:
-    """Give the times of a kind's packets."""
+    """Return the times of a kind's packets."""
     return [time for _, time, _ in readers.packets(path)[kind]]

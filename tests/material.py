@@ -1,4 +1,4 @@
-"""Recordings, archives and events to store and to send."""
+"""Recordings, archives and events for tests to store and to send."""
 
 from rokuga.recorder.events import Document, Event, EventType, event_id
 from rokuga.recorder.models import ArchiveState, RecordingParameters, RecordingState
@@ -17,21 +17,21 @@ class ManualClock(FakeClock):
 
 
 def identity(channel_id: str = "sora", connection_id: str = "CONNECTION") -> ConnectionIdentity:
-    """One connection's names."""
+    """Return the ids of a connection."""
     return ConnectionIdentity(channel_id, "SESSION", "CLIENT", "BUNDLE", connection_id)
 
 
 def recording(
     recording_id: str = "RECORDING", channel_id: str = "sora", start_wall_ns: int = WALL_NS
 ) -> RecordingState:
-    """An active recording, its metadata a JSON null."""
+    """Return an active recording whose metadata is a JSON null."""
     return RecordingState(recording_id, RecordingParameters(channel_id, 3600, 60, False, "null"), start_wall_ns)
 
 
 def archive(
     recording_id: str = "RECORDING", connection_id: str = "CONNECTION", start_wall_ns: int = WALL_NS
 ) -> ArchiveState:
-    """An archive that is being written."""
+    """Return an archive that is being written."""
     video = TrackConfig("VP9", 2500, {"profile_id": 0})
     return ArchiveState(
         recording_id, identity(connection_id=connection_id), TrackConfig("OPUS"), video, start_wall_ns
@@ -44,7 +44,7 @@ def event(
     event_type: EventType = EventType.ARCHIVE_AVAILABLE,
     document: Document | None = None,
 ) -> Event:
-    """The event about `number`; the same number and type give the same id."""
+    """Return an event; the same number and type have the same id."""
     is_of_recording = event_type in {EventType.RECORDING_STARTED, EventType.RECORDING_REPORT}
     return Event(
         id=event_id(event_type, channel_id, str(number)),
@@ -56,10 +56,10 @@ def event(
     )
 
 
-def told_once(event_type: EventType, recording_id: str = "RECORDING") -> Event:
-    """The start or the report of a recording."""
+def singleton_event(event_type: EventType, recording_id: str = "RECORDING") -> Event:
+    """Return the start or the report of a recording, a cluster singleton."""
     return Event(event_id(event_type, recording_id), event_type, WALL_NS, "sora", {"recording_id": recording_id})
 
 
-STARTED = told_once(EventType.RECORDING_STARTED)
-REPORT = told_once(EventType.RECORDING_REPORT)
+STARTED = singleton_event(EventType.RECORDING_STARTED)
+REPORT = singleton_event(EventType.RECORDING_REPORT)

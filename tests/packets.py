@@ -1,11 +1,11 @@
 """Streams of RTP packets as networks deliver them, made of lists of payloads.
 
-`stream` gives a sender's packets as they arrive over a perfect network. Every other function takes such packets and
-gives new ones, in the order of their arrival, so that they can be chained; what was given to it stays as it is:
+`stream` returns a sender's packets as they arrive over a perfect network. Every other function returns changed copies
+of such packets in the order of their arrival, so that they can be chained:
 
     packets = doubled(delayed(stream(units, first_sequence=65_500), 35, 20 * NS_PER_MS))
 
-Sequence numbers and timestamps have their width on the wire. A Track unwraps them in place: give it each packet once.
+Sequence numbers and timestamps have their width on the wire. A Track unwraps them in place: pass it each packet once.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -1,7 +1,7 @@
-"""The whole pipeline on simulated time: a sender, a network that delays and loses, the real recorder, files.
+"""The recorder on simulated time: a sender, a network that delays and loses, the real pipeline, files.
 
-Only ICE, DTLS and SRTP are left out: packets go from our own Sender to the real Receiver by a network of the test's,
-and from there all the way to the disk. An hour takes seconds, and every round of a test is the same.
+Only ICE, DTLS and SRTP are left out: packets are passed from the publisher's Sender to the Receiver by a simulated
+network, and written to files. An hour takes seconds, and every run of a test is the same.
 """
 
 import asyncio
@@ -35,17 +35,17 @@ SENDER_STEP_NS = 5 * NS_PER_MS
 RECORDER_STEP_NS = 20 * NS_PER_MS
 
 Deliver = Callable[[bytes, int], Sequence[int]]
-"""A packet and the ns since the start to the delays with which it arrives: none = lost, two = doubled."""
+"""From a packet and the ns since the start to the delays with which it arrives: none if lost, two if duplicated."""
 
 
 def after(delay_ns: int) -> Deliver:
-    """Give a network that only delays."""
+    """Return a network that delays every packet by the same time."""
     return lambda _packet, _now_ns: (delay_ns,)
 
 
 @dataclass
 class SimulatedPeer:
-    """The other end of a connection without a network: the real Receiver, fed by the simulation."""
+    """The peer of a connection without a network: the real Receiver, called by the simulation."""
 
     receiver: Receiver
     kinds: Collection[Kind]
@@ -57,66 +57,66 @@ class SimulatedPeer:
     _ended: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def offer(self) -> str:
-        """There is nobody to read it."""
+        """Return a placeholder."""
         return "offer"
 
     def accept(self, _answer: str) -> Collection[Kind]:
-        """Both kinds are always welcome."""
+        """Accept all kinds."""
         return self.kinds
 
     def answer(self, _offer: str) -> str:
-        """There is nobody to read it."""
+        """Return a placeholder."""
         return "answer"
 
     async def run(self) -> str:
-        """Be connected at once, until closed."""
+        """Connect at once, and wait until closed."""
         self.connected.set()
         self.on_connected()
         return await self._ended
 
     def tick(self, now_ns: int) -> None:
-        """Let the receiver do what is due; its RTCP travels back."""
+        """Tick the receiver, and send its RTCP to the publisher."""
         feedback = self.receiver.tick(now_ns)
         if feedback:
             self.send(feedback)
 
     def waiting(self) -> Collection[Kind]:
-        """As the real peer."""
+        """Return the kinds with held packets."""
         return self.receiver.waiting()
 
     def request_keyframe(self) -> None:
-        """As the real peer."""
+        """Request a key frame."""
         self.receiver.request_keyframe(self.now_ns())
 
     def flush(self) -> None:
-        """As the real peer."""
+        """Flush the receiver."""
         self.receiver.flush(self.now_ns())
 
     def stats(self) -> Mapping[Kind, Mapping[str, int]]:
-        """As the real peer."""
+        """Return the receiver's counters."""
         return self.receiver.stats()
 
     def close(self, reason: str) -> None:
-        """End it."""
+        """End the connection."""
         if not self._ended.done():
             self._ended.set_result(reason)
 
 
 @dataclass
 class Publisher:
-    """One simulated client: what it sends, and over what network. `begin_ns` is when each kind begins."""
+    """One simulated client: its sender and its network. `begin_ns` is when it begins to send."""
 
     connection: Connection
     peer: SimulatedPeer
     sender: Sender
     network: Deliver
     feedback_delay_ns: int
-    hears_feedback: bool
+    receives_feedback: bool
     begin_ns: int
 
 
 class Simulation:
-    """Simulated time, and the recorder that lives in it. Use it inside of `simulating`."""
+    """Simulated time and a recorder that runs on it; made by `simulating`."""
 
     def __init__(self, recorder: Recorder, store: SqliteStore, clock: "SimulatedClock") -> None:
         self.recorder = recorder
@@ -133,11 +133,11 @@ class Simulation:
         return self.clock.now_ns - START_NS
 
     def at(self, time_ns: int, action: Callable[[], None]) -> None:
-        """Do something at this time."""
+        """Call `action` at this time."""
         heapq.heappush(self._events, (time_ns, next(self._order), action))
 
     def _at(self, time_ns: int, receive: Callable[[bytes, int], None], data: bytes) -> None:
-        """Have a packet arrive."""
+        """Pass a packet to `receive` at this time."""
         self.at(time_ns, lambda: receive(data, self.clock.now_ns))
 
     async def publish(
@@ -151,11 +151,11 @@ class Simulation:
         loop: bool = False,
         rtx: bool = True,
         feedback_delay_ns: int = 30 * NS_PER_MS,
-        hears_feedback: bool = True,
+        receives_feedback: bool = True,
     ) -> Publisher:
         """Connect a client that begins to send now. `negotiated` kinds that the clip lacks stay silent.
 
-        What else comes of them, of `video_codec`, is the test's own: `receive` takes its packets.
+        A test passes packets of such kinds, of `video_codec`, by `receive`.
         """
         codecs: dict[Kind, str] = {"audio": "OPUS", "video": video_codec}
         codecs.update((kind, track.codec_type) for kind, track in clip.tracks.items())
@@ -172,23 +172,23 @@ class Simulation:
             Sender(clip, sources, "simulated", loop=loop),
             network or after(20 * NS_PER_MS),
             feedback_delay_ns,
-            hears_feedback,
+            receives_feedback,
             self.now_ns,
         )
         peer.send = lambda data: self._feedback(publisher, data)
         self.publishers.append(publisher)
         connection.accept("answer")
         is_recorded = any(state.parameters.channel_id == channel_id for state in self.recorder.recordings())
-        told = EventType.ARCHIVE_STARTED if is_recorded else EventType.CONNECTION_CREATED
-        await self._until(lambda event: event.type is told and event.connection == connection.identity)
+        expected = EventType.ARCHIVE_STARTED if is_recorded else EventType.CONNECTION_CREATED
+        await self._until(lambda event: event.type is expected and event.connection == connection.identity)
         return publisher
 
     def receive(self, publisher: Publisher, packet: RtpPacket, time_ns: int) -> None:
-        """Have a packet of the test's own arrive."""
+        """Let a packet arrive that the test has made."""
         self._at(time_ns, publisher.peer.receiver.rtp, build_rtp(packet))
 
     async def run(self, until_ns: int) -> None:
-        """Let time pass."""
+        """Advance time."""
         while self.now_ns < until_ns:
             self.clock.now_ns += SENDER_STEP_NS
             now_ns = self.now_ns
@@ -199,17 +199,17 @@ class Simulation:
             if now_ns % RECORDER_STEP_NS == 0:
                 for publisher in self.publishers:
                     publisher.connection.tick(self.clock.now_ns)
-                # Simulated time must not run away from the disk.
+                # Simulated time must not pass faster than the disk writes.
                 await self.recorder.context.writer.submit(lambda: None)
 
     async def start(self, channel_id: str = "sora", **parameters: object) -> str:
-        """Start a recording; give its id."""
+        """Start a recording; return its id."""
         given = {"expire_time": 0, **parameters}
         state = await self.recorder.start_recording(RecordingParameters(channel_id, **given))  # type: ignore[arg-type]  # passed on
         return state.recording_id
 
     async def stop(self, channel_id: str = "sora") -> list[Event]:
-        """Stop the recording and wait for its report; give all events so far."""
+        """Stop the recording and wait for its report; return all events so far."""
         state = await self.recorder.stop_recording(channel_id)
         about = ("recording_id", state.recording_id)
         return await self._until(
@@ -217,15 +217,15 @@ class Simulation:
         )
 
     async def events(self) -> list[Event]:
-        """Give all events so far."""
+        """Return all events so far."""
         return [stored.event for stored in await self.store.events_after(0, 100_000)]
 
-    async def _until(self, is_it: Callable[[Event], bool]) -> list[Event]:
-        """Wait until such an event is stored; give all events so far."""
+    async def _until(self, matches: Callable[[Event], bool]) -> list[Event]:
+        """Wait until such an event is stored; return all events so far."""
         while True:
             self.clock.committed.clear()
             events = await self.events()
-            if any(map(is_it, events)):
+            if any(map(matches, events)):
                 return events
             await self.clock.committed.wait()
 
@@ -251,7 +251,7 @@ class Simulation:
             self._at(now_ns + delay_ns, publisher.peer.receiver.rtp, packet)
 
     def _feedback(self, publisher: Publisher, data: bytes) -> None:
-        if publisher.hears_feedback:
+        if publisher.receives_feedback:
             self.at(self.now_ns + publisher.feedback_delay_ns, lambda: self._answer(publisher, data))
 
     def _answer(self, publisher: Publisher, data: bytes) -> None:
@@ -261,7 +261,7 @@ class Simulation:
 
 
 class SimulatedClock:
-    """Both clocks of the recorder, moved by the simulation, and what it has to know of the recorder's making."""
+    """Both clocks of the recorder, advanced by the simulation, and the peers that the recorder makes."""
 
     def __init__(self) -> None:
         self.now_ns = START_NS
@@ -271,7 +271,7 @@ class SimulatedClock:
 
     @property
     def clock(self) -> Clock:
-        """The clocks as the recorder takes them."""
+        """The clocks for the recorder."""
         return Clock(lambda: self.now_ns, lambda: WALL_START_NS + self.now_ns - START_NS + self.wall_step_ns)
 
     def make_peer(self, request: ConnectionRequest, hooks: PeerHooks) -> SimulatedPeer:

@@ -65,7 +65,7 @@ async def test_what_was_captured_before_the_recording_began_is_left_out(tmp_path
     begin_ns = 4_100 * NS_PER_MS
     network = held_up(KINDS, 0, 4_500 * NS_PER_MS)
     async with simulating(tmp_path) as simulation:
-        await simulation.publish(clip(speech(12), pictures(12, (0, 3.8))), network, hears_feedback=False)
+        await simulation.publish(clip(speech(12), pictures(12, (0, 3.8))), network, receives_feedback=False)
         await simulation.run(begin_ns)
         await simulation.start()
         await simulation.run(12_050 * NS_PER_MS)
@@ -83,7 +83,7 @@ async def test_what_was_captured_before_the_recording_began_is_left_out(tmp_path
     readers.decode_strictly(path)
 
 
-async def test_a_recording_that_is_shorter_than_the_look_ahead_is_whole(tmp_path: Path) -> None:
+async def test_a_recording_that_is_shorter_than_the_look_ahead_is_complete(tmp_path: Path) -> None:
     async with simulating(tmp_path) as simulation:
         await simulation.start()
         await simulation.publish(clip(speech(2), pictures(2)))
@@ -97,7 +97,7 @@ async def test_a_recording_that_is_shorter_than_the_look_ahead_is_whole(tmp_path
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seconds", [1, 4, 8, 14])
-async def test_a_kind_that_is_held_up_while_the_other_flows_catches_up_in_its_place(
+async def test_a_kind_that_is_delayed_while_the_other_flows_catches_up_in_its_place(
     tmp_path: Path, kind: Kind, seconds: int
 ) -> None:
     """From 6 s on nothing of one kind for seconds, then all of it in 0.1 s."""
@@ -116,7 +116,7 @@ async def test_a_kind_that_is_held_up_while_the_other_flows_catches_up_in_its_pl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_kind_that_is_held_up_over_a_split_belongs_to_the_part_of_its_time(
+async def test_a_kind_that_is_delayed_over_a_split_belongs_to_the_part_of_its_time(
     tmp_path: Path, kind: Kind
 ) -> None:
     """From 8 s to 12 s nothing of one kind, with a boundary at 10 s: each unit is in one part, in its place."""
@@ -124,7 +124,7 @@ async def test_a_kind_that_is_held_up_over_a_split_belongs_to_the_part_of_its_ti
     async with simulating(tmp_path) as simulation:
         await simulation.start(split_duration=10)
         sent = clip(speech(25), pictures(25, range(25)))
-        await simulation.publish(sent, network, hears_feedback=False)
+        await simulation.publish(sent, network, receives_feedback=False)
         await simulation.run(25_050 * NS_PER_MS)
         events = await simulation.stop()
     found = of_type(events, EventType.SPLIT_ARCHIVE_AVAILABLE)

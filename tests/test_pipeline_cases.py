@@ -1,4 +1,4 @@
-"""Public complaints about other recorders, each played through the whole pipeline (see tests/pipeline.py)."""
+"""Faults that users of other recorders have reported, each simulated through the pipeline (see tests/pipeline.py)."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ async def record(
     return publisher
 
 
-async def test_d04_the_last_frame_and_the_last_packet_are_stored(tmp_path: Path) -> None:
+async def test_the_last_frame_and_the_last_packet_are_stored(tmp_path: Path) -> None:
     """Stop 0 ms after the last packet; and a packet lost for good costs its frame, not the file."""
     async with simulating(tmp_path) as simulation:
         sent = clip(speech(10), pictures(10, (0, 4)))
@@ -40,7 +40,7 @@ async def test_d04_the_last_frame_and_the_last_packet_are_stored(tmp_path: Path)
     assert readers.duration_s(path) == pytest.approx(10, abs=0.05)
 
 
-async def test_d05_muted_speech_with_dtx_keeps_its_length(tmp_path: Path) -> None:
+async def test_muted_speech_with_dtx_keeps_its_length(tmp_path: Path) -> None:
     """10 s of speech, 30 s of one packet a second, 10 s of speech: it resumes at 40 s."""
     spoken = [n * OPUS_NS for n in range(500)] + [10 * NS_PER_S + n * NS_PER_S for n in range(30)]
     spoken += [40 * NS_PER_S + n * OPUS_NS for n in range(500)]
@@ -55,7 +55,7 @@ async def test_d05_muted_speech_with_dtx_keeps_its_length(tmp_path: Path) -> Non
     assert publisher.sender.counts.retransmissions == 0
 
 
-async def test_d06_a_camera_that_is_switched_on_later_is_in_sync(tmp_path: Path) -> None:
+async def test_a_camera_that_is_switched_on_later_is_in_sync(tmp_path: Path) -> None:
     """Audio from 0, video from 7.3 s: the first picture is there, and stays in sync to the end."""
     begin_ns = 7_300 * NS_PER_MS
     async with simulating(tmp_path) as simulation:
@@ -68,7 +68,7 @@ async def test_d06_a_camera_that_is_switched_on_later_is_in_sync(tmp_path: Path)
         assert all(abs(time - begin - place * step) <= LIP_SYNC_MS for place, time in enumerate(kind_times))
 
 
-async def test_d07_a_recording_begins_with_its_start(tmp_path: Path) -> None:
+async def test_a_recording_begins_with_its_start(tmp_path: Path) -> None:
     """Video since 0 s, audio since 10 s, start at 20 s, stop at 40 s: 20 s, and nothing older."""
     async with simulating(tmp_path) as simulation:
         await simulation.publish(clip(speech(40, 10 * NS_PER_S), pictures(45, (0,))))
@@ -82,7 +82,7 @@ async def test_d07_a_recording_begins_with_its_start(tmp_path: Path) -> None:
     assert event.document["stop_time_offset"] - event.document["start_time_offset"] == 20
 
 
-async def test_d10_start_in_the_middle_of_a_group_of_pictures(tmp_path: Path) -> None:
+async def test_a_start_within_a_group_of_pictures_requests_a_key_frame(tmp_path: Path) -> None:
     """A key frame is asked for at once and stored at its true offset; audio is there from 0."""
     async with simulating(tmp_path) as simulation:
         await simulation.publish(clip(speech(10), pictures(10, (0, 4.6))), feedback_delay_ns=280 * NS_PER_MS)
@@ -97,10 +97,10 @@ async def test_d10_start_in_the_middle_of_a_group_of_pictures(tmp_path: Path) ->
     readers.decode_strictly(path)
 
 
-async def test_d10_when_the_request_for_a_key_frame_is_ignored(tmp_path: Path) -> None:
+async def test_when_key_frame_requests_are_ignored_video_begins_with_the_next_key_frame(tmp_path: Path) -> None:
     """The next natural one begins the video, at its true offset."""
     async with simulating(tmp_path) as simulation:
-        await simulation.publish(clip(speech(10), pictures(10, (0, 4.6))), hears_feedback=False)
+        await simulation.publish(clip(speech(10), pictures(10, (0, 4.6))), receives_feedback=False)
         await simulation.run(3 * NS_PER_S)
         await simulation.start()
         await simulation.run(8 * NS_PER_S)
@@ -109,7 +109,7 @@ async def test_d10_when_the_request_for_a_key_frame_is_ignored(tmp_path: Path) -
     assert times_ms(path, "video")[0] == pytest.approx(1600, abs=60)
 
 
-async def test_d13_one_lost_audio_packet_is_one_gap(tmp_path: Path) -> None:
+async def test_one_lost_audio_packet_is_one_gap(tmp_path: Path) -> None:
     """500 packets, the 50th never arrives: 499 are stored, the last one among them."""
     seen = iter(range(1_000_000))
 
@@ -120,7 +120,7 @@ async def test_d13_one_lost_audio_packet_is_one_gap(tmp_path: Path) -> None:
     async with simulating(tmp_path) as simulation:
         sent = clip(speech(10))
         await simulation.start()
-        await simulation.publish(sent, network, hears_feedback=False)
+        await simulation.publish(sent, network, receives_feedback=False)
         await simulation.run(10_030 * NS_PER_MS)
         path, event = whole_file(await simulation.stop())
     stored = readers.payloads(path, "audio")
@@ -131,7 +131,7 @@ async def test_d13_one_lost_audio_packet_is_one_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost_requests", [0, 2])
-async def test_d14_a_lost_packet_damages_a_second_not_minutes(tmp_path: Path, lost_requests: int) -> None:
+async def test_a_lost_packet_damages_a_second_not_minutes(tmp_path: Path, lost_requests: int) -> None:
     """A packet of a frame at 5 s is lost for good: the next key frame is asked for until it comes."""
     seen = iter(range(1_000_000))
     victim = 5 * 30
@@ -193,7 +193,7 @@ async def test_random_loss_is_repaired(tmp_path: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("negotiated", [["audio"], ["audio", "video"]])
-async def test_d23_sound_without_pictures_is_recorded(tmp_path: Path, negotiated: list[Kind]) -> None:
+async def test_audio_without_pictures_is_recorded(tmp_path: Path, negotiated: list[Kind]) -> None:
     """No video in the description, or none that ever comes: 8 s of sound from 0."""
     async with simulating(tmp_path) as simulation:
         await simulation.start()
@@ -205,19 +205,19 @@ async def test_d23_sound_without_pictures_is_recorded(tmp_path: Path, negotiated
     readers.identify(path)
 
 
-async def test_d23_video_without_a_key_frame_costs_no_sound(tmp_path: Path) -> None:
+async def test_video_without_a_key_frame_costs_no_audio(tmp_path: Path) -> None:
     """Delta frames alone are not written; the sound is."""
     deltas = replace(pictures(8), units=pictures(8).units[1:])
     async with simulating(tmp_path) as simulation:
         await simulation.start()
-        await simulation.publish(clip(speech(8), deltas), hears_feedback=False)
+        await simulation.publish(clip(speech(8), deltas), receives_feedback=False)
         await simulation.run(8_050 * NS_PER_MS)
         path, event = whole_file(await simulation.stop())
     assert len(readers.packets(path)["audio"]) == 400
     assert event.document["video"] is False
 
 
-async def test_d02_a_long_group_of_pictures_and_a_long_silence(tmp_path: Path) -> None:
+async def test_a_long_group_of_pictures_and_a_long_silence_keep_their_times(tmp_path: Path) -> None:
     """One key frame, 20 s of media, 40 s of nothing, 30 s more: times hold, nothing is 32 s from its cluster."""
     halves = [n * OPUS_NS for n in range(1000)] + [60 * NS_PER_S + n * OPUS_NS for n in range(1500)]
     video = pictures(90)

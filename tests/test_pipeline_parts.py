@@ -1,4 +1,4 @@
-"""Public complaints about files in parts, each played through the whole pipeline (see tests/pipeline.py)."""
+"""Reported faults of split files, each simulated through the pipeline (see tests/pipeline.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +14,23 @@ from tests.pipeline import Simulation, after, simulating
 
 
 def parts(events: Sequence[Event]) -> list[tuple[Path, Event]]:
-    """Give the parts in their order."""
+    """Return the parts in their order."""
     return [
         (Path(event.document["file_path"]), event) for event in of_type(events, EventType.SPLIT_ARCHIVE_AVAILABLE)
     ]
 
 
 async def split(
-    simulation: Simulation, sent: Clip, seconds: float, *, every: int = 10, hears_feedback: bool = True
+    simulation: Simulation, sent: Clip, seconds: float, *, every: int = 10, receives_feedback: bool = True
 ) -> list[Event]:
     """Record in parts alone."""
     await simulation.start(split_duration=every, split_only=True)
-    await simulation.publish(sent, hears_feedback=hears_feedback, feedback_delay_ns=150 * NS_PER_MS)
+    await simulation.publish(sent, receives_feedback=receives_feedback, feedback_delay_ns=150 * NS_PER_MS)
     await simulation.run(simulation.now_ns + int(seconds * NS_PER_S))
     return await simulation.stop()
 
 
-async def test_d34_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_path: Path) -> None:
+async def test_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_path: Path) -> None:
     """Key frames only at 0 and on request: parts of 10 s +-0.5 s, each of which decodes alone."""
     async with simulating(tmp_path) as simulation:
         events = await split(simulation, clip(speech(60), pictures(60)), 60)
@@ -48,11 +48,11 @@ async def test_d34_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_pat
     assert end.document["split_last_index"] == f"{len(found):04d}"
 
 
-async def test_d34_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> None:
+async def test_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> None:
     """Key frames each 7 s whatever is asked: parts go on to the next one, and all frames are in one of them."""
     sent = clip(speech(40), pictures(40, range(0, 40, 7)))
     async with simulating(tmp_path) as simulation:
-        events = await split(simulation, sent, 40.2, hears_feedback=False)
+        events = await split(simulation, sent, 40.2, receives_feedback=False)
     stored = [readers.packets(path) for path, _ in parts(events)]
     assert sum(len(part["video"]) for part in stored) == 1200
     assert [data for part in stored for data, _, _ in part["audio"]] == [
@@ -61,7 +61,7 @@ async def test_d34_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> 
     assert all(part["video"][0][2] for part in stored if part["video"])
 
 
-async def test_d32_each_packet_of_sound_is_in_exactly_one_part(tmp_path: Path) -> None:
+async def test_each_packet_of_audio_is_in_exactly_one_part(tmp_path: Path) -> None:
     """At a cut by a key frame, sound that comes later but is older belongs to the part before."""
     sent = clip(speech(25), pictures(25))
     async with simulating(tmp_path) as simulation:
@@ -71,7 +71,7 @@ async def test_d32_each_packet_of_sound_is_in_exactly_one_part(tmp_path: Path) -
     assert [data for part in stored for data in part] == [unit.data for unit in sent.tracks["audio"].units]
 
 
-async def test_d34_sound_alone_is_cut_exactly(tmp_path: Path) -> None:
+async def test_audio_alone_is_cut_exactly(tmp_path: Path) -> None:
     """Parts of 10.00 s."""
     async with simulating(tmp_path) as simulation:
         events = await split(simulation, clip(speech(35)), 35)
@@ -80,7 +80,7 @@ async def test_d34_sound_alone_is_cut_exactly(tmp_path: Path) -> None:
     assert sum(lengths) == pytest.approx(1750, abs=2)
 
 
-async def test_d35_a_wall_clock_that_is_set_changes_nothing(tmp_path: Path) -> None:
+async def test_a_wall_clock_that_is_set_changes_nothing(tmp_path: Path) -> None:
     """The wall clock steps by an hour and back; parts, times and expiry go on."""
     async with simulating(tmp_path) as simulation:
         await simulation.start(split_duration=5, split_only=True)

@@ -92,7 +92,7 @@ class Call:
     _keyframe_ns: int | None = None
 
     def run(self, seconds: float) -> list[int]:
-        """Send for so long and repair for a second more; give the numbers of the frames that came out."""
+        """Send for so long and repair for a second more; return the numbers of the frames that came out."""
         events: list[tuple[int, int, str, RtpPacket | None]] = []
         order = count()
 

@@ -25,7 +25,7 @@ def test_packets_become_units_with_their_time_unwrapped() -> None:
     assert [unit.arrival_ns - START_NS for unit in units] == [0, FRAME_NS, 2 * FRAME_NS]
 
 
-def test_a_unit_comes_out_with_the_first_packet_of_the_next_one() -> None:
+def test_a_unit_is_returned_with_the_first_packet_of_the_next_one() -> None:
     track = video()
     played(track, stream(frames(2)), flush=False)
     first, *rest = stream(frames(1, keyframes=()), first_sequence=1006, first_timestamp=96_000)
@@ -34,7 +34,7 @@ def test_a_unit_comes_out_with_the_first_packet_of_the_next_one() -> None:
         assert track.receive(packet) == ()
 
 
-def test_a_unit_that_ended_by_its_marker_comes_out_a_moment_later_if_nothing_follows() -> None:
+def test_a_unit_that_ended_by_its_marker_is_returned_a_moment_later_if_nothing_follows() -> None:
     track = video()
     played(track, stream(frames(2)), flush=False)
     ticks_ns = [2 * NS_PER_S + ms * NS_PER_MS for ms in (0, 20, 40, 60, 80)]
@@ -42,7 +42,7 @@ def test_a_unit_that_ended_by_its_marker_comes_out_a_moment_later_if_nothing_fol
     assert not track.has_open_unit
 
 
-def test_a_unit_whose_end_is_missing_does_not_come_out_by_waiting_and_is_not_waited_for() -> None:
+def test_a_unit_whose_end_is_missing_is_not_returned_by_waiting_and_is_not_waited_for() -> None:
     track = video()
     played(track, stream(frames(2)), flush=False)
     first, second, last = stream(frames(1, keyframes=()), first_sequence=1006, first_timestamp=96_000)
@@ -74,7 +74,7 @@ def test_what_a_unit_lacked_when_the_stream_was_ended_is_refused_and_a_key_frame
 # Loss, order, repair
 
 
-def test_a_repaired_packet_is_no_loss() -> None:
+def test_a_repaired_packet_is_not_lost() -> None:
     units = frames(30)
     track = video()
     packets = delayed(stream(units), 40, 500 * NS_PER_MS)
@@ -115,7 +115,7 @@ def test_late_and_duplicate_packets_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "AV1", "H264"])
-def test_real_video_shuffled_doubled_and_wrapping_comes_out_as_it_was_sent(name: str) -> None:
+def test_real_video_shuffled_duplicated_and_wrapping_is_returned_as_it_was_sent(name: str) -> None:
     encoded = list(clips.encoded(name))
     payloads = [_payloads(name, number, frame) for number, frame in enumerate(encoded)]
     track = Track("video", CODECS[name], 1)
@@ -139,7 +139,7 @@ def _payloads(name: str, number: int, frame: bytes) -> list[bytes]:
 
 @settings(max_examples=30)
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.randoms(use_true_random=False), st.booleans())
-def test_shuffled_within_the_window_and_doubled_gives_the_same_units(
+def test_shuffled_within_the_window_and_duplicated_gives_the_same_units(
     first_sequence: int, first_timestamp: int, random: Random, is_doubled: bool
 ) -> None:
     units = frames(40, keyframes=(0, 25))
@@ -204,12 +204,12 @@ def test_the_end_gives_the_last_unit_of_a_sender_without_markers() -> None:
     assert data_of(video(), packets) == joined(frames(5))
 
 
-def test_the_end_gives_what_is_whole_behind_a_missing_packet() -> None:
+def test_the_end_gives_what_is_complete_behind_a_missing_packet() -> None:
     packets = without(stream([[opus(n)] for n in range(10)], step=960, interval_ns=20 * NS_PER_MS), {8})
     assert data_of(audio(), packets)[-1] == opus(9)
 
 
-def test_a_track_whose_end_was_within_a_frame_may_go_on_with_a_key_frame() -> None:
+def test_a_track_whose_end_was_within_a_frame_may_continue_with_a_key_frame() -> None:
     units = frames(20, keyframes=(0, 12))
     packets = stream(units)
     track = video()
@@ -218,7 +218,7 @@ def test_a_track_whose_end_was_within_a_frame_may_go_on_with_a_key_frame() -> No
     assert track.stats.malformed_payloads == 0
 
 
-def test_what_needs_a_frame_that_the_end_cut_off_is_not_given_out_even_if_its_rest_never_was() -> None:
+def test_what_needs_a_frame_that_the_end_cut_off_is_not_returned_even_if_its_rest_never_was() -> None:
     track = video()
     packets = stream(frames(5))
     assert len(played(track, packets[:14])) == 4
@@ -226,14 +226,14 @@ def test_what_needs_a_frame_that_the_end_cut_off_is_not_given_out_even_if_its_re
     assert [unit.data for unit in played(track, later)] == joined(frames(20, keyframes=(12,))[12:])
 
 
-def test_a_track_that_ended_between_frames_goes_on() -> None:
+def test_a_track_that_ended_between_frames_continues() -> None:
     packets = stream(frames(20))
     track = video()
     assert len(played(track, packets[:15])) == 5
     assert [unit.data for unit in played(track, packets[15:])] == joined(frames(20)[5:])
 
 
-def test_a_sender_that_starts_anew_goes_on_with_its_key_frame() -> None:
+def test_a_sender_that_restarts_continues_with_its_key_frame() -> None:
     track = video()
     played(track, stream(frames(10)), flush=False)
     anew = frames(10)

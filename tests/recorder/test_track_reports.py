@@ -67,13 +67,13 @@ def test_jitter_is_the_mean_deviation_of_transit_times() -> None:
     assert even.report_block(20 * NS_PER_S).jitter <= 1
 
 
-def test_jitter_passes_over_the_wrap_of_the_timestamp() -> None:
+def test_a_wrap_of_the_rtp_timestamp_does_not_change_the_jitter() -> None:
     track = video()
     played(track, stream(frames(20, packets=1), first_timestamp=0xFFFFFFFF - 20_000), flush=False)
     assert track.report_block(20 * NS_PER_S).jitter <= 1
 
 
-def test_packets_of_one_picture_that_are_paced_are_no_jitter() -> None:
+def test_packets_of_one_picture_that_are_paced_do_not_count_as_jitter() -> None:
     track = video()
     for number in range(60):
         picture = number // 3
@@ -94,7 +94,7 @@ def test_a_track_is_idle_when_a_tick_has_nothing_to_do() -> None:
     assert [*found, track.is_idle] == [True, False, True, False]
 
 
-def test_a_timestamp_that_wraps_is_no_jitter() -> None:
+def test_a_timestamp_that_wraps_does_not_count_as_jitter() -> None:
     track = video()
     for number in range(100):
         timestamp = 0xFFFFFFFF - 20_000 + number * 3000 & 0xFFFFFFFF

@@ -38,7 +38,7 @@ def bits_for(form: str, data: st.DataObject) -> list[bool]:
 @every_form
 @given(data=st.data(), seed=st.integers(0, 1 << 30), reach_ms=st.integers(1, 300), twice_ms=st.integers(0, 400))
 @settings(max_examples=12)
-def test_all_units_come_out_whatever_the_order_however_often_and_wherever_the_markers(
+def test_all_units_are_returned_whatever_the_order_however_often_and_wherever_the_markers(
     form: str, data: st.DataObject, seed: int, reach_ms: int, twice_ms: int
 ) -> None:
     track, packets, expected, owners = arrived(form, bits_for(form, data))
@@ -53,7 +53,7 @@ def test_all_units_come_out_whatever_the_order_however_often_and_wherever_the_ma
 @every_form
 @given(data=st.data(), seed=st.integers(0, 1 << 30), reach_ms=st.integers(1, 60))
 @settings(max_examples=12)
-def test_of_what_is_lost_nothing_comes_out_torn_and_only_neighbours_are_missing(
+def test_of_what_is_lost_nothing_is_returned_incomplete_and_only_neighbours_are_missing(
     form: str, data: st.DataObject, seed: int, reach_ms: int
 ) -> None:
     track, packets, expected, owners = arrived(form, bits_for(form, data))
@@ -73,7 +73,7 @@ def test_of_what_is_lost_nothing_comes_out_torn_and_only_neighbours_are_missing(
 @every_form
 @given(data=st.data(), seed=st.integers(0, 1 << 30), reach_ms=st.integers(1, 60))
 @settings(max_examples=12)
-def test_of_a_sender_that_ends_its_units_by_markers_exactly_those_come_out_of_which_all_arrived(
+def test_of_a_sender_that_ends_its_units_by_markers_exactly_those_are_returned_of_which_all_arrived(
     form: str, data: st.DataObject, seed: int, reach_ms: int
 ) -> None:
     track, packets, expected, owners = arrived(form, [False] * sum(map(len, units_of(form)[1])))
@@ -99,7 +99,7 @@ def ended(track: Track, sent: Sequence[RtpPacket]) -> list[AccessUnit]:
 
 
 @pytest.mark.parametrize("silence_ms", [60, 400])
-def test_the_last_unit_of_a_sender_with_markers_comes_out_before_the_next_one_begins(silence_ms: int) -> None:
+def test_the_last_unit_of_a_sender_with_markers_is_returned_before_the_next_one_begins(silence_ms: int) -> None:
     name, units, expected = units_of("VP8")
     track = Track("video", CODECS[name], 1)
     packets = stream([[each.payload for each in unit] for unit in units[:2]])

@@ -18,7 +18,7 @@ from rokuga.recorder.store import MinorityError
 from rokuga.recorder.store.cluster.etcd_client import Etcd
 from rokuga.recorder.store.cluster.store import EtcdStore
 from rokuga.recorder.store.sqlite import SqliteStore
-from tests.material import told_once
+from tests.material import singleton_event
 
 
 @dataclass

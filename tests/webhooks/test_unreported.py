@@ -13,10 +13,10 @@ from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
 from rokuga.webhooks.log import WebhookLog
 from rokuga.webhooks.unreported import read_unreported
-from tests.material import archive, recording, told_once
+from tests.material import archive, recording, singleton_event
 
 RECORDING, ARCHIVE = recording(), archive()
-STARTED = replace(told_once(EventType.RECORDING_STARTED), document=recording_document(RECORDING))
+STARTED = replace(singleton_event(EventType.RECORDING_STARTED), document=recording_document(RECORDING))
 ARCHIVE_STARTED = archive_event(
     EventType.ARCHIVE_STARTED, RECORDING, ARCHIVE.connection, 0, started_document(RECORDING, ARCHIVE)
 )

@@ -24,7 +24,7 @@ class BitWriter:
         return self.ue(2 * value - 1 if value > 0 else -2 * value)
 
     def done(self, *, stop_bit: bool = True) -> bytes:
-        """Give the bytes, filled up with zeros after a stop bit."""
+        """Return the bytes, filled up with zeros after a stop bit."""
         bits = self.bits + ("1" if stop_bit else "")
         bits += "0" * (-len(bits) % 8)
         return int(bits, 2).to_bytes(len(bits) // 8, "big")

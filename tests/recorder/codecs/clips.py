@@ -23,7 +23,7 @@ DECODERS = {"VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d", "H264": "h264"}
 def encoded(
     name: str, width: int = 320, height: int = 180, count: int = 24, keys: tuple[int, ...] = (0, 12)
 ) -> tuple[bytes, ...]:
-    """Give `count` units of a moving, noisy picture; those of `keys` are key frames."""
+    """Return `count` units of a moving, noisy picture; those of `keys` are key frames."""
     encoder, options = _ENCODERS[name]
     codec = av.CodecContext.create(encoder, "w")
     assert isinstance(codec, av.VideoCodecContext)
@@ -51,7 +51,7 @@ def encoded(
 def encoded_slices(
     slices: int, count: int = 24, keys: tuple[int, ...] = (0, 12), set_id: int = 0
 ) -> tuple[bytes, ...]:
-    """Give H.264 units like those of `encoded`, each picture of so many slices, without B frames.
+    """Return H.264 units like those of `encoded`, each picture of so many slices, without B frames.
 
     Their parameter sets have the id `set_id`.
     """
@@ -77,7 +77,7 @@ def encoded_slices(
 
 
 def decoded(name: str, units: list[bytes], decoder: str = "") -> list[av.VideoFrame]:
-    """Decode units strictly, give all frames shown. Raises av.FFmpegError for any fault."""
+    """Decode units strictly, return all frames shown. Raises av.FFmpegError for any fault."""
     codec = av.CodecContext.create(decoder or DECODERS[name], "r")
     assert isinstance(codec, av.VideoCodecContext)
     codec.options = {"err_detect": "explode"}
@@ -91,5 +91,5 @@ def decoded(name: str, units: list[bytes], decoder: str = "") -> list[av.VideoFr
 
 
 def differs(frames: list[av.VideoFrame]) -> bool:
-    """Tell whether each picture differs from the one before it."""
+    """Return whether each picture differs from the one before it."""
     return all(not np.array_equal(a.to_ndarray(), b.to_ndarray()) for a, b in pairwise(frames))

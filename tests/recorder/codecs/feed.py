@@ -24,7 +24,7 @@ def ended(depacketizer: Depacketizer, last: RtpPacket) -> AccessUnit | None:
 
 
 def followed(depacketizer: Depacketizer, last: RtpPacket) -> AccessUnit | None:
-    """Push a packet of another time, which is of no use and is not counted; give the unit that was under way.
+    """Push a packet of another time, which is of no use and is not counted; return the unit that was under way.
 
     Raises PayloadError as far as that unit breaks its format.
     """

@@ -88,7 +88,7 @@ def read_leb128(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def obus(unit: bytes) -> list[bytes]:
-    """Part a unit in the low-overhead format."""
+    """Split a unit in the low-overhead format."""
     out = []
     offset = 0
     while offset < len(unit):
@@ -139,7 +139,7 @@ def av1(unit: bytes, *, size: int = MTU, counted: bool = True, keep_sizes: bool 
 
 
 def nal_units(annex_b: bytes) -> list[bytes]:
-    """Part an Annex B stream; its start codes may have 3 or 4 bytes."""
+    """Split an Annex B stream; its start codes may have 3 or 4 bytes."""
     parts = annex_b.split(b"\x00\x00\x01")[1:]
     return [part.rstrip(b"\x00") if i < len(parts) - 1 else part for i, part in enumerate(parts)]
 

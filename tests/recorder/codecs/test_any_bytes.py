@@ -60,14 +60,14 @@ def run(name: str, steps: list[RtpPacket | int]) -> None:
 @pytest.mark.parametrize("name", list(CODECS))
 @given(steps=STEPS)
 @settings(max_examples=150)
-def test_any_packets_in_any_order_give_units_or_the_error(name: str, steps: list[RtpPacket | int]) -> None:
+def test_any_packets_in_any_order_give_units_or_payload_error(name: str, steps: list[RtpPacket | int]) -> None:
     run(name, steps)
 
 
 @pytest.mark.parametrize("name", list(PACKETIZERS))
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=60)
-def test_real_packets_with_bytes_changed_and_cut_give_units_or_the_error(name: str, seed: int) -> None:
+def test_real_packets_with_bytes_changed_and_cut_give_units_or_payload_error(name: str, seed: int) -> None:
     random = Random(seed)
     units = packetize.packets([PACKETIZERS[name](unit) for unit in CLIPS[name]])
     packets = [packet for unit in units for packet in unit]
@@ -80,7 +80,7 @@ def test_real_packets_with_bytes_changed_and_cut_give_units_or_the_error(name: s
 
 @given(data=st.binary(max_size=80))
 @settings(max_examples=400)
-def test_any_bytes_in_any_parser_give_a_value_or_the_error(data: bytes) -> None:
+def test_any_bytes_in_any_parser_give_a_value_or_payload_error(data: bytes) -> None:
     sizes = [(640, 360)] * 8
     parsers: tuple[Callable[[bytes], object], ...] = (
         vp8.parse_payload,

@@ -11,7 +11,7 @@ BEGIN, GO_ON = b"\x10", b"\x00"
 INTER = b"\x01"  # a frame tag with P set; the rest is of no matter here
 
 
-def test_a_unit_without_marker_is_whole_at_the_next_time_and_both_come_out_in_order() -> None:
+def test_a_unit_without_marker_is_complete_at_the_next_time_and_both_are_returned_in_order() -> None:
     depacketizer = vp8.depacketizer({})
     assert depacketizer.push(packet(BEGIN + INTER + b"a", 0)) is None
     first = depacketizer.push(packet(BEGIN + INTER + b"b", 3000, marker=True))
@@ -78,7 +78,7 @@ def test_a_unit_that_never_began_is_an_error_without_loss_and_silence_after_one(
     assert depacketizer.dropped_units == 2
 
 
-def test_an_empty_payload_is_nothing() -> None:
+def test_an_empty_payload_is_ignored() -> None:
     depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(BEGIN + INTER + b"a", 0))
     assert depacketizer.push(packet(b"", 0)) is None

@@ -25,8 +25,8 @@ def sequence_header(width: int = 640, height: int = 360) -> bytes:
     return writer.put(0, 3).put(0, 3).put(0).put(0).put(0).put(0).put(0, 2).put(0).done()
 
 
-def test_a_12000_byte_obu_with_its_size_over_10_packets_comes_out_whole_d19() -> None:
-    """D19: has_size = 1 on the wire; then 30 inter frames, the last one right before the end."""
+def test_a_12000_byte_obu_with_its_size_over_10_packets_is_complete() -> None:
+    """Has_size = 1 on the wire; then 30 inter frames, the last one right before the end."""
     big = b"\x32" + leb128(11_997) + b"\x10" + bytes(11_996)
     sequence = packetize.obus(clips.encoded("AV1")[0])[1]
     key = sequence + big
@@ -51,7 +51,7 @@ def test_delimiters_and_tile_lists_are_left_out_and_sizes_put_in() -> None:
     assert unit.data == b"\x32\x04\x30xyz"
 
 
-def test_a_unit_of_a_delimiter_alone_is_nothing() -> None:
+def test_a_unit_of_a_delimiter_alone_is_ignored() -> None:
     depacketizer = av1.depacketizer({})
     assert ended(depacketizer, packet(b"\x10\x10", marker=True)) is None
     assert depacketizer.dropped_units == 0
@@ -130,7 +130,7 @@ def test_a_key_frame_that_lacks_its_sequence_header_gets_the_last_one() -> None:
     assert [unit.is_keyframe for unit in out] == [True, True]
 
 
-def test_a_key_frame_whose_first_packet_is_lost_is_not_patched_up() -> None:
+def test_a_key_frame_whose_first_packet_is_lost_is_not_completed_with_old_headers() -> None:
     clip = clips.encoded("AV1")
     key = [obu for obu in packetize.obus(clip[0]) if obu[0] >> 3 != 2]
     first = packetize.packets([packetize.av1(clip[0])])[0]

@@ -48,7 +48,7 @@ def sent(name: str) -> list[RtpPacket]:
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "AV1", "H264"])
-def test_what_ffmpeg_packetized_comes_out_as_it_was_encoded(name: str) -> None:
+def test_what_ffmpeg_packetized_is_returned_as_it_was_encoded(name: str) -> None:
     depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, sent(name), flush=False)
     assert depacketizer.dropped_units == 0

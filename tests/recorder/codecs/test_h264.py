@@ -37,16 +37,15 @@ def packets_of(access_units: list[list[bytes]]) -> list[RtpPacket]:
     return [packet for unit in units for packet in unit]
 
 
-def test_a_stap_a_of_parameter_sets_then_a_fragmented_idr_d18() -> None:
-    """D18 (a)."""
+def test_a_stap_a_of_parameter_sets_then_a_fragmented_idr() -> None:
     units = of_kinds(clip()[0], 7, 8, 5)
     out = fed(h264.depacketizer({}), packets_of([units]))
     assert [unit.data for unit in out] == [annex_b(*units)]
     assert (out[0].is_keyframe, out[0].width, out[0].height) == (True, 320, 180)
 
 
-def test_inter_frames_before_the_first_idr_are_no_key_frames_and_no_error_d18() -> None:
-    """D18 (b): parameter sets come with the IDR only."""
+def test_inter_frames_before_the_first_idr_are_no_key_frames_and_no_error() -> None:
+    """Parameter sets come with the IDR only."""
     access_units = clip()[1:]
     depacketizer = h264.depacketizer({})
     out = fed(depacketizer, packets_of(access_units))
@@ -56,8 +55,8 @@ def test_inter_frames_before_the_first_idr_are_no_key_frames_and_no_error_d18() 
     assert len(frames) == 12
 
 
-def test_parameter_sets_of_the_sdp_alone_are_put_before_the_idr_d18() -> None:
-    """D18 (c): sprop-parameter-sets, RFC 6184 section 8.1."""
+def test_parameter_sets_of_the_sdp_alone_are_put_before_the_idr() -> None:
+    """Sprop-parameter-sets, RFC 6184 section 8.1."""
     sps, pps = of_kinds(clip()[0], 7, 8)
     bare = [of_kinds(units, 1, 5) for units in clip()]
     fmtp = {"sprop-parameter-sets": ",".join(base64.b64encode(unit).decode() for unit in (sps, pps))}
@@ -89,7 +88,7 @@ def test_an_idr_whose_parameter_sets_are_nowhere_is_an_error() -> None:
         ended(depacketizer, packets[-1])
 
 
-def test_an_idr_whose_parameter_sets_were_lost_on_the_way_is_not_patched_up() -> None:
+def test_an_idr_whose_parameter_sets_were_lost_on_the_way_is_not_completed_with_old_headers() -> None:
     """The sender sends them with every IDR: so what is missing here was lost, and may be new."""
     access_units = [of_kinds(units, 7, 8, 5, 1) for units in clip()]
     units = packetize.packets([packetize.h264(units) for units in access_units])
@@ -98,8 +97,8 @@ def test_an_idr_whose_parameter_sets_were_lost_on_the_way_is_not_patched_up() ->
     assert [unit.rtp_time for unit in out] == [3000 * i for i in (*range(12), 13)]
 
 
-def test_parameter_sets_that_alternate_keep_every_key_frame_decodable_d22() -> None:
-    """D22: SPS before every IDR, differing in their VUI only."""
+def test_parameter_sets_that_alternate_keep_every_key_frame_decodable() -> None:
+    """SPS before every IDR, differing in their VUI only."""
     variants = [
         nal_units_of_encoder(320, 180, options={"x264-params": f"fullrange={value}"}) for value in ("on", "off")
     ]
@@ -138,7 +137,7 @@ def test_what_modes_0_and_1_do_not_have_is_an_error(payload: bytes) -> None:
 
 
 @given(units=st.lists(st.binary(min_size=2, max_size=30).map(lambda b: b"\x41" + b), min_size=2, max_size=5))
-def test_a_stap_a_cut_at_any_byte_gives_whole_units_or_the_error(units: list[bytes]) -> None:
+def test_a_stap_a_cut_at_any_byte_returns_complete_units_or_raises_payload_error(units: list[bytes]) -> None:
     payload = packetize.stap_a(units)
     borders = {1 + sum(2 + len(unit) for unit in units[:count]): count for count in range(1, len(units) + 1)}
     for length in range(1, len(payload) + 1):

@@ -32,7 +32,7 @@ def marked(units: list[list[RtpPacket]], is_marked: Callable[[int, int], bool]) 
 
 @every_form
 @pytest.mark.parametrize("place", PLACES)
-def test_units_are_whole_wherever_the_marker_bit_stands(form: str, place: str) -> None:
+def test_units_are_complete_wherever_the_marker_bit_stands(form: str, place: str) -> None:
     name, units, expected = units_of(form)
     depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(marked(units, PLACES[place])))
@@ -98,7 +98,7 @@ def test_any_marker_bits_and_any_loss_let_no_touched_unit_out_and_cost_only_neig
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if FORMS[form][0] in {"VP8", "H264"}])
-def test_a_unit_with_early_markers_that_is_torn_in_the_middle_does_not_come_out_though_it_is_the_first(
+def test_a_unit_with_early_markers_that_is_torn_in_the_middle_is_not_returned_though_it_is_the_first(
     form: str,
 ) -> None:
     name, units, expected = units_of(form)
@@ -112,7 +112,7 @@ def test_a_unit_with_early_markers_that_is_torn_in_the_middle_does_not_come_out_
 # When nothing follows
 
 
-def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment() -> None:
+def test_a_unit_with_its_marker_is_complete_when_nothing_has_followed_for_a_moment() -> None:
     depacketizer = h264.depacketizer({})
     fed(depacketizer, [packet(SLICE, 0), packet(SLICE, 3000)])
     depacketizer.push(packet(SLICE, 6000, marker=True))
@@ -130,7 +130,7 @@ def test_a_unit_with_its_marker_is_whole_when_nothing_has_followed_for_a_moment(
     assert depacketizer.dropped_units == 1
 
 
-def test_a_unit_of_a_sender_without_markers_is_whole_when_nothing_has_followed_for_long() -> None:
+def test_a_unit_of_a_sender_without_markers_is_complete_when_nothing_has_followed_for_long() -> None:
     depacketizer = vp8.depacketizer({})
     depacketizer.push(packet(b"\x10\x01a", 0))
     assert depacketizer.expire(0) is None

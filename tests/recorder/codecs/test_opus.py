@@ -45,8 +45,8 @@ def test_every_packet_is_a_unit_as_it_is_dtx_too(data: bytes) -> None:
     assert (unit.data, unit.rtp_time, unit.is_keyframe) == (data, 960, True)
 
 
-def test_an_empty_payload_is_nothing_and_a_broken_one_is_an_error_that_is_counted_d15() -> None:
-    """D15: a padding-only Opus packet is no block."""
+def test_an_empty_payload_is_ignored_and_a_broken_one_is_an_error_that_is_counted() -> None:
+    """A padding-only Opus packet is no block."""
     depacketizer = opus.OpusDepacketizer()
     assert depacketizer.push(packet(b"")) is None
     assert depacketizer.dropped_units == 0

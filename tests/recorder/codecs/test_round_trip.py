@@ -59,7 +59,7 @@ def flat(units: list[list[RtpPacket]]) -> list[RtpPacket]:
 
 
 @every_form
-def test_what_an_encoder_made_comes_out_byte_for_byte_with_key_frames_and_sizes(form: str) -> None:
+def test_what_an_encoder_made_is_returned_byte_for_byte_with_key_frames_and_sizes(form: str) -> None:
     name, units, expected = units_of(form)
     depacketizer = CODECS[name].depacketizer({})
     out = fed(depacketizer, flat(units), flush=False)
@@ -72,7 +72,7 @@ def test_what_an_encoder_made_comes_out_byte_for_byte_with_key_frames_and_sizes(
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "AV1", "H264"])
-def test_what_comes_out_decodes_to_every_picture(name: str) -> None:
+def test_what_is_returned_decodes_to_every_picture(name: str) -> None:
     _, units, _ = units_of(name)
     frames = clips.decoded(name, [unit.data for unit in fed(CODECS[name].depacketizer({}), flat(units))])
     assert [(frame.width, frame.height) for frame in frames] == [(320, 180)] * 24
@@ -124,7 +124,7 @@ def test_any_loss_costs_no_untouched_unit_and_lets_no_touched_one_out(form: str,
 
 
 @every_form
-def test_a_unit_cut_off_by_the_end_does_not_come_out(form: str) -> None:
+def test_a_unit_cut_off_by_the_end_is_not_returned(form: str) -> None:
     name, units, expected = units_of(form)
     if len(units[12]) == 1:
         return
@@ -144,8 +144,8 @@ def test_joined_in_the_middle_of_a_unit_it_begins_with_the_next(form: str) -> No
 
 
 @every_form
-def test_a_unit_of_any_number_of_packets_is_whole_d12(form: str) -> None:
-    """D12: key frames of 85 to 300 packets and more come out byte for byte."""
+def test_a_unit_of_any_number_of_packets_is_complete(form: str) -> None:
+    """Key frames of 85 to 300 packets and more come out byte for byte."""
     name, packetizer, stored = FORMS[form]
     if form == "H264 mode 0":
         return
@@ -157,8 +157,8 @@ def test_a_unit_of_any_number_of_packets_is_whole_d12(form: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9", "H264"])
-def test_padding_between_units_is_no_loss_d15(name: str) -> None:
-    """D15: P0-P2 of one picture, P3-P4 padding only with its time, P5-P6 of the next."""
+def test_padding_between_units_is_not_lost(name: str) -> None:
+    """P0-P2 of one picture, P3-P4 padding only with its time, P5-P6 of the next."""
     _, units, expected = units_of(name)
     first, second = units[0], units[1]
     padding = [RtpPacket(96, False, first[-1].sequence + 1 + i, 0, 1, b"", 0) for i in range(2)]
@@ -169,8 +169,8 @@ def test_padding_between_units_is_no_loss_d15(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["VP8", "VP9"])
-def test_sizes_follow_the_bitstream_d20(name: str) -> None:
-    """D20: 640x480, 480x360, 320x240 and back, each told by its key frame."""
+def test_sizes_follow_the_bitstream(name: str) -> None:
+    """640x480, 480x360, 320x240 and back, each told by its key frame."""
     sizes = [(640, 480), (480, 360), (320, 240), (640, 480)]
     clip = [unit for w, h in sizes for unit in clips.encoded(name, w, h, 3, (0,))]
     packetizer = FORMS[name][1]

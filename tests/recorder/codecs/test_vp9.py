@@ -63,14 +63,14 @@ DESCRIPTORS = st.builds(
 
 
 @given(head=DESCRIPTORS, data=st.binary(min_size=1, max_size=20))
-def test_what_follows_any_descriptor_is_the_frame_d17(head: bytes, data: bytes) -> None:
-    """D17: every form there is."""
+def test_what_follows_any_descriptor_is_the_frame(head: bytes, data: bytes) -> None:
+    """Every form there is."""
     assert vp9.parse_payload(head + data)[1] == data
 
 
 @given(head=DESCRIPTORS)
-def test_a_descriptor_cut_at_any_byte_is_an_error_d17(head: bytes) -> None:
-    """D17: the evil twins."""
+def test_a_descriptor_cut_at_any_byte_is_an_error(head: bytes) -> None:
+    """Each descriptor, cut at each byte."""
     for length in range(len(head) + 1):
         with pytest.raises(PayloadError):
             vp9.parse_payload(head[:length])
@@ -79,10 +79,10 @@ def test_a_descriptor_cut_at_any_byte_is_an_error_d17(head: bytes) -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("sizes", [False, True])
 @pytest.mark.parametrize("pictures", [None, [], [0, 1, 2], [3, 2, 1, 0]])
-def test_the_scalability_structure_is_as_long_as_its_counts_say_d17(
+def test_the_scalability_structure_is_as_long_as_its_counts_say(
     layers: int, sizes: bool, pictures: list[int] | None
 ) -> None:
-    """D17: N_S = 0 and 2, Y, G, N_G = 0, 3, 4 with R = 0..3, as a table."""
+    """N_S = 0 and 2, Y, G, N_G = 0, 3, 4 with R = 0..3, as a table."""
     scalability = structure(layers, sizes, pictures)
     head = descriptor(b"\x81\x23", 0, False, [], scalability)
     assert vp9.parse_payload(head + b"frame")[1] == b"frame"
@@ -100,8 +100,8 @@ def test_more_than_3_references_are_an_error() -> None:
         vp9.parse_payload(descriptor(b"", None, True, [1, 2, 3, 4], b"") + b"frame")
 
 
-def test_key_frames_are_those_of_the_frame_header_not_of_the_p_bit_d01() -> None:
-    """D01: a descriptor that says P = 0 on every picture makes no key frame, P = 1 hides none."""
+def test_key_frames_are_those_of_the_frame_header_not_of_the_p_bit() -> None:
+    """A descriptor that says P = 0 on every picture makes no key frame, P = 1 hides none."""
     clip = clips.encoded("VP9")
     for lie in (b"\x0c", b"\x4c"):
         out = fed(vp9.depacketizer({}), [packet(lie + unit, i, marker=True) for i, unit in enumerate(clip)])

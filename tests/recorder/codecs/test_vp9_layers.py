@@ -60,8 +60,8 @@ def shown(units: list[bytes], decoder: str) -> list[av.VideoFrame]:
 
 
 @pytest.mark.parametrize("decoder", ["vp9", "libvpx-vp9"])
-def test_each_picture_is_shown_once_at_the_size_of_its_highest_layer_d16(decoder: str) -> None:
-    """D16: 1280x720, then 640x360 when the top layer stops; as many pictures as times; the size of the highest."""
+def test_each_picture_is_shown_once_at_the_size_of_its_highest_layer(decoder: str) -> None:
+    """1280x720, then 640x360 when the top layer stops; as many pictures as times; the size of the highest."""
     pictures = pictures_of("vp9_l3t3_key.txt")
     pictures = pictures[:6] + [layers[:2] for layers in pictures[6:9]] + [layers[:1] for layers in pictures[9:]]
     units = recorded(pictures)

@@ -6,7 +6,7 @@ from rokuga.recorder.rtp.reorder import Missing
 from rokuga.recorder.rtp.rtcp import MAX_NACKED
 
 
-def test_a_missing_packet_is_asked_for_when_it_is_due_and_at_intervals() -> None:
+def test_a_missing_packet_is_requested_when_it_is_due_and_at_intervals() -> None:
     missing = {5: Missing(0, 10)}
     assert select_nacks(missing, 9) == []
     assert select_nacks(missing, 10) == [5]
@@ -15,7 +15,7 @@ def test_a_missing_packet_is_asked_for_when_it_is_due_and_at_intervals() -> None
     assert missing[5].tries == 2
 
 
-def test_a_missing_packet_is_asked_for_a_limited_number_of_times() -> None:
+def test_a_missing_packet_is_requested_a_limited_number_of_times() -> None:
     missing = {5: Missing(0, 0)}
     asked = sum(len(select_nacks(missing, tick * 20 * NS_PER_MS)) for tick in range(1000))
     assert asked == MAX_TRIES
@@ -28,7 +28,7 @@ def test_pauses_grow_and_end_well_within_the_window_of_video() -> None:
     assert asked_ms == [0, 60, 120, 240, 360, 600]
 
 
-def test_many_missing_packets_are_asked_for_in_turn_the_oldest_first() -> None:
+def test_many_missing_packets_are_requested_in_turn_the_oldest_first() -> None:
     missing = {sequence: Missing(0, 0) for sequence in range(2 * MAX_NACKED + 1)}
     due = [select_nacks(missing, 0) for _ in range(4)]
     assert due == [
@@ -39,11 +39,11 @@ def test_many_missing_packets_are_asked_for_in_turn_the_oldest_first() -> None:
     ]
 
 
-def test_nobody_asks_for_a_key_frame_unasked() -> None:
+def test_no_key_frame_is_requested_without_need() -> None:
     assert not KeyframeRequests().is_due(10**18)
 
 
-def test_a_key_frame_is_asked_for_at_once_and_again_until_it_comes() -> None:
+def test_a_key_frame_is_requested_at_once_and_again_until_it_comes() -> None:
     requests = KeyframeRequests()
     requests.request(7)
     assert requests.is_due(7)
@@ -88,7 +88,7 @@ def test_a_loss_is_not_spread() -> None:
     assert requests.is_due(5)
 
 
-def test_a_key_frame_that_comes_by_itself_before_the_spread_ends_is_not_asked_for() -> None:
+def test_a_key_frame_that_comes_by_itself_before_the_spread_ends_is_not_requested() -> None:
     requests = KeyframeRequests(spread_ns=100 * NS_PER_MS)
     requests.request(0, spread=True)
     requests.keyframe_received()

@@ -115,7 +115,7 @@ def test_any_bytes_are_a_packet_or_an_error(data: bytes) -> None:
     ("second", "is_control"),
     [(96, False), (127, False), (191, False), (192, True), (200, True), (206, True), (223, True), (224, False)],
 )
-def test_rtcp_is_told_by_its_second_byte(second: int, *, is_control: bool) -> None:
+def test_rtcp_is_recognised_by_its_second_byte(second: int, *, is_control: bool) -> None:
     assert is_rtcp(bytes((0x80, second, 0, 0))) is is_control
 
 

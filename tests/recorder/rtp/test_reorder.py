@@ -12,7 +12,7 @@ from rokuga.recorder.rtp.reorder import FIRST_HOLD_NS, REORDER_TOLERANCE_NS, Reo
 from tests.recorder.rtp.numbered import CYCLE, WINDOW_NS, described, packet, push, started
 
 
-def test_packets_in_order_come_out_at_once() -> None:
+def test_packets_in_order_are_returned_at_once() -> None:
     reorder = started()
     assert [push(reorder, [sequence]) for sequence in (103, 104, 105)] == [[103], [104], [105]]
     assert reorder.waiting_since_ns is None
@@ -30,7 +30,7 @@ def test_what_was_overtaken_is_waited_for() -> None:
     assert reorder.repaired == 0, "nobody had asked for it"
 
 
-def test_numbers_that_come_out_are_unwrapped() -> None:
+def test_numbers_that_are_returned_are_unwrapped() -> None:
     reorder = ReorderBuffer(WINDOW_NS)
     out = [item for sequence in range(65_534, 65_539) for item in reorder.push(packet(sequence))]
     assert [item.sequence for item in out if isinstance(item, RtpPacket)] == [
@@ -54,7 +54,7 @@ def test_each_hole_has_its_own_window() -> None:
     assert described(reorder.expire(WINDOW_NS + 10)) == ["lost 1", 106]
 
 
-def test_holes_of_different_ages_are_given_up_together_if_both_are_old() -> None:
+def test_holes_of_different_ages_are_declared_lost_together_if_both_are_old() -> None:
     reorder = started(104, 106)
     assert described(reorder.expire(WINDOW_NS)) == ["lost 1", 104, "lost 1", 106]
 
@@ -71,7 +71,7 @@ def test_late_packets_and_duplicates_are_counted_apart() -> None:
     assert (reorder.duplicates, reorder.late) == (3, 1)
 
 
-def test_a_packet_that_was_asked_for_or_came_by_rtx_is_repaired() -> None:
+def test_a_packet_that_was_requested_or_came_by_rtx_is_repaired() -> None:
     reorder = started(106)
     reorder.missing[CYCLE + 103].tries = 1
     push(reorder, [103, 104])
@@ -146,7 +146,7 @@ def test_what_never_comes_is_lost_at_its_place(first: int, gone: set[int], rando
 
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF) | st.integers(990, 1010), st.integers(0, 400 * NS_PER_MS))))
-def test_any_numbers_come_out_growing_and_at_most_once(arrivals: list[tuple[int, int]]) -> None:
+def test_any_numbers_are_returned_growing_and_at_most_once(arrivals: list[tuple[int, int]]) -> None:
     reorder = ReorderBuffer(WINDOW_NS)
     last = now_ns = count = 0
     for sequence, pause_ns in arrivals:

@@ -27,7 +27,7 @@ def test_the_beginning_waits_for_a_while_only() -> None:
     assert push(reorder, [101], at_ns=5 + FIRST_HOLD_NS) == [100, 101]
 
 
-def test_a_stream_of_one_packet_comes_out_at_its_end() -> None:
+def test_a_stream_of_one_packet_is_returned_at_its_end() -> None:
     reorder = ReorderBuffer(WINDOW_NS)
     push(reorder, [100])
     assert described(reorder.flush()) == [100]
@@ -59,7 +59,7 @@ def test_a_beginning_at_the_wrap_is_put_in_order() -> None:
 # Jumps
 
 
-def test_a_sender_that_started_anew_is_followed_from_its_first_packet_on() -> None:
+def test_a_sender_that_restarted_is_followed_from_its_first_packet_on() -> None:
     reorder = started()
     out = push(reorder, [104, *range(40_000, 40_005)])
     assert out == ["lost 1", 104, "discontinuity", *range(40_000, 40_005)]
@@ -79,7 +79,7 @@ def test_numbers_grow_over_a_restart_in_either_direction() -> None:
     assert reorder.restarts == 5
 
 
-def test_a_restart_whose_first_packets_are_shuffled_and_doubled_loses_none() -> None:
+def test_a_restart_whose_first_packets_are_shuffled_and_duplicated_loses_none() -> None:
     reorder = started()
     assert push(reorder, [40_001, 40_001, 40_000, 40_002, 40_003]) == [
         "discontinuity",
@@ -110,14 +110,14 @@ def test_retransmissions_never_tell_of_a_restart() -> None:
     assert push(reorder, [103]) == [103]
 
 
-def test_a_restart_a_little_behind_is_noticed_when_the_old_stream_stands_still() -> None:
+def test_a_restart_a_little_behind_is_noticed_when_the_old_stream_stops() -> None:
     """Otherwise up to 3,000 packets, a minute of audio, would be taken for late ones."""
     reorder = started(*range(103, 600))
     assert push(reorder, [300, 301], at_ns=STANDSTILL_NS) == []
     assert push(reorder, [302, 303, 304], at_ns=STANDSTILL_NS + 1) == ["discontinuity", 302, 303, 304]
 
 
-def test_old_packets_that_come_again_are_no_restart_while_the_stream_goes_on() -> None:
+def test_old_packets_that_come_again_are_no_restart_while_the_stream_continues() -> None:
     reorder = started()
     for sequence in range(103, 200):
         push(reorder, [sequence], at_ns=sequence * 50 * NS_PER_MS)
@@ -146,7 +146,7 @@ def test_the_steps_up_to_a_jump_are_losses() -> None:
     assert reorder.late == 1
 
 
-def test_a_whole_key_frame_of_thousands_of_packets_waits_for_its_first_one() -> None:
+def test_a_complete_key_frame_of_thousands_of_packets_waits_for_its_first_one() -> None:
     reorder = started()
     assert push(reorder, range(104, 104 + 5000)) == []
     assert push(reorder, [103]) == list(range(103, 104 + 5000))
@@ -169,7 +169,7 @@ def test_memory_is_bounded_against_a_sender_of_holes() -> None:
     assert not reorder.missing
 
 
-def test_memory_of_what_was_given_up_is_bounded() -> None:
+def test_memory_of_what_was_declared_lost_is_bounded() -> None:
     reorder = started()
     for place in range(1, 100):
         push(reorder, [102 + place * 500])
@@ -187,7 +187,7 @@ def test_hours_of_silence_with_contiguous_numbers_are_no_loss() -> None:
     assert push(reorder, [104], at_ns=3 * hour_ns) == [104]
 
 
-def test_a_restart_is_no_loss_of_what_it_jumped_over() -> None:
+def test_sequence_numbers_that_a_restart_skips_do_not_count_as_lost() -> None:
     reorder = started()
     push(reorder, range(40_000, 40_005))
     assert reorder.expected == 3 + 5

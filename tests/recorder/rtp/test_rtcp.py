@@ -59,14 +59,14 @@ def test_a_packet_is_read(data: bytes, message: RtcpMessage) -> None:
     assert parse_rtcp(data) == [message]
 
 
-def test_a_compound_gives_its_messages_in_order_and_passes_over_the_rest() -> None:
+def test_a_compound_gives_its_messages_in_order_and_skips_the_rest() -> None:
     report = build_receiver_report(7, [BLOCK])
     application = bytes.fromhex("80 cc 0002 00000007") + b"name"
     data = SENDER_REPORT + build_source_description(2, "name") + report + application + NACK + PLI
     assert parse_rtcp(data) == [*parse_rtcp(SENDER_REPORT), Nack(2, (100, 101, 116)), KeyframeRequest(2)]
 
 
-def test_the_report_blocks_of_a_sender_are_passed_over() -> None:
+def test_the_report_blocks_of_a_sender_are_skipped() -> None:
     block = build_receiver_report(7, [BLOCK])[8:]
     data = bytes.fromhex("81 c8 000c") + SENDER_REPORT[4:] + block
     assert parse_rtcp(data) == parse_rtcp(SENDER_REPORT)
@@ -76,7 +76,7 @@ def test_goodbye_may_give_a_reason() -> None:
     assert parse_rtcp(bytes.fromhex("81 cb 0002 00000002") + b"\x03bye") == [Goodbye((2,))]
 
 
-def test_feedback_of_unknown_formats_is_passed_over() -> None:
+def test_feedback_of_unknown_formats_is_skipped() -> None:
     assert parse_rtcp(bytes.fromhex("8f cd 0003 00000007 00000002 00000000")) == []
     assert parse_rtcp(bytes.fromhex("8f ce 0003 00000007 00000002") + b"ABCD") == []
 
@@ -149,7 +149,7 @@ def test_pli_and_nack_are_written_as_they_are_read() -> None:
 
 
 @given(st.integers(0, 0xFFFF), st.sets(st.integers(0, 2000), max_size=MAX_NACKED))
-def test_any_sequence_numbers_are_asked_for(first: int, steps: set[int]) -> None:
+def test_any_sequence_numbers_are_requested(first: int, steps: set[int]) -> None:
     sequences = [first + step & 0xFFFF for step in sorted(steps)]
     assert parse_rtcp(build_nack(7, 2, sequences)) == [Nack(2, tuple(sequences))]
 

@@ -13,7 +13,7 @@ def test_the_first_value_begins_the_second_cycle() -> None:
     assert Unwrapper(16).unwrap(5) == CYCLE + 5
 
 
-def test_a_wrap_goes_on() -> None:
+def test_values_grow_across_a_wrap() -> None:
     unwrapper = Unwrapper(16)
     assert [unwrapper.unwrap(value) - CYCLE for value in (65_534, 65_535, 0, 1)] == [65_534, 65_535, 65_536, 65_537]
 

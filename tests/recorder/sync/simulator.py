@@ -67,7 +67,7 @@ class Placed:
 
 
 def run(sources: Iterable[Source], timeline: Timeline | None = None) -> dict[Kind, list[Placed]]:
-    """Feed everything in order of arrival; give the placed units of each kind."""
+    """Feed everything in order of arrival; return the placed units of each kind."""
     events: list[tuple[int, int, str, Source, int]] = []
     for source in sources:
         chance = random.Random(source.seed)
@@ -114,14 +114,14 @@ class Placer:
         self._number = 0
 
     def push(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
-        """Give a unit; return its number."""
+        """Return a unit; return its number."""
         self._number += 1
         unit = AccessUnit(rtp_time, b"%d" % self._number, True, arrival_ns)
         self._take(self.timeline.push(kind, unit))
         return self._number
 
     def place(self, kind: Kind, rtp_time: int, arrival_ns: int) -> int:
-        """Give a unit; return its time, without waiting for what comes after it."""
+        """Return a unit; return its time, without waiting for what comes after it."""
         number = self.push(kind, rtp_time, arrival_ns)
         self._take(self.timeline.flush())
         return self.times_ns[number]

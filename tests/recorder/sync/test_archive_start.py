@@ -10,11 +10,11 @@ def frame(kind: Kind, time_ms: float, is_keyframe: bool = False) -> Frame:
 
 
 def push(start: ArchiveStart, *frames: Frame) -> list[float]:
-    """Give frames; return the times in ms from the start of those that are in the archive."""
+    """Return frames; return the times in ms from the start of those that are in the archive."""
     return [(placed.time_ns - S) / MS for each in frames for placed in start.push(each)]
 
 
-def test_sound_of_before_the_start_is_left_out() -> None:
+def test_audio_of_before_the_start_is_left_out() -> None:
     assert push(
         ArchiveStart(S), frame("audio", -20), frame("audio", -0.1), frame("audio", 0), frame("audio", 20)
     ) == [
@@ -30,7 +30,7 @@ def test_pictures_before_any_key_frame_are_left_out_and_one_is_wanted() -> None:
     assert push(start, frame("video", 50, True), frame("video", 90)) == [50, 90]
 
 
-def test_only_what_the_picture_at_the_start_depends_on_is_kept_and_shown_at_once() -> None:
+def test_only_pictures_that_the_first_one_depends_on_are_kept_and_shown_at_once() -> None:
     start = ArchiveStart(S)
     before = [frame("video", ms, ms in {-900, -60}) for ms in range(-900, 0, 40)]
     assert push(start, *before) == []

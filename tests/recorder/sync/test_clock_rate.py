@@ -68,7 +68,7 @@ def test_a_clock_that_is_grossly_wrong_is_followed_as_well(rate_ppm: int) -> Non
 
 
 @pytest.mark.parametrize("rate_ppm", [20_000, -20_000, 50_000])
-def test_a_whole_sender_whose_clocks_are_wrong_keeps_lip_sync(rate_ppm: int) -> None:
+def test_a_sender_all_of_whose_clocks_are_wrong_keeps_lip_sync(rate_ppm: int) -> None:
     """Wall clock and both media clocks run wrong alike: the reports do not tell."""
     clock = at_rate(rate_ppm)
     wrong: dict[str, Any] = {"media_clock": clock, "ntp_clock": lambda true_ns: NTP_START_NS + clock(true_ns)}

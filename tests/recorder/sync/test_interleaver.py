@@ -20,7 +20,7 @@ def times_ms(frames: list[Frame]) -> list[tuple[str, float]]:
     return [(each.kind[0], each.time_ns / MS) for each in frames]
 
 
-def test_frames_of_both_kinds_come_out_by_time() -> None:
+def test_frames_of_both_kinds_are_returned_by_time() -> None:
     interleaver = Interleaver()
     for each in (frame("video", 10), frame("audio", 0), frame("audio", 20), frame("video", 43), frame("audio", 40)):
         interleaver.push(each)
@@ -31,7 +31,7 @@ def test_frames_of_both_kinds_come_out_by_time() -> None:
     assert interleaver.flush() == []
 
 
-def test_d23_a_kind_that_never_came_holds_nothing_back() -> None:
+def test_a_kind_that_never_sends_holds_nothing_back() -> None:
     interleaver = Interleaver()
     interleaver.push(frame("audio", 0))
     assert times_ms(interleaver.pop(0)) == [("a", 0)]
@@ -67,7 +67,7 @@ def test_nothing_is_waited_for_longer_than_the_longest_repair() -> None:
     assert times_ms(interleaver.pop(MS + MAX_HOLD_NS + 1, waiting={"video"})) == [("a", 1)]
 
 
-def test_a_late_frame_comes_out_next() -> None:
+def test_a_late_frame_is_returned_next() -> None:
     interleaver = Interleaver()
     interleaver.push(frame("video", 0))
     for at_ms in (0, 20, 400):
@@ -97,7 +97,7 @@ def test_no_more_than_so_many_frames_are_held() -> None:
         )
     )
 )
-def test_any_input_every_frame_comes_out_once_in_the_order_of_its_kind(
+def test_any_input_every_frame_is_returned_once_in_the_order_of_its_kind(
     inputs: list[tuple[Kind, int, int, tuple[Kind, ...], bool]],
 ) -> None:
     """Nothing stays longer than the limit; without late frames all times grow."""

@@ -24,7 +24,7 @@ class Archive:
     closed: int = 0
 
     def write(self, kind: Kind, offset_ns: int, is_keyframe: bool = True, now_ns: int | None = None) -> int:
-        """Write a frame; give its part."""
+        """Write a frame; return its part."""
         frame = Frame(kind, AccessUnit(0, b"", is_keyframe, offset_ns), offset_ns)
         part = self.policy.assign(frame, offset_ns)
         assert part >= self.closed, "a closed part gets nothing"
@@ -55,7 +55,7 @@ def record(
     audio: bool = True,
     muted: tuple[int, int] = (0, 0),
 ) -> tuple[Archive, list[int]]:
-    """Publish both kinds in file order with ticks every 20 ms; give the archive and when a key frame was wanted."""
+    """Publish both kinds in file order with ticks every 20 ms; return the archive and when a key frame was wanted."""
     archive = Archive(policy)
     asked_ns: list[int] = []
     due_ns = 0
@@ -81,7 +81,7 @@ def record(
 
 @pytest.mark.parametrize("duration_s", [1, 2, 10, 60])
 @pytest.mark.parametrize("answer_ms", [40, 150, 300, 700])
-def test_d34_parts_begin_with_a_key_frame_within_half_a_second(duration_s: int, answer_ms: int) -> None:
+def test_parts_begin_with_a_key_frame_within_half_a_second(duration_s: int, answer_ms: int) -> None:
     """Key frames come only when asked for; the last, slow answer is outside of the promise but not by much."""
     count = 5
     archive, asked = record(
@@ -96,7 +96,7 @@ def test_d34_parts_begin_with_a_key_frame_within_half_a_second(duration_s: int, 
         assert len(asked) == count - 1
 
 
-def test_d34_one_lost_request_is_repeated_in_time() -> None:
+def test_one_lost_request_is_repeated_in_time() -> None:
     policy = SplitPolicy(10 * S, has_video=True)
     archive = Archive(policy)
     archive.write("video", 0)
@@ -112,7 +112,7 @@ def test_d34_one_lost_request_is_repeated_in_time() -> None:
     assert len(wanted) < 10
 
 
-def test_d34_video_that_ignores_requests_is_cut_at_its_next_key_frame() -> None:
+def test_video_that_ignores_requests_is_cut_at_its_next_key_frame() -> None:
     archive, _ = record(SplitPolicy(10 * S, has_video=True), 60 * S, None, keyframe_every_ns=6500 * MS)
     begins = [begin_ns / S for begin_ns in archive.begins_ns.values()]
     assert begins == pytest.approx([0, 13, 26, 32.5, 45.5, 52], abs=0.3)
@@ -125,7 +125,7 @@ def test_a_group_of_pictures_longer_than_a_part_makes_no_empty_parts() -> None:
     assert [round(begin_ns / S) for begin_ns in archive.begins_ns.values()] == [0, 7, 14]
 
 
-def test_d22_a_key_frame_each_second_makes_no_more_parts() -> None:
+def test_a_key_frame_each_second_makes_no_more_parts() -> None:
     """Parts of 60 s over 180 s: three of them, however often a key frame offers itself."""
     policy = SplitPolicy(60 * S, has_video=True, has_audio=False)
     archive = Archive(policy)
@@ -134,7 +134,7 @@ def test_d22_a_key_frame_each_second_makes_no_more_parts() -> None:
     assert len(archive.parts) == 3
 
 
-def test_d34_audio_alone_is_cut_exactly() -> None:
+def test_audio_alone_is_cut_exactly() -> None:
     policy = SplitPolicy(10 * S, has_video=False)
     archive = Archive(policy)
     for at_ns in steps(7 * MS, 60 * S, 20 * MS):
@@ -151,7 +151,7 @@ def test_audio_that_was_silent_over_several_boundaries_makes_no_empty_parts() ->
 
 
 @pytest.mark.parametrize("late_ms", [0, 60, 400])
-def test_d32_each_opus_packet_is_in_exactly_one_part(late_ms: int) -> None:
+def test_each_opus_packet_is_in_exactly_one_part(late_ms: int) -> None:
     """The key frame of 10.00 s makes the cut, the audio of 9.94 to 10.00 s is written after it."""
     archive = Archive(SplitPolicy(10 * S, has_video=True))
     events: list[tuple[int, Kind, int]] = [(at + late_ms * MS, "audio", at) for at in steps(0, 20 * S, 20 * MS)]
@@ -164,7 +164,7 @@ def test_d32_each_opus_packet_is_in_exactly_one_part(late_ms: int) -> None:
     assert archive.closed == 1
 
 
-def test_d32_audio_ahead_of_the_key_frame_stays_in_the_old_part() -> None:
+def test_audio_ahead_of_the_key_frame_stays_in_the_old_part() -> None:
     """The reverse: audio of up to 10.06 s is written before the key frame of 10.00 s is."""
     archive = Archive(SplitPolicy(10 * S, has_video=True))
     archive.write("video", 0)
@@ -192,7 +192,7 @@ def test_a_part_is_closed_after_a_while_even_if_audio_stopped(audio_ns: int | No
 
 
 @pytest.mark.parametrize("kind", ["audio", "video"])
-def test_a_kind_that_is_held_up_over_a_boundary_goes_to_the_part_of_its_time(kind: Kind) -> None:
+def test_a_kind_that_is_delayed_over_a_boundary_goes_to_the_part_of_its_time(kind: Kind) -> None:
     """It comes 4 s late: what is of before the boundary belongs before it, a key frame and what follows it too."""
     archive = Archive(SplitPolicy(10 * S, has_video=True))
     other: Kind = "video" if kind == "audio" else "audio"
@@ -211,7 +211,7 @@ def test_video_alone_closes_at_once() -> None:
 
 
 @pytest.mark.parametrize("video_until_s", [None, 0, 5])
-def test_d23_video_that_is_silent_over_the_boundary_is_cut_by_audio(video_until_s: int | None) -> None:
+def test_video_that_is_silent_over_the_boundary_is_cut_by_audio(video_until_s: int | None) -> None:
     policy = SplitPolicy(10 * S, has_video=True)
     archive = Archive(policy)
     asked = 0
@@ -248,7 +248,7 @@ def test_video_that_falls_silent_just_at_the_boundary_is_cut_a_second_later() ->
     assert list(archive.parts) == [0, 1, 2]
 
 
-def test_video_that_goes_on_after_a_cut_by_audio_stays_with_its_key_frame_or_asks_for_one() -> None:
+def test_video_that_continues_after_a_cut_by_audio_stays_with_its_key_frame_or_requests_one() -> None:
     policy = SplitPolicy(10 * S, has_video=True)
     archive = Archive(policy)
     archive.write("video", 0)
@@ -277,7 +277,7 @@ def test_a_part_cannot_last_no_time() -> None:
         max_size=80,
     ),
 )
-def test_any_input_parts_joined_are_the_whole(
+def test_any_input_parts_joined_are_the_whole_recording(
     duration_s: int, has_video: bool, has_audio: bool, inputs: list[tuple[Kind, bool, int, int]]
 ) -> None:
     """Each frame is in one part that is open; within a part and a kind, and over the parts, order is kept."""

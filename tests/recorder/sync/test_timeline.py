@@ -61,7 +61,7 @@ def test_a_report_moves_no_time_at_once() -> None:
 
 
 @pytest.mark.parametrize("every_ms", [1000, 400])
-def test_d05_audio_muted_with_dtx_keeps_its_length(every_ms: int) -> None:
+def test_audio_muted_with_dtx_keeps_its_length(every_ms: int) -> None:
     captures = [*steps(0, 10 * S, 20 * MS), *steps(10 * S, 40 * S, every_ms * MS), *steps(40 * S, 50 * S, 20 * MS)]
     timeline = Timeline(RATES)
     placed = run([microphone(50 * S, captures_ns=captures), camera(50 * S)], timeline)
@@ -74,7 +74,7 @@ def test_d05_audio_muted_with_dtx_keeps_its_length(every_ms: int) -> None:
     assert timeline.counters("audio")["stalls"] == 0
 
 
-def test_d06_video_starts_seconds_after_audio_and_its_report_comes_late() -> None:
+def test_video_starts_seconds_after_audio_and_its_report_comes_late() -> None:
     reports = steps(12_300 * MS, 30 * S, S)
     placed = run([microphone(30 * S, reports_ns=steps(S, 30 * S, S)), camera(30 * S, 7_300 * MS, reports_ns=reports)])
     assert lip_sync_ns(placed) <= LIP_SYNC_NS
@@ -82,7 +82,7 @@ def test_d06_video_starts_seconds_after_audio_and_its_report_comes_late() -> Non
     assert begins_ns == pytest.approx(7_300 * MS, abs=40 * MS)
 
 
-def test_d07_tracks_that_began_long_before_are_on_one_zero() -> None:
+def test_tracks_that_began_long_before_share_one_start() -> None:
     """Video from 0, audio from 10 s, recording from 20 s: both tracks have the same true zero from there on."""
     placed = run([camera(40 * S), microphone(40 * S, 10 * S)])
     assert lip_sync_ns(placed, after_ns=20 * S) <= 2 * MS
@@ -123,7 +123,7 @@ def test_the_same_rtp_time_has_the_same_time() -> None:
     assert timeline.place("video", 1000, S + 5 * MS) == first_ns
 
 
-def test_a_report_of_a_kind_that_was_not_negotiated_is_passed_over() -> None:
+def test_a_report_of_a_kind_that_was_not_negotiated_is_skipped() -> None:
     timeline = Timeline({"audio": 48000})
     timeline.sender_report("video", S, 0, S)
     assert timeline.sync_source("audio") == "arrival"

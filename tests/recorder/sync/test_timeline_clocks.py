@@ -28,7 +28,7 @@ from tests.recorder.sync.simulator import (
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_d08_four_hours_of_drift_keep_lip_sync(sign: int) -> None:
+def test_four_hours_of_drift_keep_lip_sync(sign: int) -> None:
     """Audio clock 100 ppm fast, video clock 100 ppm slow (2.88 s at the end if ignored), and the reverse."""
     hours = 4 * 3600 * S
 
@@ -57,7 +57,7 @@ def stalled(at_ns: int, for_ns: int, stop_ns: int, **changes: Any) -> dict[str, 
     }
 
 
-def test_d09_a_capture_stall_with_continuous_rtp_time_keeps_its_length() -> None:
+def test_a_capture_stall_with_continuous_rtp_time_keeps_its_length() -> None:
     timeline = Timeline(RATES)
     placed = run([microphone(80 * S, **stalled(30 * S, 18 * S, 80 * S)), camera(80 * S)], timeline)
     assert lip_sync_ns(placed) <= LIP_SYNC_NS
@@ -66,7 +66,7 @@ def test_d09_a_capture_stall_with_continuous_rtp_time_keeps_its_length() -> None
     assert timeline.counters("video")["stalls"] == 0
 
 
-def test_d09_without_video_and_reports_it_takes_a_few_packets() -> None:
+def test_without_video_and_reports_a_stall_is_noticed_within_a_few_packets() -> None:
     source = microphone(80 * S, **stalled(30 * S, 18 * S, 80 * S, reports_ns=[]))
     audio = run([source], Timeline({"audio": 48000}))["audio"]
     resumed = [unit for unit in audio if unit.capture_ns >= 48 * S]
@@ -74,7 +74,7 @@ def test_d09_without_video_and_reports_it_takes_a_few_packets() -> None:
     assert resumed[-1].shift_ns - audio[0].shift_ns == pytest.approx(0, abs=20 * MS)
 
 
-def test_d09_without_reports_a_stall_of_more_than_a_second_is_told_by_arrival() -> None:
+def test_without_reports_a_stall_of_more_than_a_second_is_reported_by_arrival() -> None:
     source = microphone(80 * S, **stalled(30 * S, 1500 * MS, 80 * S, reports_ns=[]))
     audio = run([source], Timeline({"audio": 48000}))["audio"]
     assert audio[-1].shift_ns - audio[0].shift_ns == pytest.approx(0, abs=20 * MS)
@@ -82,7 +82,7 @@ def test_d09_without_reports_a_stall_of_more_than_a_second_is_told_by_arrival() 
 
 
 @pytest.mark.parametrize("stall_ms", [100, 300, 700, 1500])
-def test_d09_a_stall_too_short_for_arrival_to_tell_is_told_by_the_next_report(stall_ms: int) -> None:
+def test_a_stall_too_short_for_arrival_to_tell_is_reported_by_the_next_report(stall_ms: int) -> None:
     placed = run([microphone(80 * S, **stalled(30 * S, stall_ms * MS, 80 * S)), camera(80 * S)])
     assert lip_sync_ns(placed, after_ns=(30_100 + stall_ms) * MS + 5 * S) <= LIP_SYNC_NS
     assert lip_sync_ns(placed) <= stall_ms * MS + LIP_SYNC_NS
@@ -98,7 +98,7 @@ def test_media_time_that_leaps_ahead_does_not_leave_the_clock() -> None:
     assert timeline.counters("audio")["rtp_time_jumps"] == 1
 
 
-def test_media_time_that_is_set_back_goes_on_at_its_arrival() -> None:
+def test_media_time_that_is_set_back_continues_at_its_arrival() -> None:
     def back(true_ns: int) -> int:
         return true_ns - (1000 * S if true_ns >= 10 * S else 0)
 
@@ -140,7 +140,7 @@ def test_a_kind_that_has_ended_does_not_pull_the_other_by_its_old_report() -> No
 
 
 @pytest.mark.parametrize("step_ns", [3600 * S, -3600 * S, S // 2, -S // 2])
-def test_d35_a_sender_whose_wall_clock_is_set_moves_nothing(step_ns: int) -> None:
+def test_a_sender_whose_wall_clock_is_set_does_not_move_frames(step_ns: int) -> None:
     def clock(true_ns: int) -> int:
         return NTP_START_NS + true_ns + (step_ns if 30 * S <= true_ns < 50 * S else 0)
 
@@ -164,7 +164,7 @@ def test_reports_that_are_nonsense_leave_arrival_in_charge(nonsense: tuple[Kind,
     assert timeline.counters(nonsense[0])["sender_reports_ignored"] > 0
 
 
-def test_one_false_report_among_good_ones_is_not_believed() -> None:
+def test_one_false_report_among_good_ones_is_not_accepted() -> None:
     def clock(true_ns: int) -> int:
         return NTP_START_NS + true_ns + (700 * MS if 20 * S <= true_ns < 21 * S else 0)
 
@@ -174,7 +174,7 @@ def test_one_false_report_among_good_ones_is_not_believed() -> None:
     assert timeline.counters("video")["sender_reports_ignored"] == 1
 
 
-def test_two_kinds_told_by_different_clocks_are_placed_by_arrival() -> None:
+def test_two_kinds_with_reports_of_different_clocks_are_placed_by_arrival() -> None:
     timeline = Timeline(RATES)
     placed = run([microphone(20 * S), camera(20 * S, ntp_clock=lambda true_ns: true_ns + S)], timeline)
     assert lip_sync_ns(placed) <= LIP_SYNC_NS

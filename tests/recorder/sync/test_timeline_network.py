@@ -1,4 +1,4 @@
-"""The network stops, queues and repairs: nothing of it is heard or seen."""
+"""Outages, queues and repair in the network do not change the spacing of frames."""
 
 from itertools import pairwise
 
@@ -76,7 +76,7 @@ def test_a_unit_that_was_repaired_late_stays_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("late_until_ms", [20, 3_000])
-def test_the_picture_follows_sound_whose_first_packets_were_late(late_until_ms: int) -> None:
+def test_video_follows_audio_whose_first_packets_were_late(late_until_ms: int) -> None:
     """Sound goes back to its place by 31 ms a second; until it is there the picture stands as far behind."""
     line = Placer(Timeline({"audio": 48_000, "video": 90_000}))
     late_ns = 200 * MS

@@ -16,7 +16,7 @@ _US_PER_FRAME: Final = (
 )
 _MAX_US: Final = 120_000
 
-BIT_RATES_KBPS: Final = range(6, 511)
+BIT_RATES_KBPS: Final[range] = range(6, 511)
 """RFC 6716 section 2.1.1."""
 
 _NUMBERS: Final = {"maxplaybackrate": 48_000, "minptime": 120, "ptime": 120}

@@ -54,7 +54,7 @@ class Codec:
         return f"{self.name.lower()}_params"
 
 
-_VIDEO_KBPS: Final = range(1, 50_001)
+_VIDEO_KBPS: Final[range] = range(1, 50_001)
 """What Sora accepts."""
 
 

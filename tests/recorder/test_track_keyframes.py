@@ -9,7 +9,7 @@ from rokuga.recorder.track import PLI_DELAY_NS, Track
 from tests.packets import stream, without
 from tests.recorder.call import audio, data_of, frames, joined, opus, played, video, vp8
 
-# The gate
+# Waiting for a key frame
 
 
 def test_video_begins_with_a_requested_key_frame() -> None:

@@ -111,7 +111,7 @@ async def apply_changes(store: EtcdStore) -> None:
         async for changes in batches:
             for change in changes:
                 if change.is_start_owned:
-                    await store.append([told_once(EventType.RECORDING_STARTED, change.recording.recording_id)])
+                    await store.append([singleton_event(EventType.RECORDING_STARTED, change.recording.recording_id)])
 
 
 async def deliver(store: EtcdStore) -> None:

@@ -1,4 +1,4 @@
-// Makes an element with its properties and children. Text stays text: nothing from outside becomes HTML.
+// Creates an element with properties and children. Strings become text nodes, never HTML.
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {

@@ -4,14 +4,14 @@ import { bytes, clock, moment } from "./format.js";
 import { player } from "./players.js";
 import { text } from "./strings.js";
 
-const STEP = 10;
-let limit = STEP;
+const PAGE_SIZE = 10;
+let limit = PAGE_SIZE;
 let isLoading = false;
 let isStale = false;
 const shown = new Map();
 
 export function startFiles() {
-  document.getElementById("more-files").addEventListener("click", () => { limit = Math.min(limit + STEP, 100); loadFiles(); });
+  document.getElementById("more-files").addEventListener("click", () => { limit = Math.min(limit + PAGE_SIZE, 100); loadFiles(); });
 }
 
 export async function loadFiles() {
@@ -21,8 +21,8 @@ export async function loadFiles() {
   try {
     while (isStale) {
       isStale = false;
-      const answer = await fetch(`/admin/recordings?limit=${limit}`);
-      if (answer.ok) show(await answer.json());
+      const response = await fetch(`/admin/recordings?limit=${limit}`);
+      if (response.ok) show(await response.json());
     }
   } finally {
     isLoading = false;
@@ -36,7 +36,7 @@ function show({ recordings, more }) {
   const list = document.getElementById("file-list");
   for (const recording of withFiles.reverse()) {
     if (!shown.has(recording.recording_id)) {
-      const heading = element("h3", {}, `${recording.files[0].metadata?.channel_id ?? recording.recording_id} · ${moment(began(recording.files))}`);
+      const heading = element("h3", {}, `${recording.files[0].metadata?.channel_id ?? recording.recording_id} · ${moment(startTime(recording.files))}`);
       const grid = element("div", { className: "grid" });
       const group = element("div", { className: "recording-files" }, heading, grid);
       shown.set(recording.recording_id, { group, grid, names: new Set() });
@@ -46,15 +46,15 @@ function show({ recordings, more }) {
     for (const file of [...recording.files].reverse()) {
       if (names.has(file.filename)) continue;
       names.add(file.filename);
-      const made = figure(recording.recording_id, file);
-      if (file.metadata?.split_index) grid.append(made);
-      else grid.prepend(made);
+      const shownFile = figure(recording.recording_id, file);
+      if (file.metadata?.split_index) grid.append(shownFile);
+      else grid.prepend(shownFile);
     }
   }
 }
 
-// When the first of these files begins; as long as none says so, when it was written.
-function began(files) {
+// The start of the earliest file by its metadata; without metadata, the time at which it was written.
+function startTime(files) {
   return Math.min(...files.map((file) => Date.parse(file.metadata?.start_timestamp ?? "") || file.modified_ms));
 }
 
@@ -64,12 +64,12 @@ function figure(recordingId, file) {
   const connection = metadata.client_id ?? "";
   const title = metadata.split_index ? text("partOf", { number: Number(metadata.split_index) }) : text("whole");
   const facts = element("p", { className: "quiet" });
-  const tell = (seconds) => {
+  const showFacts = (seconds) => {
     const size = metadata.video_width ? `${metadata.video_width}×${metadata.video_height}` : "";
     facts.textContent = [Number.isFinite(seconds) ? clock(Math.round(seconds)) : "", bytes(file.size), size, metadata.video_codec_type].filter(Boolean).join(" · ");
   };
-  tell();
+  showFacts();
   const details = element("details", {}, element("summary", {}, text("showMetadata")), element("pre", { tabIndex: 0 }, JSON.stringify(file.metadata, null, 2)));
-  return element("div", {}, player(metadata.video === false ? "audio" : "video", url, title, tell), element("p", {}, title), element("p", { className: "quiet" }, connection), facts,
+  return element("div", {}, player(metadata.video === false ? "audio" : "video", url, title, showFacts), element("p", {}, title), element("p", { className: "quiet" }, connection), facts,
     element("div", { className: "actions" }, element("a", { href: `${url}?download` }, text("download")), details));
 }

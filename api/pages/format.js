@@ -5,7 +5,7 @@ const ofDay = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle
 const today = new Intl.DateTimeFormat(language, ofDay);
 const earlier = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric", ...ofDay });
 
-// The time of day, with the date where it is not today.
+// The time of day, with the date unless it is today.
 export const moment = (ms) => (new Date(ms).toDateString() === new Date().toDateString() ? today : earlier).format(ms);
 export const percent = (part, all) => number.format(all ? (100 * part) / all : 0);
 export const bitRate = (bps) => (bps < 1e6 ? `${number.format(bps / 1e3)} kbit/s` : `${number.format(bps / 1e6)} Mbit/s`);

@@ -1,50 +1,50 @@
-// Players that load nothing until they play: a page of many files asks for what somebody looks at. Posters are drawn one
-// file at a time, as they come into view, and one file plays at a time.
+// Players that load nothing before they play, so that a page with many files makes few requests. Posters are drawn one
+// at a time, when their player is close to the visible area; one file plays at a time.
 import { element } from "./element.js";
 
 const POSTER_WIDTH = 416;
-const PATIENCE_MS = 10000;
-const waiting = [];
+const LOAD_TIMEOUT_MS = 10000;
+const queue = [];
 let isDrawing = false;
 let playing;
 
-const near = new IntersectionObserver((entries) => {
+const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (!isIntersecting) continue;
-    near.unobserve(target);
-    waiting.push(target);
+    observer.unobserve(target);
+    queue.push(target);
   }
-  drawNext();
+  drawPosters();
 }, { rootMargin: "300px" });
 
-// A player for a finished file. `onLength` hears how many seconds the file has, once it has been looked into.
+// Returns a player for a finished file. `onLength` receives the length in seconds once it is known.
 export function player(kind, url, label, onLength) {
-  const made = element(kind, { src: url, controls: true, preload: "none", playsInline: true, "aria-label": label });
-  made.addEventListener("play", () => {
-    if (playing && playing !== made) playing.src = playing.src; // back to its poster, with nothing loaded
-    playing = made;
+  const media = element(kind, { src: url, controls: true, preload: "none", playsInline: true, "aria-label": label });
+  media.addEventListener("play", () => {
+    if (playing && playing !== media) playing.src = playing.src; // shows its poster again, and frees what was loaded
+    playing = media;
   });
-  made.addEventListener("loadedmetadata", () => onLength(made.duration));
-  made.addEventListener("length", ({ detail }) => onLength(detail));
-  near.observe(made);
-  return made;
+  media.addEventListener("loadedmetadata", () => onLength(media.duration));
+  media.addEventListener("length", ({ detail }) => onLength(detail));
+  observer.observe(media);
+  return media;
 }
 
-async function drawNext() {
+async function drawPosters() {
   if (isDrawing) return;
   isDrawing = true;
-  for (let next = waiting.shift(); next; next = waiting.shift()) await look(next).catch(() => {}); // no poster, then
+  for (let next = queue.shift(); next; next = queue.shift()) await drawPoster(next).catch(() => {}); // it stays without a poster
   isDrawing = false;
 }
 
-async function look(shown) {
+async function drawPoster(shown) {
   const isVideo = shown instanceof HTMLVideoElement;
   const reader = element(shown.localName, { preload: isVideo ? "auto" : "metadata", muted: true, src: shown.src });
   try {
     await new Promise((resolve, reject) => {
       reader.addEventListener(isVideo ? "loadeddata" : "loadedmetadata", resolve);
       reader.addEventListener("error", reject);
-      setTimeout(reject, PATIENCE_MS);
+      setTimeout(reject, LOAD_TIMEOUT_MS);
     });
     shown.dispatchEvent(new CustomEvent("length", { detail: reader.duration }));
     if (isVideo) shown.poster = picture(reader);

@@ -5,7 +5,7 @@ import { Signaling } from "./signaling.js";
 import { reason, text } from "./strings.js";
 import { testPattern } from "./test_pattern.js";
 
-const LOOK_MS = 1000;
+const STATISTICS_MS = 1000;
 
 export function startPublishing() {
   const form = document.getElementById("publish-form");
@@ -29,8 +29,8 @@ async function media(form) {
   const [width, height] = form.get("resolution").split("x").map(Number);
   if (form.get("source") === "pattern") return testPattern(width, height, form.get("channel"));
   if (!navigator.mediaDevices) throw new Error(text("noCamera"));
-  const wanted = { audio: form.has("audio"), video: form.has("video") && { width, height } };
-  const stream = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+  const constraints = { audio: form.has("audio"), video: form.has("video") && { width, height } };
+  const stream = await navigator.mediaDevices.getUserMedia(constraints).catch((error) => {
     throw new Error(error.name === "NotAllowedError" ? text("cameraRefused") : text("cameraMissing"));
   });
   return { stream, stop: () => {} };
@@ -44,12 +44,12 @@ async function publish(form) {
   const facts = element("p", { className: "quiet" });
   const button = element("button", { className: "small", type: "button" }, text("stopPublishing"));
   const preview = element("video", { autoplay: true, muted: true, playsInline: true, srcObject: stream, "aria-label": text("video") });
-  const about = element("div", {}, element("div", { className: "row" }, element("h3", {}, form.get("channel")), state), facts, button);
-  const card = element("li", { className: "card publisher" }, preview, about);
+  const details = element("div", {}, element("div", { className: "row" }, element("h3", {}, form.get("channel")), state), facts, button);
+  const card = element("li", { className: "card publisher" }, preview, details);
   document.getElementById("publishers").prepend(card);
   let timer;
   const signaling = new Signaling({
-    onState(name, why) {
+    onState(name, cause) {
       state.dataset.state = name;
       state.textContent = text(name);
       if (name !== "ended" && name !== "failed") return;
@@ -59,14 +59,14 @@ async function publish(form) {
       if (name === "ended") return card.remove();
       card.className = "card";
       preview.remove();
-      facts.textContent = why ? reason(why) : text("broken");
+      facts.textContent = cause ? reason(cause) : text("broken");
       button.textContent = text("remove");
       button.onclick = () => card.remove();
     },
   });
   button.onclick = () => signaling.disconnect();
   const codec = form.get("codec");
-  timer = setInterval(statistics(signaling, facts, form.has("video") ? codec : document.forms["publish-form"].elements.codec.dataset.audio), LOOK_MS);
+  timer = setInterval(statistics(signaling, facts, form.has("video") ? codec : document.forms["publish-form"].elements.codec.dataset.audio), STATISTICS_MS);
   const video = form.has("video") && { codec_type: codec, bit_rate: Number(form.get("bitrate")) };
   await signaling.connect({ channel: form.get("channel"), stream, video, audio: form.has("audio") });
 }

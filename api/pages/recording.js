@@ -1,13 +1,14 @@
-// The record section: start, stop, and what is being written. The server says what is; the page only counts on.
+// The record section: start, stop, and the archives being written. The server sends the state; between two states the
+// page advances the times.
 import { element } from "./element.js";
 import { bitRate, bytes, clock, percent } from "./format.js";
 import { reason, text } from "./strings.js";
 import { askToken } from "./token.js";
 
-const COUNT_MS = 200;
+const ADVANCE_MS = 200;
 let token = "";
 let state = { now_ms: Date.now(), recordings: [], archives: [] };
-let ahead_ms = 0;
+let clockOffset_ms = 0;
 let isKnown = false;
 let shown = "";
 const earlier = new Map();
@@ -15,13 +16,13 @@ const earlier = new Map();
 export async function callTarget(operation, body) {
   const headers = { "x-sora-target": `Sora_20161101.${operation}`, "content-type": "application/json" };
   if (token) headers.authorization = `Bearer ${token}`;
-  const answer = await fetch("/api", { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {
+  const response = await fetch("/api", { method: "POST", headers, body: JSON.stringify(body) }).catch(() => {
     throw new Error(text("unreachable"));
   });
-  if (answer.status === 401 && (token = await askToken())) return callTarget(operation, body);
-  const said = await answer.json();
-  if (!answer.ok) throw new Error(reason(said.error_type ?? said.type ?? answer.statusText));
-  return said;
+  if (response.status === 401 && (token = await askToken())) return callTarget(operation, body);
+  const result = await response.json();
+  if (!response.ok) throw new Error(reason(result.error_type ?? result.type ?? response.statusText));
+  return result;
 }
 
 export function startRecording() {
@@ -32,33 +33,33 @@ export function startRecording() {
   });
   const { splitOnly, split, expire } = form.elements;
   splitOnly.addEventListener("change", () => {
-    split.required = expire.disabled = splitOnly.checked; // parts alone have no end by time
+    split.required = expire.disabled = splitOnly.checked; // split_only excludes expire_time
   });
-  setInterval(count, COUNT_MS);
+  setInterval(advance, ADVANCE_MS);
 }
 
-// Without a daemon nothing is known to go on: seconds stand still.
-export function showNothing() {
+// Stops the times while there is no connection to the daemon.
+export function showOffline() {
   isKnown = false;
 }
 
-export function showState(told) {
-  state = told;
+export function showState(received) {
+  state = received;
   isKnown = true;
-  ahead_ms = told.now_ms - Date.now();
-  for (const [name, most] of [["expire", told.max_expire_time], ["split", told.max_split_duration]]) {
-    document.getElementById("record-form").elements[name].max = most;
+  clockOffset_ms = received.now_ms - Date.now();
+  for (const [name, max] of [["expire", received.max_expire_time], ["split", received.max_split_duration]]) {
+    document.getElementById("record-form").elements[name].max = max;
   }
-  const names = JSON.stringify([told.recordings, told.archives.map((archive) => [archive.recording_id, archive.connection_id])]);
-  document.getElementById("no-recordings").hidden = told.recordings.length > 0;
+  const names = JSON.stringify([received.recordings, received.archives.map((archive) => [archive.recording_id, archive.connection_id])]);
+  document.getElementById("no-recordings").hidden = received.recordings.length > 0;
   if (names !== shown) {
     shown = names;
-    document.getElementById("recordings").replaceChildren(...told.recordings.map(card));
+    document.getElementById("recordings").replaceChildren(...received.recordings.map(card));
   }
-  told.archives.forEach(showArchive);
-  const present = new Set(told.archives.map((archive) => archive.connection_id));
+  received.archives.forEach(showArchive);
+  const present = new Set(received.archives.map((archive) => archive.connection_id));
   for (const id of earlier.keys()) if (!present.has(id)) earlier.delete(id);
-  count();
+  advance();
 }
 
 async function attempt(work) {
@@ -114,9 +115,9 @@ function showArchive(archive) {
   ].filter(Boolean).join(" · ");
 }
 
-function count() {
+function advance() {
   if (!isKnown) return;
-  const now_ms = Date.now() + ahead_ms;
+  const now_ms = Date.now() + clockOffset_ms;
   for (const recording of state.recordings) {
     const seconds = (now_ms - recording.start_ms) / 1000;
     const shown_seconds = document.getElementById(`s-${recording.recording_id}`);

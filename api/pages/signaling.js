@@ -1,4 +1,4 @@
-// Sora's signalling as a publisher speaks it: connect, offer, answer, candidates, ping and pong, disconnect.
+// A publisher's side of Sora's signalling: connect, offer, answer, candidates, ping and pong, disconnect.
 export class Signaling {
   constructor({ onState }) {
     this.onState = onState;
@@ -9,26 +9,26 @@ export class Signaling {
     this.onState("connecting", "");
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     this.socket = new WebSocket(`${scheme}//${location.host}/signaling`);
-    this.socket.onopen = () => this.#say({ type: "connect", role: "sendonly", channel_id: channel, video, audio, sora_client: "Rokuga page" });
-    this.socket.onmessage = ({ data }) => this.#hear(JSON.parse(data), stream, video).catch((error) => this.#end("failed", error.message));
+    this.socket.onopen = () => this.#send({ type: "connect", role: "sendonly", channel_id: channel, video, audio, sora_client: "Rokuga page" });
+    this.socket.onmessage = ({ data }) => this.#receive(JSON.parse(data), stream, video).catch((error) => this.#end("failed", error.message));
     this.socket.onclose = ({ code, reason }) => this.#end(code === 1000 ? "ended" : "failed", reason);
   }
 
   disconnect() {
-    if (this.socket.readyState === WebSocket.OPEN) this.#say({ type: "disconnect", reason: "NO-ERROR" });
+    if (this.socket.readyState === WebSocket.OPEN) this.#send({ type: "disconnect", reason: "NO-ERROR" });
     else this.socket.close();
   }
 
-  async #hear(message, stream, video) {
+  async #receive(message, stream, video) {
     if (message.type === "offer") await this.#answer(message, stream, video);
-    else if (message.type === "ping") this.#say({ type: "pong" });
+    else if (message.type === "ping") this.#send({ type: "pong" });
     else if (message.type === "notify" && message.event_type === "connection.created" && message.connection_id === this.connectionId) this.onState("connected", "");
   }
 
   async #answer(offer, stream, video) {
     this.connectionId = offer.connection_id;
     this.peer = new RTCPeerConnection(offer.config);
-    this.peer.onicecandidate = ({ candidate }) => candidate && this.#say({ type: "candidate", ...candidate.toJSON() });
+    this.peer.onicecandidate = ({ candidate }) => candidate && this.#send({ type: "candidate", ...candidate.toJSON() });
     this.peer.onconnectionstatechange = () => this.peer.connectionState === "failed" && this.#end("failed", "ICE");
     await this.peer.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     for (const transceiver of this.peer.getTransceivers()) {
@@ -45,16 +45,16 @@ export class Signaling {
       for (const encoding of parameters.encodings) encoding.maxBitrate = video.bit_rate * 1000;
       await sender.setParameters(parameters);
     }
-    this.#say({ type: "answer", sdp: this.peer.localDescription.sdp });
+    this.#send({ type: "answer", sdp: this.peer.localDescription.sdp });
   }
 
-  #say(message) {
+  #send(message) {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
   #end(state, reason) {
-    if (this.isOver) return;
-    this.isOver = true;
+    if (this.isClosed) return;
+    this.isClosed = true;
     this.peer?.close();
     this.socket.close();
     this.onState(state, reason);

@@ -1,4 +1,4 @@
-// Every text of the page, in both languages. A test sees that both have every key.
+// All texts of the page in both languages. A test checks that both have the same keys.
 export const STRINGS = {
   en: {
     publish: "Publish", record: "Record", files: "Files", webhooks: "Webhooks",
@@ -44,7 +44,7 @@ export const STRINGS = {
   },
 };
 
-// What the daemon says by a word of its API.
+// Texts for error types of the API.
 export const REASONS = {
   en: {
     "STARTED-RECORDING": "This channel is being recorded already.", "NOT-STARTED-RECORDING": "This channel is not being recorded.",
@@ -67,8 +67,8 @@ export function text(key, values = {}) {
   return STRINGS[language][key].replace(/\{(\w+)\}/g, (_all, name) => values[name]);
 }
 
-// A word of the daemon as a sentence; a word that is not known stays as it is.
-export function reason(word) {
-  const said = REASONS[language][word];
-  return said ? `${said} (${word})` : word;
+// Returns the text of an error type; an unknown one is returned unchanged.
+export function reason(errorType) {
+  const sentence = REASONS[language][errorType];
+  return sentence ? `${sentence} (${errorType})` : errorType;
 }

@@ -1,5 +1,5 @@
-// A picture with a running clock, and a beep with a flash at each full second: needs no camera and no permission.
-// A worker beats the time, so that a hidden tab keeps its pace.
+// A test pattern with a clock, and a beep with a flash at each full second; needs no camera and no permission.
+// A worker is the timer, so that the frame rate is kept in a hidden tab.
 const BEEP_S = 0.1;
 const AHEAD_S = 3;
 let audio;
@@ -14,8 +14,8 @@ export function testPattern(width, height, label) {
   tone.start();
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d");
-  const began = audio.currentTime;
-  let planned = Math.ceil(began);
+  const start = audio.currentTime;
+  let planned = Math.ceil(start);
   const worker = new Worker("/pages/pattern_worker.js");
   worker.addEventListener("message", () => {
     const now = audio.currentTime;
@@ -23,7 +23,7 @@ export function testPattern(width, height, label) {
       gain.gain.setValueAtTime(0.3, planned);
       gain.gain.setValueAtTime(0, planned + BEEP_S);
     }
-    draw(context, canvas, now - began, now % 1 < BEEP_S, label);
+    draw(context, canvas, now - start, now % 1 < BEEP_S, label);
   });
   const stream = new MediaStream([...canvas.captureStream(30).getTracks(), ...destination.stream.getTracks()]);
   return { stream, stop: () => { worker.terminate(); tone.stop(); gain.disconnect(); } };
@@ -32,9 +32,9 @@ export function testPattern(width, height, label) {
 function draw(context, canvas, seconds, inBeep, label) {
   const { width, height } = canvas;
   const hues = [45, 185, 130, 300, 5, 225];
-  hues.forEach((hue, place) => {
+  hues.forEach((hue, index) => {
     context.fillStyle = `hsl(${hue} 55% 42%)`;
-    context.fillRect((place * width) / hues.length, 0, width / hues.length + 1, height);
+    context.fillRect((index * width) / hues.length, 0, width / hues.length + 1, height);
   });
   context.fillStyle = inBeep ? "#fff" : "#161412";
   context.fillRect(width * 0.14, height * 0.2, width * 0.72, height * 0.6);

@@ -1,4 +1,4 @@
-// Asks for the API's token in a dialog; an empty text is "not now", by its button or by Escape.
+// Asks for the API's token in a dialog. Returns an empty text if it was cancelled.
 export function askToken() {
   const dialog = document.getElementById("token");
   const field = dialog.querySelector("input");

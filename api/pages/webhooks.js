@@ -1,9 +1,9 @@
-// The webhooks section: a live list, the newest first, with what became of each.
+// The webhooks section: a live list, the newest first, with the state of each.
 import { element } from "./element.js";
 import { moment } from "./format.js";
 import { text } from "./strings.js";
 
-const MOST = 200;
+const MAX_SHOWN = 200;
 const rows = new Map();
 
 export function showWebhooks(entries) {
@@ -25,12 +25,12 @@ export function showWebhook(entry) {
     return;
   }
   const retry = element("button", { className: "small", type: "button", hidden: !mayRetry(entry) }, text("retry"));
-  retry.addEventListener("click", () => sendAgain(entry.event_id));
+  retry.addEventListener("click", () => retryDelivery(entry.event_id));
   const line = element("p", { className: "quiet" }, facts(entry));
   const row = element("li", {}, element("div", { className: "row" }, element("strong", {}, entry.type), state, retry), line, body(entry.event_id));
   rows.set(entry.event_id, { row, state, facts: line, retry });
   list.prepend(row);
-  while (rows.size > MOST) {
+  while (rows.size > MAX_SHOWN) {
     const [oldest, { row: last }] = rows.entries().next().value;
     last.remove();
     rows.delete(oldest);
@@ -57,8 +57,8 @@ function body(eventId) {
   details.addEventListener("toggle", async () => {
     if (!details.open || shown.textContent) return;
     try {
-      const answer = await fetch(`/admin/webhooks/${eventId}`);
-      shown.textContent = JSON.stringify((await answer.json()).body, null, 2);
+      const response = await fetch(`/admin/webhooks/${eventId}`);
+      shown.textContent = JSON.stringify((await response.json()).body, null, 2);
     } catch {
       details.open = false;
     }
@@ -66,7 +66,7 @@ function body(eventId) {
   return details;
 }
 
-// What becomes of it comes by the stream; without a daemon that is what the page says already.
-async function sendAgain(eventId) {
+// The result arrives as an event. A failed request is ignored: the page shows already that the daemon is unreachable.
+async function retryDelivery(eventId) {
   await fetch(`/admin/webhooks/${eventId}/retry`, { method: "POST", headers: { "content-type": "application/json" } }).catch(() => {});
 }

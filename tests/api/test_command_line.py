@@ -13,7 +13,7 @@ LOADED = "import sys; from rokuga.cli.__main__ import main\ntry: main({words})\n
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
-def test_what_needs_no_command_loads_none(words: list[str]) -> None:
+def test_help_loads_no_command(words: list[str]) -> None:
     """So that it answers at once: no media, no server, no client of HTTP."""
     told = subprocess.run([sys.executable, "-c", LOADED.format(words=words)], check=False, capture_output=True).stdout
     loaded = told.decode().split()
@@ -22,7 +22,7 @@ def test_what_needs_no_command_loads_none(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "path"), [(name, path) for name, _, path in COMMANDS])
-def test_every_command_says_what_it_does(name: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_a_help_text(name: str, path: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0

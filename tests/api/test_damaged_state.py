@@ -72,7 +72,7 @@ def be_no_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "notes"), [(lose_events, 1), (lose_schema, 2), (be_no_database, 2)])
-async def test_a_damaged_database_is_moved_aside_and_what_can_be_read_is_kept(
+async def test_a_damaged_database_is_moved_aside_and_its_readable_rows_are_kept(
     database: Path, damage: Callable[[Path], None], notes: int
 ) -> None:
     """/readyz has a line about it; recordings whose rows cannot be read go on from the log of events."""
@@ -93,7 +93,7 @@ async def test_a_damaged_database_is_moved_aside_and_what_can_be_read_is_kept(
     assert aside.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_row_that_cannot_be_read_is_set_aside(database: Path) -> None:
+async def test_an_unreadable_row_is_moved_aside(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("UPDATE recordings SET body = x'7b7d' WHERE channel_id = 'one'")
     async with running(config_in(database.parent.parent)) as addresses:
@@ -103,7 +103,7 @@ async def test_a_row_that_cannot_be_read_is_set_aside(database: Path) -> None:
         assert going_on["channel_id"] == "two"
 
 
-async def test_without_a_database_recordings_go_on_from_the_log_of_events(database: Path) -> None:
+async def test_without_a_database_recordings_are_restored_from_the_event_log(database: Path) -> None:
     before = {"one": 0, "two": 0}
     for path in database.parent.glob("rokuga.sqlite3*"):
         path.unlink()

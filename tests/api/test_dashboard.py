@@ -24,7 +24,7 @@ def kinds() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("expression", [*EXPRESSIONS, DASHBOARD["templating"]["list"][1]["query"]["query"]])
-def test_every_query_is_about_numbers_that_are_there(kinds: dict[str, str], expression: str) -> None:
+def test_every_query_uses_existing_metrics(kinds: dict[str, str], expression: str) -> None:
     names = re.findall(r"rokuga_\w+", expression)
     assert names
     rated = re.findall(r"rate\((rokuga_\w+)\{[^}]*\}\[\$__rate_interval\]\)", expression)
@@ -35,7 +35,7 @@ def test_every_query_is_about_numbers_that_are_there(kinds: dict[str, str], expr
         assert LABELS[name] == by
 
 
-def test_panels_do_not_overlap_and_name_the_chosen_source_and_nodes() -> None:
+def test_panels_do_not_overlap_and_use_the_selected_source_and_instances() -> None:
     cells = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
         for panel in DASHBOARD["panels"]

@@ -24,7 +24,7 @@ def logs_as_before() -> Iterator[None]:
 
 @pytest.mark.parametrize("said", ATTACKS)
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_what_strangers_sent_is_escaped(said: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_untrusted_text_is_escaped(said: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(log_format)
     log = structlog.get_logger()
     log.warning("request refused", host=said, path=f"/{said} x", several=[said])
@@ -46,6 +46,6 @@ def test_a_traceback_keeps_its_lines_and_nothing_else(log_format: str, capsys: p
     assert all(line.isprintable() for line in text.split("\n"))
 
 
-def test_other_scripts_stay_as_they_are() -> None:
+def test_text_in_other_scripts_is_unchanged() -> None:
     assert printable("録画 é 😀 \\x1b") == "録画 é 😀 \\x1b"
     assert printable("あ\x1b") == "あ\\x1b"

@@ -7,7 +7,7 @@ import pytest
 from rokuga.api.parse_limiter import LARGE, ParseLimiter
 
 
-async def test_large_texts_take_turns_and_small_ones_pass_them_by() -> None:
+async def test_large_texts_are_parsed_one_at_a_time_and_small_ones_at_once() -> None:
     messages = ParseLimiter()
     order: list[str] = []
 
@@ -23,7 +23,7 @@ async def test_large_texts_take_turns_and_small_ones_pass_them_by() -> None:
     assert order == ["small", "first", "second"]
 
 
-async def test_a_fault_in_a_turn_ends_the_turn() -> None:
+async def test_an_exception_in_a_slot_releases_it() -> None:
     messages = ParseLimiter()
     for _ in range(2):
         with pytest.raises(ValueError, match="odd"):

@@ -33,9 +33,7 @@ async def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, 
 
 
 @pytest.mark.parametrize("header", PROXIES)
-async def test_without_any_configuration_what_was_passed_on_opens_nothing(
-    tmp_path: Path, header: dict[str, str]
-) -> None:
+async def test_forwarded_requests_have_no_privileges_by_default(tmp_path: Path, header: dict[str, str]) -> None:
     async with running(config_in(tmp_path)) as addresses:
         page = f"http://127.0.0.1:{port_of(addresses.signaling_url)}"
         for path in ("/", "/pages/style.css", "/admin/state", "/admin/recordings"):
@@ -50,7 +48,7 @@ async def test_without_any_configuration_what_was_passed_on_opens_nothing(
 
 @pytest.mark.parametrize("setting", [{"allowed_hosts": "rec.example"}, {"trusted_proxies": "127.0.0.1"}])
 @pytest.mark.parametrize("header", [{}, *PROXIES[:2]])
-async def test_with_a_proxy_in_the_configuration_loopback_opens_nothing(
+async def test_loopback_has_no_privileges_with_a_configured_proxy(
     tmp_path: Path, header: dict[str, str], setting: dict[str, str]
 ) -> None:
     """A proxy may say nothing of whom it passes on."""
@@ -66,7 +64,7 @@ async def test_with_a_proxy_in_the_configuration_loopback_opens_nothing(
         assert "set a token" in reason
 
 
-async def test_with_a_password_or_a_token_it_opens(tmp_path: Path) -> None:
+async def test_a_password_or_a_token_admits_forwarded_requests(tmp_path: Path) -> None:
     settings = {"allowed_hosts": "rec.example", "admin_basic_auth": "me:secret", "api_bearer_token": TOKEN}
     async with running(config_in(tmp_path, **settings)) as addresses:
         page = f"http://127.0.0.1:{port_of(addresses.signaling_url)}"

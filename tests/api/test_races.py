@@ -1,6 +1,6 @@
-"""Both fronts on the real recorder and store, clients without media: what happens at the same time ends well.
+"""API and signalling with the real recorder and store, and clients without media: concurrent requests.
 
-The cases are complaints about other recorders (livekit/egress 502, janus-gateway 2550).
+Sources: reports about other recorders (livekit/egress 502, janus-gateway 2550).
 """
 
 import asyncio
@@ -30,8 +30,8 @@ ANSWER = json.dumps({"type": "answer", "sdp": "v=0\r\n"})
 DISCONNECT = json.dumps({"type": "disconnect", "reason": "NO-ERROR"})
 
 
-class House:
-    """A daemon without media and webhooks."""
+class Daemon:
+    """A daemon with a fake peer and without webhooks."""
 
     def __init__(self, recorder: Recorder, store: SqliteStore, session: aiohttp.ClientSession, folder: Path) -> None:
         self.recorder = recorder
@@ -56,7 +56,7 @@ class House:
         """Stop it."""
         return await self.call("StopRecording", channel_id="sora")
 
-    async def enter(self) -> aiohttp.ClientWebSocketResponse:
+    async def connect(self) -> aiohttp.ClientWebSocketResponse:
         """Connect a client, up to our offer."""
         websocket = await self._session.ws_connect(self.signaling_url)
         await websocket.send_str(CONNECT)
@@ -65,12 +65,12 @@ class House:
 
     async def publish(self) -> aiohttp.ClientWebSocketResponse:
         """Connect a client, up to its own connection.created."""
-        websocket = await self.enter()
+        websocket = await self.connect()
         await websocket.send_str(ANSWER)
         assert (await websocket.receive_json())["event_type"] == "connection.created"
         return websocket
 
-    async def leave(self, websocket: aiohttp.ClientWebSocketResponse) -> int | None:
+    async def disconnect(self, websocket: aiohttp.ClientWebSocketResponse) -> int | None:
         """Disconnect a client, up to the close; give its code."""
         await websocket.send_str(DISCONNECT)
         while (await websocket.receive()).type is aiohttp.WSMsgType.TEXT:
@@ -87,7 +87,7 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     config = RecorderConfig(archive_dir=tmp_path / "archive")
     async with (
         SqliteStore(tmp_path / "store.sqlite3") as store,
@@ -96,12 +96,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         served(signaling_app(AppContext(recorder, DaemonConfig()))) as signaling,
         aiohttp.ClientSession() as session,
     ):
-        house = House(recorder, store, session, tmp_path)
-        house.api_url, house.signaling_url = f"http://{api}/", f"ws://{signaling}/signaling"
-        yield house
+        daemon = Daemon(recorder, store, session, tmp_path)
+        daemon.api_url, daemon.signaling_url = f"http://{api}/", f"ws://{signaling}/signaling"
+        yield daemon
 
 
-def assert_told_once(events: list[Event], recordings: int) -> None:
+def assert_published_once(events: list[Event], recordings: int) -> None:
     """One start and one report a recording; one end an archive; every archive in its report, nothing after it."""
     kinds = Counter(event.type for event in events)
     assert kinds[EventType.RECORDING_STARTED] == kinds[EventType.RECORDING_REPORT] == recordings
@@ -123,46 +123,46 @@ def assert_told_once(events: list[Event], recordings: int) -> None:
     assert ended == begun
 
 
-async def test_d24_start_after_the_offer_and_stop_before_any_media(house: House) -> None:
+async def test_a_recording_that_stops_before_any_media_leaves_nothing(daemon: Daemon) -> None:
     """Both calls return, nothing is left active or empty on the disk, the next Start works."""
     rounds = 20
     for number in range(rounds):
-        websocket = await house.enter()
-        assert (await house.start())[0] == 200
+        websocket = await daemon.connect()
+        assert (await daemon.start())[0] == 200
         if number % 2:
             await websocket.send_str(ANSWER)
-        assert (await house.stop())[0] == 200
-        assert await house.leave(websocket) == 1000
-        assert await house.call("ListStartedRecording") == (200, [])
-    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
-    assert_told_once(events, rounds)
-    assert not [path for path in house.folder.rglob("*.webm*") if not path.stat().st_size]
+        assert (await daemon.stop())[0] == 200
+        assert await daemon.disconnect(websocket) == 1000
+        assert await daemon.call("ListStartedRecording") == (200, [])
+    events = await daemon.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
+    assert_published_once(events, rounds)
+    assert not [path for path in daemon.folder.rglob("*.webm*") if not path.stat().st_size]
 
 
-async def test_d29_who_comes_while_the_recording_stops_is_closed_with_it(house: House) -> None:
+async def test_a_client_that_connects_while_the_recording_stops_ends_with_it(daemon: Daemon) -> None:
     """Joining and stopping at once: after the report nobody is archived any more."""
     rounds = 10
     for _ in range(rounds):
-        await house.start()
-        first, joining = await house.publish(), await house.enter()
-        await asyncio.gather(joining.send_str(ANSWER), house.stop())
-        assert await house.leave(first) == 1000
-        assert await house.leave(joining) == 1000
-    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
-    assert_told_once(events, rounds)
-    assert await house.call("ListArchiving") == (200, [])
+        await daemon.start()
+        first, joining = await daemon.publish(), await daemon.connect()
+        await asyncio.gather(joining.send_str(ANSWER), daemon.stop())
+        assert await daemon.disconnect(first) == 1000
+        assert await daemon.disconnect(joining) == 1000
+    events = await daemon.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == rounds)
+    assert_published_once(events, rounds)
+    assert await daemon.call("ListArchiving") == (200, [])
 
 
-async def test_two_starts_at_once_are_one_recording(house: House) -> None:
-    answers = await asyncio.gather(*(house.start() for _ in range(8)))
+async def test_two_starts_at_once_are_one_recording(daemon: Daemon) -> None:
+    answers = await asyncio.gather(*(daemon.start() for _ in range(8)))
     assert sorted(status for status, _ in answers) == [200, *[400] * 7]
     assert {answer.get("error_type") for status, answer in answers if status == 400} == {"STARTED-RECORDING"}
-    answers = await asyncio.gather(*(house.stop() for _ in range(8)))
+    answers = await asyncio.gather(*(daemon.stop() for _ in range(8)))
     assert sorted(status for status, _ in answers) == [200, *[400] * 7]
     assert {answer.get("error_type") for status, answer in answers if status == 400} == {"NOT-STARTED-RECORDING"}
 
 
-async def test_any_order_of_starts_stops_and_clients_tells_everything_once(house: House) -> None:
+async def test_any_order_of_starts_stops_and_clients_publishes_every_event_once(daemon: Daemon) -> None:
     """A hundred steps in an order that a seed gives, several at a time; nothing is left at the end."""
     order = random.Random(20161101)
     inside: list[aiohttp.ClientWebSocketResponse] = []
@@ -171,23 +171,23 @@ async def test_any_order_of_starts_stops_and_clients_tells_everything_once(house
     async def step(kind: str) -> None:
         match kind:
             case "start":
-                starts.append((await house.start())[0])
+                starts.append((await daemon.start())[0])
             case "stop":
-                await house.stop()
+                await daemon.stop()
             case "come":
-                inside.append(await house.publish())
+                inside.append(await daemon.publish())
             case "go" if inside:
-                await house.leave(inside.pop(order.randrange(len(inside))))
+                await daemon.disconnect(inside.pop(order.randrange(len(inside))))
             case "drop" if inside:
                 await inside.pop().close()
 
     for _ in range(25):
         await asyncio.gather(*(step(order.choice(["start", "stop", "come", "come", "go", "drop"])) for _ in range(4)))
-    await asyncio.gather(*(house.leave(websocket) for websocket in inside))
-    await house.stop()
+    await asyncio.gather(*(daemon.disconnect(websocket) for websocket in inside))
+    await daemon.stop()
     started = starts.count(200)
-    events = await house.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == started)
+    events = await daemon.events(lambda kinds: kinds[EventType.RECORDING_REPORT] == started)
     assert started > 3
-    assert_told_once(events, started)
-    assert await house.call("ListArchiving") == (200, [])
-    assert await house.call("ListStartedRecording") == (200, [])
+    assert_published_once(events, started)
+    assert await daemon.call("ListArchiving") == (200, [])
+    assert await daemon.call("ListStartedRecording") == (200, [])

@@ -39,7 +39,7 @@ def content(folder: Path) -> Mapping[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-async def test_the_second_daemon_ends_and_has_touched_nothing(tmp_path: Path) -> None:
+async def test_a_second_daemon_exits_and_changes_nothing(tmp_path: Path) -> None:
     """Whichever of the directories is the one in use, by whatever name, beside others of its own."""
     (tmp_path / "link").symlink_to(tmp_path / "archive", target_is_directory=True)
     async with running(config_in(tmp_path)):
@@ -61,7 +61,7 @@ async def test_the_second_daemon_ends_and_has_touched_nothing(tmp_path: Path) ->
         assert all(Path(path).name == ".rokuga.lock" for path in after.keys() - before.keys())
 
 
-async def test_a_daemon_whose_port_is_taken_has_recovered_nothing(tmp_path: Path) -> None:
+async def test_a_daemon_without_its_port_recovers_nothing(tmp_path: Path) -> None:
     async with running(config_in(tmp_path / "first")) as addresses:
         port = addresses.api_url.rsplit(":", 1)[1].strip("/")
         code, lines = await asyncio.to_thread(run, tmp_path / "second", {"api_port": port})
@@ -80,7 +80,7 @@ async def test_both_directories_may_be_the_same_or_one_inside_the_other(tmp_path
     assert (tmp_path / "c").stat().st_mode & 0o055, "who may read recordings gets there"
 
 
-async def test_its_own_state_is_its_owners_alone(tmp_path: Path) -> None:
+async def test_data_dir_is_private(tmp_path: Path) -> None:
     """Also a database that is there from before, with other permissions; its folder stays as it was then."""
     for _ in range(2):
         async with running(config_in(tmp_path)):
@@ -110,7 +110,7 @@ async def start_recording(url: str) -> tuple[int, dict[str, Any]]:
         return response.status, await response.json()
 
 
-async def test_an_archive_dir_that_is_a_file_is_told_and_so_is_its_end(
+async def test_an_archive_dir_that_is_a_file_is_a_fault_until_it_is_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With path and errno: by /readyz, by StartRecording and in the log; then all goes on by itself."""
@@ -129,7 +129,7 @@ async def test_an_archive_dir_that_is_a_file_is_told_and_so_is_its_end(
             await asyncio.sleep(0.05)
 
 
-async def test_an_archive_dir_on_a_disk_that_is_read_only_is_told_and_so_is_its_end(tmp_path: Path) -> None:
+async def test_a_read_only_archive_dir_is_a_fault_until_it_is_writable(tmp_path: Path) -> None:
     with mounted(tmp_path / "archive", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk:
         async with running(config_in(tmp_path)) as addresses:
             faults = await ready(addresses.api_url, is_ready=False)
@@ -151,7 +151,7 @@ def open_folder() -> Iterator[Path]:
 STRANGER = 1_234_567
 
 
-def test_a_data_dir_of_somebody_else_ends_it_with_one_line_that_says_what_is_needed(open_folder: Path) -> None:
+def test_a_data_dir_of_another_user_prevents_the_start_with_one_line(open_folder: Path) -> None:
     (open_folder / "data").mkdir()
     code, lines = run(open_folder, {}, user=STRANGER)
     assert code == 1
@@ -161,7 +161,7 @@ def test_a_data_dir_of_somebody_else_ends_it_with_one_line_that_says_what_is_nee
     assert f"{open_folder}/data belongs to uid 0, gid 0, mode 0755" in line
 
 
-def test_a_database_of_somebody_else_ends_it_with_one_line(open_folder: Path) -> None:
+def test_a_database_of_another_user_prevents_the_start_with_one_line(open_folder: Path) -> None:
     (open_folder / "data").mkdir()
     (open_folder / "data").chmod(0o770)
     sqlite3.connect(open_folder / "data/rokuga.sqlite3").close()

@@ -20,7 +20,7 @@ def _config(folder: Path, certificate: Path, key: Path) -> DaemonConfig:
     return config_in(folder, tls_certificate=str(certificate), tls_key=str(key))
 
 
-async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> None:
+async def test_api_and_signalling_accept_only_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     config = _config(tmp_path, *authority.issue("localhost"))
     trust = ssl.create_default_context(cafile=authority.ca_file)
@@ -37,9 +37,7 @@ async def test_api_and_signalling_speak_tls_and_nothing_else(tmp_path: Path) -> 
             await session.get(f"{api}livez".replace("https", "http"))
 
 
-async def test_a_certificate_that_is_renewed_while_the_daemon_runs_is_shown_by_both_ports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_both_ports_use_a_renewed_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rokuga.api.http.certificates.CHECK_INTERVAL_S", 0.01)
     authority = Authority(tmp_path)
     config = _config(tmp_path, *authority.issue("localhost"))
@@ -62,7 +60,7 @@ async def test_a_certificate_that_is_renewed_while_the_daemon_runs_is_shown_by_b
                 pass
 
 
-async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unfinished_tls_handshake_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rokuga.api.http.acceptor.HANDSHAKE_TIMEOUT_S", 0.2)
     config = _config(tmp_path, *Authority(tmp_path).issue("localhost"))
     async with running(config) as addresses:
@@ -73,7 +71,7 @@ async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path, monkeypatch:
             writer.close()
 
 
-async def test_a_key_of_another_certificate_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
+async def test_a_key_of_another_certificate_prevents_the_start(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("localhost")
     _, other = authority.issue("other")

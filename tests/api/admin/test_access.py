@@ -33,7 +33,7 @@ BEARER = f"Bearer {TOKEN}"
         (AdminAccessPolicy(is_behind_proxy=True, basic_auth=PASSWORD, token=TOKEN), [BEARER], False, None),
     ],
 )
-def test_loopback_is_a_right_only_where_no_proxy_is_configured(
+def test_loopback_is_privileged_only_without_a_configured_proxy(
     door: AdminAccessPolicy, credentials: list[str], is_local: bool, refusal: JsonResponse | None
 ) -> None:
     assert door.refusal(credentials, is_local=is_local) is refusal
@@ -56,7 +56,7 @@ def test_loopback_is_a_right_only_where_no_proxy_is_configured(
         ["Basic éééé"],
     ],
 )
-def test_a_password_is_shown_in_one_form(credentials: list[str]) -> None:
+def test_a_password_is_accepted_in_one_form_only(credentials: list[str]) -> None:
     assert AdminAccessPolicy(basic_auth=PASSWORD).refusal(credentials, is_local=True) is UNAUTHORIZED
 
 

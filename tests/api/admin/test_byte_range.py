@@ -29,20 +29,20 @@ from rokuga.api.admin.byte_range import ByteRange, Unsatisfiable, requested_rang
         ("bytes=0-4,6-8", None),
     ],
 )
-def test_what_is_wanted(header: str | None, wanted: ByteRange | None) -> None:
+def test_range_headers_are_parsed(header: str | None, wanted: ByteRange | None) -> None:
     """A range is cut at the end of the file; what cannot be read wants all of it."""
     assert requested_range(header, 10_000) == wanted
 
 
 @pytest.mark.parametrize("header", ["bytes=10000-", "bytes=10000-10001", "bytes=-0", f"bytes={'9' * 5000}-"])
-def test_what_begins_behind_the_end(header: str) -> None:
+def test_a_range_after_the_end_is_unsatisfiable(header: str) -> None:
     """There is nothing to give: 416."""
     with pytest.raises(Unsatisfiable):
         requested_range(header, 10_000)
 
 
 @given(st.text(alphabet="bytes=-0123456789, "), st.integers(0, 50))
-def test_any_header(header: str, size: int) -> None:
+def test_any_range_header_is_within_the_file_or_refused(header: str, size: int) -> None:
     """Any header gives a range inside the file, all of it, or the named error."""
     try:
         wanted = requested_range(header, size)

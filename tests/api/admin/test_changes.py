@@ -5,7 +5,7 @@ import pytest
 from rokuga.api.admin.changes import MAX_KEPT, Changes
 
 
-def test_who_comes_back_hears_what_it_missed() -> None:
+def test_a_reconnecting_viewer_receives_missed_changes() -> None:
     """Everything after the id, each with its own id; nothing after the newest."""
     changes = Changes("A")
     ids = [changes.add(text) for text in "xyz"]
@@ -15,14 +15,14 @@ def test_who_comes_back_hears_what_it_missed() -> None:
 
 
 @pytest.mark.parametrize("last_id", ["", "B-1", "A-", "A-99", "A--1", "A-٣", f"A-{'9' * 5000}"])
-def test_unknown_ids(last_id: str) -> None:
+def test_unknown_ids_return_none(last_id: str) -> None:
     """An id of another run, of the future or of nobody is not known: the viewer begins anew."""
     changes = Changes("A")
     changes.add("x")
     assert changes.since(last_id) is None
 
 
-def test_no_more_than_the_newest_are_kept() -> None:
+def test_only_the_newest_changes_are_kept() -> None:
     """Who missed more begins anew."""
     changes = Changes("A")
     for number in range(MAX_KEPT + 1):

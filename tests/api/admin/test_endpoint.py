@@ -35,8 +35,8 @@ CONTENT = bytes(range(256)) * 40
 
 
 @dataclass
-class House:
-    """A page's server over a real outbox and real files."""
+class AdminServer:
+    """The signalling port with the page, over a real outbox and real files."""
 
     authority: str
     session: aiohttp.ClientSession
@@ -45,7 +45,7 @@ class House:
     folder: Path
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-        """Give status, body, headers; the path is sent as it is."""
+        """Give status, body, headers; the path is sent as server is."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         url = URL(f"http://{self.authority}{path}", encoded=True)
         async with self.session.request(method, url, headers=named) as answer:
@@ -63,7 +63,7 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+async def serving_admin(folder: Path, **settings: Any) -> AsyncIterator[AdminServer]:
     """Serve a folder with one recording of one file, and one webhook that is dead."""
     archive = folder / "archive" / RECORDING
     archive.mkdir(parents=True)
@@ -83,43 +83,43 @@ async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
             aiohttp.ClientSession() as session,
             admin.watch,
         ):
-            yield House(authority, session, opened, admin, archive)
+            yield AdminServer(authority, session, opened, admin, archive)
 
 
-async def test_a_file_in_whole_and_in_part(tmp_path: Path) -> None:
+async def test_a_file_is_sent_whole_or_as_a_range(tmp_path: Path) -> None:
     """200, 206, 416 with their headers; HEAD has the headers alone (RFC 9110 sections 9.3.2, 14, 15.5.17)."""
-    async with house(tmp_path) as it:
+    async with serving_admin(tmp_path) as server:
         path = f"/admin/archives/{RECORDING}/{NAME}"
-        status, body, headers = await it.get(path)
+        status, body, headers = await server.get(path)
         assert (status, body, headers["content-type"]) == (200, CONTENT, "video/webm")
         assert (headers["accept-ranges"], headers["x-content-type-options"]) == ("bytes", "nosniff")
-        status, body, part = await it.get(path, range="bytes=10-19")
+        status, body, part = await server.get(path, range="bytes=10-19")
         assert (status, body, part["content-range"]) == (206, CONTENT[10:20], f"bytes 10-19/{len(CONTENT)}")
-        status, body, behind = await it.get(path, range=f"bytes={len(CONTENT)}-")
+        status, body, behind = await server.get(path, range=f"bytes={len(CONTENT)}-")
         assert (status, body, behind["content-range"]) == (416, b"", f"bytes */{len(CONTENT)}")
-        status, body, head = await it.get(path, "HEAD")
+        status, body, head = await server.get(path, "HEAD")
         assert (status, body, head["content-length"], head["etag"]) == (200, b"", str(len(CONTENT)), headers["etag"])
-        _, _, saved = await it.get(f"{path}?download")
+        _, _, saved = await server.get(f"{path}?download")
         assert saved["content-disposition"] == f'attachment; filename="{NAME}"'
 
 
-async def test_conditions(tmp_path: Path) -> None:
+async def test_conditional_requests_are_evaluated(tmp_path: Path) -> None:
     """If-None-Match, If-Match, the dates and If-Range (RFC 9110 section 13)."""
-    async with house(tmp_path) as it:
+    async with serving_admin(tmp_path) as server:
         path = f"/admin/archives/{RECORDING}/{NAME}"
-        _, _, headers = await it.get(path)
+        _, _, headers = await server.get(path)
         etag, date = headers["etag"], headers["last-modified"]
-        assert (await it.get(path, if_none_match=f'"x", W/{etag}'))[0] == 304
-        assert (await it.get(path, if_modified_since=date))[0] == 304
-        assert (await it.get(path, if_modified_since="yesterday"))[0] == 200
-        assert (await it.get(path, if_match='"x"'))[0] == 412
-        assert (await it.get(path, if_match="*"))[0] == 200
-        assert (await it.get(path, if_unmodified_since="Mon, 01 Jan 2001 00:00:00 GMT"))[0] == 412
-        assert (await it.get(path, range="bytes=0-1", if_range=etag))[0] == 206
-        assert (await it.get(path, range="bytes=0-1", if_range=date))[0] == 206
-        assert (await it.get(path, range="bytes=0-1", if_range='"x"'))[0] == 200
-        os.utime(it.folder / NAME, (1, 1))
-        assert (await it.get(path, range="bytes=0-1", if_range=etag))[0] == 200
+        assert (await server.get(path, if_none_match=f'"x", W/{etag}'))[0] == 304
+        assert (await server.get(path, if_modified_since=date))[0] == 304
+        assert (await server.get(path, if_modified_since="yesterday"))[0] == 200
+        assert (await server.get(path, if_match='"x"'))[0] == 412
+        assert (await server.get(path, if_match="*"))[0] == 200
+        assert (await server.get(path, if_unmodified_since="Mon, 01 Jan 2001 00:00:00 GMT"))[0] == 412
+        assert (await server.get(path, range="bytes=0-1", if_range=etag))[0] == 206
+        assert (await server.get(path, range="bytes=0-1", if_range=date))[0] == 206
+        assert (await server.get(path, range="bytes=0-1", if_range='"x"'))[0] == 200
+        os.utime(server.folder / NAME, (1, 1))
+        assert (await server.get(path, range="bytes=0-1", if_range=etag))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -141,81 +141,81 @@ async def test_conditions(tmp_path: Path) -> None:
         "/admin/",
     ],
 )
-async def test_paths_that_name_nothing(tmp_path: Path, path: str) -> None:
+async def test_invalid_paths_are_404(tmp_path: Path, path: str) -> None:
     """Only ids that exist give a file; everything else is 404, or refused as no path at all."""
-    async with house(tmp_path) as it:
-        assert await it.raw(path) in {400, 404}
+    async with serving_admin(tmp_path) as server:
+        assert await server.raw(path) in {400, 404}
 
 
-async def test_links_and_other_things_are_no_files(tmp_path: Path) -> None:
+async def test_symbolic_links_and_special_files_are_404(tmp_path: Path) -> None:
     """A symbolic link, a folder that is one, a folder and a pipe of a file's name: 404, and none is listed."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / NAME).write_text("root:")
-    async with house(tmp_path) as it:
-        (it.folder / (link := f"archive-{derived_id('other 2')}.webm")).symlink_to(tmp_path / "secret" / NAME)
-        (it.folder / (folder := f"archive-{derived_id('other 3')}.webm")).mkdir()
-        os.mkfifo(it.folder / (pipe := f"archive-{derived_id('other 4')}.webm"))
-        (it.folder.parent / (linked := derived_id("other 5"))).symlink_to(tmp_path / "secret")
+    async with serving_admin(tmp_path) as server:
+        (server.folder / (link := f"archive-{derived_id('other 2')}.webm")).symlink_to(tmp_path / "secret" / NAME)
+        (server.folder / (folder := f"archive-{derived_id('other 3')}.webm")).mkdir()
+        os.mkfifo(server.folder / (pipe := f"archive-{derived_id('other 4')}.webm"))
+        (server.folder.parent / (linked := derived_id("other 5"))).symlink_to(tmp_path / "secret")
         for name in (link, folder, pipe):
-            assert await it.raw(f"/admin/archives/{RECORDING}/{name}") == 404
-        assert await it.raw(f"/admin/archives/{linked}/{NAME}") == 404
-        listed = json.loads((await it.get("/admin/recordings"))[1])
+            assert await server.raw(f"/admin/archives/{RECORDING}/{name}") == 404
+        assert await server.raw(f"/admin/archives/{linked}/{NAME}") == 404
+        listed = json.loads((await server.get("/admin/recordings"))[1])
         assert [[file["filename"] for file in each["files"]] for each in listed["recordings"]] == [[NAME]]
         assert listed["recordings"][0]["files"][0]["metadata"] == {"channel_id": "sora"}
 
 
 async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
     """It waits again; a form, a settled entry and an unknown one are refused, each by its status."""
-    async with house(tmp_path) as it:
-        (entry,) = await it.outbox.entries()
+    async with serving_admin(tmp_path) as server:
+        (entry,) = await server.outbox.entries()
         path = f"/admin/webhooks/{entry.event_id}"
-        assert json.loads((await it.get(path))[1])["body"]["id"] == entry.event_id
-        assert (await it.get(f"{path}/retry", "POST", content_type="text/plain"))[0] == 415
-        assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 200
-        assert (await it.outbox.entries())[0].state is EntryState.PENDING
-        await it.outbox.settle([DeliveryResult(entry.seq, EntryState.DELIVERED)])
-        assert (await it.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 409
-        assert (await it.get("/admin/webhooks/x/retry", "POST", content_type="application/json"))[0] == 404
-        assert (await it.get("/admin/webhooks?state=lost"))[0] == 400
+        assert json.loads((await server.get(path))[1])["body"]["id"] == entry.event_id
+        assert (await server.get(f"{path}/retry", "POST", content_type="text/plain"))[0] == 415
+        assert (await server.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 200
+        assert (await server.outbox.entries())[0].state is EntryState.PENDING
+        await server.outbox.settle([DeliveryResult(entry.seq, EntryState.DELIVERED)])
+        assert (await server.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 409
+        assert (await server.get("/admin/webhooks/x/retry", "POST", content_type="application/json"))[0] == 404
+        assert (await server.get("/admin/webhooks?state=lost"))[0] == 400
 
 
 @pytest.mark.parametrize("path", ["/", "/pages/main.js", "/admin/state", "/admin/events", "/api"])
 async def test_foreign_pages_are_refused(tmp_path: Path, path: str) -> None:
     """A foreign origin, and a name that somebody pointed at this machine: 403 and 421 on every path."""
-    async with house(tmp_path) as it:
-        assert (await it.get(path, "POST", origin="http://evil.example"))[0] == 403
-        assert (await it.get(path, origin="null"))[0] == 403
-        assert (await it.get(path, host="evil.example"))[0] == 421
+    async with serving_admin(tmp_path) as server:
+        assert (await server.get(path, "POST", origin="http://evil.example"))[0] == 403
+        assert (await server.get(path, origin="null"))[0] == 403
+        assert (await server.get(path, host="evil.example"))[0] == 421
 
 
-async def test_the_way_to_the_api_wants_its_token(tmp_path: Path) -> None:
+async def test_the_api_path_of_the_page_needs_the_token(tmp_path: Path) -> None:
     """What `api_bearer_token` protects on its own port is no less protected at /api."""
     token = "a-token-that-nobody-guesses"
     target = {"x-sora-target": "Sora_20161101.ListArchiving"}
-    async with house(tmp_path, api_bearer_token=token) as it:
-        assert (await it.get("/api", "POST", **target))[0] == 401
-        assert (await it.get("/api", "POST", authorization=f"Bearer {token}", **target))[:2] == (200, b"[]")
+    async with serving_admin(tmp_path, api_bearer_token=token) as server:
+        assert (await server.get("/api", "POST", **target))[0] == 401
+        assert (await server.get("/api", "POST", authorization=f"Bearer {token}", **target))[:2] == (200, b"[]")
 
 
-async def test_the_password(tmp_path: Path) -> None:
+async def test_the_page_needs_the_password(tmp_path: Path) -> None:
     """Without it, or with another: 401 and a challenge (RFC 7617)."""
-    async with house(tmp_path, admin_basic_auth="ann:secret") as it:
-        status, _, headers = await it.get("/")
+    async with serving_admin(tmp_path, admin_basic_auth="ann:secret") as server:
+        status, _, headers = await server.get("/")
         assert (status, headers["www-authenticate"].split()[0]) == (401, "Basic")
         for wrong in ("Basic ???", "Basic " + "YW5uOnNlY3JldA"[:-2], "Bearer YW5uOnNlY3JldA=="):
-            assert (await it.get("/admin/state", authorization=wrong))[0] == 401
-        status, body, headers = await it.get("/", authorization="Basic YW5uOnNlY3JldA==")
+            assert (await server.get("/admin/state", authorization=wrong))[0] == 401
+        status, body, headers = await server.get("/", authorization="Basic YW5uOnNlY3JldA==")
         assert status == 200
         assert b"<title>Rokuga</title>" in body
         assert "default-src 'self'" in headers["content-security-policy"]
 
 
 async def test_other_machines_are_refused(tmp_path: Path) -> None:
-    """A client that a proxy of this machine forwards from elsewhere: 403, unless the configuration allows it."""
-    async with house(tmp_path) as it:
-        assert (await it.get("/", x_forwarded_for="192.0.2.1"))[0] == 403
-    async with house(tmp_path / "open", admin_loopback_address_only=False) as it:
-        assert (await it.get("/", x_forwarded_for="192.0.2.1"))[0] == 200
+    """A client that a proxy of this machine forwards from elsewhere: 403, unless the configuration allows server."""
+    async with serving_admin(tmp_path) as server:
+        assert (await server.get("/", x_forwarded_for="192.0.2.1"))[0] == 403
+    async with serving_admin(tmp_path / "open", admin_loopback_address_only=False) as server:
+        assert (await server.get("/", x_forwarded_for="192.0.2.1"))[0] == 200
 
 
 async def _told(answer: aiohttp.ClientResponse, event: str) -> tuple[str, Any]:
@@ -233,23 +233,23 @@ async def _told(answer: aiohttp.ClientResponse, event: str) -> tuple[str, Any]:
 
 async def test_the_stream_resumes_and_ends(tmp_path: Path) -> None:
     """All at first, then changes; with Last-Event-ID only what was missed; the watch's end ends the stream."""
-    async with house(tmp_path) as it:
-        url = f"http://{it.authority}/admin/events"
-        async with it.session.get(url) as answer:
+    async with serving_admin(tmp_path) as server:
+        url = f"http://{server.authority}/admin/events"
+        async with server.session.get(url) as answer:
             assert answer.content_type == "text/event-stream"
             last_id, entries = await _told(answer, "webhooks")
             assert [entry["state"] for entry in entries] == ["dead"]
-        await it.outbox.retry()
-        async with it.session.get(url, headers={"last-event-id": last_id}) as answer:
+        await server.outbox.retry()
+        async with server.session.get(url, headers={"last-event-id": last_id}) as answer:
             assert (await _told(answer, "webhook"))[1]["state"] == "pending"
-            await it.outbox.drop(entries[0]["event_id"])
+            await server.outbox.drop(entries[0]["event_id"])
             assert (await _told(answer, "webhook"))[1]["state"] == "dropped"
-            await it.admin.watch.__aexit__(None, None, None)
+            await server.admin.watch.__aexit__(None, None, None)
             await answer.content.read()
-        assert (await it.get("/admin/events"))[0] == 503
+        assert (await server.get("/admin/events"))[0] == 503
 
 
-def test_a_slow_viewer_is_dropped() -> None:
+def test_a_slow_viewer_is_disconnected() -> None:
     """What waits for it is bounded; it comes again and resumes."""
     viewer = Viewer()
     for _ in range(MAX_QUEUED):
@@ -260,7 +260,7 @@ def test_a_slow_viewer_is_dropped() -> None:
     assert len(viewer.pop_all()) == MAX_QUEUED
 
 
-def test_only_the_newest_state_waits() -> None:
+def test_only_the_newest_state_is_queued() -> None:
     """Older ones are of no use."""
     viewer = Viewer()
     viewer.queue_state(b"old")

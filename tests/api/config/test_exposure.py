@@ -30,16 +30,16 @@ PASSWORD = {"admin_basic_auth": "me:secret"}
         ({**CLOSED, **TOKEN, **PASSWORD, "trusted_proxies": (Network(bytes(4), 0),)}, ["every address"]),
     ],
 )
-def test_every_open_door_has_a_line_that_names_it(settings: dict[str, object], words: list[str]) -> None:
+def test_every_exposure_has_a_warning_with_its_key(settings: dict[str, object], words: list[str]) -> None:
     doors = exposure_warnings(DaemonConfig(**settings))  # type: ignore[arg-type]
     assert len(doors) == len(words)
     assert all(word in door for word, door in zip(words, doors, strict=True))
 
 
-def test_the_default_carries_a_thousand_clients_that_come_at_once() -> None:
+def test_the_default_admits_a_thousand_simultaneous_clients() -> None:
     assert DaemonConfig().max_connections // 2 > 1000
 
 
-def test_too_few_open_files_are_told() -> None:
+def test_a_low_limit_of_open_files_is_a_warning() -> None:
     assert open_files_warning(9000, 4000) is None
     assert "8999" in str(open_files_warning(8999, 4000))

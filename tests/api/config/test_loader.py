@@ -113,7 +113,7 @@ log_format = json
     assert warnings == []
 
 
-def test_the_environment_rules_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "api_port = 3001\nlabel = file\n")
     config, _ = load_config(path, {"ROKUGA_API_PORT": "3002", "HOME": "/root"})
     assert (config.api_port, config.recorder.label) == (3002, "file")
@@ -126,7 +126,7 @@ def test_relative_paths_become_absolute() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(UNUSED_SORA_KEYS))
-def test_a_key_of_sora_that_means_nothing_here_is_a_warning(tmp_path: Path, name: str) -> None:
+def test_an_unused_key_of_sora_is_a_warning(tmp_path: Path, name: str) -> None:
     _, warnings = load_config(written(tmp_path, f"\n{name} = 1\n"), {})
     assert warnings == [f"{tmp_path}/rokuga.conf line 2: {name} is a key of Sora that changes nothing here"]
 
@@ -203,7 +203,7 @@ def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
-def test_a_comment_behind_a_value_is_told(tmp_path: Path) -> None:
+def test_a_comment_after_a_value_is_a_warning(tmp_path: Path) -> None:
     config, warnings = load_config(written(tmp_path, "label = Studio # the big one"), {})
     assert config.recorder.label == "Studio # the big one"
     assert len(warnings) == 1
@@ -228,7 +228,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, content: bytes | 
         load_config(path, {})
 
 
-def test_a_windows_editor_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_crlf_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "rokuga.conf"
     path.write_bytes(b"\xef\xbb\xbfapi_port = 3001\r\nlabel = x\r\n")
     config, _ = load_config(path, {})

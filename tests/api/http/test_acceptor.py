@@ -55,7 +55,7 @@ async def _ask(port: int, *pieces: bytes) -> bytes:
         return (await read_answer(reader))[2]
 
 
-async def test_a_trusted_proxy_of_tcp_says_who_connected() -> None:
+async def test_a_trusted_proxy_reports_the_client_by_the_proxy_protocol() -> None:
     async with served(DaemonConfig(trusted_proxies=(HERE,)), ConnectionCounts()) as port:
         header = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n"
         assert await _ask(port, header + GET) == b"192.0.2.1"
@@ -68,7 +68,7 @@ async def test_a_trusted_proxy_of_tcp_says_who_connected() -> None:
             assert await all_of(reader) == b""
 
 
-async def test_nobody_else_says_who_connected() -> None:
+async def test_the_proxy_protocol_of_other_clients_is_malformed() -> None:
     async with served(DaemonConfig(), ConnectionCounts()) as port:
         assert await _ask(port, GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n")) == b"127.0.0.1"
         async with connected(port) as (reader, writer):
@@ -76,7 +76,7 @@ async def test_nobody_else_says_who_connected() -> None:
             assert (await read_answer(reader))[0] == 400
 
 
-async def test_what_comes_too_often_from_an_address_is_answered_later() -> None:
+async def test_connections_above_the_rate_of_an_address_are_delayed() -> None:
     """None is reset; others are not concerned, and those who say nothing take no turn."""
     refused = ConnectionCounts()
     async with served(DaemonConfig(trusted_proxies=(HERE,), max_connects_per_second=20), refused) as port:
@@ -91,7 +91,7 @@ async def test_what_comes_too_often_from_an_address_is_answered_later() -> None:
     assert (refused.too_many, refused.evicted) == (0, 0)
 
 
-async def test_what_waits_for_its_turn_is_closed_with_the_port() -> None:
+async def test_delayed_connections_are_closed_with_the_port() -> None:
     async with contextlib.AsyncExitStack() as stack:
         config = replace(DaemonConfig(trusted_proxies=(HERE,)), max_connects_per_second=1)
         async with served(config, ConnectionCounts()) as port:
@@ -104,7 +104,7 @@ async def test_what_waits_for_its_turn_is_closed_with_the_port() -> None:
 
 
 @pytest.mark.parametrize("is_proxied", [False, True])
-async def test_tls_begins_behind_the_proxy_header(tmp_path: Path, is_proxied: bool) -> None:
+async def test_tls_begins_after_the_proxy_header(tmp_path: Path, is_proxied: bool) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("localhost")
     config = DaemonConfig(trusted_proxies=(HERE,), tls_certificate=certificate, tls_key=key)

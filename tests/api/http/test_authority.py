@@ -95,7 +95,7 @@ def test_an_origin_is_a_scheme_and_an_authority(text: str, origin: tuple[str, Au
 
 
 @given(st.ip_addresses())
-def test_every_address_is_read_as_others_read_it(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+def test_addresses_are_parsed_as_ipaddress_does(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     for text in (str(address), address.exploded.upper()):
         assert parse_address(text) == (mapped or address).packed
@@ -103,7 +103,7 @@ def test_every_address_is_read_as_others_read_it(address: ipaddress.IPv4Address 
 
 
 @given(st.text(alphabet="0123456789abcdef:.xg%[]/ ", max_size=24))
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_other_text_is_no_address(text: str) -> None:
     """Nothing is read that the strictest Python would not read."""
     address = parse_address(text)
     if address is not None:
@@ -111,11 +111,11 @@ def test_what_is_no_address_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1::2::3", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "::1.2.3", "1.2.3.4::", ""])
-def test_wrong_addresses(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     assert parse_address(text) is None
 
 
-def test_names_of_hosts() -> None:
+def test_host_names_are_recognized() -> None:
     assert is_host_name("rec-1.example")
     assert not is_host_name("Rec.example")
     assert not is_host_name("10.0.0.1")
@@ -131,7 +131,7 @@ def test_names_of_hosts() -> None:
         ("0.0.0.0/0", "192.0.2.1", "2001:db8::1"),
     ],
 )
-def test_a_network_has_the_addresses_that_begin_like_it(network: str, inside: str, outside: str) -> None:
+def test_a_network_contains_the_addresses_with_its_prefix(network: str, inside: str, outside: str) -> None:
     parsed = parse_network(network)
     assert parsed is not None
     assert is_within(inside, [parsed])
@@ -139,11 +139,11 @@ def test_a_network_has_the_addresses_that_begin_like_it(network: str, inside: st
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/٨", "a", "/8", "::/129"])
-def test_wrong_networks(text: str) -> None:
+def test_invalid_networks_are_refused(text: str) -> None:
     assert parse_network(text) is None
 
 
-def test_a_client_of_ipv6_has_64_bits_for_itself() -> None:
+def test_an_ipv6_client_is_its_first_64_bits() -> None:
     assert client_network("2001:db8::1") == client_network("2001:db8::ffff:1")
     assert client_network("2001:db8::1") != client_network("2001:db8:0:1::1")
     assert client_network("::ffff:192.0.2.1") == client_network("192.0.2.1") != client_network("192.0.2.2")

@@ -23,7 +23,7 @@ from tests.webhooks.certificates import Authority
         (6, DAY_S, "expires in 24 hours"),
     ],
 )
-def test_there_is_a_warning_in_time_for_the_certificates_life(days: int, left_s: int, expected: str | None) -> None:
+def test_expiring_certificates_are_reported_in_time(days: int, left_s: int, expected: str | None) -> None:
     assert Validity(0, days * DAY_S).warning(days * DAY_S - left_s) == expected
 
 
@@ -40,7 +40,7 @@ def served(context: ssl.SSLContext, authority: Authority) -> int:
     return int(str(shown["serialNumber"]), 16)
 
 
-def test_a_certificate_that_is_renewed_on_the_disk_is_shown_from_then_on(tmp_path: Path) -> None:
+def test_a_renewed_certificate_is_reloaded(tmp_path: Path) -> None:
     """Half a pair, in the middle of a renewal, and what is no certificate leave the old one in place."""
     authority = Authority(tmp_path)
     files = CertificateFiles(*authority.issue("localhost"))
@@ -67,7 +67,7 @@ def test_a_certificate_that_is_renewed_on_the_disk_is_shown_from_then_on(tmp_pat
     ]
 
 
-def test_a_certificate_that_expires_is_in_the_log_once_a_day(tmp_path: Path) -> None:
+def test_an_expiring_certificate_is_logged_once_a_day(tmp_path: Path) -> None:
     files = CertificateFiles(*Authority(tmp_path).issue("localhost"))
     end_s = read_validity(files.certificate).end_s
     with structlog.testing.capture_logs() as logs:
@@ -76,7 +76,7 @@ def test_a_certificate_that_expires_is_in_the_log_once_a_day(tmp_path: Path) -> 
     assert [entry["event"] for entry in logs] == ["certificate expires in 0 hours", "certificate has expired"]
 
 
-def test_a_client_certificate_that_is_renewed_asks_for_a_restart(tmp_path: Path) -> None:
+def test_a_renewed_client_certificate_is_logged_as_needing_a_restart(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     files = CertificateFiles(*authority.issue("localhost"))
     authority.issue("localhost")

@@ -70,14 +70,14 @@ def test_the_address_with_most_silent_connections_loses_its_oldest() -> None:
     assert books.closed == [f"flood {number}" for number in range(391)]
 
 
-def test_where_all_have_as_many_the_oldest_goes() -> None:
+def test_among_equal_clients_the_oldest_connection_is_closed() -> None:
     books = Books(max_connections=4)
     for owner in ("first", "second", "third"):
         books.admit(owner)
     assert books.closed == ["first"]
 
 
-def test_who_has_proven_itself_is_not_closed_for_silent_ones() -> None:
+def test_a_verified_connection_is_not_closed_for_silent_ones() -> None:
     books = Books(max_connections=10)
     for number in range(9):
         books.proven("client", f"client {number}")
@@ -86,7 +86,7 @@ def test_who_has_proven_itself_is_not_closed_for_silent_ones() -> None:
     assert not [name for name in books.closed if name.startswith("client")]
 
 
-def test_where_all_are_at_work_one_more_is_not_taken() -> None:
+def test_when_all_are_busy_a_new_connection_is_refused() -> None:
     books = Books(max_connections=3)
     working = [books.proven("client") for _ in range(3)]
     assert books.admit("other") is None
@@ -96,7 +96,7 @@ def test_where_all_are_at_work_one_more_is_not_taken() -> None:
     assert books.admit("other") is not None
 
 
-def test_who_rests_makes_room_for_one_more() -> None:
+def test_an_idle_connection_is_closed_for_a_new_one() -> None:
     """Between two requests a connection may be closed (RFC 9112 section 9.3); nothing is lost."""
     books = Books(max_connections=3)
     for name in ("a", "b", "c"):
@@ -105,7 +105,7 @@ def test_who_rests_makes_room_for_one_more() -> None:
     assert books.closed == ["a"]
 
 
-def test_whom_a_proxy_names_has_a_share_of_his_own() -> None:
+def test_a_client_behind_a_proxy_is_counted_by_its_own_address() -> None:
     books = Books(max_connections=6)
     named = books.admit("proxy", "named")
     assert named is not None
@@ -115,7 +115,7 @@ def test_whom_a_proxy_names_has_a_share_of_his_own() -> None:
     assert "named" not in books.closed
 
 
-def test_what_was_closed_in_a_second_is_one_line() -> None:
+def test_closed_connections_are_one_log_line_a_second() -> None:
     books = Books(max_connections=2)
     with capture_logs() as lines:
         for _ in range(100):
@@ -126,7 +126,7 @@ def test_what_was_closed_in_a_second_is_one_line() -> None:
     assert books.limits.counts.evicted == 100
 
 
-def test_nobody_is_forgotten_or_counted_twice() -> None:
+def test_connections_are_counted_exactly_once() -> None:
     books = Books(max_connections=100)
     connections = [books.proven(str(number % 7)) for number in range(50)]
     for connection in connections:
@@ -154,7 +154,7 @@ async def test_silent_connections_do_not_keep_a_client_out(tmp_path: Path, port:
 
 
 @pytest.mark.parametrize("port", PORTS)
-async def test_local_callers_come_as_often_as_they_like(tmp_path: Path, port: Port) -> None:
+async def test_local_clients_have_no_limit_per_second(tmp_path: Path, port: Port) -> None:
     """One after the other and all at once, each with a connection of its own."""
     async with running(replace(config_in(tmp_path), max_connects_per_second=1)) as addresses:
 
@@ -166,7 +166,7 @@ async def test_local_callers_come_as_often_as_they_like(tmp_path: Path, port: Po
         assert all(await asyncio.gather(*(call() for _ in range(50))))
 
 
-async def test_signalling_keeps_its_place_once_its_connect_is_accepted(tmp_path: Path) -> None:
+async def test_an_accepted_connect_verifies_the_connection(tmp_path: Path) -> None:
     """A WebSocket is one connection, and no deadline is left over from its handshake."""
     async with running(replace(config_in(tmp_path), max_connections=1)) as addresses:
         async with websockets.connect(addresses.signaling_url) as client:
@@ -176,7 +176,7 @@ async def test_signalling_keeps_its_place_once_its_connect_is_accepted(tmp_path:
             await (await client.ping())
 
 
-async def test_what_was_refused_is_in_the_metrics(tmp_path: Path) -> None:
+async def test_refusals_are_in_the_metrics(tmp_path: Path) -> None:
     """Requests of both ports together."""
     async with running(config_in(tmp_path)) as addresses:
         for url in (addresses.api_url, addresses.signaling_url):
@@ -221,7 +221,7 @@ async def test_a_head_without_end_is_refused(tmp_path: Path, port: Port, head: b
         pytest.param(b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\nGET ", [b"404", b"408"], id="second"),
     ],
 )
-async def test_a_request_that_is_never_whole_ends(
+async def test_an_incomplete_request_times_out(
     tmp_path: Path, port: Port, begun: bytes, answers: list[bytes] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impatient(
@@ -238,7 +238,7 @@ async def test_a_request_that_is_never_whole_ends(
     assert answers is None or statuses == answers
 
 
-async def test_nothing_is_left_of_a_connection_that_is_closed(tmp_path: Path) -> None:
+async def test_a_closed_connection_leaves_no_objects(tmp_path: Path) -> None:
     async with running(config_in(tmp_path)) as addresses:
         for _ in range(3):
             async with connected(port_of(addresses.api_url)) as stream:

@@ -36,7 +36,7 @@ TRUSTED = [network for text in ("127.0.0.1", "10.0.0.0/8", "::1") if (network :=
         ({"via": ["1.1 proxy"]}, "127.0.0.1"),
     ],
 )
-def test_a_trusted_proxy_says_who_calls(headers: dict[str, list[str]], address: str | None) -> None:
+def test_a_trusted_proxy_reports_the_client(headers: dict[str, list[str]], address: str | None) -> None:
     assert caller("127.0.0.1", headers, TRUSTED) == Caller(address, is_local=False)
 
 
@@ -52,13 +52,13 @@ def test_a_trusted_proxy_says_who_calls(headers: dict[str, list[str]], address: 
         "cdn-loop",
     ],
 )
-def test_what_was_passed_on_is_never_local(header: str) -> None:
+def test_a_forwarded_request_is_never_local(header: str) -> None:
     for value in ("for=127.0.0.1", "127.0.0.1", "https", ""):
         assert not caller("127.0.0.1", {header: [value]}, ()).is_local
         assert not caller("127.0.0.1", {header: [value]}, TRUSTED).is_local
 
 
-def test_anybody_else_is_who_connects() -> None:
+def test_headers_of_untrusted_peers_are_ignored() -> None:
     assert caller("192.0.2.1", {"x-forwarded-for": ["127.0.0.1"]}, TRUSTED) == Caller("192.0.2.1", is_local=False)
     assert caller("192.0.2.1", {}, TRUSTED) == Caller("192.0.2.1", is_local=False)
     assert caller("127.0.0.1", {}, ()) == Caller("127.0.0.1", is_local=True)
@@ -67,5 +67,5 @@ def test_anybody_else_is_who_connects() -> None:
 
 
 @given(st.sampled_from(["forwarded", "x-forwarded-for", "x-real-ip"]), st.lists(st.text()))
-def test_whatever_a_stranger_writes_is_not_local(header: str, values: list[str]) -> None:
+def test_any_forwarding_header_is_not_local(header: str, values: list[str]) -> None:
     assert not caller("127.0.0.1", {header: values}, TRUSTED).is_local

@@ -132,7 +132,7 @@ def body_of(stream: bytes, step: int | None = None) -> bytes:
 
 @pytest.mark.parametrize("stream", AMBIGUOUS.values(), ids=AMBIGUOUS)
 @pytest.mark.parametrize("step", [None, 1])
-def test_what_can_be_read_in_two_ways_is_refused(stream: bytes, step: int | None) -> None:
+def test_ambiguous_requests_are_refused(stream: bytes, step: int | None) -> None:
     with pytest.raises(MalformedRequest) as raised:
         read(stream, step)
     assert raised.value.status == 400
@@ -162,11 +162,11 @@ def test_other_versions_are_refused(stream: bytes) -> None:
         (POST + b"Connection: upgrade\r\nUpgrade: TLS/1.3, quux\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
     ],
 )
-def test_a_body_is_read_whole(stream: bytes, body: bytes, step: int | None) -> None:
+def test_bodies_are_read_completely(stream: bytes, body: bytes, step: int | None) -> None:
     assert body_of(stream, step) == body
 
 
-def test_requests_follow_one_another() -> None:
+def test_consecutive_requests_are_read_in_order() -> None:
     found = read(POST + b"Content-Length: 2\r\n\r\nhi" + POST + b"\r\n")
     assert [type(one) for one in found] == [Head, bytes, End, Head, End]
 
@@ -235,7 +235,7 @@ def test_many_small_chunks_are_refused() -> None:
 
 
 @given(st.lists(st.sampled_from([POST, *AMBIGUOUS.values(), b"\r\n", b"\0", b"GET / HTTP/1.1\r\n"]) | st.binary()))
-def test_any_stream_gives_the_same_however_it_is_cut(pieces: list[bytes]) -> None:
+def test_any_stream_has_the_same_result_however_it_is_split(pieces: list[bytes]) -> None:
     stream = b"".join(pieces)
 
     def outcome(step: int | None) -> object:
@@ -289,7 +289,7 @@ def _offering_h2c(headers: bytes, body: bytes) -> bytes:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_an_offer_of_h2c_changes_nothing(daemon: Addresses) -> None:
+async def test_an_h2c_upgrade_is_ignored(daemon: Addresses) -> None:
     """https://github.com/Kludex/uvicorn/issues/2722."""
     body = b'{"channel_id":"h2c","expire_time":60}'
     length = _offering_h2c(b"Content-Length: %d\r\n" % len(body), body)
@@ -313,7 +313,7 @@ async def test_an_offer_of_h2c_changes_nothing(daemon: Addresses) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_body_that_looks_like_a_request_is_none(daemon: Addresses) -> None:
+async def test_a_body_that_looks_like_a_request_is_a_body(daemon: Addresses) -> None:
     offer = _offering_h2c(b"Content-Length: %d\r\n" % len(SMUGGLED), b"")
     async with connected(port_of(daemon.api_url)) as (reader, writer):
         writer.write(offer)
@@ -332,7 +332,7 @@ async def test_pipelined_requests_are_answered_in_order(daemon: Addresses) -> No
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_body_is_asked_for_where_the_head_does_not_decide(daemon: Addresses) -> None:
+async def test_100_continue_is_sent_unless_the_head_is_refused(daemon: Addresses) -> None:
     """https://github.com/yhirose/cpp-httplib/issues/349."""
     body = b'{"channel_id":"expect","expire_time":60,"metadata":"%b"}' % (b"x" * 2000)
     head = b"x-sora-target: Sora_20161101.StartRecording\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
@@ -361,7 +361,7 @@ async def test_a_probe_of_http_1_0_without_a_host_is_answered(daemon: Addresses,
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_drives_the_recorder_wants_a_host(daemon: Addresses) -> None:
+async def test_api_requests_need_a_host(daemon: Addresses) -> None:
     async with connected(port_of(daemon.api_url)) as (reader, writer):
         head = b"POST / HTTP/1.0\r\nx-sora-target: Sora_20161101.StartRecording\r\nContent-Length: %d\r\n\r\n"
         writer.write(head % len(START) + START)

@@ -9,7 +9,7 @@ from rokuga.recorder.media import NS_PER_S
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcd"), st.integers(0, 5))))
-def test_who_has_most_loses_its_oldest(steps: list[tuple[bool, str, int]]) -> None:
+def test_the_oldest_of_the_largest_owner_is_found(steps: list[tuple[bool, str, int]]) -> None:
     shares: ItemsByOwner[tuple[str, int]] = ItemsByOwner()
     held: dict[str, list[tuple[str, int]]] = {}
     for is_new, owner, number in steps:
@@ -33,7 +33,7 @@ def test_who_has_most_loses_its_oldest(steps: list[tuple[bool, str, int]]) -> No
             assert (len(held[oldest[0]]), held[oldest[0]][0]) == (most, oldest)
 
 
-def test_an_owner_has_so_many_turns_in_a_second() -> None:
+def test_an_owner_has_a_rate_limit() -> None:
     turns: RoundRobinQueue[int] = RoundRobinQueue(5)
     for number in range(12):
         turns.add("a", number)
@@ -44,7 +44,7 @@ def test_an_owner_has_so_many_turns_in_a_second() -> None:
     assert len(turns) == 1
 
 
-def test_owners_take_turns() -> None:
+def test_owners_are_served_in_turn() -> None:
     turns: RoundRobinQueue[str] = RoundRobinQueue(100)
     for number in range(50):
         turns.add("flood", f"flood {number}")
@@ -52,7 +52,7 @@ def test_owners_take_turns() -> None:
     assert turns.pop_due(0, 4) == ["flood 0", "client", "flood 1", "flood 2"]
 
 
-def test_one_who_is_gone_has_no_turn() -> None:
+def test_a_removed_item_is_not_returned() -> None:
     turns: RoundRobinQueue[str] = RoundRobinQueue(100)
     turns.add("a", "first")
     turns.add("a", "second")
@@ -63,7 +63,7 @@ def test_one_who_is_gone_has_no_turn() -> None:
     assert not turns
 
 
-def test_so_many_owners_are_remembered_and_no_more() -> None:
+def test_the_number_of_remembered_owners_is_limited() -> None:
     turns: RoundRobinQueue[int] = RoundRobinQueue(1)
     for number in range(MAX_REMEMBERED + 1):
         turns.add(str(number), number)

@@ -16,12 +16,12 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_is_json_is_read(value: object) -> None:
+def test_json_is_decoded(value: object) -> None:
     assert json_text.decode(json.dumps(value).encode()) == value
 
 
 @given(st.binary() | st.text().map(str.encode))
-def test_any_bytes_are_a_value_or_the_error(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_json_error(data: bytes) -> None:
     try:
         value = json_text.decode(data)
     except json_text.JsonError:

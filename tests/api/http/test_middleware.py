@@ -80,18 +80,18 @@ async def answer(
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/nothing"])
-async def test_a_foreign_page_or_name_gets_nowhere_on_the_api(fronts: Fronts, path: str) -> None:
+async def test_the_api_refuses_foreign_origins_and_hosts(fronts: Fronts, path: str) -> None:
     assert await answer(fronts.api, {"origin": EVIL, **LIST}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
     assert await answer(fronts.api, {"host": "evil.example", **LIST}, path=path) == (421, "HOST-NOT-ALLOWED")
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/admin/archives", "/nothing"])
-async def test_a_foreign_page_or_name_gets_nowhere_beside_signalling(fronts: Fronts, path: str) -> None:
+async def test_the_signalling_port_refuses_foreign_origins_and_hosts(fronts: Fronts, path: str) -> None:
     assert await answer(fronts.signaling, {"origin": EVIL}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
     assert await answer(fronts.signaling, {"host": "evil.example"}, "GET", path) == (421, "HOST-NOT-ALLOWED")
 
 
-async def test_programs_the_configured_page_and_the_fronts_own_pages_call_the_api(fronts: Fronts) -> None:
+async def test_programs_and_pages_of_allowed_origins_call_the_api(fronts: Fronts) -> None:
     for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{fronts.api}"}):
         assert await answer(fronts.api, LIST | headers) == (200, "")
     named = {"host": "rokuga:3000", "authorization": f"Bearer {TOKEN}"}
@@ -99,20 +99,20 @@ async def test_programs_the_configured_page_and_the_fronts_own_pages_call_the_ap
 
 
 @pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
-async def test_what_a_proxy_passes_on_drives_nothing_without_a_token(fronts: Fronts, header: str) -> None:
+async def test_a_forwarded_request_needs_the_token(fronts: Fronts, header: str) -> None:
     """The proxy is on this machine, who asked it may be anywhere."""
     assert await answer(fronts.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
     shown = {header: "127.0.0.1", "authorization": f"Bearer {TOKEN}"}
     assert await answer(fronts.api_with_token, LIST | shown) == (200, "")
 
 
-async def test_a_preflight_of_a_foreign_page_is_refused(fronts: Fronts) -> None:
+async def test_a_preflight_of_a_foreign_origin_is_refused(fronts: Fronts) -> None:
     asks = {"access-control-request-method": "POST"}
     assert await answer(fronts.api, {"origin": EVIL, **asks}, "OPTIONS") == (403, "ORIGIN-NOT-ALLOWED")
     assert await answer(fronts.api_with_token, {"origin": STUDIO, **asks}, "OPTIONS") == (200, "")
 
 
-async def test_without_the_token_nothing_is_done(fronts: Fronts) -> None:
+async def test_requests_without_the_token_are_refused(fronts: Fronts) -> None:
     for wrong in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
         for path in ("/", "/metrics"):
             assert await answer(fronts.api_with_token, LIST | wrong, path=path) == (401, "UNAUTHORIZED")
@@ -122,7 +122,7 @@ async def test_without_the_token_nothing_is_done(fronts: Fronts) -> None:
 @pytest.mark.parametrize(
     "path", ["/archives/../../etc/passwd", "/archives/%2e%2e/%2E%2E/etc/passwd", "/archives/..%2f..%2fetc/passwd"]
 )
-async def test_no_path_leads_out(fronts: Fronts, path: str) -> None:
+async def test_paths_with_dots_are_refused(fronts: Fronts, path: str) -> None:
     for address in (fronts.api, fronts.signaling):
         assert await answer(address, {}, "GET", path) == (400, "MALFORMED-PATH")
 
@@ -148,7 +148,7 @@ async def _echo_length(request: Request) -> Response:
     return PlainTextResponse(str(len(await request.body())))
 
 
-async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> None:
+async def test_a_chunked_body_above_the_limit_is_refused() -> None:
     guard = Middleware(
         RequestPolicyMiddleware,
         policy=RequestPolicy(None, max_body_bytes=8),
@@ -165,7 +165,7 @@ async def test_a_body_that_says_no_length_is_cut_off_where_it_is_too_large() -> 
         assert await answer(address, chunked, body=endless) == (413, "PAYLOAD-TOO-LARGE")
 
 
-async def test_a_thousand_refusals_in_a_second_are_one_line() -> None:
+async def test_a_thousand_refusals_in_a_second_are_one_log_line() -> None:
     now_ns = [0]
     refusals = RefusedRequests(Clock(monotonic_ns=lambda: now_ns[0]))
     scope = {"headers": [(b"origin", b"https://evil.example" + b"x" * 500)], "path": "/", "client": ("192.0.2.1", 1)}

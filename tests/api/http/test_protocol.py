@@ -74,7 +74,7 @@ async def test_an_offer_of_h2c_is_ignored_and_the_body_stays_whole(tmp_path: Pat
 
 
 @pytest.mark.parametrize("token", [b"h2c", b"foo", b"websocket"])
-async def test_a_body_that_is_a_request_is_never_carried_out(tmp_path: Path, token: bytes) -> None:
+async def test_a_request_inside_of_a_body_is_not_executed(tmp_path: Path, token: bytes) -> None:
     """Sent with its head, or behind it: it is the body of a request that fails, and nothing else."""
     async with running(config_in(tmp_path)) as daemon:
         inner = b"".join(call("StartRecording", start("smuggled")))
@@ -87,7 +87,7 @@ async def test_a_body_that_is_a_request_is_never_carried_out(tmp_path: Path, tok
             assert (await api.answer(*call("ListStartedRecording", b"{}"))) == (200, b"[]")
 
 
-async def test_a_websocket_that_is_asked_for_by_post_is_answered_and_closed(tmp_path: Path) -> None:
+async def test_a_websocket_upgrade_by_post_is_refused(tmp_path: Path) -> None:
     async with running(config_in(tmp_path)) as daemon, line(daemon.signaling_url) as signaling:
         request = b"POST /signaling HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         status, _ = await signaling.answer(request + b"Content-Length: 5\r\n\r\nhello")
@@ -135,7 +135,7 @@ async def test_every_answer_has_the_same_protective_headers(tmp_path: Path) -> N
                         assert name in head, (request, head)
 
 
-async def test_connections_that_say_nothing_keep_nobody_out(tmp_path: Path) -> None:
+async def test_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
     """Far more than the port takes: the oldest silent ones go, and callers who have proved themselves stay."""
     async with running(config_in(tmp_path, max_connections="40")) as daemon, line(daemon.api_url) as caller:
         get = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -148,7 +148,7 @@ async def test_connections_that_say_nothing_keep_nobody_out(tmp_path: Path) -> N
             assert (await caller.answer(get))[0] == 200
 
 
-async def test_callers_of_this_machine_are_not_limited_by_rate(tmp_path: Path) -> None:
+async def test_local_clients_have_no_rate_limit(tmp_path: Path) -> None:
     """One after the other without keep-alive, many more than other addresses may open in that time."""
     async with running(config_in(tmp_path, max_connects_per_second="50")) as daemon:
         get = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -157,7 +157,7 @@ async def test_callers_of_this_machine_are_not_limited_by_rate(tmp_path: Path) -
                 assert (await caller.answer(get))[0] == 200
 
 
-async def test_pings_whose_answers_nobody_reads_do_not_fill_the_memory(tmp_path: Path) -> None:
+async def test_pings_with_unread_pongs_do_not_fill_the_memory(tmp_path: Path) -> None:
     """The daemon stops reading before it has to keep: what it does not read, the sender cannot send."""
     async with running(config_in(tmp_path)) as daemon, line(daemon.signaling_url) as flood:
         flood.writer.write(

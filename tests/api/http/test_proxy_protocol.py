@@ -27,14 +27,14 @@ GET = b"GET / HTTP/1.1\r\n"
         (SIGNATURE + b"\x21\x31\x00\x00", None),
     ],
 )
-def test_a_header_says_who_connected(header: bytes, client: tuple[str, int] | None) -> None:
+def test_a_valid_header_has_the_client(header: bytes, client: tuple[str, int] | None) -> None:
     assert read_proxy_header(header + GET) == ProxyHeader(len(header), client)
     for end in range(len(header)):
         assert read_proxy_header(header[:end]) is None
 
 
 @pytest.mark.parametrize("data", [GET, b"PROXX", b"\x16\x03\x01", b"\r\nGET", b"P "])
-def test_anything_else_is_no_header(data: bytes) -> None:
+def test_other_bytes_are_no_header(data: bytes) -> None:
     assert read_proxy_header(data) == ProxyHeader(0, None)
 
 
@@ -54,13 +54,13 @@ def test_anything_else_is_no_header(data: bytes) -> None:
         SIGNATURE + b"\x21\x11\xff\xff" + IPV4[16:],
     ],
 )
-def test_a_wrong_header_is_refused(data: bytes) -> None:
+def test_an_invalid_header_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedProxyHeader):
         read_proxy_header(data)
 
 
 @given(st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21"]), st.binary(max_size=600))
-def test_whatever_comes_gives_a_value_or_is_refused(begin: bytes, data: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(begin: bytes, data: bytes) -> None:
     try:
         header = read_proxy_header(begin + data)
     except MalformedProxyHeader:

@@ -42,15 +42,13 @@ WILDCARD = RequestPolicy(AllowedHosts("0.0.0.0"))
         (RequestPolicy(None), "evil.example", True),
     ],
 )
-def test_a_front_is_called_by_address_or_by_a_name_it_knows(
-    rules: RequestPolicy, host: str, is_allowed: bool
-) -> None:
+def test_allowed_hosts_are_addresses_and_configured_names(rules: RequestPolicy, host: str, is_allowed: bool) -> None:
     refusal = rules.refusal("POST", "/", {"host": [host]})
     assert refusal is (None if is_allowed else Refusal.HOST_NOT_ALLOWED)
 
 
 @pytest.mark.parametrize("hosts", [[], ["127.0.0.1", "127.0.0.1"], ["127.0.0.1", "evil.example"]])
-def test_there_is_one_host(hosts: list[str]) -> None:
+def test_two_host_headers_are_refused(hosts: list[str]) -> None:
     assert LOOPBACK.refusal("POST", "/", {"host": hosts}) is Refusal.HOST_NOT_ALLOWED
 
 
@@ -79,7 +77,7 @@ def test_there_is_one_host(hosts: list[str]) -> None:
         (None, "https://evil.example", True),
     ],
 )
-def test_a_page_is_the_fronts_own_or_one_that_was_named(
+def test_allowed_origins_are_our_own_and_configured_ones(
     origins: tuple[str, ...] | None, origin: str, is_allowed: bool
 ) -> None:
     rules = RequestPolicy(AllowedHosts("127.0.0.1"), origins)
@@ -110,7 +108,7 @@ def test_each_of_two_origins_counts() -> None:
         ([], False),
     ],
 )
-def test_a_token_is_shown_whole(authorization: list[str], is_allowed: bool) -> None:
+def test_only_the_exact_token_is_accepted(authorization: list[str], is_allowed: bool) -> None:
     rules = RequestPolicy(None, None, "0123456789abcdef")
     refusal = rules.refusal("POST", "/", {"authorization": authorization})
     assert refusal is (None if is_allowed else Refusal.UNAUTHORIZED)
@@ -121,15 +119,15 @@ def test_a_preflight_needs_no_token() -> None:
 
 
 @pytest.mark.parametrize("path", ["/archives/../../etc/passwd", "/..", "/a/..", "/a\\..\\b", "/a\0b"])
-def test_no_path_leaves_its_folder(path: str) -> None:
+def test_paths_with_parent_segments_are_refused(path: str) -> None:
     assert RequestPolicy(None, None).refusal("GET", path, {}) is Refusal.MALFORMED_PATH
 
 
-def test_dots_in_names_are_no_harm() -> None:
+def test_dots_inside_of_names_are_allowed() -> None:
     assert RequestPolicy(None, None).refusal("GET", "/archives/a..webm", {}) is None
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+def test_an_announced_length_above_the_limit_is_refused() -> None:
     rules = RequestPolicy(None, None, max_body_bytes=10)
     assert rules.refusal("POST", "/", {"content-length": ["10"]}) is None
     assert rules.refusal("POST", "/", {"content-length": ["11"]}) is Refusal.PAYLOAD_TOO_LARGE
@@ -139,6 +137,6 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     st.text(),
     st.dictionaries(st.sampled_from(["host", "origin", "authorization", "content-length"]), st.lists(st.text())),
 )
-def test_whatever_a_stranger_says_is_answered(path: str, headers: dict[str, list[str]]) -> None:
+def test_any_headers_are_allowed_or_refused(path: str, headers: dict[str, list[str]]) -> None:
     refusal = RequestPolicy(AllowedHosts("0.0.0.0"), (), "0123456789abcdef").refusal("POST", path, headers)
     assert isinstance(refusal, Refusal)

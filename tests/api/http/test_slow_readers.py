@@ -36,7 +36,7 @@ class Kept(asyncio.Transport):
         self.is_aborted = True
 
 
-def test_the_longest_of_too_many_is_aborted() -> None:
+def test_the_oldest_of_too_many_slow_readers_is_aborted() -> None:
     readers = SlowReaders(max_connections=2, max_bytes=100)
     transports = [Kept(10) for _ in range(4)]
     for transport in transports:
@@ -44,7 +44,7 @@ def test_the_longest_of_too_many_is_aborted() -> None:
     assert [each.is_aborted for each in transports] == [True, True, False, False]
 
 
-def test_the_longest_are_aborted_until_little_enough_is_kept() -> None:
+def test_the_oldest_slow_readers_are_aborted_until_the_buffers_are_within_the_limit() -> None:
     readers = SlowReaders(max_connections=10, max_bytes=100)
     transports = [Kept(40) for _ in range(3)]
     readers.add(transports[0])
@@ -58,7 +58,9 @@ def test_the_longest_are_aborted_until_little_enough_is_kept() -> None:
     assert len(readers) == 0
 
 
-async def test_who_asks_and_does_not_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_sends_requests_and_does_not_read_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever asks for much a thousand times, and reads nothing of it."""
     monkeypatch.setattr("rokuga.api.http.slow_readers.SlowReaders.__init__", _strict)
     async with running(config_in(tmp_path)) as addresses:

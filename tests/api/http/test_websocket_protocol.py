@@ -79,16 +79,14 @@ async def test_a_ping_in_fragments_is_an_error(tmp_path: Path) -> None:
     assert (opcode, payload[:2]) == (8, struct.pack("!H", 1002))
 
 
-async def test_what_comes_in_the_segment_of_the_handshake_is_read(tmp_path: Path) -> None:
+async def test_frames_in_the_segment_of_the_handshake_are_read(tmp_path: Path) -> None:
     async with running(config_in(tmp_path)) as addresses:
         async with connected(port_of(addresses.signaling_url)) as stream:
             await shake_hands(stream, frame(9, b"early"))
             assert await read_frame(stream[0]) == (10, b"early")
 
 
-async def test_more_frames_than_a_client_may_send_wait_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_frames_above_the_rate_stay_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many are answered at once, and the rest is not looked at: their reading is what costs."""
     answered = []
     answer = WebsocketProtocol.handle_ping
@@ -110,7 +108,7 @@ async def test_more_frames_than_a_client_may_send_wait_unread(
             assert FRAMES_AT_ONCE <= len(answered) <= FRAMES_AT_ONCE + READ_BYTES
 
 
-async def test_a_client_that_does_not_read_costs_a_buffer_and_goes(
+async def test_a_client_that_does_not_read_has_one_buffer_and_is_disconnected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rokuga.api.http.websocket_protocol.STALLED_S", 0.5)

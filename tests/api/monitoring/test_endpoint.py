@@ -47,7 +47,7 @@ async def _until(url: str, is_it: Callable[[int, dict[str, str]], bool]) -> None
             await asyncio.sleep(0.05)
 
 
-async def test_a_full_disk_is_told_and_so_is_its_end(tmp_path: Path, small_disk: Path) -> None:
+async def test_a_full_disk_is_a_fault_until_there_is_space(tmp_path: Path, small_disk: Path) -> None:
     async with running(config_in(tmp_path)) as addresses:
         url = f"{addresses.api_url}readyz"
         await _until(url, lambda status, _: status == 200)
@@ -58,7 +58,7 @@ async def test_a_full_disk_is_told_and_so_is_its_end(tmp_path: Path, small_disk:
         await _until(url, lambda status, _: status == 200)
 
 
-async def test_a_stuck_writer_is_told_and_so_is_its_end(tmp_path: Path) -> None:
+async def test_a_stuck_writer_is_a_fault_until_it_continues(tmp_path: Path) -> None:
     going_on = threading.Event()
     async with WriterThread() as writer:
 
@@ -88,7 +88,7 @@ async def test_a_probe_that_raises_is_a_fault_with_its_reason() -> None:
         assert health.faults() == {"outbox": "it is gone"}
 
 
-async def test_metrics_are_those_of_the_table_and_want_the_token(tmp_path: Path) -> None:
+async def test_metrics_are_those_of_the_table_and_need_the_token(tmp_path: Path) -> None:
     config = config_in(tmp_path, api_bearer_token=TOKEN)
     async with running(config) as addresses, aiohttp.ClientSession() as session:
         await _until(f"{addresses.api_url}readyz", lambda status, _: status == 200)
@@ -106,7 +106,7 @@ async def test_metrics_are_those_of_the_table_and_want_the_token(tmp_path: Path)
     assert {sample.labels["kind"] for sample in families["rokuga_lost_packets"].samples} == {"audio", "video"}
 
 
-def test_every_row_can_be_written() -> None:
+def test_every_row_is_exported() -> None:
     numbers = {name: {"x": 1} if row.label else 1 for name, row in METRICS.items()}
     families = list(text_string_to_metric_families(exposition(numbers, "").decode()))[: len(METRICS)]
     assert [family.name for family in families] == [row.exported_name for row in METRICS.values()]

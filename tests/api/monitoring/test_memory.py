@@ -6,7 +6,7 @@ import platform
 from rokuga.api.monitoring.memory import find_trim, trimming
 
 
-async def test_memory_is_trimmed_again_and_again_until_the_end() -> None:
+async def test_memory_is_trimmed_periodically_until_the_end() -> None:
     """In a thread: the loop goes on meanwhile."""
     loop, trimmed, is_enough = asyncio.get_running_loop(), list[int](), asyncio.Event()
 
@@ -22,7 +22,7 @@ async def test_memory_is_trimmed_again_and_again_until_the_end() -> None:
     assert len(asyncio.all_tasks()) == 1, "nothing goes on"
 
 
-async def test_a_c_library_that_cannot_trim_is_let_alone() -> None:
+async def test_a_c_library_without_malloc_trim_is_not_called() -> None:
     async with trimming(None):
         pass
 

@@ -50,7 +50,7 @@ def test_units_are_base_units_at_the_end_of_the_name(families: Sequence[Metric])
             assert unit not in name.split("_")[:-1], name
 
 
-def test_names_are_lower_case_and_say_whose_they_are(families: Sequence[Metric]) -> None:
+def test_names_are_lower_case_with_a_prefix(families: Sequence[Metric]) -> None:
     for family in families:
         assert re.fullmatch("(rokuga|process)(_[a-z0-9]+)+", family.name)
 
@@ -69,7 +69,7 @@ def test_the_process_and_the_build_are_described(families: Sequence[Metric]) -> 
     assert sample.labels.keys() == {"version", "python", "compiled"}
 
 
-def test_promtool_has_nothing_to_object(text: str) -> None:
+def test_promtool_reports_no_problem(text: str) -> None:
     if not PROMTOOL.exists():
         lacks("promtool is installed by tests/tools/install.sh")
     run = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ async def _nothing_free() -> int:
     return 0
 
 
-async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: Path) -> None:
+async def test_every_number_has_a_row_and_every_row_a_source(tmp_path: Path) -> None:
     """A number with parts has a label, one without has none."""
     config, clock = WebhookConfig(log_dir=tmp_path), Clock()
     database = tmp_path / "other.sqlite3"
@@ -56,16 +56,16 @@ async def test_whatever_is_counted_has_a_row_and_every_row_is_counted(tmp_path: 
 @pytest.mark.parametrize(
     "names", [*SORA_NAMES.values(), *[(sum_of, count) for sum_of, count, _ in AVERAGES.values()]]
 )
-def test_sora_s_words_are_about_counters_that_are_there(names: tuple[str, ...]) -> None:
+def test_sora_s_names_refer_to_existing_metrics(names: tuple[str, ...]) -> None:
     assert set(names) <= METRICS.keys()
 
 
-def test_who_has_not_counted_yet_has_an_average_of_nothing() -> None:
+def test_an_average_of_nothing_is_0() -> None:
     numbers = {"connection_seconds": 0, "connections_destroyed": 0}
     assert sora_statistics(numbers)["average_duration_sec"] == 0
 
 
-async def test_what_a_locked_database_cannot_say_is_left_out() -> None:
+async def test_a_source_that_fails_is_left_out() -> None:
     """Monitoring goes on, and GetStatsReport is answered."""
 
     async def locked() -> dict[str, int]:

@@ -28,7 +28,7 @@ async def _heard(listener: socket.socket, state: bytes) -> list[bytes]:
 
 
 @pytest.mark.end_to_end
-async def test_systemd_hears_that_it_is_ready_alive_and_ending(
+async def test_systemd_is_notified_of_start_watchdog_and_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watchdog is fed by the event loop: a process that is stopped is silent, and speaks again after."""
@@ -58,7 +58,7 @@ async def test_systemd_hears_that_it_is_ready_alive_and_ending(
                 process.kill()
 
 
-async def test_an_abstract_socket_is_told() -> None:
+async def test_an_abstract_socket_is_notified() -> None:
     """systemd itself listens on such a one (unix(7))."""
     name = f"rokuga-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -70,9 +70,7 @@ async def test_an_abstract_socket_is_told() -> None:
 @pytest.mark.parametrize(
     "environment", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": ""}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}]
 )
-async def test_a_watchdog_that_waits_for_somebody_else_or_not_at_all_is_not_fed(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+async def test_a_watchdog_of_another_process_is_not_notified(tmp_path: Path, environment: dict[str, str]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
         listener.bind(str(tmp_path / "notify"))
         given = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
@@ -82,7 +80,7 @@ async def test_a_watchdog_that_waits_for_somebody_else_or_not_at_all_is_not_fed(
             listener.recv(100)
 
 
-async def test_without_systemd_nobody_is_told_and_one_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+async def test_without_systemd_or_with_a_missing_socket_nothing_fails(tmp_path: Path) -> None:
     with capture_logs() as lines:
         Systemd({}).notify("READY=1")
         assert lines == []
@@ -90,7 +88,7 @@ async def test_without_systemd_nobody_is_told_and_one_that_is_gone_ends_nothing(
     assert [line["event"] for line in lines] == ["notifying systemd failed"]
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """`systemd-analyze verify` finds nothing to say, with our own interpreter where the unit's is not installed."""
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/rokuga/bin/rokuga", sys.executable))

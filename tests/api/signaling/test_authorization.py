@@ -40,7 +40,7 @@ def asked() -> tuple[Conversation, Authorize]:
     return talk, action
 
 
-def test_a_client_that_is_allowed_is_opened_to_as_the_answer_says() -> None:
+def test_an_allowed_client_is_opened_with_the_answer_s_changes() -> None:
     talk, action = asked()
     answer = {"allowed": True, "video": False, "client_id": "alice", "metadata": "for her", "event_metadata": [1]}
     request = ConnectionRequest("sora", "sendonly", client_id="alice", audio=OPUS, event_metadata_json="[1]")
@@ -61,18 +61,18 @@ def test_a_client_that_is_allowed_is_opened_to_as_the_answer_says() -> None:
         ),
     ],
 )
-def test_anybody_else_is_closed_to(answer: Mapping[str, Any], reason: str) -> None:
+def test_a_denied_client_is_closed(answer: Mapping[str, Any], reason: str) -> None:
     talk, action = asked()
     assert talk.authorized(action, answer) == [Close(4490, reason)]
 
 
-def test_without_an_answer_the_client_is_closed_to() -> None:
+def test_a_client_without_an_answer_is_closed() -> None:
     talk, action = asked()
     assert talk.unauthorized("timeout") == [Close(4490, "AUTH-WEBHOOK-FAILED: timeout")]
     assert talk.authorized(action, {"allowed": True}) == []
 
 
-def test_a_client_that_went_meanwhile_is_not_opened_to() -> None:
+def test_a_client_that_disconnected_meanwhile_is_not_opened() -> None:
     talk, action = asked()
     assert talk.receive('{"type":"disconnect"}', 1) == [Close(1000, "TYPE-DISCONNECT")]
     assert talk.authorized(action, {"allowed": True}) == []
@@ -80,21 +80,21 @@ def test_a_client_that_went_meanwhile_is_not_opened_to() -> None:
 
 
 @pytest.mark.parametrize("frame", ['{"type":"answer","sdp":"v=0"}', json.dumps(CONNECT), "nonsense"])
-def test_a_client_cannot_go_on_by_itself(frame: str) -> None:
+def test_a_client_cannot_skip_the_authorization(frame: str) -> None:
     talk, _ = asked()
     [close] = talk.receive(frame, 1)
     assert isinstance(close, Close)
 
 
-def test_nobody_is_asked_about_what_cannot_be_had() -> None:
+def test_the_webhook_is_not_called_for_an_invalid_connect() -> None:
     talk = Conversation(0, needs_permission=True)
     [close] = talk.receive(json.dumps({**CONNECT, "audio": False, "video": False}), 0)
     assert close == Close(4490, "audio and video are both false")
 
 
 @dataclass
-class Gate:
-    """Signalling over a played recorder, past a real consumer that answers `answer`."""
+class ServerWithWebhook:
+    """The signalling port over a fake recorder, with an authentication webhook."""
 
     consumer: Consumer
     recorder: FakeRecorder
@@ -103,21 +103,21 @@ class Gate:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """A client that has said its connect."""
+        """Connect a WebSocket and send a connect."""
         async with open_websocket(self.url, max_size=None) as websocket:
             client = Client(websocket)
-            await client.say(CONNECT)
+            await client.send(CONNECT)
             yield client
 
 
 @asynccontextmanager
-async def gate(answer: Answer) -> AsyncIterator[Gate]:
+async def serving_with_webhook(answer: Answer) -> AsyncIterator[ServerWithWebhook]:
     recorder, clock = FakeRecorder(), Clock()
     webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, clock) as webhook:
         config = DaemonConfig(auth_webhook_url=consumer.url)
         async with served(signaling_app(AppContext(recorder, config, authenticator=webhook))) as address:
-            yield Gate(consumer, recorder, f"ws://{address}/signaling")
+            yield ServerWithWebhook(consumer, recorder, f"ws://{address}/signaling")
 
 
 def says(document: Any, status: int = 200) -> Answer:
@@ -136,30 +136,30 @@ async def test_an_allowed_client_gets_an_offer_with_what_the_answer_changed() ->
         "video_codec_type": "VP8",
         "metadata": {"welcome": "録画"},
     }
-    async with gate(says(answer)) as house, house.client() as client:
-        offer = await client.hear()
+    async with serving_with_webhook(says(answer)) as server, server.client() as client:
+        offer = await client.receive()
         assert (offer["client_id"], offer["audio"], offer["video_codec_type"]) == ("alice", False, "VP8")
         assert offer["metadata"] == {"welcome": "録画"}
-        [post] = house.consumer.posts
+        [post] = server.consumer.posts
         assert post.event["connection_id"] == offer["connection_id"] == post.headers["sora-connection-id"]
         assert post.event["metadata"] == {"token": 7}
-        [request] = house.recorder.requests
+        [request] = server.recorder.requests
         assert (request.audio, request.video) == (None, TrackConfig("VP8"))
 
 
 async def test_without_metadata_in_the_answer_the_offer_has_none() -> None:
-    async with gate(says({"allowed": True})) as house, house.client() as client:
-        assert "metadata" not in await client.hear()
+    async with serving_with_webhook(says({"allowed": True})) as server, server.client() as client:
+        assert "metadata" not in await client.receive()
 
 
-async def test_those_who_are_there_are_told_of() -> None:
-    async with gate(says({"allowed": True})) as house, house.client() as first:
-        await first.hear()
-        await first.say({"type": "answer", "sdp": "v=0\r\n"})
-        await first.hear()
-        async with house.client() as second:
-            await second.hear()
-        counts = [post.event["channel_sendonly_connections"] for post in house.consumer.posts]
+async def test_the_request_has_the_number_of_members() -> None:
+    async with serving_with_webhook(says({"allowed": True})) as server, server.client() as first:
+        await first.receive()
+        await first.send({"type": "answer", "sdp": "v=0\r\n"})
+        await first.receive()
+        async with server.client() as second:
+            await second.receive()
+        counts = [post.event["channel_sendonly_connections"] for post in server.consumer.posts]
         assert counts == [0, 1]
 
 
@@ -183,21 +183,21 @@ async def hanging(_: Post, __: web.Request) -> web.StreamResponse:
         (hanging, "AUTH-WEBHOOK-FAILED: timeout"),
     ],
 )
-async def test_all_others_get_4490_and_no_connection(answer: Answer, reason: str) -> None:
-    async with gate(answer) as house, house.client() as client:
+async def test_denied_clients_get_4490_and_no_connection(answer: Answer, reason: str) -> None:
+    async with serving_with_webhook(answer) as server, server.client() as client:
         assert await client.closing() == (4490, reason)
-        assert not house.recorder.requests
+        assert not server.recorder.requests
 
 
-async def test_a_client_that_leaves_while_it_is_asked_about_is_seen_and_never_opened_to() -> None:
-    async with gate(hanging) as house, house.client() as client:
-        await house.consumer.wait(1)
-        await client.say({"type": "disconnect"})
+async def test_a_client_that_disconnects_during_the_webhook_is_noticed_and_not_opened() -> None:
+    async with serving_with_webhook(hanging) as server, server.client() as client:
+        await server.consumer.wait(1)
+        await client.send({"type": "disconnect"})
         assert await client.closing() == (1000, "TYPE-DISCONNECT")
-        assert not house.recorder.requests
+        assert not server.recorder.requests
 
 
-async def test_a_fault_of_ours_lets_nobody_in() -> None:
+async def test_an_internal_error_admits_nobody() -> None:
     class Broken:
         async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
             raise KeyError(connection_id, question)
@@ -206,11 +206,11 @@ async def test_a_fault_of_ours_lets_nobody_in() -> None:
     app = signaling_app(AppContext(recorder, DaemonConfig(), authenticator=Broken()))
     async with served(app) as address, open_websocket(f"ws://{address}/signaling") as websocket:
         client = Client(websocket)
-        await client.say(CONNECT)
+        await client.send(CONNECT)
         assert await client.closing() == (1011, "INTERNAL-ERROR")
     assert not recorder.requests
 
 
-def test_a_webhook_that_nobody_would_ask_is_not_served() -> None:
+def test_a_configured_webhook_without_an_authenticator_is_an_error() -> None:
     with pytest.raises(ValueError, match="would admit every client"):
         signaling_app(AppContext(FakeRecorder(), DaemonConfig(auth_webhook_url="http://127.0.0.1/auth")))

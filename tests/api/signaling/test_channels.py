@@ -32,7 +32,7 @@ class Listener:
         self.member = Member(present, lambda text: self.heard.append(json.loads(text)))
 
 
-def test_the_first_one_sees_itself_alone() -> None:
+def test_the_first_member_is_notified_of_itself() -> None:
     """The real SDKs count themselves connected when they see their own connection_id."""
     first = Listener("1")
     ChannelMembers(Time().clock()).add(first.member)
@@ -59,7 +59,7 @@ def test_the_first_one_sees_itself_alone() -> None:
     ]
 
 
-def test_the_second_one_sees_the_first_and_the_first_the_second() -> None:
+def test_two_members_are_notified_of_each_other() -> None:
     channels = ChannelMembers(Time().clock())
     first, second = Listener("1", metadata={"name": "Aki"}), Listener("2", role="recvonly", metadata=[1])
     channels.add(first.member)
@@ -87,7 +87,7 @@ def test_the_second_one_sees_the_first_and_the_first_the_second() -> None:
         ]
 
 
-def test_who_leaves_is_counted_out_and_the_others_learn_it() -> None:
+def test_a_removed_member_is_announced_to_the_others() -> None:
     time = Time()
     channels = ChannelMembers(time.clock())
     first, second = Listener("1"), Listener("2", role="sendrecv")
@@ -103,7 +103,7 @@ def test_who_leaves_is_counted_out_and_the_others_learn_it() -> None:
     assert len(second.heard) == 1
 
 
-def test_leaving_twice_or_without_having_come_tells_nobody() -> None:
+def test_removing_a_member_twice_notifies_nobody() -> None:
     channels = ChannelMembers(Time().clock())
     first, second = Listener("1"), Listener("2")
     channels.add(first.member)
@@ -118,7 +118,7 @@ def test_leaving_twice_or_without_having_come_tells_nobody() -> None:
     ]
 
 
-def test_channels_know_nothing_of_one_another_and_are_forgotten_when_empty() -> None:
+def test_channels_are_independent_and_dropped_when_empty() -> None:
     channels = ChannelMembers(Time().clock())
     first, stranger = Listener("1"), Listener("2", channel_id="other")
     for one in (first, stranger):

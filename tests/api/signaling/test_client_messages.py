@@ -49,7 +49,7 @@ def connect(**more: Any) -> ConnectMessage:
         ({"video": {"codec_type": "AV1", "av1_params": None}}, TrackConfig("OPUS"), TrackConfig("AV1")),
     ],
 )
-def test_what_is_asked_for_is_offered(
+def test_requested_tracks_are_offered(
     asked: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
 ) -> None:
     """The defaults are OPUS and VP9; any subset of the keys can be there, and null is like nothing."""
@@ -74,7 +74,7 @@ def test_what_is_asked_for_is_offered(
         ({"audio": {"opus_params": {"stereo": 1}}}, "opus_params: stereo is neither true nor false"),
     ],
 )
-def test_what_cannot_be_had_is_named(asked: dict[str, Any], reason: str) -> None:
+def test_unsupported_requests_are_named(asked: dict[str, Any], reason: str) -> None:
     with pytest.raises(MessageError) as raised:
         requested_tracks(connect(**asked))
     assert str(raised.value) == reason
@@ -89,7 +89,7 @@ def test_what_cannot_be_had_is_named(asked: dict[str, Any], reason: str) -> None
         {"forwarding_filters": [{}], "simulcast_rid": "r0", "audio_streaming_language_code": "ja-JP"},
     ],
 )
-def test_what_a_recorder_need_not_know_may_be_anything(more: dict[str, Any]) -> None:
+def test_unused_fields_may_be_anything(more: dict[str, Any]) -> None:
     assert connect(**more).channel_id == "sora"
 
 
@@ -125,13 +125,13 @@ def test_what_a_recorder_need_not_know_may_be_anything(more: dict[str, Any]) -> 
         ),
     ],
 )
-def test_a_malformed_message_is_told_apart(frame: str | bytes, reason: str) -> None:
+def test_malformed_messages_are_named(frame: str | bytes, reason: str) -> None:
     with pytest.raises(MessageError, match=reason):
         parse_message(frame)
 
 
 @pytest.mark.parametrize("name", client_messages.MAX_FIELD_BYTES)
-def test_what_is_kept_or_repeated_has_a_limit_that_is_named(name: str) -> None:
+def test_stored_fields_have_limits_that_are_named(name: str) -> None:
     most = client_messages.MAX_FIELD_BYTES[name]
     frame = '{"type":"connect","role":"sendonly","channel_id":"sora","%s":%s}'
     kept = {"audio": '{"x":"%s"}', "video": '{"x":"%s"}'}.get(name, '"%s"')
@@ -151,7 +151,7 @@ def test_only_a_connect_may_be_long(kind: str) -> None:
         parse_message(json.dumps({"type": kind, "sdp": "x" * most}))
 
 
-def test_params_that_nobody_documents_are_not_kept() -> None:
+def test_undocumented_params_are_dropped() -> None:
     asked: dict[str, Any] = {"usedtx": True, "stereo": None, "x": [[]] * 9, "maxaveragebitrate": 6000}
     audio, video = requested_tracks(connect(audio={"opus_params": asked}, video={"vp9_params": {"y": 1}}))
     assert audio == TrackConfig("OPUS", None, {"usedtx": True, "stereo": None})
@@ -180,7 +180,7 @@ def test_a_pong_of_libwebrtc_is_not_always_json(stats: str) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_any_frame_is_a_message_or_a_message_error(frame: str | bytes) -> None:
+def test_any_text_is_a_message_or_a_message_error(frame: str | bytes) -> None:
     try:
         parse_message(frame)
     except MessageError as error:

@@ -55,7 +55,7 @@ def kind(frame: str) -> str:
     return match[1]
 
 
-def test_a_client_is_sent_elsewhere_and_that_is_all() -> None:
+def test_a_client_is_redirected_and_closed() -> None:
     """Its connect has to be right; nobody is asked about it here."""
     urls = iter(["ws://b/signaling"])
     talk = Conversation(0, needs_permission=True, redirect_url=lambda: next(urls))
@@ -64,7 +64,7 @@ def test_a_client_is_sent_elsewhere_and_that_is_all() -> None:
     assert talk.receive('{"type": "pong"}', 0) == []
 
 
-def test_a_client_that_was_sent_here_stays() -> None:
+def test_a_redirected_client_is_not_redirected_again() -> None:
     """As sora_sdk says it."""
     talk = Conversation(0, redirect_url=lambda: "ws://b/signaling")
     (action,) = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": true}', 0)
@@ -72,19 +72,19 @@ def test_a_client_that_was_sent_here_stays() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"channel_id": "x" * 256}, {"audio": False, "video": False}, {"role": "none"}])
-def test_a_connect_that_cannot_be_had_is_refused_where_it_came(wrong: dict[str, Any]) -> None:
+def test_an_invalid_connect_is_refused_before_redirection(wrong: dict[str, Any]) -> None:
     talk = Conversation(0, redirect_url=lambda: "ws://b/signaling")
     (action,) = talk.receive(json.dumps({"type": "connect", "role": "sendonly", "channel_id": "sora", **wrong}), 0)
     assert isinstance(action, Close)
     assert action.code == 4490
 
 
-def test_every_vector_is_played() -> None:
+def test_every_vector_is_used() -> None:
     assert {path.stem for path in VECTORS.glob("*.jsonl")} == set(REQUESTS)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_what_real_clients_say_is_understood(name: str) -> None:
+def test_captured_conversations_of_real_clients_are_processed(name: str) -> None:
     """From connect to disconnect; candidates with and without sdpMid, and of mDNS, are no trouble."""
     talk = Conversation(0)
     for frame in frames(name):
@@ -126,7 +126,7 @@ WAITING = [Phase.CONNECT, Phase.OPENED, Phase.ANSWER, Phase.MEDIA, Phase.END]
 
 
 @pytest.mark.parametrize("phase", WAITING)
-def test_disconnect_is_answered_at_any_time(phase: Phase) -> None:
+def test_a_disconnect_closes_in_every_phase(phase: Phase) -> None:
     """Clients wait for 1000 TYPE-DISCONNECT, and report a failure without it."""
     talk = at(phase)
     closing = Close(1000, "TYPE-DISCONNECT", "NO-ERROR")
@@ -137,32 +137,32 @@ def test_disconnect_is_answered_at_any_time(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize(("reason", "kept"), [({"a": 1}, None), (None, None), ("x" * 1000, "x" * 123)])
-def test_what_a_client_says_when_it_leaves_is_a_short_text(reason: object, kept: str | None) -> None:
+def test_the_reason_of_a_disconnect_is_a_short_text(reason: object, kept: str | None) -> None:
     text = json.dumps({"type": "disconnect", "reason": reason})
     assert at(Phase.END).receive(text, 1) == [Close(1000, "TYPE-DISCONNECT", kept)]
 
 
 @pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.ANSWER])
-def test_a_client_that_says_nothing_is_given_up(phase: Phase) -> None:
+def test_a_silent_client_times_out(phase: Phase) -> None:
     talk = at(phase)
     assert talk.deadline_ns == ANSWER_TIMEOUT_NS
     assert talk.tick(ANSWER_TIMEOUT_NS - 1) == []
     assert talk.tick(ANSWER_TIMEOUT_NS) == [Close(4490, "TIMEOUT")]
 
 
-def test_the_time_for_the_answer_counts_from_the_offer() -> None:
+def test_the_timeout_of_the_answer_starts_at_the_offer() -> None:
     talk = at(Phase.OPENED)
     talk.opened("the offer", 7)
     assert talk.deadline_ns == 7 + ANSWER_TIMEOUT_NS
 
 
-def test_candidates_do_not_buy_time() -> None:
+def test_candidates_do_not_extend_the_timeout() -> None:
     talk = at(Phase.ANSWER)
     talk.receive('{"type":"candidate","candidate":""}', ANSWER_TIMEOUT_NS - 1)
     assert talk.tick(ANSWER_TIMEOUT_NS) == [Close(4490, "TIMEOUT")]
 
 
-def test_pings_come_every_five_seconds_once_media_can_flow() -> None:
+def test_pings_are_sent_every_five_seconds_after_dtls() -> None:
     """momo leaves after 60 s without one. One that is late does not make up for those it missed."""
     talk = at(Phase.END)
     assert talk.tick(PING_INTERVAL_NS - 1) == []
@@ -184,7 +184,7 @@ def test_pings_come_every_five_seconds_once_media_can_flow() -> None:
         '{"type":"of-the-future","deep":{"er":[1]}}',
     ],
 )
-def test_what_means_nothing_here_is_let_pass(phase: Phase, frame: str) -> None:
+def test_unknown_messages_are_ignored(phase: Phase, frame: str) -> None:
     talk = at(phase)
     assert talk.receive(frame, 1) == []
     assert talk.phase is phase
@@ -205,7 +205,7 @@ def test_what_means_nothing_here_is_let_pass(phase: Phase, frame: str) -> None:
         (Phase.END, "{}", "Object missing required field `type`"),
     ],
 )
-def test_what_is_out_of_turn_or_unreadable_closes_with_a_reason(phase: Phase, frame: str, reason: str) -> None:
+def test_unexpected_or_malformed_messages_close_with_a_reason(phase: Phase, frame: str, reason: str) -> None:
     assert at(phase).receive(frame, 1) == [Close(4490, reason)]
 
 
@@ -225,12 +225,12 @@ def test_the_end_of_the_connection_closes_the_websocket(phase: Phase, reason: st
     assert at(phase).ended(reason) == [Close(code, reason)]
 
 
-def test_a_refusal_closes_with_its_reason_cut_to_what_a_close_frame_holds() -> None:
+def test_a_refusal_closes_with_its_reason_cut_to_a_close_frame() -> None:
     [close] = at(Phase.ANSWER).refused("録" * 100)
     assert close == Close(4490, "録" * 41)
 
 
-def test_dtls_that_is_up_too_early_or_twice_tells_nobody() -> None:
+def test_dtls_before_the_answer_or_twice_joins_nothing() -> None:
     """It cannot be, but a client must never enter a channel twice."""
     assert at(Phase.ANSWER).connected(0) == []
     assert at(Phase.END).connected(0) == []
@@ -248,7 +248,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_in_any_order_there_is_one_close_one_entry_and_silence_after_the_end(steps: list[str | bytes]) -> None:
+def test_in_any_order_there_is_one_close_one_join_and_nothing_after_the_close(steps: list[str | bytes]) -> None:
     talk = Conversation(0)
     done: list[Action] = []
     for number, step in enumerate(steps):

@@ -19,7 +19,7 @@ def connect(**more: Any) -> ConnectMessage:
     return msgspec.convert({"type": "connect", "role": "sendonly", "channel_id": "sora", **more}, ConnectMessage)
 
 
-def test_a_question_of_a_client_that_says_little() -> None:
+def test_the_request_for_a_minimal_connect() -> None:
     assert auth_webhook_request(connect(video=False), "CONNECTION", {}) == {
         "role": "sendonly",
         "channel_id": "sora",
@@ -40,7 +40,7 @@ def test_a_question_of_a_client_that_says_little() -> None:
     }
 
 
-def test_a_question_of_a_client_that_says_much() -> None:
+def test_the_request_for_a_complete_connect() -> None:
     asked = connect(
         client_id="alice",
         bundle_id="desk",
@@ -74,13 +74,13 @@ def test_a_question_of_a_client_that_says_much() -> None:
         ("", {}),
     ],
 )
-def test_a_client_is_described_as_far_as_it_says(sora_client: str, told: dict[str, str]) -> None:
+def test_the_sdk_is_described_by_the_fields_that_it_sends(sora_client: str, told: dict[str, str]) -> None:
     described = auth_webhook_request(connect(sora_client=sora_client), "CONNECTION", {})["sora_client"]
     assert described == told | ({"raw": sora_client} if sora_client else {})
 
 
 @pytest.mark.parametrize("sora_client", [None, 5, ["x"]])
-def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
+def test_an_sdk_that_is_not_text_is_left_out(sora_client: Any) -> None:
     assert "sora_client" not in auth_webhook_request(connect(sora_client=sora_client), "CONNECTION", {})
 
 
@@ -112,7 +112,7 @@ def test_what_is_no_name_of_a_client_is_not_told(sora_client: Any) -> None:
         ({}, {"simulcast": True, "turn_tcp_only": 1, "event_metadata": {}}, OPUS, VP9),
     ],
 )
-def test_an_answer_is_laid_over_what_the_client_asked_for(
+def test_an_answer_is_merged_into_the_client_s_request(
     asked: dict[str, Any], answer: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
 ) -> None:
     allowed, metadata, _ = apply_answer(connect(**asked), {"allowed": True, **answer})
@@ -120,7 +120,7 @@ def test_an_answer_is_laid_over_what_the_client_asked_for(
     assert metadata is None
 
 
-def test_names_and_metadata_can_be_given() -> None:
+def test_an_answer_can_set_ids_and_metadata() -> None:
     asked = connect(client_id="alice", metadata={"token": 1}, signaling_notify_metadata="hers")
     allowed, metadata, _ = apply_answer(
         asked, {"allowed": True, "client_id": "bob", "bundle_id": "desk", "metadata": {"a": 1}}
@@ -135,7 +135,7 @@ def test_names_and_metadata_can_be_given() -> None:
     ("answer", "told"),
     [({}, None), ({"event_metadata": None}, "null"), ({"event_metadata": {"user": "é"}}, '{"user":"é"}')],
 )
-def test_what_events_tell_of_a_client_is_the_answers_own(answer: dict[str, Any], told: str | None) -> None:
+def test_event_metadata_is_from_the_answer_alone(answer: dict[str, Any], told: str | None) -> None:
     """A client cannot say it: whatever it connects with is overlooked."""
     asked = msgspec.convert(
         {"role": "sendonly", "channel_id": "sora", "event_metadata": "mine"}, ConnectMessage, strict=True
@@ -152,7 +152,7 @@ def test_what_events_tell_of_a_client_is_the_answers_own(answer: dict[str, Any],
         ({"reason": None}, "AUTH-WEBHOOK-DENIED"),
     ],
 )
-def test_a_refusal_has_its_reason(answer: dict[str, Any], reason: str) -> None:
+def test_a_denial_has_its_reason(answer: dict[str, Any], reason: str) -> None:
     with pytest.raises(Denied, match=f"^{reason}$"):
         apply_answer(connect(), {"allowed": False, **answer})
 
@@ -175,7 +175,7 @@ def test_a_refusal_has_its_reason(answer: dict[str, Any], reason: str) -> None:
         {"video_vp9_params": 5},
     ],
 )
-def test_an_answer_that_makes_no_sense_lets_nobody_in(answer: dict[str, Any]) -> None:
+def test_an_invalid_answer_admits_nobody(answer: dict[str, Any]) -> None:
     with pytest.raises(MessageError):
         apply_answer(connect(), {"allowed": True, **answer})
 
@@ -185,7 +185,7 @@ KEYS = st.sampled_from(["allowed", "client_id", "audio", "video", "video_codec_t
 
 
 @given(st.dictionaries(KEYS, JSON | st.dictionaries(st.sampled_from(["codec_type", "bit_rate"]), JSON)))
-def test_any_answer_is_judged(answer: dict[str, Any]) -> None:
+def test_any_answer_is_applied_or_refused(answer: dict[str, Any]) -> None:
     try:
         allowed, *_ = apply_answer(connect(), answer)
     except (Denied, MessageError):

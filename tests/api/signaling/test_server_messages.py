@@ -11,7 +11,7 @@ from rokuga.recorder.negotiation import ConnectionIdentity, TrackConfig
 IDENTITY = ConnectionIdentity("sora", "SESSION", "CLIENT", "BUNDLE", "CONNECTION")
 
 
-def test_the_offer_has_what_any_sdk_needs_and_refuses_what_we_have_not() -> None:
+def test_the_offer_has_the_fields_of_every_sdk_and_turns_off_unsupported_features() -> None:
     offer = json.loads(
         server_messages.offer(
             identity=IDENTITY,
@@ -47,7 +47,7 @@ def test_the_offer_has_what_any_sdk_needs_and_refuses_what_we_have_not() -> None
     }
 
 
-def test_the_offer_leaves_out_a_kind_that_is_not_there() -> None:
+def test_the_offer_has_no_fields_of_a_missing_kind() -> None:
     offer = json.loads(
         server_messages.offer(
             identity=IDENTITY, sdp="", mids={"audio": "a"}, audio=TrackConfig("OPUS"), video=None, version=""
@@ -57,7 +57,7 @@ def test_the_offer_leaves_out_a_kind_that_is_not_there() -> None:
 
 
 @given(st.text())
-def test_a_close_reason_is_the_beginning_of_its_text_in_123_bytes(text: str) -> None:
+def test_a_close_reason_is_cut_to_123_bytes(text: str) -> None:
     reason = server_messages.close_reason(text)
     assert len(reason.encode()) <= 123
     assert text.encode("utf-8", "replace").decode().startswith(reason)

@@ -15,7 +15,7 @@ from tests.fakes_recorder import FakeRecorder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house() -> AsyncIterator[Caller]:
+async def shared_caller() -> AsyncIterator[Caller]:
     recorder = FakeRecorder()
     app = api_app(AppContext(recorder, DaemonConfig(api_cors_origin=ORIGIN)))
     async with served(app) as address, aiohttp.ClientSession() as session:
@@ -23,7 +23,7 @@ async def house() -> AsyncIterator[Caller]:
 
 
 @pytest.fixture
-def caller(house: Caller) -> Caller:
+def caller(shared_caller: Caller) -> Caller:
     """One server for all tests, its recorder as new for each."""
-    house.recorder.__init__()  # type: ignore[misc]  # the app holds this very object
-    return house
+    shared_caller.recorder.__init__()  # type: ignore[misc]  # the app holds this very object
+    return shared_caller

@@ -20,8 +20,8 @@ from tests.fakes_recorder import FakeConnection, FakeRecorder
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class House:
-    """An API whose recorder and channels a test can reach."""
+class ApiServer:
+    """The API over a fake recorder."""
 
     def __init__(self) -> None:
         self.recorder = FakeRecorder()
@@ -42,7 +42,7 @@ class House:
     async def connect(
         self, channel_id: str, client_id: str | None = None, *, is_connected: bool = True
     ) -> FakeConnection:
-        """Let a client in."""
+        """Connect a client."""
         connection = await self.recorder.connect(
             ConnectionRequest(channel_id, "sendonly", client_id, None, TrackConfig("OPUS"), TrackConfig("VP9", 500))
         )
@@ -52,29 +52,29 @@ class House:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_house() -> AsyncIterator[House]:
-    house = House()
-    app = api_app(AppContext(house.recorder, DaemonConfig(version="1.2.3"), metric_sources=[house.counters]))
+async def shared_server() -> AsyncIterator[ApiServer]:
+    server = ApiServer()
+    app = api_app(AppContext(server.recorder, DaemonConfig(version="1.2.3"), metric_sources=[server.counters]))
     async with served(app) as address, aiohttp.ClientSession() as session:
-        house.url, house.session = f"http://{address}/", session
-        yield house
+        server.url, server.session = f"http://{address}/", session
+        yield server
 
 
 @pytest.fixture
-def house(shared_house: House) -> House:
+def server(shared_server: ApiServer) -> ApiServer:
     """One server for all tests, its recorder as new for each."""
-    shared_house.recorder.people.clear()
-    return shared_house
+    shared_server.recorder.people.clear()
+    return shared_server
 
 
 def of(connection: FakeConnection) -> dict[str, str]:
     return {"channel_id": connection.identity.channel_id, "connection_id": connection.identity.connection_id}
 
 
-async def test_connections_are_listed_once_they_are_up(house: House) -> None:
-    one, two = await house.connect("a"), await house.connect("b", "CLIENT")
-    await house.connect("a", is_connected=False)
-    status, answer = await house.call("Sora_20201013.ListConnections")
+async def test_connections_are_listed_after_dtls(server: ApiServer) -> None:
+    one, two = await server.connect("a"), await server.connect("b", "CLIENT")
+    await server.connect("a", is_connected=False)
+    status, answer = await server.call("Sora_20201013.ListConnections")
     assert status == 200
     assert [entry["connection_id"] for entry in answer] == [
         one.identity.connection_id,
@@ -94,18 +94,18 @@ async def test_connections_are_listed_once_they_are_up(house: House) -> None:
         "spotlight": False,
         "created_time": 1638234656,
     }
-    assert await house.call("Sora_20201013.ListChannelConnections", {"channel_id": "b"}) == (200, [answer[1]])
-    assert await house.call("Sora_20201013.ListChannelConnections", {"channel_id": "c"}) == (200, [])
+    assert await server.call("Sora_20201013.ListChannelConnections", {"channel_id": "b"}) == (200, [answer[1]])
+    assert await server.call("Sora_20201013.ListChannelConnections", {"channel_id": "c"}) == (200, [])
 
 
-async def test_a_channel_is_disconnected(house: House) -> None:
-    one, two, other = await house.connect("a"), await house.connect("a"), await house.connect("b")
-    answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a", "reason": "closing time"})
+async def test_a_channel_is_disconnected(server: ApiServer) -> None:
+    one, two, other = await server.connect("a"), await server.connect("a"), await server.connect("b")
+    answer = await server.call("Sora_20151104.DisconnectChannel", {"channel_id": "a", "reason": "closing time"})
     assert answer == (200, {"channel_id": "a"})
     assert one.close_reason == two.close_reason == "DISCONNECTED-API"
     assert one.close_detail == two.close_detail == "closing time"
     assert not other.close_reason
-    answer = await house.call("Sora_20151104.DisconnectChannel", {"channel_id": "a"})
+    answer = await server.call("Sora_20151104.DisconnectChannel", {"channel_id": "a"})
     assert answer == (400, {"error_type": "CHANNEL-NOT-FOUND"})
 
 
@@ -121,36 +121,42 @@ async def test_a_channel_is_disconnected(house: House) -> None:
         (0, "0"),
     ],
 )
-async def test_a_reason_that_is_no_text_is_told_as_its_json(house: House, reason: object, detail: str | None) -> None:
-    one = await house.connect("a")
+async def test_a_reason_that_is_not_text_is_stored_as_json(
+    server: ApiServer, reason: object, detail: str | None
+) -> None:
+    one = await server.connect("a")
     request = {"channel_id": "a", "reason": reason}
-    assert await house.call("Sora_20151104.DisconnectChannel", request) == (200, {"channel_id": "a"})
+    assert await server.call("Sora_20151104.DisconnectChannel", request) == (200, {"channel_id": "a"})
     assert (one.close_reason, one.close_detail) == ("DISCONNECTED-API", detail)
 
 
-async def test_a_client_is_disconnected_from_one_channel(house: House) -> None:
-    here, there, other = await house.connect("a", "X"), await house.connect("b", "X"), await house.connect("a", "Y")
+async def test_a_client_is_disconnected_from_one_channel(server: ApiServer) -> None:
+    here, there, other = (
+        await server.connect("a", "X"),
+        await server.connect("b", "X"),
+        await server.connect("a", "Y"),
+    )
     request = {"channel_id": "a", "client_id": "X"}
-    assert await house.call("Sora_20151104.DisconnectClient", request) == (200, request)
+    assert await server.call("Sora_20151104.DisconnectClient", request) == (200, request)
     assert [bool(person.close_reason) for person in (here, there, other)] == [True, False, False]
-    assert await house.call("Sora_20151104.DisconnectClient", request) == (400, {"error_type": "CLIENT-NOT-FOUND"})
+    assert await server.call("Sora_20151104.DisconnectClient", request) == (400, {"error_type": "CLIENT-NOT-FOUND"})
 
 
-async def test_a_connection_is_disconnected(house: House) -> None:
-    one, two = await house.connect("a", "X"), await house.connect("a", "X")
-    assert await house.call("Sora_20151104.DisconnectConnection", of(two)) == (200, of(two))
+async def test_a_connection_is_disconnected(server: ApiServer) -> None:
+    one, two = await server.connect("a", "X"), await server.connect("a", "X")
+    assert await server.call("Sora_20151104.DisconnectConnection", of(two)) == (200, of(two))
     assert [bool(person.close_reason) for person in (one, two)] == [False, True]
     error = (400, {"error_type": "CONNECTION-NOT-FOUND"})
-    assert await house.call("Sora_20151104.DisconnectConnection", of(two)) == error
-    assert await house.call("Sora_20151104.DisconnectConnection", {**of(one), "channel_id": "b"}) == error
+    assert await server.call("Sora_20151104.DisconnectConnection", of(two)) == error
+    assert await server.call("Sora_20151104.DisconnectConnection", {**of(one), "channel_id": "b"}) == error
 
 
-async def test_a_key_frame_is_asked_for(house: House) -> None:
-    connection = await house.connect("a")
-    assert await house.call("Sora_20241218.RequestKeyFrame", of(connection)) == (200, of(connection))
+async def test_a_key_frame_is_requested(server: ApiServer) -> None:
+    connection = await server.connect("a")
+    assert await server.call("Sora_20241218.RequestKeyFrame", of(connection)) == (200, of(connection))
     assert connection.keyframe_requests == 1
     error = (400, {"error_type": "CONNECTION-NOT-FOUND"})
-    assert await house.call("Sora_20241218.RequestKeyFrame", {**of(connection), "connection_id": "X"}) == error
+    assert await server.call("Sora_20241218.RequestKeyFrame", {**of(connection), "connection_id": "X"}) == error
 
 
 @pytest.mark.parametrize(
@@ -163,15 +169,15 @@ async def test_a_key_frame_is_asked_for(house: House) -> None:
         ("Sora_20241218.RequestKeyFrame", ["channel_id", "connection_id"]),
     ],
 )
-async def test_ids_have_to_be_there(house: House, target: str, missing: list[str]) -> None:
-    status, answer = await house.call(target, {})
+async def test_missing_ids_are_invalid(server: ApiServer, target: str, missing: list[str]) -> None:
+    status, answer = await server.call(target, {})
     assert (status, answer["error_type"]) == (400, "InvalidJSON")
     assert [reason["schema"]["required"] for reason in answer["error_reason"]] == [[name] for name in missing]
 
 
-async def test_an_exporter_reads_the_report_and_the_licence(house: House) -> None:
+async def test_an_exporter_reads_the_report_and_the_licence(server: ApiServer) -> None:
     """Sora_exporter posts without a body and looks for these names and types; cluster nodes are refused in JSON."""
-    house.numbers |= {
+    server.numbers |= {
         "connections": 1,
         "connections_created": 3,
         "connections_destroyed": 2,
@@ -181,7 +187,7 @@ async def test_an_exporter_reads_the_report_and_the_licence(house: House) -> Non
         "auth_webhook_failed": 5,
         "received_packets": {"audio": 1, "video": 2},
     }
-    assert await house.call("Sora_20171010.GetStatsReport") == (
+    assert await server.call("Sora_20171010.GetStatsReport") == (
         200,
         {
             "version": "1.2.3",
@@ -197,7 +203,7 @@ async def test_an_exporter_reads_the_report_and_the_licence(house: House) -> Non
             "total_failed_auth_webhook": 5,
         },
     )
-    status, answer = await house.call("Sora_20171218.GetLicense")
+    status, answer = await server.call("Sora_20171218.GetLicense")
     assert status == 200
     assert {name: type(value) for name, value in answer.items()} == {
         "expired_at": str,
@@ -207,4 +213,4 @@ async def test_an_exporter_reads_the_report_and_the_licence(house: House) -> Non
         "serial_code": str,
         "type": str,
     }
-    assert await house.call("Sora_20211215.ListClusterNodes") == (200, [])
+    assert await server.call("Sora_20211215.ListClusterNodes") == (200, [])

@@ -123,13 +123,13 @@ async def test_errors_of_the_framework(
     assert (await caller.call(GET, {"channel_id": "sora"}))[0] == 200
 
 
-async def test_two_targets_in_one_request_are_none(caller: Caller) -> None:
+async def test_two_targets_in_one_request_are_refused(caller: Caller) -> None:
     """Nobody can have one thing checked on the way here and another one done."""
     status, body, _ = await caller.call(LIST, more_headers=[("x-sora-target", START)])
     assert (status, body) == (400, b'{"error_type":"MissingService"}')
 
 
-async def test_a_body_of_8_megabytes_is_taken(caller: Caller) -> None:
+async def test_a_body_of_8_megabytes_is_accepted(caller: Caller) -> None:
     request = {"channel_id": "sora", "expire_time": 0, "metadata": ""}
     request["metadata"] = "x" * (8_000_000 - len(json.dumps(request)))
     assert (await caller.call(START, request))[0] == 200
@@ -143,7 +143,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(caller: Caller) 
     assert (await caller.call(START, chunks()))[:2] == (413, b'{"error_type":"PayloadTooLarge"}')
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+async def test_a_body_that_does_not_arrive_times_out() -> None:
     endpoint = ApiEndpoint(FakeRecorder(), targets(RecordingLimits()), None, "Rokuga", body_timeout_s=0.01)
     async with served(Starlette(routes=[Route("/", endpoint)])) as address:
         reader, writer = await asyncio.open_connection(*address.split(":"))
@@ -161,7 +161,7 @@ async def test_other_paths_are_404_and_empty(caller: Caller, path: str) -> None:
     assert (status, body, headers["content-length"], headers["server"]) == (404, b"", "0", "Rokuga")
 
 
-async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(caller: Caller) -> None:
+async def test_an_internal_error_is_answered_without_details_and_logged_with_them(caller: Caller) -> None:
     caller.recorder.fault = RuntimeError("secret")
     with structlog.testing.capture_logs() as lines:
         assert (await caller.call(START, GIVEN))[:2] == (500, b'{"error_type":"HandlerException"}')
@@ -170,7 +170,7 @@ async def test_a_fault_of_ours_is_told_without_its_details_and_logged_with_them(
 
 
 @pytest.mark.parametrize("name", targets(RecordingLimits()), ids=lambda name: name.operation)
-async def test_every_target_answers_store_unavailable_where_the_store_does_not(name: TargetName) -> None:
+async def test_every_target_answers_store_unavailable_on_store_errors(name: TargetName) -> None:
     """Never an unnamed 500; the caller may try again."""
 
     class Unanswered(FakeRecorder):
@@ -187,7 +187,7 @@ async def test_every_target_answers_store_unavailable_where_the_store_does_not(n
 
 
 @pytest.mark.parametrize("target", [START, STOP])
-async def test_a_change_that_the_store_does_not_take_is_refused_by_name(caller: Caller, target: str) -> None:
+async def test_a_change_that_the_store_refuses_is_store_unavailable(caller: Caller, target: str) -> None:
     caller.recorder.fault = StoreError("database is locked")
     status, body, _ = await caller.call(target, GIVEN if target == START else {"channel_id": "sora"})
     assert (status, body) == (503, b'{"error_type":"STORE-UNAVAILABLE"}')

@@ -78,7 +78,7 @@ async def recorder() -> FakeRecorder:
 
 
 @pytest.mark.parametrize("name", TABLE, ids=lambda name: name.operation)
-async def test_what_is_answered_is_what_the_document_says(name: TargetName) -> None:
+async def test_responses_match_the_document(name: TargetName) -> None:
     """A success, and the refusals of a request that says nothing, or of a second time."""
     fake = await recorder()
     body: dict[str, Any] = {"channel_id": "sora", "client_id": "CLIENT", "expire_time": 3600, "metadata": [1]}

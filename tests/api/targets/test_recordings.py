@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ({"channel_id": "sora", "expire_time": 0, "split_duration": 3600, "split_only": True}, 121),
     ],
 )
-async def test_start_answers_what_was_given_and_the_id(
+async def test_start_returns_the_request_and_the_id(
     caller: Caller, request_body: dict[str, Any], length: int
 ) -> None:
     """The lengths are those of the API's page (82 for the second one there was edited by hand)."""
@@ -43,7 +43,7 @@ async def test_start_answers_what_was_given_and_the_id(
 
 
 @pytest.mark.parametrize("metadata", [None, False, 0, "", [], {"k": [1, 2.5, "ü"]}, 10**30])
-async def test_metadata_is_any_json_and_comes_back(caller: Caller, metadata: Any) -> None:
+async def test_metadata_is_any_json_and_is_returned(caller: Caller, metadata: Any) -> None:
     """A null that was given differs from nothing given."""
     status, body, _ = await caller.call(START, {"channel_id": "sora", "expire_time": 0, "metadata": metadata})
     assert status == 200
@@ -59,7 +59,7 @@ async def test_a_channel_is_recorded_once_at_a_time(caller: Caller) -> None:
     await started(caller, channel_id="other", expire_time=0)
 
 
-async def test_stop_answers_the_channel_once(caller: Caller) -> None:
+async def test_stop_returns_the_channel_once(caller: Caller) -> None:
     await started(caller, channel_id="sora", expire_time=0)
     status, body, headers = await caller.call(STOP, {"channel_id": "sora"})
     assert (status, body, headers["content-length"]) == (200, b'{"channel_id":"sora"}', "21")
@@ -67,7 +67,7 @@ async def test_stop_answers_the_channel_once(caller: Caller) -> None:
     assert (status, body) == (400, b'{"error_type":"NOT-STARTED-RECORDING"}')
 
 
-async def test_get_tells_the_recording(caller: Caller) -> None:
+async def test_get_returns_the_recording(caller: Caller) -> None:
     status, body, headers = await caller.call(GET, {"channel_id": "sora"})
     assert (status, body, headers["content-length"]) == (400, b'{"error_type":"NOT-STARTED-RECORDING"}', "38")
     recording_id = await started(caller, channel_id="sora", expire_time=3600, split_duration=60, metadata={"k": 1})
@@ -91,7 +91,7 @@ async def test_a_recording_without_limit_has_no_expired_at(caller: Caller) -> No
     assert "expired_at" not in json.loads(body)
 
 
-async def test_list_tells_every_recording_as_the_page_shows_it(caller: Caller) -> None:
+async def test_list_returns_every_recording_in_the_documented_form(caller: Caller) -> None:
     """The two recordings of the API's page, and its 307 bytes."""
     for channel_id, recording_id, created_at in (
         ("sora", "WWZ61PT4GS03F80F39MCPVSEQR", 1638234656),
@@ -122,7 +122,7 @@ async def test_list_tells_every_recording_as_the_page_shows_it(caller: Caller) -
     ]
 
 
-async def test_archiving_tells_every_connection_that_is_written(caller: Caller) -> None:
+async def test_list_archiving_returns_every_connection_that_is_written(caller: Caller) -> None:
     identity = ConnectionIdentity("sora", "S", "CLIENT", "BUNDLE", "CONNECTION")
     video = TrackConfig("VP9", 1000, {"profile_id": 0})
     caller.recorder.progress = [
@@ -198,7 +198,7 @@ async def test_nothing_recorded_is_an_empty_list(caller: Caller) -> None:
         (GET, {"channel_id": {}}, "wrong_type", ["channel_id"], None),
     ],
 )
-async def test_a_broken_rule_is_named_with_its_property(
+async def test_a_violation_has_its_rule_and_property(
     caller: Caller, target: str, request_body: Any, error: str, path: list[str], schema: Any
 ) -> None:
     """400 InvalidJSON; each reason in the shape of jesse_error.erl."""
@@ -213,7 +213,7 @@ async def test_a_broken_rule_is_named_with_its_property(
     assert not caller.recorder.states
 
 
-async def test_every_broken_rule_is_told_at_once(caller: Caller) -> None:
+async def test_all_violations_are_returned(caller: Caller) -> None:
     _, body, _ = await caller.call(START, {"channel_id": "", "split_only": 0})
     assert [reason["error"] for reason in json.loads(body)["error_reason"]] == [
         "missing_required_property",
@@ -222,7 +222,7 @@ async def test_every_broken_rule_is_told_at_once(caller: Caller) -> None:
     ]
 
 
-async def test_limits_are_inclusive_and_unknown_keys_are_welcome(caller: Caller) -> None:
+async def test_limits_are_inclusive_and_unknown_keys_are_allowed(caller: Caller) -> None:
     await started(caller, channel_id="x" * 255, expire_time=86400, split_duration=86400, split_only=False, more={})
     await started(caller, channel_id="録" * 85, expire_time=0, split_duration=1, split_only=True)
 
@@ -231,13 +231,13 @@ async def test_limits_are_inclusive_and_unknown_keys_are_welcome(caller: Caller)
     "channel_id",
     ["../../tmp/pwn", "/etc/x", "..", "a/b", "%2e%2e%2f", "a\0b", "a\nb", "-rf", "CON", "x" * 255],
 )
-async def test_d39_a_channel_id_is_data_and_comes_back_as_it_is(caller: Caller, channel_id: str) -> None:
+async def test_a_channel_id_is_data_and_is_returned_unchanged(caller: Caller, channel_id: str) -> None:
     await started(caller, channel_id=channel_id, expire_time=0)
     assert json.loads((await caller.call(GET, {"channel_id": channel_id}))[1])["channel_id"] == channel_id
     assert json.loads((await caller.call(STOP, {"channel_id": channel_id}))[1]) == {"channel_id": channel_id}
 
 
-async def test_metadata_that_a_cluster_cannot_share_is_told_with_the_limit(caller: Caller) -> None:
+async def test_metadata_that_a_cluster_cannot_share_is_refused_with_the_limit(caller: Caller) -> None:
     caller.recorder.fault = TooLargeError(1_048_600, 1_048_576)
     status, body, _ = await caller.call(START, GIVEN)
     assert status == 400
@@ -247,7 +247,7 @@ async def test_metadata_that_a_cluster_cannot_share_is_told_with_the_limit(calle
     }
 
 
-async def test_a_disk_that_takes_no_recording_is_told_at_once(caller: Caller) -> None:
+async def test_an_unusable_disk_refuses_a_start_at_once(caller: Caller) -> None:
     caller.recorder.fault = ArchiveError("No space left on device", 28, "archive/X")
     status, body, _ = await caller.call(START, GIVEN)
     assert status == 400

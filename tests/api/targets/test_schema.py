@@ -34,7 +34,7 @@ def is_integer(value: object, least: int, most: int) -> bool:
 
 
 @given(REQUESTS)
-def test_a_start_without_violations_is_what_the_page_allows(request: Any) -> None:
+def test_a_valid_start_follows_the_documentation(request: Any) -> None:
     """The same rules, said a second time and otherwise."""
     allowed = (
         isinstance(request, dict)
@@ -49,7 +49,7 @@ def test_a_start_without_violations_is_what_the_page_allows(request: Any) -> Non
 
 
 @given(REQUESTS)
-def test_violations_of_every_target_can_be_written(request: Any) -> None:
+def test_violations_of_every_target_are_encoded(request: Any) -> None:
     for target in targets(LIMITS).values():
         msgspec.json.encode(target.schema.violations(request))
 

@@ -16,37 +16,37 @@ from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.negotiation import TrackConfig
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
-from tests.api.whip.front import FRAGMENT, OFFER, House, house
+from tests.api.whip.whip_server import FRAGMENT, OFFER, WhipServer, serving_whip
 from tests.webhooks.consumer import Answer, Consumer, Post, consuming
 
 
-async def test_nobody_comes_in_without_the_token() -> None:
-    async with house(DaemonConfig(whip_bearer_token="s3cret")) as front:
+async def test_a_client_without_the_token_is_refused() -> None:
+    async with serving_whip(DaemonConfig(whip_bearer_token="s3cret")) as server:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
-            refused = await front.publish(**headers)
+            refused = await server.publish(**headers)
             assert refused.problem["status"] == 401
             assert refused.headers["www-authenticate"].startswith("Bearer")
-        assert not front.recorder.requests
-        assert (await front.publish(authorization="Bearer s3cret")).status == 201
+        assert not server.recorder.requests
+        assert (await server.publish(authorization="Bearer s3cret")).status == 201
 
 
-async def test_a_session_belongs_to_the_token_that_it_came_with() -> None:
+async def test_a_session_needs_the_token_that_it_was_made_with() -> None:
     """Whoever learns the URL alone can neither patch nor delete."""
-    async with house() as front:
-        location = (await front.publish(authorization="Bearer mine")).headers["location"]
+    async with serving_whip() as server:
+        location = (await server.publish(authorization="Bearer mine")).headers["location"]
         for headers in ({}, {"authorization": "Bearer yours"}):
-            assert (await front.send("DELETE", location, **headers)).problem["status"] == 401
-            assert (await front.send("PATCH", location, FRAGMENT, **headers)).problem["status"] == 401
-        assert not front.person.closed.is_set()
-        assert (await front.send("DELETE", location, authorization="Bearer mine")).status == 200
+            assert (await server.send("DELETE", location, **headers)).problem["status"] == 401
+            assert (await server.send("PATCH", location, FRAGMENT, **headers)).problem["status"] == 401
+        assert not server.connection.closed.is_set()
+        assert (await server.send("DELETE", location, authorization="Bearer mine")).status == 200
 
 
 @asynccontextmanager
-async def gate(answer: Answer) -> AsyncIterator[tuple[House, Consumer]]:
+async def serving_with_webhook(answer: Answer) -> AsyncIterator[tuple[WhipServer, Consumer]]:
     webhooks = WebhookConfig(response_timeout_ns=500 * NS_PER_MS, log_dir=Path("/dev/null/log"))
     async with consuming(answer) as consumer, AuthWebhook(consumer.url, webhooks, Clock()) as webhook:
-        async with house(DaemonConfig(auth_webhook_url=consumer.url), webhook) as front:
-            yield front, consumer
+        async with serving_whip(DaemonConfig(auth_webhook_url=consumer.url), webhook) as server:
+            yield server, consumer
 
 
 def says(document: Any, status: int = 200) -> Answer:
@@ -56,10 +56,10 @@ def says(document: Any, status: int = 200) -> Answer:
     return answer
 
 
-async def test_the_webhook_is_asked_as_for_signalling() -> None:
+async def test_the_webhook_is_called_as_for_signalling() -> None:
     answer = {"allowed": True, "client_id": "alice", "video_bit_rate": 800, "event_metadata": 7}
-    async with gate(says(answer)) as (front, consumer):
-        reply = await front.publish(authorization="Bearer t0ken", user_agent="OBS 30")
+    async with serving_with_webhook(says(answer)) as (server, consumer):
+        reply = await server.publish(authorization="Bearer t0ken", user_agent="OBS 30")
         assert reply.status == 201
         [post] = consumer.posts
         asked = post.event
@@ -70,32 +70,32 @@ async def test_the_webhook_is_asked_as_for_signalling() -> None:
         )
         assert (asked["audio_codec_type"], asked["video_codec_type"]) == ("OPUS", "VP9")
         assert asked["sora_client"] == {"raw": "WHIP", "environment": "OBS 30"}
-        assert asked["connection_id"] == front.person.identity.connection_id
-        assert front.person.identity.client_id == "alice"
-        assert front.recorder.requests[-1].event_metadata_json == "7"
-        assert front.person.video == TrackConfig("VP9", 800)
+        assert asked["connection_id"] == server.connection.identity.connection_id
+        assert server.connection.identity.client_id == "alice"
+        assert server.recorder.requests[-1].event_metadata_json == "7"
+        assert server.connection.video == TrackConfig("VP9", 800)
 
 
-async def test_the_webhook_may_leave_out_a_kind() -> None:
-    async with gate(says({"allowed": True, "video": False})) as (front, _consumer):
-        assert (await front.publish()).status == 201
-        assert front.person.video is None
+async def test_the_webhook_may_turn_off_a_kind() -> None:
+    async with serving_with_webhook(says({"allowed": True, "video": False})) as (server, _consumer):
+        assert (await server.publish()).status == 201
+        assert server.connection.video is None
 
 
 @pytest.mark.parametrize("offer", ["hello", OFFER.replace("a=sendonly", "a=recvonly"), OFFER + "a=x\r\n" * 5000])
-async def test_whom_the_webhook_refuses_learns_nothing_about_its_offer(offer: str) -> None:
+async def test_a_denied_client_learns_nothing_about_its_offer(offer: str) -> None:
     """Permission comes before what is wrong with a body (RFC 9110 section 15.5.4)."""
-    async with gate(says({"allowed": False, "reason": "over quota"})) as (front, consumer):
-        refused = await front.publish(offer)
+    async with serving_with_webhook(says({"allowed": False, "reason": "over quota"})) as (server, consumer):
+        refused = await server.publish(offer)
         assert (refused.status, refused.problem["detail"]) == (403, "over quota")
         [post] = consumer.posts
         assert (post.event["audio_codec_type"], post.event["video_codec_type"]) == ("OPUS", "VP9")
 
 
-async def test_whom_the_webhook_allows_learns_what_is_wrong_with_its_offer() -> None:
-    async with gate(says({"allowed": True})) as (front, _consumer):
-        assert (await front.publish("hello")).problem["status"] == 400
-        assert not front.recorder.requests
+async def test_an_allowed_client_learns_the_fault_of_its_offer() -> None:
+    async with serving_with_webhook(says({"allowed": True})) as (server, _consumer):
+        assert (await server.publish("hello")).problem["status"] == 400
+        assert not server.recorder.requests
 
 
 async def hanging(_: Post, __: web.Request) -> web.StreamResponse:
@@ -118,40 +118,40 @@ async def hanging(_: Post, __: web.Request) -> web.StreamResponse:
         (hanging, 503, "AUTH-WEBHOOK-FAILED: timeout"),
     ],
 )
-async def test_whom_the_webhook_does_not_allow_gets_no_connection(answer: Answer, status: int, detail: str) -> None:
-    async with gate(answer) as (front, _consumer):
-        refused = await front.publish()
+async def test_a_denied_client_gets_no_connection(answer: Answer, status: int, detail: str) -> None:
+    async with serving_with_webhook(answer) as (server, _consumer):
+        refused = await server.publish()
         assert (refused.status, refused.problem["detail"]) == (status, detail)
-        assert not front.recorder.requests
+        assert not server.recorder.requests
 
 
-async def test_a_client_that_leaves_while_it_is_asked_about_is_not_connected() -> None:
+async def test_a_client_that_disconnects_during_the_webhook_is_not_connected() -> None:
     go_on = asyncio.Event()
 
     async def slow(_: Post, __: web.Request) -> web.StreamResponse:
         await go_on.wait()
         return web.json_response({"allowed": True})
 
-    async with gate(slow) as (front, consumer):
-        leaving = asyncio.create_task(front.publish())
+    async with serving_with_webhook(slow) as (server, consumer):
+        leaving = asyncio.create_task(server.publish())
         await consumer.wait(1)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        await front.send("GET", "/whip/lab")
+        await server.send("GET", "/whip/lab")
         go_on.set()
-        assert (await front.publish()).status == 201
-        assert len(front.recorder.requests) == 1
+        assert (await server.publish()).status == 201
+        assert len(server.recorder.requests) == 1
 
 
 async def test_pages_of_other_origins_are_refused_where_origins_are_configured() -> None:
     """The same policy as for signalling, for the endpoint and the sessions."""
     config = DaemonConfig(signaling_origins=("https://page.example",))
-    async with house(config) as front:
-        welcome = await front.publish(origin="https://page.example")
+    async with serving_whip(config) as server:
+        welcome = await server.publish(origin="https://page.example")
         assert welcome.status == 201
         for method, path in (("POST", "/whip/lab"), ("DELETE", welcome.headers["location"])):
             headers = {"origin": "https://evil.example", "content-type": "application/sdp"}
-            url = urljoin(f"{front.base}/whip/lab", path)
-            async with front.http.request(method, url, data=OFFER, headers=headers) as answer:
+            url = urljoin(f"{server.base}/whip/lab", path)
+            async with server.http.request(method, url, data=OFFER, headers=headers) as answer:
                 assert answer.status == 403
-        assert not front.person.closed.is_set()
+        assert not server.connection.closed.is_set()

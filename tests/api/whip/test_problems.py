@@ -6,7 +6,7 @@ import pytest
 
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.whip.endpoint import MAX_BODY_BYTES
-from tests.api.whip.front import FRAGMENT, OFFER, TRICKLE, house
+from tests.api.whip.whip_server import FRAGMENT, OFFER, TRICKLE, serving_whip
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,12 @@ from tests.api.whip.front import FRAGMENT, OFFER, TRICKLE, house
         ("x" * (MAX_BODY_BYTES + 1), TRICKLE, 413),
     ],
 )
-async def test_a_patch_that_is_not_right_changes_nothing(
-    body: str | bytes, headers: dict[str, str], status: int
-) -> None:
-    async with house() as front:
-        location = (await front.publish()).headers["location"]
-        refused = await front.send("PATCH", location, body, **headers)
+async def test_an_invalid_patch_changes_nothing(body: str | bytes, headers: dict[str, str], status: int) -> None:
+    async with serving_whip() as server:
+        location = (await server.publish()).headers["location"]
+        refused = await server.send("PATCH", location, body, **headers)
         assert refused.problem["status"] == status
-        assert not front.person.closed.is_set()
+        assert not server.connection.closed.is_set()
 
 
 @pytest.mark.parametrize(
@@ -51,17 +49,17 @@ async def test_a_patch_that_is_not_right_changes_nothing(
         ("v=0\r\n" * 5000, 422),
     ],
 )
-async def test_an_offer_of_no_use_is_a_problem_of_the_client(offer: str | bytes, status: int) -> None:
-    async with house() as front:
-        refused = await front.publish(offer)
+async def test_an_unusable_offer_is_a_client_error(offer: str | bytes, status: int) -> None:
+    async with serving_whip() as server:
+        refused = await server.publish(offer)
         assert refused.problem["status"] == status
         assert refused.problem["detail"]
-        assert not front.recorder.requests
+        assert not server.recorder.requests
 
 
-async def test_a_client_cut_off_in_its_offer_does_no_harm() -> None:
-    async with house() as front:
-        address, port = front.base.removeprefix("http://").split(":")
+async def test_a_client_that_disconnects_during_its_offer_is_ignored() -> None:
+    async with serving_whip() as server:
+        address, port = server.base.removeprefix("http://").split(":")
         _reader, writer = await asyncio.open_connection(address, int(port))
         writer.write(
             b"POST /whip/lab HTTP/1.1\r\nhost: x\r\ncontent-type: application/sdp\r\ncontent-length: 900\r\n\r\nv=0"
@@ -69,54 +67,54 @@ async def test_a_client_cut_off_in_its_offer_does_no_harm() -> None:
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-        assert (await front.publish()).status == 201
+        assert (await server.publish()).status == 201
 
 
 @pytest.mark.parametrize("headers", [{}, {"content_type": "application/json"}, {"content_type": "text/plain"}])
-async def test_another_type_is_refused_with_the_right_one(headers: dict[str, str]) -> None:
-    async with house() as front:
-        refused = await front.send("POST", "/whip/lab", OFFER, **headers)
+async def test_another_content_type_is_refused_with_the_accepted_one(headers: dict[str, str]) -> None:
+    async with serving_whip() as server:
+        refused = await server.send("POST", "/whip/lab", OFFER, **headers)
         assert refused.problem["status"] == 415
         assert refused.headers["accept-post"] == "application/sdp"
 
 
 @pytest.mark.parametrize(("path", "status"), [("/whip/", 404), ("/whip/" + "x" * 256, 400)])
-async def test_a_channel_has_a_name_that_is_not_too_long(path: str, status: int) -> None:
-    async with house() as front:
-        refused = await front.send("POST", path, OFFER, content_type="application/sdp")
+async def test_an_empty_or_long_channel_is_refused(path: str, status: int) -> None:
+    async with serving_whip() as server:
+        refused = await server.send("POST", path, OFFER, content_type="application/sdp")
         assert refused.problem["status"] == status
 
 
-async def test_what_the_recorder_finds_wrong_ends_the_connection() -> None:
-    async with house() as front:
-        front.recorder.answer_fault = "the bundle is odd"
-        refused = await front.publish()
+async def test_an_offer_that_the_recorder_refuses_ends_the_connection() -> None:
+    async with serving_whip() as server:
+        server.recorder.answer_fault = "the bundle is odd"
+        refused = await server.publish()
         assert (refused.status, refused.problem["detail"]) == (422, "the bundle is odd")
-        assert front.person.closed.is_set()
+        assert server.connection.closed.is_set()
 
 
-async def test_a_recorder_that_ends_takes_nobody() -> None:
-    async with house() as front:
-        front.recorder.refusal = "SHUTDOWN"
-        refused = await front.publish()
+async def test_a_stopping_recorder_refuses_clients() -> None:
+    async with serving_whip() as server:
+        server.recorder.refusal = "SHUTDOWN"
+        refused = await server.publish()
         assert (refused.problem["status"], refused.problem["detail"]) == (503, "SHUTDOWN")
         assert refused.headers["retry-after"]
 
 
-async def test_a_fault_of_ours_is_told_as_ours() -> None:
-    async with house() as front:
-        front.recorder.connect_fault = KeyError("secret")
-        refused = await front.publish()
+async def test_an_internal_error_is_500() -> None:
+    async with serving_whip() as server:
+        server.recorder.connect_fault = KeyError("secret")
+        refused = await server.publish()
         assert (refused.status, refused.problem["detail"]) == (500, "INTERNAL-ERROR")
 
 
 @pytest.mark.parametrize(
     ("path", "own", "accepts"), [("/whip/lab", "POST", "accept-post"), ("/whip-session/x", "PATCH", "accept-patch")]
 )
-async def test_preflights_and_questions_are_answered_without_a_token(path: str, own: str, accepts: str) -> None:
+async def test_preflights_and_get_need_no_token(path: str, own: str, accepts: str) -> None:
     """OPTIONS says what may be done, GET and HEAD are empty, the rest is not allowed (RFC 9725 sections 4.2, 4.6)."""
-    async with house(DaemonConfig(whip_bearer_token="s3cret")) as front:
-        preflight = await front.send(
+    async with serving_whip(DaemonConfig(whip_bearer_token="s3cret")) as server:
+        preflight = await server.send(
             "OPTIONS", path, origin="https://page.example", access_control_request_method=own
         )
         assert preflight.status == 204
@@ -125,8 +123,8 @@ async def test_preflights_and_questions_are_answered_without_a_token(path: str, 
         assert {"authorization", "content-type", "if-match"} <= set(allowed)
         assert preflight.headers[accepts]
         for method in ("GET", "HEAD"):
-            reply = await front.send(method, path)
+            reply = await server.send(method, path)
             assert (reply.status, reply.body) == (204, b"")
-        refused = await front.send("PUT", path)
+        refused = await server.send("PUT", path)
         assert refused.problem["status"] == 405
         assert own in refused.headers["allow"]

@@ -27,12 +27,12 @@ AUDIO: CodecTypes = {"audio": ("OPUS",)}
 
 
 @pytest.mark.parametrize("header", [SDP, "Application/SDP", "application/sdp; charset=utf-8", " application/sdp "])
-def test_a_media_type_is_taken_in_any_form(header: str) -> None:
+def test_a_media_type_is_accepted_in_any_form(header: str) -> None:
     check_media_type(header, SDP)
 
 
 @pytest.mark.parametrize("header", [None, "", "application/json", "application/sdpx", FRAGMENT])
-def test_another_media_type_is_refused_and_the_right_one_told(header: str | None) -> None:
+def test_another_media_type_is_refused_with_the_accepted_one(header: str | None) -> None:
     with pytest.raises(Problem) as caught:
         check_media_type(header, SDP)
     assert caught.value.status is HTTPStatus.UNSUPPORTED_MEDIA_TYPE
@@ -50,7 +50,7 @@ def test_another_media_type_is_refused_and_the_right_one_told(header: str | None
         (None, None),
     ],
 )
-def test_bearer_tokens(header: str | None, token: str | None) -> None:
+def test_bearer_tokens_are_parsed(header: str | None, token: str | None) -> None:
     assert bearer_token(header) == token
 
 
@@ -58,12 +58,12 @@ def test_bearer_tokens(header: str | None, token: str | None) -> None:
     ("header", "fits"),
     [(None, True), ("*", True), ('"a"', True), ('"x", "a"', True), ('"b"', False), ('W/"a"', False), ("a", False)],
 )
-def test_a_condition_is_for_the_state_that_it_names(header: str | None, *, fits: bool) -> None:
+def test_if_match_holds_for_its_entity_tag(header: str | None, *, fits: bool) -> None:
     """Weak tags never match (RFC 9110 section 13.1.1)."""
     assert if_match_holds(header, '"a"') == fits
 
 
-def test_a_fragment_says_whose_it_is() -> None:
+def test_a_fragment_has_its_ice_credentials() -> None:
     text = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uY\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 0 udp [fd00::2]\r\n"
     assert read_fragment(text) == Fragment("EsAw", "P2uY")
 
@@ -74,7 +74,7 @@ def test_a_fragment_without_credentials_is_refused(text: str) -> None:
         read_fragment(text)
 
 
-def test_an_offer_is_a_connect() -> None:
+def test_an_offer_becomes_a_connect() -> None:
     """The first codec of each kind is asked for, the token is metadata."""
     asked = connect("lab", BOTH, "secret", "OBS 30")
     assert asked == ConnectMessage(
@@ -90,7 +90,7 @@ def test_an_offer_is_a_connect() -> None:
     assert (alone.video, alone.metadata) == (False, None)
 
 
-def test_what_is_allowed_beyond_the_offer_is_left_out() -> None:
+def test_kinds_that_are_not_offered_are_removed() -> None:
     alone = connect("lab", AUDIO, None, None)
     allowed = ConnectMessage(role="sendonly", channel_id="lab", audio=True, video=True)
     assert restrict_to_offer(allowed, AUDIO) == ConnectMessage(
@@ -99,7 +99,7 @@ def test_what_is_allowed_beyond_the_offer_is_left_out() -> None:
     assert restrict_to_offer(alone, AUDIO) == alone
 
 
-def test_another_codec_of_the_offer_may_be_allowed_and_no_other() -> None:
+def test_only_offered_codecs_may_be_allowed() -> None:
     allowed = ConnectMessage(role="sendonly", channel_id="lab", video=TrackRequest(codec_type="AV1"))
     assert restrict_to_offer(allowed, BOTH) == allowed
     with pytest.raises(MessageError, match="VP9 is allowed and not offered"):
@@ -112,7 +112,7 @@ def test_another_codec_of_the_offer_may_be_allowed_and_no_other() -> None:
 @pytest.mark.parametrize(
     "prefix", ["http://192.0.2.1:5000", "https://proxy.example/rec", "https://proxy.example/a/b"]
 )
-def test_the_url_of_a_session_is_where_the_client_stands(prefix: str, channel: str) -> None:
+def test_the_url_of_a_session_is_relative_to_the_request(prefix: str, channel: str) -> None:
     """RFC 3986 section 5; https://github.com/meetecho/simple-whip-server/pull/7"""
     location = session_location(f"/whip/{channel}", "id")
     assert urljoin(f"{prefix}/whip/{channel}", location) == f"{prefix}/whip-session/id"

@@ -1,4 +1,4 @@
-"""WHIP over real HTTP, in front of a recorder without media; and what captured clients said to theirs."""
+"""WHIP over real HTTP with a fake recorder, and captured requests of real clients."""
 
 import asyncio
 import json
@@ -22,19 +22,19 @@ from tests.api.serving import served
 from tests.fakes_recorder import FakeConnection, FakeRecorder
 
 VECTORS = Path(__file__).parent.parent.parent / "vectors" / "whip"
-PLAYBOOKS = {
+CAPTURES = {
     path.stem: [json.loads(line) for line in path.read_text().splitlines()]
     for path in sorted(VECTORS.glob("*.jsonl"))
 }
-OFFER = str(PLAYBOOKS["chromium"][0]["body"])
+OFFER = str(CAPTURES["chromium"][0]["body"])
 SDP = {"content-type": "application/sdp"}
 TRICKLE = {"content_type": "application/trickle-ice-sdpfrag"}
-FRAGMENT = str(PLAYBOOKS["medooze"][1]["body"])
+FRAGMENT = str(CAPTURES["medooze"][1]["body"])
 
 
 @dataclass
 class Reply:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,8 +51,8 @@ class Reply:
 
 
 @dataclass
-class House:
-    """A front, its recorder, and a client of HTTP."""
+class WhipServer:
+    """The signalling port over a fake recorder, with an HTTP client."""
 
     recorder: FakeRecorder
     channels: ChannelMembers
@@ -74,14 +74,16 @@ class House:
         return await self.send("POST", f"/whip/{channel}", offer, content_type="application/sdp", **headers)
 
     @property
-    def person(self) -> FakeConnection:
-        """The only connection that there ever was."""
-        [person] = self.recorder.people
-        return person
+    def connection(self) -> FakeConnection:
+        """The only connection that was created."""
+        [connection] = self.recorder.people
+        return connection
 
 
 @asynccontextmanager
-async def house(config: DaemonConfig | None = None, authenticator: AuthWebhook | None = None) -> AsyncIterator[House]:
+async def serving_whip(
+    config: DaemonConfig | None = None, authenticator: AuthWebhook | None = None
+) -> AsyncIterator[WhipServer]:
     recorder, channels = FakeRecorder(), ChannelMembers(Clock())
     async with WhipSessions(channels) as sessions:
         app = signaling_app(
@@ -94,10 +96,10 @@ async def house(config: DaemonConfig | None = None, authenticator: AuthWebhook |
             )
         )
         async with served(app) as address, aiohttp.ClientSession(skip_auto_headers=["content-type"]) as http:
-            yield House(recorder, channels, f"http://{address}", http)
+            yield WhipServer(recorder, channels, f"http://{address}", http)
 
 
 async def until(holds: Any) -> None:
-    """Wait for what the front's own tasks do."""
-    while not holds():  # noqa: ASYNC110  # nothing tells of it but what it changes
+    """Wait for the tasks of the server."""
+    while not holds():  # noqa: ASYNC110  # only its effect can be observed
         await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 Start: the locks of the directories and the ports come first, so that a daemon that cannot have them has changed
 nothing. Then the store and recovery, the servers, and last the delivery of events.
 
-Stop: clients are told and files are finished, the servers close, events are stored, the dispatcher has its grace
+Stop: clients are disconnected and files finished, the servers close, events are stored, the dispatcher has its grace
 time, the store closes, the directories are unlocked.
 """
 

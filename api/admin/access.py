@@ -79,14 +79,14 @@ class AdminAccessPolicy:
 class AdminAccessMiddleware:
     """ASGI middleware, behind RequestPolicyMiddleware."""
 
-    def __init__(self, app: ASGIApp, door: AdminAccessPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: AdminAccessPolicy) -> None:
         self._app = app
-        self._door = door
+        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application, or refuse it."""
         credentials = Headers(scope=scope).getlist("authorization")
-        refusal = self._door.refusal(credentials, is_local=CALLER in scope and scope[CALLER].is_local)
+        refusal = self._policy.refusal(credentials, is_local=CALLER in scope and scope[CALLER].is_local)
         if refusal is None or scope["type"] != "http":
             await self._app(scope, receive, send)
             return

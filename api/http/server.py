@@ -20,7 +20,7 @@ from rokuga.api.http.websocket_protocol import MAX_MESSAGE_BYTES, WebsocketProto
 from rokuga.recorder.clock import Clock
 
 GRACE_S = 2.0
-"""How long requests may go on after the daemon was told to stop."""
+"""How long requests may go on while the daemon stops."""
 
 BACKLOG = 1024
 

@@ -1,1 +1,1 @@
-"""Tests of the fronts."""
+"""Tests of `api`."""

@@ -1,4 +1,4 @@
-"""An app on a real port, served as the daemon serves it; the configuration of a daemon on free ports."""
+"""Servers of applications on real ports, and the configuration of a daemon on free ports."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,12 +13,12 @@ from rokuga.devtools.loopback import loopback_environment
 
 
 def config_in(folder: Path, **settings: str) -> DaemonConfig:
-    """Configure a daemon on free ports with its files in a folder; `settings` by the names of their keys."""
+    """Return the configuration of a daemon on free ports with its files in a directory; `settings` are keys."""
     return load_config(None, loopback_environment(folder, **settings))[0]
 
 
 @contextlib.asynccontextmanager
 async def served(app: Starlette) -> AsyncIterator[str]:
-    """Serve until the end of the context as the daemon does; gives HOST:PORT."""
+    """Serve until the end of the context as the daemon does; yield HOST:PORT."""
     async with serve(app, "127.0.0.1", listen("127.0.0.1", 0), DaemonConfig(), ConnectionCounts()) as address:
         yield address

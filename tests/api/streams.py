@@ -1,4 +1,4 @@
-"""Bytes to and from a port, exactly as a test says them."""
+"""Raw TCP connections to a server under test."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def port_of(url: str) -> int:
-    """Give the port of a URL, or of HOST:PORT."""
+    """Return the port of a URL, or of HOST:PORT."""
     return int(url.rsplit("//", maxsplit=1)[-1].split("/", maxsplit=1)[0].rpartition(":")[2])
 
 
@@ -31,7 +31,7 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """Read one answer with a length: status, headers, body. Raises asyncio.IncompleteReadError."""
+    """Read one response with a length: status, headers, body. Raises asyncio.IncompleteReadError."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
@@ -39,7 +39,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 async def status_of(stream: Stream, head: bytes = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n") -> int:
-    """Ask; give the status, 0 where the connection is closed without an answer."""
+    """Send a request; return the status, 0 where the connection is closed without a response."""
     reader, writer = stream
     try:
         writer.write(head)
@@ -49,7 +49,7 @@ async def status_of(stream: Stream, head: bytes = b"GET /livez HTTP/1.1\r\nhost:
 
 
 def stop_reading(stream: Stream) -> None:
-    """Read nothing any more, so that the kernel's buffers fill."""
+    """Stop reading, so that the kernel's buffers fill."""
     transport = stream[1].transport
     assert isinstance(transport, asyncio.Transport)
     transport.pause_reading()

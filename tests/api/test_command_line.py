@@ -14,7 +14,7 @@ LOADED = "import sys; from rokuga.cli.__main__ import main\ntry: main({words})\n
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
 def test_help_loads_no_command(words: list[str]) -> None:
-    """So that it answers at once: no media, no server, no client of HTTP."""
+    """The help is quick: it imports no media, server or HTTP client."""
     told = subprocess.run([sys.executable, "-c", LOADED.format(words=words)], check=False, capture_output=True).stdout
     loaded = told.decode().split()
     assert "rokuga.cli.__main__" in loaded
@@ -32,7 +32,7 @@ def test_every_command_has_a_help_text(name: str, path: str, capsys: pytest.Capt
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a word where its hot rooms are compiled."""
+    """It says whether the modules of the hot path are compiled."""
     with pytest.raises(SystemExit):
         main(["--version"])
     form = " (compiled)" if is_compiled() else ""

@@ -1,4 +1,4 @@
-"""A daemon starts whatever became of its database, and says what it found."""
+"""A daemon starts with a damaged or missing database, and reports the damage."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ async def call(url: str, operation: str, **body: Any) -> Any:
 
 
 async def ready(url: str) -> dict[str, Any]:
-    """Wait until the daemon is ready; give what it says."""
+    """Wait until the daemon is ready; return the notes of /readyz."""
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{url}readyz") as response:
@@ -35,7 +35,7 @@ async def ready(url: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> Path:
-    """The database of a daemon that has ended, with two recordings that go on."""
+    """The database of a stopped daemon, with two active recordings."""
     async with running(config_in(tmp_path)) as addresses:
         for channel in ("one", "two"):
             await call(addresses.api_url, "StartRecording", channel_id=channel, expire_time=0)
@@ -75,7 +75,7 @@ def be_no_database(path: Path) -> None:
 async def test_a_damaged_database_is_moved_aside_and_its_readable_rows_are_kept(
     database: Path, damage: Callable[[Path], None], notes: int
 ) -> None:
-    """/readyz has a line about it; recordings whose rows cannot be read go on from the log of events."""
+    """/readyz reports it; recordings whose rows are unreadable are restored from the event log."""
     damage(database)
     before = bytes_of(database)
     for start in range(2):

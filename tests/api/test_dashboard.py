@@ -1,4 +1,4 @@
-"""The Grafana dashboard asks for what /metrics has: rates of counters, values of gauges, labels that exist."""
+"""The Grafana dashboard queries metrics that exist: rates of counters, values of gauges, their labels."""
 
 import json
 import re
@@ -18,7 +18,7 @@ LABELS = {f"{row.exported_name}_total": row.label for row in METRICS.values() if
 
 @pytest.fixture(scope="module")
 def kinds() -> dict[str, str]:
-    """Every sample's name in /metrics, and its type."""
+    """The type of each sample of /metrics, by name."""
     text = exposition({name: {"x": 1} if row.label else 1 for name, row in METRICS.items()}, "").decode()
     return {sample.name: family.type for family in text_string_to_metric_families(text) for sample in family.samples}
 

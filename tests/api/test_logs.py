@@ -1,4 +1,4 @@
-"""Log lines at a terminal hold nothing that a terminal obeys."""
+"""Log lines at a terminal contain no escape sequences."""
 
 import logging
 import os

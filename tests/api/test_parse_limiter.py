@@ -1,4 +1,4 @@
-"""Large texts take turns, and small ones pass them by."""
+"""Large texts are parsed one at a time."""
 
 import asyncio
 

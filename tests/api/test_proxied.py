@@ -1,4 +1,4 @@
-"""What the daemon answers to requests that a proxy on the same host has passed on: it connects from loopback."""
+"""Responses to requests that a proxy on the same host forwards: it connects from loopback."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ TOKEN = "correct-horse-battery-staple"
 
 
 async def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
-    """Give the status, the error type and what is behind it."""
+    """Return the status, the error type and its reason."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with aiohttp.ClientSession() as session, session.request(method, url, headers=named) as answer:
         body = await answer.text()
@@ -51,7 +51,7 @@ async def test_forwarded_requests_have_no_privileges_by_default(tmp_path: Path, 
 async def test_loopback_has_no_privileges_with_a_configured_proxy(
     tmp_path: Path, header: dict[str, str], setting: dict[str, str]
 ) -> None:
-    """A proxy may say nothing of whom it passes on."""
+    """A proxy may forward without any header."""
     async with running(config_in(tmp_path, **setting)) as addresses:
         page = f"http://127.0.0.1:{port_of(addresses.signaling_url)}"
         for path in ("/", "/admin/state"):

@@ -42,7 +42,7 @@ class Daemon:
         self._session = session
 
     async def call(self, operation: str, **request: Any) -> tuple[int, Any]:
-        """Give status and answer."""
+        """Return status and response."""
         headers = {"x-sora-target": f"Sora_20161101.{operation}"}
         data = json.dumps(request) if request else None
         async with self._session.post(self.api_url, data=data, headers=headers) as response:
@@ -71,7 +71,7 @@ class Daemon:
         return websocket
 
     async def disconnect(self, websocket: aiohttp.ClientWebSocketResponse) -> int | None:
-        """Disconnect a client, up to the close; give its code."""
+        """Disconnect a client, and return the close code."""
         await websocket.send_str(DISCONNECT)
         while (await websocket.receive()).type is aiohttp.WSMsgType.TEXT:
             pass
@@ -79,7 +79,7 @@ class Daemon:
         return websocket.close_code
 
     async def events(self, enough: Callable[[Counter[EventType]], bool]) -> list[Event]:
-        """Wait for enough events of each type; give all."""
+        """Wait for enough events of each type; return all."""
         while True:
             stored = [entry.event for entry in await self._store.events_after(0, 100_000)]
             if enough(Counter(event.type for event in stored)):
@@ -102,7 +102,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
 
 
 def assert_published_once(events: list[Event], recordings: int) -> None:
-    """One start and one report a recording; one end an archive; every archive in its report, nothing after it."""
+    """Check that each recording has one start and one report, each archive one end, and nothing follows a report."""
     kinds = Counter(event.type for event in events)
     assert kinds[EventType.RECORDING_STARTED] == kinds[EventType.RECORDING_REPORT] == recordings
     assert len({event.id for event in events}) == len(events)
@@ -140,7 +140,7 @@ async def test_a_recording_that_stops_before_any_media_leaves_nothing(daemon: Da
 
 
 async def test_a_client_that_connects_while_the_recording_stops_ends_with_it(daemon: Daemon) -> None:
-    """Joining and stopping at once: after the report nobody is archived any more."""
+    """A concurrent join and stop: after the report nothing is archived."""
     rounds = 10
     for _ in range(rounds):
         await daemon.start()
@@ -163,7 +163,7 @@ async def test_two_starts_at_once_are_one_recording(daemon: Daemon) -> None:
 
 
 async def test_any_order_of_starts_stops_and_clients_publishes_every_event_once(daemon: Daemon) -> None:
-    """A hundred steps in an order that a seed gives, several at a time; nothing is left at the end."""
+    """A hundred steps in a random order, several at a time; nothing is left at the end."""
     order = random.Random(20161101)
     inside: list[aiohttp.ClientWebSocketResponse] = []
     starts: list[int] = []

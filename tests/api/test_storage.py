@@ -1,4 +1,4 @@
-"""One daemon owns its directories: others end before they touch anything, and it says what it cannot use."""
+"""One daemon owns its directories: a second one exits before it changes anything, and unusable ones are reported."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def run(folder: Path, settings: Mapping[str, str], *command: str, user: int | None = None) -> tuple[int, list[str]]:
-    """Run a command of ours to its end; give its exit code and the lines that it said."""
+    """Run a command of ours; return its exit code and its lines of output."""
     environment = os.environ | loopback_environment(folder, **settings)
     words = [sys.executable, "-m", "rokuga", *(command or ("run",))]
     more = {} if user is None else {"user": user, "group": 0, "extra_groups": []}
@@ -34,13 +34,13 @@ def run(folder: Path, settings: Mapping[str, str], *command: str, user: int | No
 
 
 def content(folder: Path) -> Mapping[str, tuple[int, bytes]]:
-    """Read every file but the database's log, which a daemon that lives writes each second."""
+    """Read every file except the database's log, which a running daemon writes every second."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(("-wal", "-shm"))]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 async def test_a_second_daemon_exits_and_changes_nothing(tmp_path: Path) -> None:
-    """Whichever of the directories is the one in use, by whatever name, beside others of its own."""
+    """Either directory may be the one in use, under any name."""
     (tmp_path / "link").symlink_to(tmp_path / "archive", target_is_directory=True)
     async with running(config_in(tmp_path)):
         before = content(tmp_path)
@@ -81,7 +81,7 @@ async def test_both_directories_may_be_the_same_or_one_inside_the_other(tmp_path
 
 
 async def test_data_dir_is_private(tmp_path: Path) -> None:
-    """Also a database that is there from before, with other permissions; its folder stays as it was then."""
+    """Also an existing database with other permissions; an existing directory keeps its permissions."""
     for _ in range(2):
         async with running(config_in(tmp_path)):
             modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").glob("rokuga.sqlite3*")}
@@ -92,7 +92,7 @@ async def test_data_dir_is_private(tmp_path: Path) -> None:
 
 
 async def ready(url: str, *, is_ready: bool) -> dict[str, str]:
-    """Wait until the daemon is ready, or not; give its faults."""
+    """Wait until the daemon is ready, or not; return its faults."""
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{url}readyz") as response:
@@ -113,7 +113,7 @@ async def start_recording(url: str) -> tuple[int, dict[str, Any]]:
 async def test_an_archive_dir_that_is_a_file_is_a_fault_until_it_is_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With path and errno: by /readyz, by StartRecording and in the log; then all goes on by itself."""
+    """/readyz, StartRecording and the log have path and errno; afterwards recordings are possible again."""
     path = tmp_path / "archive"
     path.write_text("")
     told = f"{path}: Not a directory (errno 20): it needs to be a directory"
@@ -140,7 +140,7 @@ async def test_a_read_only_archive_dir_is_a_fault_until_it_is_writable(tmp_path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users reach, as they do not reach those of pytest, and in which they may do nothing."""
+    """A directory that other users can enter, unlike those of pytest, but not write."""
     if os.geteuid() != 0:
         lacks("another user takes root")
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +176,7 @@ def test_a_database_of_another_user_prevents_the_start_with_one_line(open_folder
 
 
 def test_any_uid_of_group_0_works_in_folders_of_that_group(open_folder: Path) -> None:
-    """As containers are run: no name for the uid, no home, nothing else to write to."""
+    """As in containers: a uid without a name, without a home, with no other writable directory."""
     for name in ("archive", "data"):
         (open_folder / name).mkdir()
         (open_folder / name).chmod(0o770)

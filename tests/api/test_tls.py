@@ -1,4 +1,4 @@
-"""The real daemon behind its own certificate."""
+"""The real daemon with TLS."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Who may see the page, one request at a time."""
+"""Access to the page."""
 
 import base64
 

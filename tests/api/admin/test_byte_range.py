@@ -1,4 +1,4 @@
-"""The Range header (RFC 9110 section 14.1.2), its examples and its oddities."""
+"""The Range header (RFC 9110 section 14.1.2): its examples and edge cases."""
 
 import pytest
 from hypothesis import given
@@ -30,20 +30,20 @@ from rokuga.api.admin.byte_range import ByteRange, Unsatisfiable, requested_rang
     ],
 )
 def test_range_headers_are_parsed(header: str | None, wanted: ByteRange | None) -> None:
-    """A range is cut at the end of the file; what cannot be read wants all of it."""
+    """A range is cut at the end of the file; a malformed one means the whole file."""
     assert requested_range(header, 10_000) == wanted
 
 
 @pytest.mark.parametrize("header", ["bytes=10000-", "bytes=10000-10001", "bytes=-0", f"bytes={'9' * 5000}-"])
 def test_a_range_after_the_end_is_unsatisfiable(header: str) -> None:
-    """There is nothing to give: 416."""
+    """Nothing can be sent: 416."""
     with pytest.raises(Unsatisfiable):
         requested_range(header, 10_000)
 
 
 @given(st.text(alphabet="bytes=-0123456789, "), st.integers(0, 50))
 def test_any_range_header_is_within_the_file_or_refused(header: str, size: int) -> None:
-    """Any header gives a range inside the file, all of it, or the named error."""
+    """Any header results in a range inside the file, the whole file, or Unsatisfiable."""
     try:
         wanted = requested_range(header, size)
     except Unsatisfiable:

@@ -1,4 +1,4 @@
-"""What a viewer missed."""
+"""The changes that a viewer missed."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from rokuga.api.admin.changes import MAX_KEPT, Changes
 
 
 def test_a_reconnecting_viewer_receives_missed_changes() -> None:
-    """Everything after the id, each with its own id; nothing after the newest."""
+    """All changes after the id, each with its id; none after the newest."""
     changes = Changes("A")
     ids = [changes.add(text) for text in "xyz"]
     assert changes.since(ids[0]) == [(ids[1], "y"), (ids[2], "z")]
@@ -16,14 +16,14 @@ def test_a_reconnecting_viewer_receives_missed_changes() -> None:
 
 @pytest.mark.parametrize("last_id", ["", "B-1", "A-", "A-99", "A--1", "A-٣", f"A-{'9' * 5000}"])
 def test_unknown_ids_return_none(last_id: str) -> None:
-    """An id of another run, of the future or of nobody is not known: the viewer begins anew."""
+    """An id of another run or of the future, or a malformed one: the viewer receives everything."""
     changes = Changes("A")
     changes.add("x")
     assert changes.since(last_id) is None
 
 
 def test_only_the_newest_changes_are_kept() -> None:
-    """Who missed more begins anew."""
+    """A viewer that missed more receives everything."""
     changes = Changes("A")
     for number in range(MAX_KEPT + 1):
         changes.add(str(number))

@@ -1,4 +1,4 @@
-"""The admin API over real HTTP: files, conditions, webhooks, the stream, and everybody who may not see them."""
+"""The admin API over real HTTP: files, conditions, webhooks, events, and refused requests."""
 
 import asyncio
 import contextlib
@@ -45,14 +45,14 @@ class AdminServer:
     folder: Path
 
     async def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-        """Give status, body, headers; the path is sent as server is."""
+        """Return status, body, headers; the path is sent unchanged."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         url = URL(f"http://{self.authority}{path}", encoded=True)
         async with self.session.request(method, url, headers=named) as answer:
             return answer.status, await answer.read(), {name.lower(): text for name, text in answer.headers.items()}
 
     async def raw(self, path: str) -> int:
-        """Give the status for a path that no client would send."""
+        """Return the status of a path that HTTP clients would normalize."""
         host, _, port = self.authority.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET {path} HTTP/1.1\r\nhost: {self.authority}\r\nconnection: close\r\n\r\n".encode())
@@ -64,7 +64,7 @@ class AdminServer:
 
 @contextlib.asynccontextmanager
 async def serving_admin(folder: Path, **settings: Any) -> AsyncIterator[AdminServer]:
-    """Serve a folder with one recording of one file, and one webhook that is dead."""
+    """Serve a directory with one recording of one file, and one dead webhook."""
     archive = folder / "archive" / RECORDING
     archive.mkdir(parents=True)
     (archive / NAME).write_bytes(CONTENT)
@@ -142,13 +142,13 @@ async def test_conditional_requests_are_evaluated(tmp_path: Path) -> None:
     ],
 )
 async def test_invalid_paths_are_404(tmp_path: Path, path: str) -> None:
-    """Only ids that exist give a file; everything else is 404, or refused as no path at all."""
+    """Only existing ids are files; everything else is 404, or refused as malformed."""
     async with serving_admin(tmp_path) as server:
         assert await server.raw(path) in {400, 404}
 
 
 async def test_symbolic_links_and_special_files_are_404(tmp_path: Path) -> None:
-    """A symbolic link, a folder that is one, a folder and a pipe of a file's name: 404, and none is listed."""
+    """A symbolic link, a linked directory, a directory and a pipe with a file's name: 404, and not listed."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / NAME).write_text("root:")
     async with serving_admin(tmp_path) as server:
@@ -165,7 +165,7 @@ async def test_symbolic_links_and_special_files_are_404(tmp_path: Path) -> None:
 
 
 async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
-    """It waits again; a form, a settled entry and an unknown one are refused, each by its status."""
+    """It is pending again; a form, a settled entry and an unknown one are refused, each with its status."""
     async with serving_admin(tmp_path) as server:
         (entry,) = await server.outbox.entries()
         path = f"/admin/webhooks/{entry.event_id}"
@@ -181,7 +181,7 @@ async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/pages/main.js", "/admin/state", "/admin/events", "/api"])
 async def test_foreign_pages_are_refused(tmp_path: Path, path: str) -> None:
-    """A foreign origin, and a name that somebody pointed at this machine: 403 and 421 on every path."""
+    """A foreign origin is 403, a foreign host name (DNS rebinding) 421, on every path."""
     async with serving_admin(tmp_path) as server:
         assert (await server.get(path, "POST", origin="http://evil.example"))[0] == 403
         assert (await server.get(path, origin="null"))[0] == 403
@@ -189,7 +189,7 @@ async def test_foreign_pages_are_refused(tmp_path: Path, path: str) -> None:
 
 
 async def test_the_api_path_of_the_page_needs_the_token(tmp_path: Path) -> None:
-    """What `api_bearer_token` protects on its own port is no less protected at /api."""
+    """`api_bearer_token` protects /api as it protects the API's port."""
     token = "a-token-that-nobody-guesses"
     target = {"x-sora-target": "Sora_20161101.ListArchiving"}
     async with serving_admin(tmp_path, api_bearer_token=token) as server:
@@ -211,7 +211,7 @@ async def test_the_page_needs_the_password(tmp_path: Path) -> None:
 
 
 async def test_other_machines_are_refused(tmp_path: Path) -> None:
-    """A client that a proxy of this machine forwards from elsewhere: 403, unless the configuration allows server."""
+    """A request that a local proxy forwards is 403, unless the configuration allows it."""
     async with serving_admin(tmp_path) as server:
         assert (await server.get("/", x_forwarded_for="192.0.2.1"))[0] == 403
     async with serving_admin(tmp_path / "open", admin_loopback_address_only=False) as server:
@@ -219,7 +219,7 @@ async def test_other_machines_are_refused(tmp_path: Path) -> None:
 
 
 async def _told(answer: aiohttp.ClientResponse, event: str) -> tuple[str, Any]:
-    """Give id and data of the next such event."""
+    """Return id and data of the next event of this type."""
     last_id = ""
     name = ""
     async for raw in answer.content:
@@ -232,7 +232,7 @@ async def _told(answer: aiohttp.ClientResponse, event: str) -> tuple[str, Any]:
 
 
 async def test_the_stream_resumes_and_ends(tmp_path: Path) -> None:
-    """All at first, then changes; with Last-Event-ID only what was missed; the watch's end ends the stream."""
+    """Everything at first, then changes; with Last-Event-ID missed changes only; the stream ends with the watch."""
     async with serving_admin(tmp_path) as server:
         url = f"http://{server.authority}/admin/events"
         async with server.session.get(url) as answer:
@@ -250,7 +250,7 @@ async def test_the_stream_resumes_and_ends(tmp_path: Path) -> None:
 
 
 def test_a_slow_viewer_is_disconnected() -> None:
-    """What waits for it is bounded; it comes again and resumes."""
+    """Its queue is bounded; it reconnects and resumes."""
     viewer = Viewer()
     for _ in range(MAX_QUEUED):
         viewer.queue_change(b"x")
@@ -261,7 +261,7 @@ def test_a_slow_viewer_is_disconnected() -> None:
 
 
 def test_only_the_newest_state_is_queued() -> None:
-    """Older ones are of no use."""
+    """Older states are replaced."""
     viewer = Viewer()
     viewer.queue_state(b"old")
     viewer.queue_state(b"new")

@@ -1,4 +1,4 @@
-"""What the start warns of, one configuration at a time."""
+"""Warnings about exposure at the start."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The configuration: sora.conf form, the environment over it, and every fault in one message."""
+"""The configuration: a file in the format of sora.conf, the environment, and all faults in one message."""
 
 from contextlib import suppress
 from dataclasses import fields
@@ -34,7 +34,7 @@ def test_no_file_is_needed() -> None:
 
 
 def test_the_defaults_of_the_keys_are_those_of_the_fields() -> None:
-    """Two places state a default, and must not drift apart. Paths become absolute; two fields are derived."""
+    """Defaults are in the table and in the dataclasses. Paths become absolute; two fields are derived."""
     derived = {"archive_dir", "data_dir", "log_dir", "version", "recorder", "webhooks", "cluster"}
     config, _ = load_config(None, {})
     for part, default in (
@@ -195,7 +195,7 @@ def test_an_authentication_webhook_is_a_url(tmp_path: Path) -> None:
 
 
 def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
-    """A cluster sets ROKUGA_PORT and the like by itself where a service is named rokuga."""
+    """Kubernetes sets ROKUGA_PORT and the like for a service named rokuga."""
     _, warnings = load_config(None, {"ROKUGA_PORT": "tcp://192.0.2.1:3000", "ROKUGA_LABLE": "x"})
     assert warnings == [
         "environment variable ROKUGA_PORT: port is not a known key; did you mean api_port?",
@@ -268,7 +268,7 @@ def test_any_value_is_read_or_a_config_error(name: str, text: str) -> None:
 
 
 def test_a_cluster_needs_names_of_its_own_and_both_halves_of_what_comes_in_pairs() -> None:
-    """Endpoints are apart by commas; every fault is told at once."""
+    """Endpoints are separated by commas; all faults are reported."""
     config, _ = load_config(None, {"ROKUGA_CLUSTER_ENDPOINTS": "http://a:1, https://b:2/", "ROKUGA_NODE_NAME": "n1"})
     assert config.cluster.endpoints == ("http://a:1", "https://b:2")
     assert load_config(None, {})[0].cluster.endpoints == ()

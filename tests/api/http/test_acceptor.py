@@ -1,4 +1,4 @@
-"""Connections over real sockets before they have a protocol: turns, trusted proxies, TLS behind them."""
+"""The acceptor over real sockets: rates, trusted proxies, TLS behind them."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def _client(request: Request) -> Response:
 
 @contextlib.asynccontextmanager
 async def served(config: DaemonConfig, refused: ConnectionCounts) -> AsyncIterator[int]:
-    """Serve what says who calls; gives the port."""
+    """Serve an application that responds with the client's address; yield the port."""
     app = Starlette(routes=[Route("/", _client)])
     refusals = RefusedRequests(Clock())
     app.add_middleware(
@@ -77,7 +77,7 @@ async def test_the_proxy_protocol_of_other_clients_is_malformed() -> None:
 
 
 async def test_connections_above_the_rate_of_an_address_are_delayed() -> None:
-    """None is reset; others are not concerned, and those who say nothing take no turn."""
+    """None is reset; other addresses are not delayed, and silent connections do not count."""
     refused = ConnectionCounts()
     async with served(DaemonConfig(trusted_proxies=(HERE,), max_connects_per_second=20), refused) as port:
         flood = b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 3000\r\n" + GET

@@ -1,4 +1,4 @@
-"""Hosts, origins, addresses and networks, one text at a time."""
+"""The parsers of hosts, origins, addresses and networks."""
 
 import ipaddress
 
@@ -104,7 +104,7 @@ def test_addresses_are_parsed_as_ipaddress_does(address: ipaddress.IPv4Address |
 
 @given(st.text(alphabet="0123456789abcdef:.xg%[]/ ", max_size=24))
 def test_other_text_is_no_address(text: str) -> None:
-    """Nothing is read that the strictest Python would not read."""
+    """Nothing is accepted that `ipaddress` refuses."""
     address = parse_address(text)
     if address is not None:
         assert ipaddress.ip_address(text).packed.endswith(address)

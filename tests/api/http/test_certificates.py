@@ -1,4 +1,4 @@
-"""Certificates are followed as their files change, and their expiry is in the log."""
+"""Renewed certificates are reloaded, and expiring ones logged."""
 
 import contextlib
 import shutil
@@ -28,7 +28,7 @@ def test_expiring_certificates_are_reported_in_time(days: int, left_s: int, expe
 
 
 def served(context: ssl.SSLContext, authority: Authority) -> int:
-    """Shake hands with a server in memory; give the serial number of the certificate that it shows."""
+    """Complete a TLS handshake in memory; return the serial number of the server's certificate."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context(cafile=authority.ca_file).wrap_bio(back, there, server_hostname="localhost")
     server = context.wrap_bio(there, back, server_side=True)
@@ -41,7 +41,7 @@ def served(context: ssl.SSLContext, authority: Authority) -> int:
 
 
 def test_a_renewed_certificate_is_reloaded(tmp_path: Path) -> None:
-    """Half a pair, in the middle of a renewal, and what is no certificate leave the old one in place."""
+    """With half a renewed pair, or an invalid file, the old certificate stays in use."""
     authority = Authority(tmp_path)
     files = CertificateFiles(*authority.issue("localhost"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

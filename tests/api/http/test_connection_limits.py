@@ -1,4 +1,4 @@
-"""Both ports of the real daemon under more connections and slower requests than they take, and their books."""
+"""Connection limits, alone and in both ports of the real daemon."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ PORTS = [
 
 
 async def is_refused(port: int) -> bool:
-    """Whether a connection is closed at once."""
+    """Return whether a connection is closed at once."""
     try:
         async with connected(port) as (reader, _):
             return await all_of(reader) == b""
@@ -40,7 +40,7 @@ CONNECT = '{"type":"connect","role":"sendonly","channel_id":"sora"}'
 
 
 class Books:
-    """Limits, and the names of the connections that they closed."""
+    """Limits that record the names of the connections that they close."""
 
     def __init__(self, max_connections: int) -> None:
         self.now_ns = 0
@@ -52,7 +52,7 @@ class Books:
         return self.limits.admit(owner, lambda: self.closed.append(name or owner))
 
     def proven(self, owner: str, name: str = "") -> TcpConnection:
-        """Admit one that proves itself."""
+        """Admit one and verify it."""
         connection = self.admit(owner, name)
         assert connection is not None
         connection.mark_busy()
@@ -144,7 +144,7 @@ def test_connections_are_counted_exactly_once() -> None:
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_silent_connections_do_not_keep_a_client_out(tmp_path: Path, port: Port) -> None:
-    """As many as there may be, and more: the oldest silent ones are closed instead."""
+    """As many as the limit, and more: the oldest silent ones are closed."""
     async with running(replace(config_in(tmp_path), max_connections=20)) as addresses:
         async with contextlib.AsyncExitStack() as stack:
             silent = [await stack.enter_async_context(connected(port(addresses))) for _ in range(40)]
@@ -155,7 +155,7 @@ async def test_silent_connections_do_not_keep_a_client_out(tmp_path: Path, port:
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_local_clients_have_no_limit_per_second(tmp_path: Path, port: Port) -> None:
-    """One after the other and all at once, each with a connection of its own."""
+    """Consecutive and concurrent requests, each on a connection of its own."""
     async with running(replace(config_in(tmp_path), max_connects_per_second=1)) as addresses:
 
         async def call() -> int:
@@ -167,7 +167,7 @@ async def test_local_clients_have_no_limit_per_second(tmp_path: Path, port: Port
 
 
 async def test_an_accepted_connect_verifies_the_connection(tmp_path: Path) -> None:
-    """A WebSocket is one connection, and no deadline is left over from its handshake."""
+    """A WebSocket is one connection, and the deadline of its handshake is cancelled."""
     async with running(replace(config_in(tmp_path), max_connections=1)) as addresses:
         async with websockets.connect(addresses.signaling_url) as client:
             await client.send(CONNECT)

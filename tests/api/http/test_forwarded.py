@@ -1,4 +1,4 @@
-"""Who sends a request that has passed through proxies."""
+"""The sender of a forwarded request."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How requests are read, one stream at a time, and both ports of the real daemon under the same streams."""
+"""The parser of requests, alone and in both ports of the real daemon."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -268,7 +268,7 @@ async def _call(port: int, target: bytes, body: bytes) -> tuple[int, bytes]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("stream", [*AMBIGUOUS.values(), *VERSIONS.values()], ids=[*AMBIGUOUS, *VERSIONS])
 async def test_no_request_is_smuggled_into_a_port(daemon: Addresses, stream: bytes) -> None:
-    """Each is answered 400 and closed, and what follows it is not looked at; in one segment and in two."""
+    """Each is answered with 400 and closed, and bytes after it are ignored; in one segment and in two."""
     for port in _ports(daemon):
         for cut in (len(stream), stream.find(b"\r\n\r\n") + 4):
             async with connected(port) as (reader, writer):

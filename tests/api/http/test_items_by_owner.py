@@ -1,4 +1,4 @@
-"""ItemsByOwner, against a plain count; turns, against a clock."""
+"""ItemsByOwner compared with a simple count; RoundRobinQueue with a clock."""
 
 from hypothesis import given
 from hypothesis import strategies as st

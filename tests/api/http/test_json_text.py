@@ -1,4 +1,4 @@
-"""JSON from outside: any bytes are a value that can be written again, or JsonError."""
+"""JSON of clients: any bytes are a value that can be encoded again, or JsonError."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Both fronts over real HTTP: what their guards refuse, and what they let through."""
+"""The request policies of both ports over real HTTP."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ LIST = {"x-sora-target": "Sora_20161101.ListStartedRecording"}
 
 @dataclass
 class Fronts:
-    """Where the fronts are."""
+    """The addresses of the servers."""
 
     api: str
     api_with_token: str
@@ -60,7 +60,7 @@ async def fronts() -> AsyncIterator[Fronts]:
 async def answer(
     address: str, headers: Mapping[str, str], method: str = "POST", path: str = "/", body: bytes = b""
 ) -> tuple[int, str]:
-    """Send a request exactly as it is said here; give the status and the error type."""
+    """Send a raw request; return the status and the error type."""
     host, port = address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -100,7 +100,7 @@ async def test_programs_and_pages_of_allowed_origins_call_the_api(fronts: Fronts
 
 @pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
 async def test_a_forwarded_request_needs_the_token(fronts: Fronts, header: str) -> None:
-    """The proxy is on this machine, who asked it may be anywhere."""
+    """The proxy is on this machine, its client may be anywhere."""
     assert await answer(fronts.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
     shown = {header: "127.0.0.1", "authorization": f"Bearer {TOKEN}"}
     assert await answer(fronts.api_with_token, LIST | shown) == (200, "")
@@ -128,7 +128,7 @@ async def test_paths_with_dots_are_refused(fronts: Fronts, path: str) -> None:
 
 
 async def test_pages_of_all_origins_publish(fronts: Fronts) -> None:
-    """An SDK's page is served from anywhere, and called by whatever name leads here."""
+    """Pages that use an SDK are served from any origin, and call any host name."""
     async with websockets.connect(f"ws://{fronts.signaling}/signaling", origin=websockets.Origin(EVIL)):
         pass
 

@@ -1,4 +1,4 @@
-"""Requests over real sockets to both ports: none is lost, none is made of another's body, nobody keeps others out."""
+"""Requests over real sockets to both ports: framing, headers, and floods of connections."""
 
 import asyncio
 import base64
@@ -16,14 +16,14 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 
 
 class Line:
-    """A connection that says what it is told to, byte for byte."""
+    """A raw connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def answer(self, *pieces: bytes) -> tuple[int, bytes]:
-        """Send pieces, each on its own; give status and body of the next answer."""
+        """Send pieces separately; return status and body of the next response."""
         for piece in pieces:
             self.writer.write(piece)
             await self.writer.drain()
@@ -45,7 +45,7 @@ async def line(address: str) -> AsyncIterator[Line]:
 
 
 def call(operation: str, body: bytes, more: bytes = b"", *, length: bool = True) -> tuple[bytes, bytes]:
-    """Give the head and the body of a call of the API."""
+    """Return head and body of an API request."""
     head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nx-sora-target: Sora_20161101.%b\r\n" % operation.encode() + more
     return head + (b"Content-Length: %d\r\n\r\n" % len(body) if length else b"\r\n"), body
 
@@ -75,7 +75,7 @@ async def test_an_offer_of_h2c_is_ignored_and_the_body_stays_whole(tmp_path: Pat
 
 @pytest.mark.parametrize("token", [b"h2c", b"foo", b"websocket"])
 async def test_a_request_inside_of_a_body_is_not_executed(tmp_path: Path, token: bytes) -> None:
-    """Sent with its head, or behind it: it is the body of a request that fails, and nothing else."""
+    """In one segment with the head, or after it: it is the body of a request that fails."""
     async with running(config_in(tmp_path)) as daemon:
         inner = b"".join(call("StartRecording", start("smuggled")))
         more = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % token
@@ -96,7 +96,7 @@ async def test_a_websocket_upgrade_by_post_is_refused(tmp_path: Path) -> None:
 
 
 async def test_probes_of_http_1_0_need_no_host(tmp_path: Path) -> None:
-    """https://github.com/http-party/node-http-proxy/pull/1050; what drives the recorder has to name its host."""
+    """https://github.com/http-party/node-http-proxy/pull/1050; API requests need a Host."""
     async with running(config_in(tmp_path)) as daemon:
         for path in (b"livez", b"readyz", b"metrics"):
             async with line(daemon.api_url) as api:
@@ -111,7 +111,7 @@ async def test_probes_of_http_1_0_need_no_host(tmp_path: Path) -> None:
 
 
 async def test_every_answer_has_the_same_protective_headers(tmp_path: Path) -> None:
-    """Answers, refusals, what cannot be read, and a WebSocket that is refused; on both ports."""
+    """Responses, refusals, malformed requests and a refused WebSocket, on both ports."""
     requests = [
         b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
         b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
@@ -136,7 +136,7 @@ async def test_every_answer_has_the_same_protective_headers(tmp_path: Path) -> N
 
 
 async def test_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
-    """Far more than the port takes: the oldest silent ones go, and callers who have proved themselves stay."""
+    """Far more than the limit: the oldest silent ones are closed, verified ones stay."""
     async with running(config_in(tmp_path, max_connections="40")) as daemon, line(daemon.api_url) as caller:
         get = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         assert (await caller.answer(get))[0] == 200
@@ -149,7 +149,7 @@ async def test_silent_connections_keep_nobody_out(tmp_path: Path) -> None:
 
 
 async def test_local_clients_have_no_rate_limit(tmp_path: Path) -> None:
-    """One after the other without keep-alive, many more than other addresses may open in that time."""
+    """Consecutive connections, many more than another address may open in that time."""
     async with running(config_in(tmp_path, max_connects_per_second="50")) as daemon:
         get = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
         for _ in range(200):
@@ -158,7 +158,7 @@ async def test_local_clients_have_no_rate_limit(tmp_path: Path) -> None:
 
 
 async def test_pings_with_unread_pongs_do_not_fill_the_memory(tmp_path: Path) -> None:
-    """The daemon stops reading before it has to keep: what it does not read, the sender cannot send."""
+    """The daemon stops reading, so that the client cannot send."""
     async with running(config_in(tmp_path)) as daemon, line(daemon.signaling_url) as flood:
         flood.writer.write(
             b"GET /signaling HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

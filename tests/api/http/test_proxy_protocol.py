@@ -1,4 +1,4 @@
-"""The PROXY protocol, one beginning of a connection at a time."""
+"""The parser of the PROXY protocol."""
 
 import pytest
 from hypothesis import given

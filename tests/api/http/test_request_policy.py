@@ -1,4 +1,4 @@
-"""The rules of a front, one request at a time."""
+"""The request policy."""
 
 import pytest
 from hypothesis import given

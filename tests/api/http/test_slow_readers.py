@@ -20,7 +20,7 @@ from tests.api.streams import all_of, connected, port_of, start_reading, stop_re
 
 
 class Kept(asyncio.Transport):
-    """A transport with so much in its buffer."""
+    """A transport with a given amount of buffered data."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__()
@@ -28,11 +28,11 @@ class Kept(asyncio.Transport):
         self.is_aborted = False
 
     def get_write_buffer_size(self) -> int:
-        """Give the size."""
+        """Return the size."""
         return self.size_bytes
 
     def abort(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.is_aborted = True
 
 
@@ -61,7 +61,7 @@ def test_the_oldest_slow_readers_are_aborted_until_the_buffers_are_within_the_li
 async def test_a_client_that_sends_requests_and_does_not_read_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks for much a thousand times, and reads nothing of it."""
+    """The client sends a thousand requests for a large document and reads no response."""
     monkeypatch.setattr("rokuga.api.http.slow_readers.SlowReaders.__init__", _strict)
     async with running(config_in(tmp_path)) as addresses:
         async with connected(port_of(addresses.api_url)) as first, connected(port_of(addresses.api_url)) as second:

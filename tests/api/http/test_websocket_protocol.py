@@ -1,4 +1,4 @@
-"""Signalling's WebSocket under clients that write without end, or do not read."""
+"""The WebSocket protocol with clients that send too much, or do not read."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ CONNECT = '{"type":"connect","role":"sendonly","channel_id":"あ","sdp":"%s"}' %
 
 
 def frame(opcode: int, payload: bytes, *, is_last: bool = True) -> bytes:
-    """Give a frame of a client, with a mask that changes nothing (RFC 6455 section 5.2)."""
+    """Return a client's frame with a mask of zeros (RFC 6455 section 5.2)."""
     length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + struct.pack("!H", len(payload))
     return bytes([0x80 * is_last | opcode]) + length + bytes(4) + payload
 
@@ -36,14 +36,14 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def shake_hands(stream: Stream, behind: bytes = b"") -> None:
-    """Become a WebSocket."""
+    """Complete the handshake of a WebSocket."""
     reader, writer = stream
     writer.write(HANDSHAKE + behind)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
 
 
 def fragments(payload: bytes) -> list[bytes]:
-    """Cut a message into fragments of 16 bytes, with an empty one and a ping after each tenth."""
+    """Split a message into fragments of 16 bytes, with an empty one and a ping after every tenth."""
     pieces = [payload[place : place + 16] for place in range(0, len(payload), 16)]
     pieces.insert(5, b"")
     frames = []
@@ -87,7 +87,7 @@ async def test_frames_in_the_segment_of_the_handshake_are_read(tmp_path: Path) -
 
 
 async def test_frames_above_the_rate_stay_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many are answered at once, and the rest is not looked at: their reading is what costs."""
+    """A burst is answered, and the rest is not parsed, which is what takes time."""
     answered = []
     answer = WebsocketProtocol.handle_ping
 

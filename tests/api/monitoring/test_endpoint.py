@@ -1,4 +1,4 @@
-"""Probes and metrics of the real daemon, over HTTP, with a disk that is really full and a writer that is stuck."""
+"""Probes and metrics of the real daemon over HTTP, with a full disk and a stuck writer."""
 
 import asyncio
 import subprocess
@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def _until(url: str, is_it: Callable[[int, dict[str, str]], bool]) -> None:
-    """Ask until the answer is right."""
+    """Poll until the response is the expected one."""
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(url) as response:

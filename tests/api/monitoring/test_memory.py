@@ -1,4 +1,4 @@
-"""Memory is given back from time to time."""
+"""Freed memory is returned to the operating system periodically."""
 
 import asyncio
 import platform
@@ -7,7 +7,7 @@ from rokuga.api.monitoring.memory import find_trim, trimming
 
 
 async def test_memory_is_trimmed_periodically_until_the_end() -> None:
-    """In a thread: the loop goes on meanwhile."""
+    """It runs in a thread: the event loop is not blocked."""
     loop, trimmed, is_enough = asyncio.get_running_loop(), list[int](), asyncio.Event()
 
     def trim(keep_bytes: int) -> int:
@@ -28,7 +28,7 @@ async def test_a_c_library_without_malloc_trim_is_not_called() -> None:
 
 
 def test_glibc_can_trim() -> None:
-    """The real call is there where it should be, and takes what it is given."""
+    """glibc has malloc_trim, and it accepts the argument."""
     trim = find_trim()
     assert (trim is not None) == (platform.libc_ver()[0] == "glibc")
     assert trim is None or trim(0) in {0, 1}

@@ -1,4 +1,4 @@
-"""The table of counters and those who count have the same names; Sora's words are about counters that are there."""
+"""The table of metrics and its sources have the same names, and so have Sora's statistics."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def _nothing_free() -> int:
 
 
 async def test_every_number_has_a_row_and_every_row_a_source(tmp_path: Path) -> None:
-    """A number with parts has a label, one without has none."""
+    """A mapping has a label, an integer has none."""
     config, clock = WebhookConfig(log_dir=tmp_path), Clock()
     database = tmp_path / "other.sqlite3"
     auth = AuthWebhook("http://127.0.0.1:1/", config, clock)
@@ -66,7 +66,7 @@ def test_an_average_of_nothing_is_0() -> None:
 
 
 async def test_a_source_that_fails_is_left_out() -> None:
-    """Monitoring goes on, and GetStatsReport is answered."""
+    """Other sources are still read."""
 
     async def locked() -> dict[str, int]:
         raise StoreError("database is locked")

@@ -20,7 +20,7 @@ UNIT = ROOT / "deploy/rokuga.service"
 
 
 async def _heard(listener: socket.socket, state: bytes) -> list[bytes]:
-    """Give what is heard up to this state."""
+    """Return the notifications up to this state."""
     heard = [b""]
     while heard[-1] != state:
         heard.append(await asyncio.get_running_loop().sock_recv(listener, 4096))
@@ -31,7 +31,7 @@ async def _heard(listener: socket.socket, state: bytes) -> list[bytes]:
 async def test_systemd_is_notified_of_start_watchdog_and_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watchdog is fed by the event loop: a process that is stopped is silent, and speaks again after."""
+    """The event loop notifies the watchdog: a stopped process sends nothing until it continues."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
         listener.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
@@ -44,7 +44,7 @@ async def test_systemd_is_notified_of_start_watchdog_and_stop(
             await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
             with contextlib.suppress(BlockingIOError):
                 while listener.recv(4096):
-                    """What it said before."""
+                    """Notifications from before."""
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(_heard(listener, b"WATCHDOG=1"), timeout=3 * WATCHDOG_S)
             process.send_signal(signal.SIGCONT)
@@ -59,7 +59,7 @@ async def test_systemd_is_notified_of_start_watchdog_and_stop(
 
 
 async def test_an_abstract_socket_is_notified() -> None:
-    """systemd itself listens on such a one (unix(7))."""
+    """systemd uses abstract sockets (unix(7))."""
     name = f"rokuga-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}")
@@ -89,7 +89,7 @@ async def test_without_systemd_or_with_a_missing_socket_nothing_fails(tmp_path: 
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """`systemd-analyze verify` finds nothing to say, with our own interpreter where the unit's is not installed."""
+    """`systemd-analyze verify` reports nothing, with this interpreter in place of the installed one."""
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/rokuga/bin/rokuga", sys.executable))
     verified = subprocess.run(

@@ -1,4 +1,4 @@
-"""Every text of the page is there in both languages, and used."""
+"""The texts of the page exist in both languages and are used."""
 
 import json
 import re
@@ -9,7 +9,7 @@ PAGES = Path(__file__).parents[3] / "api" / "pages"
 
 
 def strings(name: str = "STRINGS") -> dict[str, dict[str, str]]:
-    """Give a table as the browser reads it."""
+    """Return a table as the browser reads it."""
     module = json.dumps((PAGES / "strings.js").as_uri())
     code = f"import({module}).then((m) => console.log(JSON.stringify(m.{name})))"
     # Node takes a .js file for a module only where it is told to.
@@ -19,7 +19,7 @@ def strings(name: str = "STRINGS") -> dict[str, dict[str, str]]:
 
 
 def test_both_languages_have_every_text() -> None:
-    """English and Japanese have the same keys, each with the same places to fill in, and none is empty."""
+    """English and Japanese have the same keys with the same placeholders, and none is empty."""
     table = strings()
     reasons = strings("REASONS")
     assert reasons["en"].keys() == reasons["ja"].keys()
@@ -32,7 +32,7 @@ def test_both_languages_have_every_text() -> None:
 
 
 def test_every_text_of_the_page_is_in_the_table() -> None:
-    """Keys in index.html and in the modules are known."""
+    """Keys in index.html and in the modules exist."""
     keys = strings()["en"].keys()
     used = set(re.findall(r'data-text="(\w+)"', (PAGES / "index.html").read_text("utf-8")))
     for module in PAGES.glob("*.js"):

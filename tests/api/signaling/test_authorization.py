@@ -1,4 +1,4 @@
-"""Coming in past the authentication webhook: the playbook, and the whole way over real sockets."""
+"""Signalling with the authentication webhook: the conversation alone, and over real sockets."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ OPUS, VP9 = TrackConfig("OPUS"), TrackConfig("VP9")
 
 
 def asked() -> tuple[Conversation, Authorize]:
-    """A conversation that waits for the webhook."""
+    """Return a conversation that waits for the webhook."""
     talk = Conversation(0, needs_permission=True)
     [action] = talk.receive(json.dumps(CONNECT), 0)
     assert isinstance(action, Authorize)

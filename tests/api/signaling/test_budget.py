@@ -1,4 +1,4 @@
-"""A client may send so much at once, and so much a second."""
+"""The limit on what a client may send."""
 
 from rokuga.api.signaling.budget import BYTES_PER_S, MAX_BYTES, MAX_MESSAGES, MESSAGES_PER_S, MessageBudget
 from rokuga.recorder.media import NS_PER_S

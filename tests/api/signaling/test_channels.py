@@ -1,4 +1,4 @@
-"""Who is in a channel, and what the members are told of one another."""
+"""The members of channels and their notifications."""
 
 import json
 from typing import Any
@@ -12,18 +12,18 @@ from rokuga.recorder.negotiation import ConnectionIdentity
 
 
 class Time:
-    """A clock that the test turns."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now_ns = 0
 
     def clock(self) -> Clock:
-        """Give the clock."""
+        """Return the clock."""
         return Clock(monotonic_ns=lambda: self.now_ns, wall_ns=lambda: 1_709_251_200_000_100_000 + self.now_ns)
 
 
 class Listener:
-    """A member that keeps what it is told."""
+    """A member that records its notifications."""
 
     def __init__(self, name: str, channel_id: str = "sora", role: Role = "sendonly", metadata: Any = None) -> None:
         self.heard: list[dict[str, Any]] = []
@@ -33,7 +33,7 @@ class Listener:
 
 
 def test_the_first_member_is_notified_of_itself() -> None:
-    """The real SDKs count themselves connected when they see their own connection_id."""
+    """SDKs are connected when they receive their own connection_id."""
     first = Listener("1")
     ChannelMembers(Time().clock()).add(first.member)
     assert first.heard == [

@@ -1,4 +1,4 @@
-"""A client's words are read liberally, and what cannot be had is named."""
+"""The parser of a client's messages."""
 
 import json
 from typing import Any
@@ -52,7 +52,7 @@ def connect(**more: Any) -> ConnectMessage:
 def test_requested_tracks_are_offered(
     asked: dict[str, Any], audio: TrackConfig | None, video: TrackConfig | None
 ) -> None:
-    """The defaults are OPUS and VP9; any subset of the keys can be there, and null is like nothing."""
+    """The defaults are OPUS and VP9; any subset of the keys may be present, and null means absent."""
     assert requested_tracks(connect(**asked)) == (audio, video)
 
 

@@ -1,4 +1,4 @@
-"""Signalling as playbooks: what real clients said is said again, and what they must be answered is expected."""
+"""The conversation with captured messages of real clients and the expected responses."""
 
 import json
 import re
@@ -49,14 +49,14 @@ def frames(name: str) -> list[str]:
 
 
 def kind(frame: str) -> str:
-    """Tell the type, also of what is no JSON."""
+    """Return the type of a message, also of invalid JSON."""
     match = re.search('"type": "([a-z]+)"(?=, "(?:role|channel_id|sdp|candidate|stats|reason|video)|}$)', frame)
     assert match is not None
     return match[1]
 
 
 def test_a_client_is_redirected_and_closed() -> None:
-    """Its connect has to be right; nobody is asked about it here."""
+    """Its connect is checked; the webhook is not called."""
     urls = iter(["ws://b/signaling"])
     talk = Conversation(0, needs_permission=True, redirect_url=lambda: next(urls))
     actions = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": null}', 0)
@@ -65,7 +65,7 @@ def test_a_client_is_redirected_and_closed() -> None:
 
 
 def test_a_redirected_client_is_not_redirected_again() -> None:
-    """As sora_sdk says it."""
+    """With `redirect` as sora_sdk sends it."""
     talk = Conversation(0, redirect_url=lambda: "ws://b/signaling")
     (action,) = talk.receive('{"type": "connect", "role": "sendonly", "channel_id": "sora", "redirect": true}', 0)
     assert isinstance(action, Open)
@@ -85,7 +85,7 @@ def test_every_vector_is_used() -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_captured_conversations_of_real_clients_are_processed(name: str) -> None:
-    """From connect to disconnect; candidates with and without sdpMid, and of mDNS, are no trouble."""
+    """From connect to disconnect, with candidates with and without sdpMid, and of mDNS."""
     talk = Conversation(0)
     for frame in frames(name):
         actions = talk.receive(frame, 0)
@@ -108,7 +108,7 @@ def connect(**more: Any) -> str:
 
 
 def at(phase: Phase) -> Conversation:
-    """Give a conversation that has come so far by the straight way, all at time 0."""
+    """Return a conversation in a phase, with all messages at time 0."""
     talk = Conversation(0)
     if phase is not Phase.CONNECT:
         talk.receive(connect(), 0)
@@ -127,7 +127,7 @@ WAITING = [Phase.CONNECT, Phase.OPENED, Phase.ANSWER, Phase.MEDIA, Phase.END]
 
 @pytest.mark.parametrize("phase", WAITING)
 def test_a_disconnect_closes_in_every_phase(phase: Phase) -> None:
-    """Clients wait for 1000 TYPE-DISCONNECT, and report a failure without it."""
+    """Clients expect 1000 TYPE-DISCONNECT."""
     talk = at(phase)
     closing = Close(1000, "TYPE-DISCONNECT", "NO-ERROR")
     assert talk.receive('{"type":"disconnect","reason":"NO-ERROR"}', 1) == [closing]
@@ -163,7 +163,7 @@ def test_candidates_do_not_extend_the_timeout() -> None:
 
 
 def test_pings_are_sent_every_five_seconds_after_dtls() -> None:
-    """momo leaves after 60 s without one. One that is late does not make up for those it missed."""
+    """momo disconnects after 60 s without one. After a late ping no missed ones are sent."""
     talk = at(Phase.END)
     assert talk.tick(PING_INTERVAL_NS - 1) == []
     for now_ns in (PING_INTERVAL_NS, 2 * PING_INTERVAL_NS, 9 * PING_INTERVAL_NS):
@@ -231,7 +231,7 @@ def test_a_refusal_closes_with_its_reason_cut_to_a_close_frame() -> None:
 
 
 def test_dtls_before_the_answer_or_twice_joins_nothing() -> None:
-    """It cannot be, but a client must never enter a channel twice."""
+    """A client must never join a channel twice."""
     assert at(Phase.ANSWER).connected(0) == []
     assert at(Phase.END).connected(0) == []
     assert at(Phase.CONNECT).opened("the offer", 0) == []

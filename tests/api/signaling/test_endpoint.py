@@ -1,4 +1,4 @@
-"""Signalling over real WebSockets: the whole way of a client, and everything that can end it."""
+"""Signalling over real WebSockets: a client's conversation, and everything that can end it."""
 
 import asyncio
 import json
@@ -57,14 +57,14 @@ class SignalingServer:
 
 
 class Client:
-    """The other end of a WebSocket."""
+    """The client's end of a WebSocket."""
 
     def __init__(self, websocket: ClientConnection) -> None:
         self.websocket = websocket
         self.offer: dict[str, Any] = {}
 
     async def send(self, message: Any) -> None:
-        """Send a frame as it is, or a value as JSON."""
+        """Send a text or bytes, or a value as JSON."""
         await self.websocket.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ async def test_a_client_connects_publishes_and_disconnects(server: SignalingServ
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in VECTORS.glob("*.jsonl")))
 async def test_real_clients_are_served(server: SignalingServer, name: str) -> None:
-    """Requests for simulcast, spotlight and DataChannels are refused by the offer, and the client publishes."""
+    """The offer turns off simulcast, spotlight and DataChannels, and the client publishes."""
     connect_frame, answer_frame, *rest = VECTORS.joinpath(f"{name}.jsonl").read_text().splitlines()
     async with server.client() as client:
         await client.send(connect_frame)
@@ -166,7 +166,7 @@ async def test_members_are_notified_after_dtls_only(server: SignalingServer) -> 
 
 
 async def arrives(condition: Callable[[], object]) -> None:
-    """Let the loop turn until something is so."""
+    """Run the event loop until a condition holds."""
     while not condition():  # noqa: ASYNC110  # what is waited for has no event to wait on
         await asyncio.sleep(0.001)
 
@@ -190,7 +190,7 @@ async def test_members_of_a_channel_are_notified_of_one_another(server: Signalin
     [{"simulcast": True, "simulcast_rid": "r0"}, {"spotlight": True}, {"data_channel_signaling": True}],
 )
 async def test_an_answer_may_reject_a_kind(server: SignalingServer, more: dict[str, Any]) -> None:
-    """The members are told what is sent, not what was offered."""
+    """Notifications have the tracks that are sent, not those that were offered."""
     async with server.client() as client:
         await client.send({**CONNECT, **more})
         await client.receive()
@@ -275,7 +275,7 @@ async def test_the_websocket_closes_with_the_peer(server: SignalingServer, reaso
 
 @pytest.mark.parametrize("is_connected", [False, True])
 async def test_the_connection_ends_with_the_websocket(server: SignalingServer, is_connected: bool) -> None:
-    """A killed client says nothing; its file must end all the same."""
+    """A killed client sends no disconnect; its file must be finished nevertheless."""
     server.recorder.answer_connects = is_connected
     async with server.client() as client:
         await client.send(CONNECT)
@@ -331,7 +331,7 @@ async def test_a_channel_id_is_data(server: SignalingServer) -> None:
 async def test_a_client_above_its_message_budget_is_closed(
     timed_server: SignalingServer, frame: str, count: int, reason: str
 ) -> None:
-    """Media goes by UDP: whatever a client says here is a few messages."""
+    """Media is sent over UDP: signalling has few messages."""
     message = frame if frame == "{}" else json.dumps({"type": "pong", "stats": frame})
     message = json.dumps({"type": "candidate"}) if frame == "{}" else message
     async with timed_server.connected() as client:
@@ -351,7 +351,7 @@ async def test_the_recorder_receives_a_client_s_address(server: SignalingServer)
 async def test_datachannels_are_declined_and_the_client_stays(
     timed_server: SignalingServer, time: ManualTime
 ) -> None:
-    """The offer has none, and pings go on by the WebSocket: https://github.com/shiguredo/sora-js-sdk/pull/59"""
+    """The offer has none, and pings use the WebSocket: https://github.com/shiguredo/sora-js-sdk/pull/59"""
     channels = [{"label": "#m", "direction": "sendrecv"}]
     wishes = {"data_channel_signaling": True, "ignore_disconnect_websocket": True, "data_channels": channels}
     async with timed_server.connected(**wishes) as client:

@@ -1,4 +1,4 @@
-"""What the authentication webhook is told of a client, and what its answer makes of what the client wants."""
+"""The request to the authentication webhook, and the changes of its answer."""
 
 from typing import Any
 
@@ -136,7 +136,7 @@ def test_an_answer_can_set_ids_and_metadata() -> None:
     [({}, None), ({"event_metadata": None}, "null"), ({"event_metadata": {"user": "é"}}, '{"user":"é"}')],
 )
 def test_event_metadata_is_from_the_answer_alone(answer: dict[str, Any], told: str | None) -> None:
-    """A client cannot say it: whatever it connects with is overlooked."""
+    """A client cannot set it: its own value is ignored."""
     asked = msgspec.convert(
         {"role": "sendonly", "channel_id": "sora", "event_metadata": "mine"}, ConnectMessage, strict=True
     )

@@ -1,4 +1,4 @@
-"""Which client is sent to which node."""
+"""The choice of the node for a client."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_node_without_a_url_receives_no_clients(nodes: list[NodeState]) -> Non
 
 
 def test_simultaneous_clients_are_spread_before_the_nodes_report_them() -> None:
-    """Each counts where it was sent until that node must have said so itself."""
+    """A redirected client counts as the other node's until that node has reported it."""
     redirection, nodes = Redirection("a"), [node("b", 0), node("c", 1)]
     sent = [redirection.redirect_url(5, nodes, number) for number in range(8)]
     assert [sent.count(f"ws://{name}/signaling") for name in "bc"] == [4, 3]

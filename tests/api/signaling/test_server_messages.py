@@ -1,4 +1,4 @@
-"""Our words hold what every SDK needs, and say what we have not."""
+"""The server's messages have what every SDK needs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Somebody who calls the API over real HTTP."""
+"""A client of the API over real HTTP."""
 
 import io
 import json
@@ -19,7 +19,7 @@ GIVEN = {"channel_id": "sora", "expire_time": 0}
 
 
 class Caller:
-    """Somebody who calls the API."""
+    """A client of the API."""
 
     def __init__(self, recorder: FakeRecorder, session: aiohttp.ClientSession, url: str) -> None:
         self.recorder = recorder
@@ -35,7 +35,7 @@ class Caller:
         path: str = "/",
         more_headers: Iterable[tuple[str, str]] = (),
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Give status, body, headers. `body` is bytes or chunks as they are, or a value to be written as JSON."""
+        """Return status, body, headers. `body` is bytes, chunks, or a value to be encoded as JSON."""
         data = body
         if not isinstance(body, AsyncIterator | None):
             data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
@@ -47,7 +47,7 @@ class Caller:
 
 
 async def started(caller: Caller, **request: Any) -> str:
-    """Start a recording; give its id."""
+    """Start a recording; return its id."""
     status, body, _ = await caller.call(START, request)
     assert status == 200
     return str(json.loads(body)["recording_id"])

@@ -1,4 +1,4 @@
-"""One server for all tests of a module, its recorder as new for each."""
+"""One server for all tests of a module; its recorder is reset for each."""
 
 from collections.abc import AsyncIterator
 
@@ -24,6 +24,6 @@ async def shared_caller() -> AsyncIterator[Caller]:
 
 @pytest.fixture
 def caller(shared_caller: Caller) -> Caller:
-    """One server for all tests, its recorder as new for each."""
+    """One server for all tests; its recorder is reset for each."""
     shared_caller.recorder.__init__()  # type: ignore[misc]  # the app holds this very object
     return shared_caller

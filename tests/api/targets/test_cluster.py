@@ -1,4 +1,4 @@
-"""The API of a node that belongs to a cluster."""
+"""The API of a node of a cluster."""
 
 import json
 
@@ -31,7 +31,7 @@ async def test_every_target_answers_not_cluster_majority_in_a_minority(name: Tar
 
 
 async def test_nodes_are_listed_as_sora_exporter_reads_them() -> None:
-    """Of a node that is down only its name is known; one that stands alone is no cluster."""
+    """A node that is down has its name alone; without a cluster there are no nodes."""
     recorder = FakeRecorder()
     name = TargetName.parse("Sora_20211215.ListClusterNodes")
     assert (await dispatch(TABLE, recorder, name, b"")).body == b"[]"

@@ -1,4 +1,4 @@
-"""Targets that look at connections, act on them and count them, over real HTTP."""
+"""Targets for connections and statistics, over real HTTP."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -30,11 +30,11 @@ class ApiServer:
         self.session: aiohttp.ClientSession
 
     async def counters(self) -> Mapping[str, Number]:
-        """Give the test's numbers."""
+        """Return the test's numbers."""
         return self.numbers
 
     async def call(self, target: str, body: Any = None) -> tuple[int, Any]:
-        """Give status and answer."""
+        """Return status and response."""
         data = None if body is None else json.dumps(body)
         async with self.session.post(self.url, data=data, headers={"x-sora-target": target}) as response:
             return response.status, json.loads(await response.read())
@@ -62,7 +62,7 @@ async def shared_server() -> AsyncIterator[ApiServer]:
 
 @pytest.fixture
 def server(shared_server: ApiServer) -> ApiServer:
-    """One server for all tests, its recorder as new for each."""
+    """One server for all tests; its recorder is reset for each."""
     shared_server.recorder.people.clear()
     return shared_server
 
@@ -176,7 +176,7 @@ async def test_missing_ids_are_invalid(server: ApiServer, target: str, missing: 
 
 
 async def test_an_exporter_reads_the_report_and_the_licence(server: ApiServer) -> None:
-    """Sora_exporter posts without a body and looks for these names and types; cluster nodes are refused in JSON."""
+    """sora_exporter posts without a body and reads these names and types."""
     server.numbers |= {
         "connections": 1,
         "connections_created": 3,

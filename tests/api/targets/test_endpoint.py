@@ -1,4 +1,4 @@
-"""The framework of the API, to the byte: methods, headers, targets, paths, and bodies of any kind and size."""
+"""The API's framework: methods, headers, targets, paths and bodies, byte for byte."""
 
 import asyncio
 import json
@@ -111,7 +111,7 @@ def of(operation: str, service: str = "Sora", version: str = "20161101") -> byte
 async def test_errors_of_the_framework(
     caller: Caller, method: str, target: str | None, body: Any, status: int, answer: bytes
 ) -> None:
-    """Status and body to the byte; and what is recorded goes on."""
+    """Status and body, byte for byte; a recording continues."""
     await started(caller, channel_id="sora", expire_time=0)
     got_status, got_body, headers = await caller.call(target, body, method=method)
     assert (got_status, got_body) == (status, answer)
@@ -124,7 +124,7 @@ async def test_errors_of_the_framework(
 
 
 async def test_two_targets_in_one_request_are_refused(caller: Caller) -> None:
-    """Nobody can have one thing checked on the way here and another one done."""
+    """A proxy cannot check another target than the one that is executed."""
     status, body, _ = await caller.call(LIST, more_headers=[("x-sora-target", START)])
     assert (status, body) == (400, b'{"error_type":"MissingService"}')
 
@@ -171,7 +171,7 @@ async def test_an_internal_error_is_answered_without_details_and_logged_with_the
 
 @pytest.mark.parametrize("name", targets(RecordingLimits()), ids=lambda name: name.operation)
 async def test_every_target_answers_store_unavailable_on_store_errors(name: TargetName) -> None:
-    """Never an unnamed 500; the caller may try again."""
+    """The error has a name, and the caller may retry."""
 
     class Unanswered(FakeRecorder):
         async def read_barrier(self) -> None:

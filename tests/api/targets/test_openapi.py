@@ -1,4 +1,4 @@
-"""The OpenAPI document: as the table has it, and as the API answers."""
+"""The OpenAPI document compared with the table and with responses of the API."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ TABLE = targets(RecordingLimits(), "1.2.3")
 
 
 def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    """Check by a schema of the document, whose references lead into it."""
+    """Return a validator for a schema of the document, whose references it resolves."""
     jsonschema.Draft202012Validator.check_schema(schema)
     whole = DRAFT202012.create_resource(DOCUMENT)
     located = {**schema, "$id": "urn:openapi"} | {"components": DOCUMENT["components"]}
@@ -54,7 +54,7 @@ def test_the_command_schemas_writes_the_document_of_the_table(tmp_path: Path) ->
 
 
 def closed(schema: Any) -> Any:
-    """Let objects have no other keys than those that are named."""
+    """Return a schema that allows no other keys than those that are named."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -65,7 +65,7 @@ def closed(schema: Any) -> Any:
 
 
 async def recorder() -> FakeRecorder:
-    """Give one in which there is something of everything."""
+    """Return a recorder with nodes, connections and archives."""
     fake = FakeRecorder()
     fake.known_nodes = [NodeState("a", True, "1", "ws://a/", "http://a/"), NodeState("b", False)]
     for video in (None, TrackConfig("VP9", 500, {"profile_id": 0})):
@@ -79,7 +79,7 @@ async def recorder() -> FakeRecorder:
 
 @pytest.mark.parametrize("name", TABLE, ids=lambda name: name.operation)
 async def test_responses_match_the_document(name: TargetName) -> None:
-    """A success, and the refusals of a request that says nothing, or of a second time."""
+    """A success, and the errors of an empty request and of a repeated one."""
     fake = await recorder()
     body: dict[str, Any] = {"channel_id": "sora", "client_id": "CLIENT", "expire_time": 3600, "metadata": [1]}
     body["connection_id"] = fake.people[0].identity.connection_id

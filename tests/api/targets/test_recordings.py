@@ -1,4 +1,4 @@
-"""The legacy recording API as its callers see it: every request of its page, and every rule that one can break."""
+"""The legacy recording API over HTTP: every request of its documentation, and every violation."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_start_returns_the_request_and_the_id(
     caller: Caller, request_body: dict[str, Any], length: int
 ) -> None:
-    """The lengths are those of the API's page (82 for the second one there was edited by hand)."""
+    """The lengths are those of the API's documentation (its 82 for the second one was edited by hand)."""
     status, body, headers = await caller.call(START, request_body)
     answer = json.loads(body)
     recording_id = answer.pop("recording_id")
@@ -44,7 +44,7 @@ async def test_start_returns_the_request_and_the_id(
 
 @pytest.mark.parametrize("metadata", [None, False, 0, "", [], {"k": [1, 2.5, "ü"]}, 10**30])
 async def test_metadata_is_any_json_and_is_returned(caller: Caller, metadata: Any) -> None:
-    """A null that was given differs from nothing given."""
+    """null differs from an absent key."""
     status, body, _ = await caller.call(START, {"channel_id": "sora", "expire_time": 0, "metadata": metadata})
     assert status == 200
     assert json.loads(body)["metadata"] == metadata
@@ -92,7 +92,7 @@ async def test_a_recording_without_limit_has_no_expired_at(caller: Caller) -> No
 
 
 async def test_list_returns_every_recording_in_the_documented_form(caller: Caller) -> None:
-    """The two recordings of the API's page, and its 307 bytes."""
+    """The two recordings of the API's documentation, with its 307 bytes."""
     for channel_id, recording_id, created_at in (
         ("sora", "WWZ61PT4GS03F80F39MCPVSEQR", 1638234656),
         ("zakuro", "Z60BJP5YDN4PD0D7RGM4TFEE48", 1638234654),
@@ -201,7 +201,7 @@ async def test_nothing_recorded_is_an_empty_list(caller: Caller) -> None:
 async def test_a_violation_has_its_rule_and_property(
     caller: Caller, target: str, request_body: Any, error: str, path: list[str], schema: Any
 ) -> None:
-    """400 InvalidJSON; each reason in the shape of jesse_error.erl."""
+    """400 InvalidJSON; each reason has the form of jesse_error.erl."""
     status, body, _ = await caller.call(target, request_body)
     answer = json.loads(body)
     assert (status, answer["error_type"]) == (400, "InvalidJSON")

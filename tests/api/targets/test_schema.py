@@ -1,4 +1,4 @@
-"""The rules of requests: any JSON is valid or has violations, and never more than that."""
+"""Validation: any JSON is valid or has violations."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def is_integer(value: object, least: int, most: int) -> bool:
 
 @given(REQUESTS)
 def test_a_valid_start_follows_the_documentation(request: Any) -> None:
-    """The same rules, said a second time and otherwise."""
+    """The same rules, written a second time."""
     allowed = (
         isinstance(request, dict)
         and isinstance(request.get("channel_id"), str)

@@ -1,4 +1,4 @@
-"""The JSON Schemas as a consumer's tools fetch them."""
+"""The JSON Schemas and the OpenAPI document over HTTP."""
 
 import aiohttp
 import msgspec
@@ -14,7 +14,7 @@ from tests.fakes_recorder import FakeRecorder
 
 
 async def test_every_schema_is_listed_and_served() -> None:
-    """Each with its media type; a name that is none is 404."""
+    """Each with its media type; an unknown name is 404."""
     async with (
         served(api_app(AppContext(FakeRecorder(), DaemonConfig()))) as address,
         aiohttp.ClientSession() as session,
@@ -31,7 +31,7 @@ async def test_every_schema_is_listed_and_served() -> None:
 
 
 async def test_the_api_is_described_with_the_limits_in_force() -> None:
-    """`/openapi.json` is the document of the repository, but for what is configured."""
+    """`/openapi.json` has the configured limits."""
     config = DaemonConfig(recording_max_expire_time=77)
     async with (
         served(api_app(AppContext(FakeRecorder(), config))) as address,

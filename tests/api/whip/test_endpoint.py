@@ -1,4 +1,4 @@
-"""The two resources of WHIP: an offer makes a session, which is patched, ends, and is gone."""
+"""The two WHIP resources: publish, trickle, delete."""
 
 import pytest
 from yarl import URL
@@ -9,7 +9,7 @@ from tests.api.whip.whip_server import CAPTURES, FRAGMENT, OFFER, SDP, TRICKLE, 
 
 @pytest.mark.parametrize("name", CAPTURES)
 async def test_captured_requests_of_real_clients_are_answered(name: str) -> None:
-    """The requests of a captured session, in their order; the entity tag is put where the client puts it."""
+    """The requests of a captured session in order, with the entity tag where the client sends it."""
     async with serving_whip() as server:
         location = etag = ""
         for said in CAPTURES[name]:
@@ -25,7 +25,7 @@ async def test_captured_requests_of_real_clients_are_answered(name: str) -> None
 
 
 async def test_an_offer_makes_a_session() -> None:
-    """201, an answer, a URL that cannot be guessed, a strong entity tag, all readable for pages."""
+    """201, an answer, an unguessable URL, a strong entity tag, all readable by pages."""
     async with serving_whip() as server:
         reply = await server.publish(user_agent="OBS 30")
         assert reply.status == 201
@@ -56,7 +56,7 @@ async def test_a_channel_may_have_any_name(path: str, channel_id: str) -> None:
 
 
 async def test_the_other_members_of_the_channel_are_notified() -> None:
-    """A publisher by WHIP is a member like any other, from its first media to its end."""
+    """A WHIP publisher is a member from DTLS until it ends."""
     async with serving_whip() as server:
         server.recorder.answer_connects = False
         reply = await server.publish()
@@ -68,7 +68,7 @@ async def test_the_other_members_of_the_channel_are_notified() -> None:
 
 
 async def test_a_session_ends_with_its_connection() -> None:
-    """What the API ends, or media that stops, leaves no session behind."""
+    """A connection that the API or a media timeout ends leaves no session."""
     async with serving_whip() as server:
         location = (await server.publish()).headers["location"]
         server.connection.stop("DISCONNECTED-API")
@@ -98,7 +98,7 @@ async def test_an_internal_error_ends_one_session_only(monkeypatch: pytest.Monke
 
 
 async def test_trickled_candidates_are_accepted_and_an_ice_restart_is_not() -> None:
-    """204 for what belongs to the session; 422 for a restart of ICE, which we do not have (RFC 9725 section 4.3)."""
+    """204 for candidates of the session; 422 for an ICE restart, which is not supported (RFC 9725 section 4.3)."""
     offer = str(CAPTURES["medooze"][0]["body"])
     async with serving_whip() as server:
         reply = await server.publish(offer)
@@ -111,7 +111,7 @@ async def test_trickled_candidates_are_accepted_and_an_ice_restart_is_not() -> N
 
 
 async def test_delete_ends_a_session_whatever_the_condition() -> None:
-    """If-Match does not matter to DELETE."""
+    """DELETE ignores If-Match."""
     async with serving_whip() as server:
         location = (await server.publish()).headers["location"]
         assert (await server.send("DELETE", location, if_match='"stale"')).status == 200

@@ -1,4 +1,4 @@
-"""How often, and how many: publishers by WHIP have the limits that connections have."""
+"""Limits on WHIP publishers: per second and in total."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_an_address_has_a_limit_of_publishes_per_second() -> None:
 
 
 def test_the_addresses_of_one_host_count_as_one_and_loopback_is_not_counted() -> None:
-    """A host has a /64 of IPv6 to itself; behind loopback there may be a proxy with any number of clients."""
+    """A host has a /64 of IPv6; a proxy with any number of clients may connect from loopback."""
     limits = PublishLimits(lambda: 0, 1, 100)
     assert [status_of(limits, f"2001:db8::{n}") for n in range(3)] == [200, 429, 429]
     assert status_of(limits, "2001:db8:0:1::1") == 200
@@ -49,7 +49,7 @@ async def test_a_publisher_above_the_limit_gets_retry_after() -> None:
 
 
 async def test_a_session_that_is_not_connected_does_not_count() -> None:
-    """Their number has a limit of its own, where the oldest goes."""
+    """Their number has a limit of its own, by which the oldest is ended."""
     async with serving_whip(DaemonConfig(max_connections=2)) as server:
         server.recorder.answer_connects = False
         assert [(await server.publish()).status for _ in range(5)] == [201] * 5

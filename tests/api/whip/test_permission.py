@@ -1,4 +1,4 @@
-"""Who may publish by WHIP: tokens, origins, and the authentication webhook."""
+"""Permission to publish by WHIP: tokens, origins, and the authentication webhook."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def test_a_client_without_the_token_is_refused() -> None:
 
 
 async def test_a_session_needs_the_token_that_it_was_made_with() -> None:
-    """Whoever learns the URL alone can neither patch nor delete."""
+    """The URL alone permits neither PATCH nor DELETE."""
     async with serving_whip() as server:
         location = (await server.publish(authorization="Bearer mine")).headers["location"]
         for headers in ({}, {"authorization": "Bearer yours"}):
@@ -84,7 +84,7 @@ async def test_the_webhook_may_turn_off_a_kind() -> None:
 
 @pytest.mark.parametrize("offer", ["hello", OFFER.replace("a=sendonly", "a=recvonly"), OFFER + "a=x\r\n" * 5000])
 async def test_a_denied_client_learns_nothing_about_its_offer(offer: str) -> None:
-    """Permission comes before what is wrong with a body (RFC 9110 section 15.5.4)."""
+    """Permission is checked before the body (RFC 9110 section 15.5.4)."""
     async with serving_with_webhook(says({"allowed": False, "reason": "over quota"})) as (server, consumer):
         refused = await server.publish(offer)
         assert (refused.status, refused.problem["detail"]) == (403, "over quota")

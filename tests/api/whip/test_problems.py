@@ -1,4 +1,4 @@
-"""What is wrong in a request is told as a problem (RFC 9457), and changes nothing."""
+"""Invalid requests are answered with a problem document (RFC 9457), and change nothing."""
 
 import asyncio
 
@@ -112,7 +112,7 @@ async def test_an_internal_error_is_500() -> None:
     ("path", "own", "accepts"), [("/whip/lab", "POST", "accept-post"), ("/whip-session/x", "PATCH", "accept-patch")]
 )
 async def test_preflights_and_get_need_no_token(path: str, own: str, accepts: str) -> None:
-    """OPTIONS says what may be done, GET and HEAD are empty, the rest is not allowed (RFC 9725 sections 4.2, 4.6)."""
+    """OPTIONS lists the methods, GET and HEAD are empty, others are refused (RFC 9725 sections 4.2, 4.6)."""
     async with serving_whip(DaemonConfig(whip_bearer_token="s3cret")) as server:
         preflight = await server.send(
             "OPTIONS", path, origin="https://page.example", access_control_request_method=own

@@ -1,4 +1,4 @@
-"""WHIP's words in Sora's."""
+"""The translation of WHIP into Sora's signalling."""
 
 from http import HTTPStatus
 from urllib.parse import urljoin
@@ -75,7 +75,7 @@ def test_a_fragment_without_credentials_is_refused(text: str) -> None:
 
 
 def test_an_offer_becomes_a_connect() -> None:
-    """The first codec of each kind is asked for, the token is metadata."""
+    """The first codec of each kind is requested; the token is in the metadata."""
     asked = connect("lab", BOTH, "secret", "OBS 30")
     assert asked == ConnectMessage(
         role="sendonly",

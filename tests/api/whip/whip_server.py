@@ -42,7 +42,7 @@ class Reply:
 
     @property
     def problem(self) -> Any:
-        """The body of a refusal, which is a whole one."""
+        """The problem document of a refusal, after a check of its fields."""
         assert self.headers["content-type"] == "application/problem+json"
         problem = json.loads(self.body)
         assert set(problem) == {"type", "title", "status", "detail"}
@@ -60,7 +60,7 @@ class WhipServer:
     http: aiohttp.ClientSession
 
     async def send(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        """Send a request; every answer may be read by pages of all origins."""
+        """Send a request; check that pages of all origins may read the response."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         url = urljoin(f"{self.base}/whip/lab", path)
         async with self.http.request(method, url, data=body, headers=names) as answer:

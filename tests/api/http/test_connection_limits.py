@@ -39,7 +39,7 @@ async def is_refused(port: int) -> bool:
 CONNECT = '{"type":"connect","role":"sendonly","channel_id":"sora"}'
 
 
-class Books:
+class LimitsUnderTest:
     """Limits that record the names of the connections that they close."""
 
     def __init__(self, max_connections: int) -> None:
@@ -51,7 +51,7 @@ class Books:
         """Admit one."""
         return self.limits.admit(owner, lambda: self.closed.append(name or owner))
 
-    def proven(self, owner: str, name: str = "") -> TcpConnection:
+    def verified(self, owner: str, name: str = "") -> TcpConnection:
         """Admit one and verify it."""
         connection = self.admit(owner, name)
         assert connection is not None
@@ -60,75 +60,75 @@ class Books:
 
 
 def test_the_address_with_most_silent_connections_loses_its_oldest() -> None:
-    books = Books(max_connections=20)
-    assert books.limits.max_unverified == 10
+    tested = LimitsUnderTest(max_connections=20)
+    assert tested.limits.max_unverified == 10
     for number in range(400):
-        books.admit("flood", f"flood {number}")
+        tested.admit("flood", f"flood {number}")
         if number == 100:
-            books.admit("client")
-    assert "client" not in books.closed
-    assert books.closed == [f"flood {number}" for number in range(391)]
+            tested.admit("client")
+    assert "client" not in tested.closed
+    assert tested.closed == [f"flood {number}" for number in range(391)]
 
 
 def test_among_equal_clients_the_oldest_connection_is_closed() -> None:
-    books = Books(max_connections=4)
+    tested = LimitsUnderTest(max_connections=4)
     for owner in ("first", "second", "third"):
-        books.admit(owner)
-    assert books.closed == ["first"]
+        tested.admit(owner)
+    assert tested.closed == ["first"]
 
 
 def test_a_verified_connection_is_not_closed_for_silent_ones() -> None:
-    books = Books(max_connections=10)
+    tested = LimitsUnderTest(max_connections=10)
     for number in range(9):
-        books.proven("client", f"client {number}")
+        tested.verified("client", f"client {number}")
     for number in range(50):
-        assert books.admit("flood", f"flood {number}") is not None
-    assert not [name for name in books.closed if name.startswith("client")]
+        assert tested.admit("flood", f"flood {number}") is not None
+    assert not [name for name in tested.closed if name.startswith("client")]
 
 
 def test_when_all_are_busy_a_new_connection_is_refused() -> None:
-    books = Books(max_connections=3)
-    working = [books.proven("client") for _ in range(3)]
-    assert books.admit("other") is None
-    assert (books.closed, books.limits.counts.too_many) == ([], 1)
-    working[0].mark_closed()
-    working[0].mark_closed()
-    assert books.admit("other") is not None
+    tested = LimitsUnderTest(max_connections=3)
+    busy = [tested.verified("client") for _ in range(3)]
+    assert tested.admit("other") is None
+    assert (tested.closed, tested.limits.counts.too_many) == ([], 1)
+    busy[0].mark_closed()
+    busy[0].mark_closed()
+    assert tested.admit("other") is not None
 
 
 def test_an_idle_connection_is_closed_for_a_new_one() -> None:
     """Between two requests a connection may be closed (RFC 9112 section 9.3); nothing is lost."""
-    books = Books(max_connections=3)
+    tested = LimitsUnderTest(max_connections=3)
     for name in ("a", "b", "c"):
-        books.proven("client", name).mark_idle()
-    assert books.admit("other") is not None
-    assert books.closed == ["a"]
+        tested.verified("client", name).mark_idle()
+    assert tested.admit("other") is not None
+    assert tested.closed == ["a"]
 
 
 def test_a_client_behind_a_proxy_is_counted_by_its_own_address() -> None:
-    books = Books(max_connections=6)
-    named = books.admit("proxy", "named")
+    tested = LimitsUnderTest(max_connections=6)
+    named = tested.admit("proxy", "named")
     assert named is not None
     named.set_owner("client")
     for number in range(10):
-        books.admit("proxy", f"proxy {number}")
-    assert "named" not in books.closed
+        tested.admit("proxy", f"proxy {number}")
+    assert "named" not in tested.closed
 
 
 def test_closed_connections_are_one_log_line_a_second() -> None:
-    books = Books(max_connections=2)
+    tested = LimitsUnderTest(max_connections=2)
     with capture_logs() as lines:
         for _ in range(100):
-            books.admit("flood")
-        books.now_ns = NS_PER_S
-        books.admit("flood")
+            tested.admit("flood")
+        tested.now_ns = NS_PER_S
+        tested.admit("flood")
     assert [line["count"] for line in lines] == [1, 99]
-    assert books.limits.counts.evicted == 100
+    assert tested.limits.counts.evicted == 100
 
 
 def test_connections_are_counted_exactly_once() -> None:
-    books = Books(max_connections=100)
-    connections = [books.proven(str(number % 7)) for number in range(50)]
+    tested = LimitsUnderTest(max_connections=100)
+    connections = [tested.verified(str(number % 7)) for number in range(50)]
     for connection in connections:
         connection.mark_idle()
         connection.mark_busy()
@@ -137,9 +137,9 @@ def test_connections_are_counted_exactly_once() -> None:
         connection.mark_busy()
         connection.mark_idle()
     for _ in range(100):
-        books.proven("other")
-    assert books.closed == []
-    assert books.admit("other") is None
+        tested.verified("other")
+    assert tested.closed == []
+    assert tested.admit("other") is None
 
 
 @pytest.mark.parametrize("port", PORTS)

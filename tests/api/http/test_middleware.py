@@ -34,7 +34,7 @@ LIST = {"x-sora-target": "Sora_20161101.ListStartedRecording"}
 
 
 @dataclass
-class Fronts:
+class Servers:
     """The addresses of the servers."""
 
     api: str
@@ -44,7 +44,7 @@ class Fronts:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fronts() -> AsyncIterator[Fronts]:
+async def servers() -> AsyncIterator[Servers]:
     config = DaemonConfig(api_cors_origin=STUDIO)
     secret = DaemonConfig(api_bearer_token=TOKEN, api_cors_origin=STUDIO, allowed_hosts=("rokuga",))
     closed = DaemonConfig(signaling_origins=(STUDIO,), allowed_hosts=("rokuga",))
@@ -54,7 +54,7 @@ async def fronts() -> AsyncIterator[Fronts]:
         served(signaling_app(AppContext(FakeRecorder(), config))) as signaling,
         served(signaling_app(AppContext(FakeRecorder(), closed))) as closed_signaling,
     ):
-        yield Fronts(api, api_with_token, signaling, closed_signaling)
+        yield Servers(api, api_with_token, signaling, closed_signaling)
 
 
 async def answer(
@@ -80,61 +80,61 @@ async def answer(
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/nothing"])
-async def test_the_api_refuses_foreign_origins_and_hosts(fronts: Fronts, path: str) -> None:
-    assert await answer(fronts.api, {"origin": EVIL, **LIST}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
-    assert await answer(fronts.api, {"host": "evil.example", **LIST}, path=path) == (421, "HOST-NOT-ALLOWED")
+async def test_the_api_refuses_foreign_origins_and_hosts(servers: Servers, path: str) -> None:
+    assert await answer(servers.api, {"origin": EVIL, **LIST}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(servers.api, {"host": "evil.example", **LIST}, path=path) == (421, "HOST-NOT-ALLOWED")
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/admin/archives", "/nothing"])
-async def test_the_signalling_port_refuses_foreign_origins_and_hosts(fronts: Fronts, path: str) -> None:
-    assert await answer(fronts.signaling, {"origin": EVIL}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
-    assert await answer(fronts.signaling, {"host": "evil.example"}, "GET", path) == (421, "HOST-NOT-ALLOWED")
+async def test_the_signalling_port_refuses_foreign_origins_and_hosts(servers: Servers, path: str) -> None:
+    assert await answer(servers.signaling, {"origin": EVIL}, path=path) == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(servers.signaling, {"host": "evil.example"}, "GET", path) == (421, "HOST-NOT-ALLOWED")
 
 
-async def test_programs_and_pages_of_allowed_origins_call_the_api(fronts: Fronts) -> None:
-    for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{fronts.api}"}):
-        assert await answer(fronts.api, LIST | headers) == (200, "")
+async def test_programs_and_pages_of_allowed_origins_call_the_api(servers: Servers) -> None:
+    for headers in ({}, {"origin": STUDIO}, {"origin": f"http://{servers.api}"}):
+        assert await answer(servers.api, LIST | headers) == (200, "")
     named = {"host": "rokuga:3000", "authorization": f"Bearer {TOKEN}"}
-    assert await answer(fronts.api_with_token, LIST | named) == (200, "")
+    assert await answer(servers.api_with_token, LIST | named) == (200, "")
 
 
 @pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])
-async def test_a_forwarded_request_needs_the_token(fronts: Fronts, header: str) -> None:
+async def test_a_forwarded_request_needs_the_token(servers: Servers, header: str) -> None:
     """The proxy is on this machine, its client may be anywhere."""
-    assert await answer(fronts.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
+    assert await answer(servers.api, LIST | {header: "127.0.0.1"}) == (403, "LOOPBACK-ONLY")
     shown = {header: "127.0.0.1", "authorization": f"Bearer {TOKEN}"}
-    assert await answer(fronts.api_with_token, LIST | shown) == (200, "")
+    assert await answer(servers.api_with_token, LIST | shown) == (200, "")
 
 
-async def test_a_preflight_of_a_foreign_origin_is_refused(fronts: Fronts) -> None:
+async def test_a_preflight_of_a_foreign_origin_is_refused(servers: Servers) -> None:
     asks = {"access-control-request-method": "POST"}
-    assert await answer(fronts.api, {"origin": EVIL, **asks}, "OPTIONS") == (403, "ORIGIN-NOT-ALLOWED")
-    assert await answer(fronts.api_with_token, {"origin": STUDIO, **asks}, "OPTIONS") == (200, "")
+    assert await answer(servers.api, {"origin": EVIL, **asks}, "OPTIONS") == (403, "ORIGIN-NOT-ALLOWED")
+    assert await answer(servers.api_with_token, {"origin": STUDIO, **asks}, "OPTIONS") == (200, "")
 
 
-async def test_requests_without_the_token_are_refused(fronts: Fronts) -> None:
+async def test_requests_without_the_token_are_refused(servers: Servers) -> None:
     for wrong in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
         for path in ("/", "/metrics"):
-            assert await answer(fronts.api_with_token, LIST | wrong, path=path) == (401, "UNAUTHORIZED")
-    assert await answer(fronts.api_with_token, LIST | {"authorization": f"Bearer {TOKEN}"}) == (200, "")
+            assert await answer(servers.api_with_token, LIST | wrong, path=path) == (401, "UNAUTHORIZED")
+    assert await answer(servers.api_with_token, LIST | {"authorization": f"Bearer {TOKEN}"}) == (200, "")
 
 
 @pytest.mark.parametrize(
     "path", ["/archives/../../etc/passwd", "/archives/%2e%2e/%2E%2E/etc/passwd", "/archives/..%2f..%2fetc/passwd"]
 )
-async def test_paths_with_dots_are_refused(fronts: Fronts, path: str) -> None:
-    for address in (fronts.api, fronts.signaling):
+async def test_paths_with_dots_are_refused(servers: Servers, path: str) -> None:
+    for address in (servers.api, servers.signaling):
         assert await answer(address, {}, "GET", path) == (400, "MALFORMED-PATH")
 
 
-async def test_pages_of_all_origins_publish(fronts: Fronts) -> None:
+async def test_pages_of_all_origins_publish(servers: Servers) -> None:
     """Pages that use an SDK are served from any origin, and call any host name."""
-    async with websockets.connect(f"ws://{fronts.signaling}/signaling", origin=websockets.Origin(EVIL)):
+    async with websockets.connect(f"ws://{servers.signaling}/signaling", origin=websockets.Origin(EVIL)):
         pass
 
 
-async def test_only_pages_of_the_configured_origins_publish(fronts: Fronts) -> None:
-    url = f"ws://{fronts.closed_signaling}/signaling"
+async def test_only_pages_of_the_configured_origins_publish(servers: Servers) -> None:
+    url = f"ws://{servers.closed_signaling}/signaling"
     async with websockets.connect(url, origin=websockets.Origin(STUDIO)), websockets.connect(url):
         pass
     two_hosts = {"additional_headers": {"host": "evil.example"}, "origin": websockets.Origin("http://evil.example")}
@@ -149,13 +149,13 @@ async def _echo_length(request: Request) -> Response:
 
 
 async def test_a_chunked_body_above_the_limit_is_refused() -> None:
-    guard = Middleware(
+    middleware = Middleware(
         RequestPolicyMiddleware,
         policy=RequestPolicy(None, max_body_bytes=8),
         exceptions={},
         refused=RefusedRequests(Clock()),
     )
-    app = Starlette(routes=[Route("/", _echo_length, methods=["POST"])], middleware=[guard])
+    app = Starlette(routes=[Route("/", _echo_length, methods=["POST"])], middleware=[middleware])
     chunked = {"transfer-encoding": "chunked"}
     async with served(app) as address:
         assert await answer(address, {}, body=b"x" * 8) == (200, "")

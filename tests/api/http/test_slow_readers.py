@@ -19,7 +19,7 @@ from tests.api.serving import config_in, served
 from tests.api.streams import all_of, connected, port_of, start_reading, stop_reading
 
 
-class Kept(asyncio.Transport):
+class BufferedTransport(asyncio.Transport):
     """A transport with a given amount of buffered data."""
 
     def __init__(self, size_bytes: int) -> None:
@@ -38,7 +38,7 @@ class Kept(asyncio.Transport):
 
 def test_the_oldest_of_too_many_slow_readers_is_aborted() -> None:
     readers = SlowReaders(max_connections=2, max_bytes=100)
-    transports = [Kept(10) for _ in range(4)]
+    transports = [BufferedTransport(10) for _ in range(4)]
     for transport in transports:
         readers.add(transport)
     assert [each.is_aborted for each in transports] == [True, True, False, False]
@@ -46,15 +46,15 @@ def test_the_oldest_of_too_many_slow_readers_is_aborted() -> None:
 
 def test_the_oldest_slow_readers_are_aborted_until_the_buffers_are_within_the_limit() -> None:
     readers = SlowReaders(max_connections=10, max_bytes=100)
-    transports = [Kept(40) for _ in range(3)]
+    transports = [BufferedTransport(40) for _ in range(3)]
     readers.add(transports[0])
     readers.add(transports[1])
     readers.remove(transports[0])
     readers.add(transports[2])
     assert not any(each.is_aborted for each in transports)
-    readers.add(Kept(60))
+    readers.add(BufferedTransport(60))
     assert [each.is_aborted for each in transports] == [False, True, False]
-    readers.add(Kept(1000))
+    readers.add(BufferedTransport(1000))
     assert len(readers) == 0
 
 

@@ -26,17 +26,17 @@ class Listener:
     """A member that records its notifications."""
 
     def __init__(self, name: str, channel_id: str = "sora", role: Role = "sendonly", metadata: Any = None) -> None:
-        self.heard: list[dict[str, Any]] = []
+        self.notifications: list[dict[str, Any]] = []
         identity = ConnectionIdentity(channel_id, "SESSION", f"client-{name}", f"bundle-{name}", f"connection-{name}")
-        present = MemberInfo(identity, role, audio=True, video=role != "recvonly", metadata=metadata)
-        self.member = Member(present, lambda text: self.heard.append(json.loads(text)))
+        info = MemberInfo(identity, role, audio=True, video=role != "recvonly", metadata=metadata)
+        self.member = Member(info, lambda text: self.notifications.append(json.loads(text)))
 
 
 def test_the_first_member_is_notified_of_itself() -> None:
     """SDKs are connected when they receive their own connection_id."""
     first = Listener("1")
     ChannelMembers(Time().clock()).add(first.member)
-    assert first.heard == [
+    assert first.notifications == [
         {
             "type": "notify",
             "event_type": "connection.created",
@@ -64,7 +64,7 @@ def test_two_members_are_notified_of_each_other() -> None:
     first, second = Listener("1", metadata={"name": "Aki"}), Listener("2", role="recvonly", metadata=[1])
     channels.add(first.member)
     channels.add(second.member)
-    [own] = second.heard
+    [own] = second.notifications
     assert own["connection_id"] == "connection-2"
     assert own["metadata"] == [1]
     assert own["data"] == [
@@ -75,7 +75,7 @@ def test_two_members_are_notified_of_each_other() -> None:
             "metadata": {"name": "Aki"},
         }
     ]
-    told = first.heard[1]
+    told = first.notifications[1]
     assert (told["event_type"], told["connection_id"]) == ("connection.created", "connection-2")
     assert "data" not in told
     for message in (own, told):
@@ -96,11 +96,11 @@ def test_a_removed_member_is_announced_to_the_others() -> None:
     channels.add(second.member)
     time.now_ns = 150 * NS_PER_S
     channels.remove(second.member)
-    gone = first.heard[-1]
+    gone = first.notifications[-1]
     assert (gone["event_type"], gone["connection_id"], gone["minutes"]) == ("connection.destroyed", "connection-2", 2)
     assert (gone["channel_connections"], gone["channel_sendrecv_connections"]) == (1, 0)
     assert gone["timestamp"] == "2024-03-01T00:02:30.000100Z"
-    assert len(second.heard) == 1
+    assert len(second.notifications) == 1
 
 
 def test_removing_a_member_twice_notifies_nobody() -> None:
@@ -111,7 +111,7 @@ def test_removing_a_member_twice_notifies_nobody() -> None:
     channels.add(second.member)
     channels.remove(second.member)
     channels.remove(second.member)
-    assert [message["event_type"] for message in first.heard] == [
+    assert [message["event_type"] for message in first.notifications] == [
         "connection.created",
         "connection.created",
         "connection.destroyed",
@@ -123,8 +123,8 @@ def test_channels_are_independent_and_dropped_when_empty() -> None:
     first, stranger = Listener("1"), Listener("2", channel_id="other")
     for one in (first, stranger):
         channels.add(one.member)
-    assert [len(one.heard) for one in (first, stranger)] == [1, 1]
-    assert stranger.heard[0]["channel_connections"] == 1
+    assert [len(one.notifications) for one in (first, stranger)] == [1, 1]
+    assert stranger.notifications[0]["channel_connections"] == 1
     for one in (first, stranger):
         channels.remove(one.member)
     assert channels._members == {}

@@ -61,7 +61,8 @@ class WebRtcPeer:
         self._buffer, self._counters = port.buffer, port.counters
         self._read_port = port.read
         self._offer = offer
-        self._hooks = hooks
+        self._sink = hooks.sink
+        self._on_connected = hooks.on_connected
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answer: NegotiatedSession | None = None
         self._receiver: Receiver | None = None
@@ -108,7 +109,7 @@ class WebRtcPeer:
         self._accepted_ns = self._last_packet_ns = self._clock.monotonic_ns()
         self._receiver = Receiver(
             answer.media,
-            self._hooks.sink,
+            self._sink,
             own_ssrc=secrets.randbits(32),
             remb_bps=self._offer.receive_limit_bps,
             write_damaged=self._config.recording_write_damaged,
@@ -129,6 +130,7 @@ class WebRtcPeer:
             await self._dtls.stop()
             self._dtls.remove_all_listeners()
             self._flow.close()
+            self._on_connected = _ignore  # what it refers to would keep the peer, in a cycle, until a collection
 
     def tick(self, now_ns: int) -> None:
         """Do what is due: give up late packets, send RTCP, end after a timeout."""
@@ -192,7 +194,7 @@ class WebRtcPeer:
         self._srtp = SrtpReceiver(self._dtls.receiving)
         self._end_pending()
         self.connected.set()
-        self._hooks.on_connected()
+        self._on_connected()
         early, self._early = self._early, []
         for datagram in early:
             self._buffer.data[: len(datagram)] = datagram
@@ -230,3 +232,7 @@ class WebRtcPeer:
         """Log an internal error and end the peer."""
         log.error("internal error, peer closed", exc_info=error)
         self.close(INTERNAL_ERROR)
+
+
+def _ignore() -> None:
+    """Replace the hook of a peer that has ended."""

@@ -49,6 +49,7 @@ from rokuga.recorder.webrtc.peer import PeerContext, WebRtcPeer
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Direction, MediaOffer
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
+from rokuga.webhooks.consumer import webhook_consumer
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
 
@@ -144,7 +145,8 @@ async def _start_parts(
     opened = await enter(open_store(config, path, clock, channels.total))
     outbox = await enter(Outbox(path, opened.store, config.webhooks, clock))
     await enter(opened.releases(outbox))
-    dispatcher = Dispatcher(outbox, config.webhooks, clock, whose=opened.owner_of)
+    consumer = webhook_consumer(config.webhooks)
+    dispatcher = Dispatcher(outbox, consumer, config.webhooks, clock, owner_of=opened.owner_of)
     delivery = await enter(contextlib.AsyncExitStack())
     peers = PeerContext(port, Certificates(), media, clock)
 

@@ -21,7 +21,7 @@ from rokuga.recorder.store import Owner, RecordingStore, StoreHealth
 from rokuga.recorder.store.damage import replace_damaged
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.outbox import Outbox
-from rokuga.webhooks.releases import Releases
+from rokuga.webhooks.ownership import OwnershipReleaser
 from rokuga.webhooks.unreported import read_unreported
 
 log = structlog.get_logger()
@@ -113,8 +113,8 @@ async def _cluster_store(
         async def counters() -> Numbers:
             return cluster_numbers(store.health)
 
-        def releases(outbox: Outbox) -> Releases:
-            return Releases(outbox, ownership.owned_events, ownership.release)
+        def releases(outbox: Outbox) -> OwnershipReleaser:
+            return OwnershipReleaser(outbox, ownership.owned_events, ownership.release)
 
         ownership = store.ownership
         yield OpenStore(store, notes, {"cluster": probe}, [counters], store.nodes_up, ownership.owner_of, releases)

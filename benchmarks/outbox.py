@@ -24,6 +24,7 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.consumer import webhook_consumer
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
 from tests.material import event
@@ -75,7 +76,7 @@ async def measure(events: int, channels: int) -> None:
             async with (
                 SqliteStore(path) as store,
                 Outbox(path, store, config, Clock()) as outbox,
-                Dispatcher(outbox, config, Clock()) as dispatcher,
+                Dispatcher(outbox, webhook_consumer(config), config, Clock()) as dispatcher,
             ):
 
                 async def tell(channel: int) -> None:

@@ -13,7 +13,7 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError
 from rokuga.recorder.store.sqlite import SqliteStore
-from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.outbox import Outbox
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the newest events and how they stand")
-    listing.add_argument("--state", choices=[state.value for state in EntryState])
+    listing.add_argument("--state", choices=[state.value for state in DeliveryState])
     listing.add_argument("--limit", type=int, default=50)
     for name, summary in (("show", "an event's body"), ("drop", "forget an event that is not delivered")):
         actions.add_parser(name, help=summary).add_argument("event_id")
@@ -49,13 +49,13 @@ async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
     async with SqliteStore(path) as store, Outbox(path, store, config.webhooks, Clock()) as outbox:
         match arguments.action:
             case "list":
-                state = EntryState(arguments.state) if arguments.state else None
-                for entry in await outbox.entries(state, arguments.limit):
+                state = DeliveryState(arguments.state) if arguments.state else None
+                for entry in await outbox.deliveries(state, arguments.limit):
                     print(_line(entry))
                 print(_summary(await outbox.counters(), config))
                 return 0
             case "show":
-                found = await outbox.entry(arguments.event_id)
+                found = await outbox.delivery(arguments.event_id)
                 print(found.body.decode() if found else "no such event")
                 return 0 if found else 1
             case "retry":
@@ -76,9 +76,9 @@ def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
     )
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: Delivery) -> str:
     due = ""
-    if entry.state is EntryState.PENDING:
+    if entry.state is DeliveryState.PENDING:
         due = f" due {datetime.fromtimestamp(entry.due_wall_ns / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
     error = f" ({entry.last_error})" if entry.last_error else ""
     return f"{entry.event_id} {entry.state:<9} {entry.type:<23} {entry.channel_id} x{entry.attempts}{due}{error}"

@@ -17,7 +17,7 @@ from aiohttp import web
 from rokuga.api.config.arguments import pause_s, share
 from rokuga.devtools.serving import serving
 from rokuga.webhooks.ledger import Entered, Ledger
-from rokuga.webhooks.post import signing_key
+from rokuga.webhooks.signature import signing_key
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 

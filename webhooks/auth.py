@@ -1,51 +1,45 @@
-"""The authentication webhook: one question for each client that comes, and no way in without an answer.
+"""The authentication webhook: asks the customer whether a client may connect; without a response it may not.
 
 Sora's, as far as it is documented (https://sora-doc.shiguredo.jp/AUTH_WEBHOOK; fields as in sora-server-sdk-ts
-types/webhook/auth_webhook.d.ts, 2023.2). Unlike an event, a question is asked once: the client waits for it.
+types/webhook/auth_webhook.d.ts, 2023.2). Unlike an event, a request is sent once: the client waits for it.
 """
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 import structlog
 
 from rokuga.recorder.clock import Clock, rfc3339
-from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.auth_log import AuthLog
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.http_client import HttpClient
-from rokuga.webhooks.post import NETWORK_FAULTS, sign, signing_key
+from rokuga.webhooks.http_client import MAX_RESPONSE_BYTES, NETWORK_ERRORS, WebhookClient
 
 log = structlog.get_logger()
 
-MAX_ANSWER_BYTES: Final = 64 * 1024
-"""A longer answer is none."""
-
 
 class NoAnswer(Exception):
-    """Nobody can be let in on this; the text says why, and nothing of the network behind us."""
+    """The webhook did not decide; the text says why, and nothing about the network behind us."""
 
 
 class AuthWebhook:
-    """Asks; a context, since it keeps connections open. Asking raises nothing but NoAnswer and cancellation."""
+    """Asks the authentication webhook; a context, since it keeps connections open."""
 
     def __init__(self, url: str, config: WebhookConfig, clock: Clock) -> None:
-        """Take the configuration; `config.url` is that of events. Raises ValueError for a secret that is no key."""
-        self._url = url
+        """Read the configuration; `config.url` is that of events. Raises ValueError for an unusable secret."""
         self._config = config
         self._clock = clock
-        self._key = signing_key(config.secret) if config.secret is not None else None
         self._stack = AsyncExitStack()
+        self._client = WebhookClient(config, url)
         self._log = AuthLog(config.log_dir, url, redact=config.redact)
         self._counts = dict.fromkeys(("allowed", "denied", "failed"), 0)
 
     async def __aenter__(self) -> Self:
         """Read certificates. Raises OSError and ssl.SSLError where they cannot be used."""
-        self._client = await self._stack.enter_async_context(HttpClient(self._config))
+        await self._stack.enter_async_context(self._client)
         await self._stack.enter_async_context(self._log)
         return self
 
@@ -55,22 +49,24 @@ class AuthWebhook:
         await self._stack.aclose()
 
     async def ask(self, connection_id: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask about a client; give the answer, whose `allowed` is true or false. Raises NoAnswer."""
+        """Ask about a client; return the answer, whose `allowed` is a boolean. Raises NoAnswer and nothing else."""
         wall_ns = self._clock.wall_ns()
-        asked = {**self._envelope(wall_ns), **question}
+        request = {**self._envelope(wall_ns), **question}
         try:
-            answer = read_answer(await self._post(connection_id, msgspec.json.encode(asked)))
+            answer = read_answer(await self._post(connection_id, msgspec.json.encode(request)))
         except NoAnswer as error:
             self._counts["failed"] += 1
-            self._log.note(wall_ns, asked, None, str(error))
-            log.warning("no answer of the authentication webhook", connection_id=connection_id, reason=str(error))
+            self._log.append(wall_ns, request, None, str(error))
+            log.warning(
+                "authentication webhook failed, client denied", connection_id=connection_id, reason=str(error)
+            )
             raise
-        self._log.note(wall_ns, asked, answer)
+        self._log.append(wall_ns, request, answer)
         self._counts["allowed" if answer["allowed"] else "denied"] += 1
         return answer
 
     async def counters(self) -> Mapping[str, int]:
-        """Give what became of its questions since the start, by the names of the daemon's table of counters."""
+        """Return the outcomes of requests since the start, by the names of the daemon's table of counters."""
         outcomes = {f"auth_webhook_{outcome}": count for outcome, count in self._counts.items()}
         return {**outcomes, "auth_webhook_log_lines_refused": self._log.refused_lines}
 
@@ -84,41 +80,26 @@ class AuthWebhook:
         }
 
     async def _post(self, connection_id: str, body: bytes) -> bytes:
+        headers = {"accept-encoding": "identity", "sora-connection-id": connection_id}
         try:
-            async with self._client.post(self._url, body, self._headers(connection_id, body)) as answer:
-                if answer.status != 200:
-                    raise NoAnswer(f"status {answer.status}")
-                return await _read(answer)
+            async with self._client.post(connection_id, body, headers, self._clock.wall_ns()) as response:
+                if response.status != 200:
+                    raise NoAnswer(f"status {response.status}")
+                return await _read(response)
         except TimeoutError as error:
             raise NoAnswer("timeout") from error
-        except NETWORK_FAULTS as error:
-            log.warning("the authentication webhook cannot be reached", fault=f"{type(error).__name__}: {error}")
+        except NETWORK_ERRORS as error:
+            log.warning("authentication webhook unreachable", error=f"{type(error).__name__}: {error}")
             raise NoAnswer("it cannot be reached") from error
 
-    def _headers(self, connection_id: str, body: bytes) -> Mapping[str, str]:
-        headers = {
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": f"Rokuga/{self._config.version or '0'}",
-            "sora-connection-id": connection_id,
-        }
-        if self._key is not None:
-            timestamp = str(self._clock.wall_ns() // NS_PER_S)
-            headers |= {
-                "webhook-id": connection_id,
-                "webhook-timestamp": timestamp,
-                "webhook-signature": sign(self._key, connection_id, timestamp, body),
-            }
-        return headers
 
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    async for chunk in answer.content.iter_any():
+    async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            answer.close()
-            raise NoAnswer(f"more than {MAX_ANSWER_BYTES} bytes")
+        if len(body) > MAX_RESPONSE_BYTES:
+            response.close()
+            raise NoAnswer(f"more than {MAX_RESPONSE_BYTES} bytes")
     return bytes(body)
 
 

@@ -48,7 +48,7 @@ class AuthLog:
         await self._waiting.put(None)
         await self._writing
 
-    def note(
+    def append(
         self, wall_ns: int, asked: Mapping[str, Any], answer: Mapping[str, Any] | None, reason: str | None = None
     ) -> None:
         """Note a question and its answer, or the reason why there is none."""

@@ -1,14 +1,16 @@
-"""What the webhooks can be told. Durations are nanoseconds; None means unset, or without limit."""
+"""Configuration of the webhooks. Durations are nanoseconds; None means unset, or without limit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.delivery import DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookConfig:
-    """Defaults work as they are. Each field is a key of the configuration file (api/config/loader.py says which)."""
+    """Configuration of both webhooks. Each field is a key of the configuration file (see api/config/keys.py)."""
 
     url: str | None = None
     response_timeout_ns: int = 5 * NS_PER_S
@@ -29,3 +31,12 @@ class WebhookConfig:
     label: str = "WebRTC SFU Sora"
     node_name: str = "rokuga@127.0.0.1"
     version: str = ""
+
+    @property
+    def destinations(self) -> Sequence[tuple[str, str | None]]:
+        """The destinations of the event webhook: stored name and URL. The first one without a URL is kept as skipped.
+
+        A stored name stays when its URL changes: what waits is sent to the new URL.
+        """
+        rows = [(DEFAULT, self.url)]
+        return [row for row in rows if row[1] is not None] or rows[:1]

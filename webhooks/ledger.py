@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rokuga.webhooks.order import Place, follows
-from rokuga.webhooks.post import sign
+from rokuga.webhooks.order import Subject, follows
 from rokuga.webhooks.schemas import check_body
+from rokuga.webhooks.signature import sign
 
 ENDS: Final = {"archive.available": "archives", "archive.failed": "failed_archives"}
 """What ends an archive, and the report's list that it is in then."""
@@ -188,7 +188,7 @@ class Ledger:
         self._bodies: dict[str, bytes] = {}
         self._story = Story()
         self._connections = Connections()
-        self._refused: dict[str, tuple[str, Place]] = {}
+        self._refused: dict[str, tuple[str, Subject]] = {}
 
     @property
     def reports(self) -> int:
@@ -230,11 +230,11 @@ class Ledger:
         """Note that a POST was refused so that it comes again, before anything that waits for it."""
         event = _read(body)
         if isinstance(event.get("data"), dict) and (event_id := str(event.get("id", ""))) not in self._bodies:
-            self._refused[event_id] = str(event.get("type", "")), place_of_body(event)
+            self._refused[event_id] = str(event.get("type", "")), subject_of_body(event)
 
     def _overtaken(self, event: Mapping[str, Any]) -> list[str]:
         self._refused.pop(event["id"], None)
-        place = place_of_body(event)
+        place = subject_of_body(event)
         return [
             f"it overtakes {event_type}, which was refused"
             for event_type, earlier in self._refused.values()
@@ -252,9 +252,9 @@ class Ledger:
         return []
 
 
-def place_of_body(event: Mapping[str, Any]) -> Place:
+def subject_of_body(event: Mapping[str, Any]) -> Subject:
     """Give whose event it is by its body; `data` is an object."""
-    return Place(
+    return Subject(
         str(event.get("channel_id", "")),
         str(event.get("connection_id", "")),
         str(event["data"].get("recording_id", "")),

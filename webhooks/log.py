@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from rokuga.recorder.clock import rfc3339
-from rokuga.webhooks.entry import Entry
+from rokuga.webhooks.delivery import Delivery
 
 log = structlog.get_logger()
 
@@ -89,7 +89,7 @@ class WebhookLog:
         """Note events by their bodies; False where the disk did not take them."""
         return self._events.write([_redacted(body) for body in bodies] if self._redact else bodies)
 
-    def failure(self, entry: Entry, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
+    def failure(self, entry: Delivery, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
         """Note an attempt that failed, when the next one is due (None: it was given up), and the body to send."""
         line = {
             "timestamp": rfc3339(wall_ns),

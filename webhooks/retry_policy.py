@@ -1,36 +1,38 @@
-"""When to try again, and when to give up."""
+"""When a delivery is attempted again, when it is parked, and when it is given up. Pure."""
 
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from rokuga.recorder.media import NS_PER_S
+from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.delivery import Delivery, DeliveryResult, DeliveryState
 
 PAUSES_S: Final = (1, 5, 30, 120, 600, 1800, 3600)
 """After the first attempt, the second, and so on; the last one is repeated."""
 
 JITTER: Final = 0.2
-"""A pause is up to so much shorter or longer: consumers that come back are not met by everybody at once."""
+"""The share by which a pause is shorter or longer, so that not all retries arrive at once."""
 
 MAX_RETRY_AFTER_S: Final = 3600
 
 MAX_PAUSE_NS: Final = int(3600 * (1 + JITTER)) * NS_PER_S
-"""No pause is longer, whatever the jitter and the consumer say."""
+"""No pause is longer, whatever the jitter and Retry-After are."""
 
 GONE: Final = 410
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The consumer answered 2xx."""
+    """The response was 2xx."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The consumer answered something else; `retry_after_s` if it said when to come back (RFC 9110 10.2.3).
+    """The response was not 2xx; `retry_after_s` is its Retry-After (RFC 9110 section 10.2.3).
 
-    `reason` is how its answer begins.
+    `reason` is how its body begins.
     """
 
     status: int
@@ -40,32 +42,32 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No answer: refused, reset, timed out, no such host, a bad certificate."""
+    """There was no response: connection refused or reset, timeout, no such host, bad certificate."""
 
     reason: str
 
 
 AWAY: Final = frozenset({502, 503, 504})
-"""What a proxy answers for a server that is not there (RFC 9110 sections 15.6.3 to 15.6.5)."""
+"""What a proxy responds for a server that is not there (RFC 9110 sections 15.6.3 to 15.6.5)."""
 
 PARK_AFTER: Final = 3
-"""So often an event is tried before the consumer is believed that it refuses it for good."""
+"""After so many attempts a client error counts as a refusal for good."""
 
-PASSING: Final = frozenset({408, 425, 429})
-"""Client errors that pass: RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585 section 4."""
+TEMPORARY: Final = frozenset({408, 425, 429})
+"""Client errors that are temporary: RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585 section 4."""
 
 Outcome = Delivered | Refused | Unreachable
 
 
 def is_parked(outcome: Refused | Unreachable, attempts: int) -> bool:
-    """Whether an event is refused for good after so many attempts: nothing is to wait for it any more."""
+    """Return whether a delivery is refused for good after so many attempts: no other one may wait for it."""
     if attempts < PARK_AFTER or not isinstance(outcome, Refused):
         return False
-    return 400 <= outcome.status < 500 and outcome.status not in PASSING
+    return 400 <= outcome.status < 500 and outcome.status not in TEMPORARY
 
 
 def is_away(outcome: Outcome) -> bool:
-    """Whether the consumer itself was not there, and did not say when to come back."""
+    """Return whether nobody was there to respond, and no Retry-After was sent."""
     match outcome:
         case Delivered():
             return False
@@ -84,10 +86,10 @@ def next_attempt_ns(
     max_attempts: int | None,
     max_age_ns: int,
 ) -> int | None:
-    """Give the pause before the next attempt, None to give up.
+    """Return the pause before the next attempt, None to give up.
 
-    `attempts` were made, the last of them with this outcome; `age_ns` is that of the event; `chance` is a random
-    number of [0, 1). One attempt at most is Sora's own behaviour.
+    `attempts` were made, the last of them with this outcome; `age_ns` is the delivery's; `chance` is a random number
+    of [0, 1). One attempt at most is Sora's own behaviour.
     """
     if max_attempts is not None and attempts >= max_attempts:
         return None
@@ -106,3 +108,22 @@ def _pause_ns(outcome: Refused | Unreachable, attempts: int, chance: float) -> i
         case Refused() | Unreachable():
             return jittered_ns
     assert_never(outcome)
+
+
+def result_of(
+    delivery: Delivery, outcome: Outcome, config: WebhookConfig, chance: float, now_wall_ns: int, uptime_ns: int
+) -> DeliveryResult:
+    """Return what an attempt makes of a delivery. `uptime_ns` is that of the outbox now."""
+    if isinstance(outcome, Delivered):
+        return DeliveryResult(delivery.seq, DeliveryState.DELIVERED)
+    attempts, age_ns = delivery.attempts + 1, uptime_ns - delivery.created_uptime_ns
+    reason = f"status {outcome.status} {outcome.reason}" if isinstance(outcome, Refused) else outcome.reason
+    error = reason.strip()
+    pause_ns = next_attempt_ns(outcome, attempts, age_ns, chance, config.max_attempts, config.max_age_ns)
+    if pause_ns is None:
+        return DeliveryResult(delivery.seq, DeliveryState.DEAD, error=error)
+    if delivery.state is DeliveryState.PARKED or is_parked(outcome, attempts):
+        return DeliveryResult(delivery.seq, DeliveryState.PARKED, error=error)
+    return DeliveryResult(
+        delivery.seq, DeliveryState.PENDING, now_wall_ns + pause_ns, error, is_away=is_away(outcome)
+    )

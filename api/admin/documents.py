@@ -10,7 +10,7 @@ from rokuga.api.targets.recordings import RecordingLimits, track_object
 from rokuga.recorder.connection import ArchiveProgress
 from rokuga.recorder.media import NS_PER_MS
 from rokuga.recorder.models import RecordingState
-from rokuga.webhooks.entry import Entry
+from rokuga.webhooks.delivery import Delivery
 
 
 def state_document(
@@ -29,7 +29,7 @@ def state_document(
     }
 
 
-def entry_document(entry: Entry) -> dict[str, Any]:
+def entry_document(entry: Delivery) -> dict[str, Any]:
     """Return one webhook without its body. `due_ms` is 0 where it is due at once, or never."""
     return {
         "event_id": entry.event_id,

@@ -21,7 +21,7 @@ from rokuga.api.protocols import RecordingService
 from rokuga.api.targets.recordings import RecordingLimits
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store import StoreError
-from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.outbox import Outbox
 
 MAX_RECORDINGS = 100
@@ -91,14 +91,14 @@ class Admin:
     async def webhooks(self, request: Request) -> Response:
         """GET /admin/webhooks?state=dead: the newest 100 entries, of one state or of all."""
         text = request.query_params.get("state")
-        if text is not None and text not in set(EntryState):
+        if text is not None and text not in set(DeliveryState):
             return _failure("STATE-INVALID", 400)
-        entries = await self._outbox.entries(EntryState(text) if text is not None else None, LISTED)
+        entries = await self._outbox.deliveries(DeliveryState(text) if text is not None else None, LISTED)
         return _json([entry_document(entry) for entry in entries])
 
     async def webhook(self, request: Request) -> Response:
         """GET /admin/webhooks/{event_id}: one entry with its body."""
-        entry = await self._outbox.entry(request.path_params["event_id"])
+        entry = await self._outbox.delivery(request.path_params["event_id"])
         return _json(_with_body(entry)) if entry is not None else _failure("EVENT-NOT-FOUND", 404)
 
     async def retry(self, request: Request) -> Response:
@@ -108,7 +108,7 @@ class Admin:
             return _failure("CONTENT-TYPE-INVALID", 415)
         if await self._outbox.retry(event_id):
             return _json({"event_id": event_id})
-        is_there = await self._outbox.entry(event_id) is not None
+        is_there = await self._outbox.delivery(event_id) is not None
         return _failure("EVENT-IS-SETTLED", 409) if is_there else _failure("EVENT-NOT-FOUND", 404)
 
 
@@ -132,7 +132,7 @@ class Events:
             await self._watch.stream(receive, send, request.headers.get("last-event-id", ""))
 
 
-def _with_body(entry: Entry) -> dict[str, Any]:
+def _with_body(entry: Delivery) -> dict[str, Any]:
     return {**entry_document(entry), "body": msgspec.Raw(entry.body)}
 
 

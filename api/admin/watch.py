@@ -20,7 +20,7 @@ from rokuga.api.admin.changes import Changes
 from rokuga.api.admin.documents import entry_document
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.store import StoreError
-from rokuga.webhooks.entry import EntryState
+from rokuga.webhooks.delivery import DeliveryState
 from rokuga.webhooks.outbox import Outbox
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ MAX_VIEWERS: Final = 64
 LISTED: Final = 100
 """The newest entries of all states, and of each state in OPEN."""
 
-OPEN: Final = (EntryState.PENDING, EntryState.PARKED, EntryState.DEAD)
+OPEN: Final = (DeliveryState.PENDING, DeliveryState.PARKED, DeliveryState.DEAD)
 """States that are not final: a retry may change them."""
 
 State = Callable[[], Awaitable[dict[str, Any]]]
@@ -160,10 +160,10 @@ class Watch:
         """Compare the outbox with the entries that viewers have, and queue the differences."""
         found: dict[str, dict[str, Any]] = {}
         for state in (None, *OPEN):
-            found |= {entry.event_id: entry_document(entry) for entry in await self._outbox.entries(state, LISTED)}
+            found |= {entry.event_id: entry_document(entry) for entry in await self._outbox.deliveries(state, LISTED)}
         for event_id, known in self._entries.items():
             if event_id not in found and known["state"] in OPEN:
-                left = await self._outbox.entry(event_id)
+                left = await self._outbox.delivery(event_id)
                 self._queue_entry(entry_document(left) if left else {**known, "state": "dropped"}, known)
         for event_id, entry in sorted(found.items(), key=lambda item: item[1]["created_ms"]):
             self._queue_entry(entry, self._entries.get(event_id))

@@ -19,7 +19,7 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoreError
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.post import Poster
 from rokuga.webhooks.retry_policy import Delivered
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _deliver(events: Iterable[Event], config: WebhookConfig, speed: float) -> int:
     """Post event after event, each when its time has come; give how many the consumer never took."""
     lost, last_wall_ns = 0, None
-    async with Poster(config) as poster:
+    async with Poster(config, config.url or "") as poster:
         for seq, event in enumerate(events, 1):
             pause_ns = event.wall_ns - last_wall_ns if last_wall_ns is not None else 0
             last_wall_ns = event.wall_ns
@@ -71,10 +71,10 @@ async def _deliver(events: Iterable[Event], config: WebhookConfig, speed: float)
     return lost
 
 
-async def _post(poster: Poster, entry: Entry, attempts: int) -> bool:
+async def _post(poster: Poster, entry: Delivery, attempts: int) -> bool:
     """Post one event until it is taken, or often enough."""
     for attempt in range(attempts):
-        outcome = await poster.post(entry, time.time_ns())
+        outcome = await poster.send(entry, time.time_ns())
         print(f"  {entry.type:<24} {entry.channel_id:<12} {outcome}", flush=True)
         if isinstance(outcome, Delivered):
             return True
@@ -82,9 +82,9 @@ async def _post(poster: Poster, entry: Entry, attempts: int) -> bool:
     return False
 
 
-def _entry(seq: int, event: Event, config: WebhookConfig) -> Entry:
+def _entry(seq: int, event: Event, config: WebhookConfig) -> Delivery:
     connection = event.connection
-    return Entry(
+    return Delivery(
         seq=seq,
         event_id=event.id,
         type=event.type,
@@ -93,7 +93,7 @@ def _entry(seq: int, event: Event, config: WebhookConfig) -> Entry:
         connection_id=connection.connection_id if connection else "",
         body=make_body(event, config, log_written=False),
         created_wall_ns=event.wall_ns,
-        state=EntryState.PENDING,
+        state=DeliveryState.PENDING,
         attempts=0,
         due_wall_ns=event.wall_ns,
         last_error="",

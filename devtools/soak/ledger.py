@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.ledger import Story, place_of_body
-from rokuga.webhooks.order import Place, follows
+from rokuga.webhooks.ledger import Story, subject_of_body
+from rokuga.webhooks.order import Subject, follows
 
 Event = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class Ledger:
     repeats: int = 0
     _bodies: dict[str, Event] = field(default_factory=dict)
     _accepted_ns: dict[str, int] = field(default_factory=dict)
-    _unsettled: dict[str, Place] = field(default_factory=dict)
+    _unsettled: dict[str, Subject] = field(default_factory=dict)
     _story: Story = field(default_factory=Story)
     _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -60,7 +60,7 @@ class Ledger:
         faults = []
         before = self._bodies.get(event_id)
         if before is None:
-            place = place_of_body(event)
+            place = subject_of_body(event)
             faults += [
                 f"{event['type']} overtakes {self._bodies[waiting]['type']}, which was not accepted yet"
                 for waiting, earlier in self._unsettled.items()

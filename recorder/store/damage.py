@@ -20,7 +20,7 @@ log = structlog.get_logger()
 DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 """SQLite's error codes of a damaged file; others are those of the disk or of permissions."""
 
-ESSENTIAL: Final = ("migrations", "sqlite_sequence", "outbox_cursor")
+ESSENTIAL: Final = ("migrations", "sqlite_sequence", "outbox_cursor", "consumers")
 """Tables that have to be complete: with a guessed schema or cursor, events would be lost for good."""
 
 

@@ -9,9 +9,9 @@ from rokuga.cli.__main__ import main
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import DeliveryResult, EntryState
-from rokuga.webhooks.outbox import Outbox
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from tests.material import event
+from tests.webhooks.delivering import IngestingOutbox
 
 DEAD, WAITING = event("dead"), event("waiting", "other")
 
@@ -27,10 +27,10 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def fill(path: Path) -> None:
     config = WebhookConfig(url="http://127.0.0.1:1/", dead_max_number=2)
-    async with SqliteStore(path) as store, Outbox(path, store, config, Clock()) as box:
+    async with SqliteStore(path) as store, IngestingOutbox(path, store, config, Clock()) as box:
         await store.append([event("first"), event("second"), DEAD, WAITING])
-        await box.ingest(lambda _: True)
-        await box.settle([DeliveryResult(seq, EntryState.DEAD, error="status 500") for seq in (1, 2, 3)])
+        await box.ingest()
+        await box.settle([DeliveryResult(seq, DeliveryState.DEAD, error="status 500") for seq in (1, 2, 3)])
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:

@@ -115,7 +115,7 @@ def arm(death: Death) -> None:
     replace([os], "fdatasync", functools.partial(death.around, "fdatasync"))
     replace([os], "rename", functools.partial(death.around, "rename"))
     replace([journal_writer, recovery, recording_report], "write_json", functools.partial(death.around, "json"))
-    replace([Poster], "post", functools.partial(death.around_async, "post"))
+    replace([Poster], "send", functools.partial(death.around_async, "post"))
     replace([Database], "_transact", death.transacting)
     arm_node(death)
 

@@ -203,11 +203,11 @@ def check(archive_dir: Path, media: Path, events: list[Event]) -> None:
 def check_outbox(folder: Path, events: list[Event]) -> None:
     """All that was committed has come; what follows on something, after it."""
     with contextlib.closing(sqlite3.connect(folder / "data" / "rokuga.sqlite3")) as connection:
-        rows = connection.execute("SELECT channel_id, event_id FROM outbox ORDER BY seq").fetchall()
+        rows = connection.execute("SELECT channel_id, event_id FROM deliveries ORDER BY seq").fetchall()
     assert {event_id for _, event_id in rows} == {event["id"] for event in events}
     arrival = {event["id"]: place for place, event in enumerate(events)}
     places = {
-        event["id"]: order.Place(
+        event["id"]: order.Subject(
             event["channel_id"], event.get("connection_id", ""), event["data"].get("recording_id", "")
         )
         for event in events

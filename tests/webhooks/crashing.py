@@ -13,6 +13,7 @@ from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.consumer import webhook_consumer
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
 from tests.material import WALL_NS, event
@@ -33,7 +34,7 @@ async def live(folder: Path, url: str, first: int, count: int) -> None:
     async with (
         SqliteStore(path) as store,
         Outbox(path, store, config, clock) as outbox,
-        Dispatcher(outbox, config, clock) as dispatcher,
+        Dispatcher(outbox, webhook_consumer(config), config, clock) as dispatcher,
     ):
         for number in range(first, first + count):
             await store.append([event(number, f"channel {number % CHANNELS}", document={"number": number})])

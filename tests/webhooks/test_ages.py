@@ -6,10 +6,10 @@ import pytest
 
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from tests.material import WALL_NS, ManualClock, event
 from tests.webhooks.consumer import consuming, scripted
-from tests.webhooks.house import CONFIG, due, house, outbox, take
+from tests.webhooks.delivering import CONFIG, delivering, due, outbox, take
 
 HOUR_NS = 3600 * NS_PER_S
 
@@ -19,14 +19,14 @@ async def test_a_wall_clock_that_is_set_a_day_ahead_gives_nothing_up(tmp_path: P
     """By hand, or by NTP after a start in 1970."""
     clock = ManualClock(wall_offset_ns=before_hours * HOUR_NS)
     async with consuming(scripted(500, 500, 200)) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url), clock) as home:
-            await home.say(event())
-            await home.drained()
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url), clock) as it:
+            await it.append(event())
+            await it.drained()
             clock.wall_offset_ns = 25 * HOUR_NS
-            await home.later(1)
-            assert await home.outbox.counts() == {"pending": 1}
-            await home.later(5)
-            assert await home.outbox.counts() == {"delivered": 1}
+            await it.later(1)
+            assert await it.outbox.counts() == {"pending": 1}
+            await it.later(5)
+            assert await it.outbox.counts() == {"delivered": 1}
 
 
 @pytest.mark.parametrize("step_ns", [25 * HOUR_NS, HOUR_NS // 2, -HOUR_NS // 2, -25 * HOUR_NS])
@@ -36,7 +36,7 @@ async def test_a_pause_is_as_long_as_it_should_be_whatever_becomes_of_the_wall_c
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + 30 * NS_PER_S)])
+        await box.settle([DeliveryResult(1, DeliveryState.PENDING, WALL_NS + 30 * NS_PER_S)])
         clock.wall_offset_ns = step_ns
         clock.now_ns += 30 * NS_PER_S - 1
         assert await due(box) == []
@@ -50,20 +50,20 @@ async def test_the_age_goes_on_over_restarts_by_the_time_in_use(tmp_path: Path) 
     async with consuming(scripted(500)) as consumer:
         config = WebhookConfig(url=consumer.url, max_age_ns=10 * HOUR_NS)
         clock = ManualClock()
-        async with house(tmp_path, config, clock) as home:
-            await home.say(event())
-            await home.drained()
+        async with delivering(tmp_path, config, clock) as it:
+            await it.append(event())
+            await it.drained()
             for _ in range(4):
-                await home.later(3600)
+                await it.later(3600)
         clock.now_ns += 1000 * HOUR_NS
         clock.wall_offset_ns = -500 * HOUR_NS
-        async with house(tmp_path, config, clock) as home:
+        async with delivering(tmp_path, config, clock) as it:
             for _ in range(4):
-                await home.later(3600)
-            assert await home.outbox.counts() == {"pending": 1}
+                await it.later(3600)
+            assert await it.outbox.counts() == {"pending": 1}
             for _ in range(2):
-                await home.later(3600)
-            assert await home.outbox.counts() == {"dead": 1}
+                await it.later(3600)
+            assert await it.outbox.counts() == {"dead": 1}
 
 
 async def test_a_probe_sums_up_the_time_in_use(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_dead_entries_are_not_forgotten_by_a_clock_that_is_set(tmp_path: P
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event(1))
-        await box.settle([DeliveryResult(1, EntryState.DEAD)])
+        await box.settle([DeliveryResult(1, DeliveryState.DEAD)])
         clock.wall_offset_ns = 365 * 24 * HOUR_NS
         await take(store, box, event(2))
         assert await box.counts() == {"dead": 1, "pending": 1}

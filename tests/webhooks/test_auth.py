@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_MS
-from rokuga.webhooks.auth import MAX_ANSWER_BYTES, AuthWebhook, NoAnswer, read_answer
+from rokuga.webhooks.auth import AuthWebhook, NoAnswer, read_answer
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.post import sign
+from rokuga.webhooks.http_client import MAX_RESPONSE_BYTES
+from rokuga.webhooks.signature import sign
 from tests.webhooks.certificates import Authority
 from tests.webhooks.consumer import Answer, Post, consuming, ok
 
@@ -93,7 +94,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         (b'{"allowed":null}', "there is no boolean allowed"),
         (b'{"allowed":1}', "there is no boolean allowed"),
         (b'{"allowed":"true"}', "there is no boolean allowed"),
-        (b'{"allowed":true}' + b" " * MAX_ANSWER_BYTES, f"more than {MAX_ANSWER_BYTES} bytes"),
+        (b'{"allowed":true}' + b" " * MAX_RESPONSE_BYTES, f"more than {MAX_RESPONSE_BYTES} bytes"),
     ],
 )
 async def test_garbage_is_no_answer(body: bytes, fault: str) -> None:

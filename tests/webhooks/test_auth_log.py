@@ -78,6 +78,6 @@ async def test_a_question_without_an_answer_says_why(tmp_path: Path) -> None:
 async def test_a_disk_that_takes_nothing_costs_lines_only(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
     async with AuthLog(tmp_path / "log", "http://example.com/", redact=True) as log:
-        log.note(0, QUESTION, ANSWER)
-        log.note(0, QUESTION, None, "timeout")
+        log.append(0, QUESTION, ANSWER)
+        log.append(0, QUESTION, None, "timeout")
     assert log.refused_lines == 3

@@ -11,7 +11,7 @@ from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
 from tests.material import WALL_NS, event, identity
 from tests.webhooks.consumer import Answer, Post, consuming, ok, scripted
-from tests.webhooks.house import house
+from tests.webhooks.delivering import delivering
 
 SHORT_NS = 200 * NS_PER_MS
 
@@ -46,13 +46,13 @@ async def test_d36_the_late_events_of_a_lost_connection_come_in_order_and_name_i
         await gate.wait()
         return await fail_then_work(post, request)
 
-    async with consuming(slow) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+    async with consuming(slow) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
         for told in story:
-            await home.say(told)
+            await it.append(told)
         await consumer.wait(1)
         gate.set()
-        await home.drained()
-        await home.later(1)
+        await it.drained()
+        await it.later(1)
     for connection_id in "AB":
         expected = [one for one in story if one.document["connection_id"] == connection_id]
         came = [post for post in consumer.posts if post.event["connection_id"] == connection_id]
@@ -75,14 +75,14 @@ async def test_d37_a_consumer_that_hangs_delays_its_own_channel_only(tmp_path: P
             await gate.wait()
         return web.Response()
 
-    async with consuming(hang) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(*(event(n, "slow") for n in range(50)))
+    async with consuming(hang) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(*(event(n, "slow") for n in range(50)))
         await consumer.wait(1, "slow")
-        await home.say(*(event(n, "quick") for n in range(20)))
+        await it.append(*(event(n, "quick") for n in range(20)))
         await consumer.wait(20, "quick")
         assert len(consumer.of("slow")) == 1
         gate.set()
-        await home.drained()
+        await it.drained()
         for channel_id, count in (("slow", 50), ("quick", 20)):
             assert [post.number for post in consumer.of(channel_id)] == list(range(count))
 
@@ -98,10 +98,10 @@ async def test_d37_many_hanging_channels_leave_room_within_one_timeout(tmp_path:
 
     async with consuming(hang) as consumer:
         config = WebhookConfig(url=consumer.url, max_in_flight=4, response_timeout_ns=SHORT_NS)
-        async with house(tmp_path, config) as home:
-            await home.say(*(event(0, f"slow {n}") for n in range(4)))
+        async with delivering(tmp_path, config) as it:
+            await it.append(*(event(0, f"slow {n}") for n in range(4)))
             await consumer.wait(4)
-            await home.say(event(0, "quick"))
+            await it.append(event(0, "quick"))
             await consumer.wait(1, "quick")
         never.set()
 
@@ -144,12 +144,12 @@ async def test_d38_repeats_are_the_same_bytes_and_stop_with_the_first_2xx(
     tmp_path: Path, answer: Answer, posts: int
 ) -> None:
     async with consuming(answer) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url, response_timeout_ns=SHORT_NS)) as home:
-            await home.say(event())
-            await home.drained()
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url, response_timeout_ns=SHORT_NS)) as it:
+            await it.append(event())
+            await it.drained()
             for _ in range(6):
-                await home.later(3600)
-            assert await home.outbox.counts() == {"delivered": 1}
+                await it.later(3600)
+            assert await it.outbox.counts() == {"delivered": 1}
         assert len(consumer.posts) == posts
         assert len({post.body for post in consumer.posts}) == 1
 
@@ -157,10 +157,10 @@ async def test_d38_repeats_are_the_same_bytes_and_stop_with_the_first_2xx(
 @pytest.mark.parametrize("max_attempts", [1, 3])
 async def test_d38_the_number_of_tries_is_the_configured_one(tmp_path: Path, max_attempts: int) -> None:
     async with consuming(scripted(500)) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=max_attempts)) as home:
-            await home.say(event())
-            await home.drained()
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url, max_attempts=max_attempts)) as it:
+            await it.append(event())
+            await it.drained()
             for _ in range(6):
-                await home.later(3600)
-            assert await home.outbox.counts() == {"dead": 1}
+                await it.later(3600)
+            assert await it.outbox.counts() == {"dead": 1}
         assert len(consumer.posts) == max_attempts

@@ -12,18 +12,18 @@ from aiohttp import web
 
 from rokuga.recorder.store import MinorityError, Owner, StoreError
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import EntryState
+from rokuga.webhooks.delivery import DeliveryState
 from tests.material import REPORT, STARTED, event
 from tests.webhooks.consumer import Post, consuming, scripted
-from tests.webhooks.house import SHORT_NS, house
+from tests.webhooks.delivering import SHORT_NS, delivering
 
 
 async def test_what_was_stored_is_delivered_in_order(tmp_path: Path) -> None:
-    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(*(event(n, f"channel {n % 3}") for n in range(30)))
-        await home.drained()
-        assert await home.outbox.counts() == {"delivered": 30}
-        assert (home.dispatcher.delivered, home.dispatcher.failed) == (30, 0)
+    async with consuming() as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(*(event(n, f"channel {n % 3}") for n in range(30)))
+        await it.drained()
+        assert await it.outbox.counts() == {"delivered": 30}
+        assert (it.dispatcher.delivered, it.dispatcher.failed) == (30, 0)
     for channel in range(3):
         assert [post.number for post in consumer.of(f"channel {channel}")] == list(range(channel, 30, 3))
 
@@ -31,34 +31,34 @@ async def test_what_was_stored_is_delivered_in_order(tmp_path: Path) -> None:
 async def test_what_was_stored_before_the_start_is_delivered(tmp_path: Path) -> None:
     async with consuming() as consumer:
         config = WebhookConfig(url=consumer.url)
-        async with house(tmp_path, config) as home:
-            await home.store.append([event(1)])
-        async with house(tmp_path, config) as home:
-            await home.drained()
+        async with delivering(tmp_path, config) as it:
+            await it.store.append([event(1)])
+        async with delivering(tmp_path, config) as it:
+            await it.drained()
     assert {post.number for post in consumer.posts} == {1}
 
 
 async def test_without_a_url_every_event_is_a_line_of_the_log(tmp_path: Path) -> None:
-    async with house(tmp_path, WebhookConfig()) as home:
-        await home.say(event(1), event(2))
-        await home.drained()
-        assert await home.outbox.counts() == {"unsent": 2}
+    async with delivering(tmp_path, WebhookConfig()) as it:
+        await it.append(event(1), event(2))
+        await it.drained()
+        assert await it.outbox.counts() == {"unsent": 2}
     assert len((await asyncio.to_thread((tmp_path / "log/event_webhook.jsonl").read_bytes)).splitlines()) == 2
 
 
 async def test_a_refused_event_is_tried_again_later_and_what_follows_waits(tmp_path: Path) -> None:
     async with (
         consuming(scripted(503, 500, 200)) as consumer,
-        house(tmp_path, WebhookConfig(url=consumer.url)) as home,
+        delivering(tmp_path, WebhookConfig(url=consumer.url)) as it,
     ):
-        await home.say(event(1), event(2))
-        await home.drained()
+        await it.append(event(1), event(2))
+        await it.drained()
         assert len(consumer.posts) == 1
-        await home.later(0.999)
+        await it.later(0.999)
         assert len(consumer.posts) == 1
-        await home.later(0.001)
+        await it.later(0.001)
         assert len(consumer.posts) == 2
-        await home.later(5)
+        await it.later(5)
         assert [post.number for post in consumer.posts] == [1, 1, 1, 2]
     errors = (await asyncio.to_thread((tmp_path / "log/event_webhook_error.jsonl").read_bytes)).splitlines()
     reasons = [msgspec.json.decode(line)["reason"] for line in errors]
@@ -72,11 +72,11 @@ async def test_a_given_up_event_is_dead_and_the_channel_goes_on(
     tmp_path: Path, status: int, config: WebhookConfig
 ) -> None:
     async with consuming(scripted(status, 200)) as consumer:
-        async with house(tmp_path, replace(config, url=consumer.url)) as home:
-            await home.say(event(1), event(2))
-            await home.drained()
+        async with delivering(tmp_path, replace(config, url=consumer.url)) as it:
+            await it.append(event(1), event(2))
+            await it.drained()
             assert [post.number for post in consumer.posts] == [1, 2]
-            dead = await home.outbox.entries(EntryState.DEAD)
+            dead = await it.outbox.deliveries(DeliveryState.DEAD)
             assert [(entry.event_id, entry.attempts) for entry in dead] == [(event(1).id, 1)]
 
 
@@ -86,22 +86,22 @@ async def test_retry_after_is_waited_for(tmp_path: Path) -> None:
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         return answers.pop(0)
 
-    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event())
-        await home.drained()
-        await home.later(99)
+    async with consuming(answer) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(event())
+        await it.drained()
+        await it.later(99)
         assert len(consumer.posts) == 1
-        await home.later(1)
+        await it.later(1)
         assert len(consumer.posts) == 2
 
 
 async def test_after_a_day_an_event_is_given_up(tmp_path: Path) -> None:
-    async with consuming(scripted(500)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event())
-        await home.drained()
+    async with consuming(scripted(500)) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(event())
+        await it.drained()
         for _ in range(40):
-            await home.later(3600)
-        assert await home.outbox.counts() == {"dead": 1}
+            await it.later(3600)
+        assert await it.outbox.counts() == {"dead": 1}
         assert 20 < len(consumer.posts) < 35
         assert len({post.body for post in consumer.posts}) == 1
 
@@ -113,15 +113,15 @@ async def test_a_consumer_that_comes_back_gets_its_backlog_at_once(tmp_path: Pat
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         return web.Response(status=503 if is_away else 200)
 
-    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(*(event(n, f"channel {n % 10}") for n in range(30)))
-        await home.drained()
+    async with consuming(answer) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(*(event(n, f"channel {n % 10}") for n in range(30)))
+        await it.drained()
         for pause_s in (1, 5, 30, 120):
-            await home.later(pause_s)
+            await it.later(pause_s)
         is_away = False
-        await home.say(event(30, "another"))
-        await home.drained()
-        assert await home.outbox.counts() == {"delivered": 31}
+        await it.append(event(30, "another"))
+        await it.drained()
+        assert await it.outbox.counts() == {"delivered": 31}
     for channel in range(10):
         numbers = [post.number for post in consumer.of(f"channel {channel}")]
         assert list(dict.fromkeys(numbers)) == list(range(channel, 30, 10))
@@ -134,15 +134,15 @@ async def test_a_consumer_that_is_away_is_asked_once_a_minute_by_the_oldest_even
     """With a number of attempts that is limited it is not, as that would use them up."""
     async with consuming(scripted(503)) as consumer:
         config = WebhookConfig(url=consumer.url, max_attempts=max_attempts)
-        async with house(tmp_path, config) as home:
-            await home.say(event(1, "a"), event(1, "b"))
-            await home.drained()
+        async with delivering(tmp_path, config) as it:
+            await it.append(event(1, "a"), event(1, "b"))
+            await it.drained()
             for pause_s in (1, 5, 30, 120, 600):
-                await home.later(pause_s)
+                await it.later(pause_s)
             before = len(consumer.posts)
             for _ in range(3):
-                await home.later(60)
-                await home.later(1)
+                await it.later(60)
+                await it.later(1)
             assert len(consumer.of("a")) - len(consumer.of("b")) == len(consumer.posts) - before == asked
 
 
@@ -150,13 +150,13 @@ async def test_an_event_that_is_refused_does_not_come_sooner_as_others_are_taken
     async def answer(post: Post, _: web.Request) -> web.StreamResponse:
         return web.Response(status=500 if post.event["channel_id"] == "bad" else 200)
 
-    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event(1, "bad"))
-        await home.drained()
+    async with consuming(answer) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(event(1, "bad"))
+        await it.drained()
         for pause_s in (1, 5, 20):
-            await home.later(pause_s)
-            await home.say(event(pause_s, "good"))
-            await home.drained()
+            await it.later(pause_s)
+            await it.append(event(pause_s, "good"))
+            await it.drained()
         assert len(consumer.of("bad")) == 3
 
 
@@ -176,12 +176,12 @@ async def test_no_more_are_in_flight_than_allowed_and_one_a_channel(tmp_path: Pa
 
     async with (
         consuming(answer) as consumer,
-        house(tmp_path, WebhookConfig(url=consumer.url, max_in_flight=3)) as home,
+        delivering(tmp_path, WebhookConfig(url=consumer.url, max_in_flight=3)) as it,
     ):
-        await home.say(*(event(n, f"channel {n % 10}") for n in range(40)))
+        await it.append(*(event(n, f"channel {n % 10}") for n in range(40)))
         await consumer.wait(3)
         gate.set()
-        await home.drained()
+        await it.drained()
         assert len(consumer.posts) == 40
     assert peaks.pop("all") == 3
     assert set(peaks.values()) == {1}
@@ -191,11 +191,14 @@ async def test_the_log_may_be_full(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     for name in ("event_webhook.jsonl", "event_webhook_error.jsonl"):
         (tmp_path / "log" / name).symlink_to("/dev/full")
-    async with consuming(scripted(500, 200)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event(1))
-        await home.drained()
-        await home.later(1)
-        assert await home.outbox.counts() == {"delivered": 1}
+    async with (
+        consuming(scripted(500, 200)) as consumer,
+        delivering(tmp_path, WebhookConfig(url=consumer.url)) as it,
+    ):
+        await it.append(event(1))
+        await it.drained()
+        await it.later(1)
+        assert await it.outbox.counts() == {"delivered": 1}
         assert consumer.posts[0].event["log_written"] is False
 
 
@@ -203,23 +206,23 @@ async def test_a_database_that_fails_for_a_while_delays_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outcome of a post cannot be stored: the channel waits, and the event is not sent again."""
-    monkeypatch.setattr("rokuga.webhooks.dispatcher.PAUSE_S", 0.01)
+    monkeypatch.setattr("rokuga.webhooks.dispatcher.RETRY_S", 0.01)
     gate = asyncio.Event()
 
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         await gate.wait()
         return web.Response()
 
-    async with consuming(answer) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event(1), event(2))
+    async with consuming(answer) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+        await it.append(event(1), event(2))
         await consumer.wait(1)
         other = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None)
-        other.execute("ALTER TABLE outbox RENAME TO away")
+        other.execute("ALTER TABLE deliveries RENAME TO away")
         gate.set()
-        assert not await home.dispatcher.drain(SHORT_NS)
-        other.execute("ALTER TABLE away RENAME TO outbox")
+        assert not await it.dispatcher.drain(SHORT_NS)
+        other.execute("ALTER TABLE away RENAME TO deliveries")
         other.close()
-        await home.drained()
+        await it.drained()
         assert [post.number for post in consumer.posts] == [1, 2]
 
 
@@ -229,23 +232,26 @@ async def test_a_fault_of_ours_ends_an_attempt_and_not_the_task(
     async def fail(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
+    async with consuming() as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
         with monkeypatch.context() as patch:
-            patch.setattr("rokuga.webhooks.post.Poster.post", fail)
-            await home.say(event())
-            await home.drained()
-        assert "a fault of ours" in (await home.outbox.entries())[0].last_error
-        await home.later(1)
-        assert await home.outbox.counts() == {"delivered": 1}
+            patch.setattr("rokuga.webhooks.post.Poster.send", fail)
+            await it.append(event())
+            await it.drained()
+        assert "a fault of ours" in (await it.outbox.deliveries())[0].last_error
+        await it.later(1)
+        assert await it.outbox.counts() == {"delivered": 1}
 
 
 async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_path: Path) -> None:
-    async with consuming(scripted(500, 200)) as consumer, house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-        await home.say(event())
-        await home.drained()
-        await home.outbox.retry(event().id)
-        await home.drained()
-        assert await home.outbox.counts() == {"delivered": 1}
+    async with (
+        consuming(scripted(500, 200)) as consumer,
+        delivering(tmp_path, WebhookConfig(url=consumer.url)) as it,
+    ):
+        await it.append(event())
+        await it.drained()
+        await it.outbox.retry(event().id)
+        await it.drained()
+        assert await it.outbox.counts() == {"delivered": 1}
 
 
 async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tmp_path: Path) -> None:
@@ -253,32 +259,35 @@ async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tm
     answers: list[Owner | StoreError] = [MinorityError("no majority"), Owner.OTHER, Owner.NOBODY]
     asked = []
 
-    async def whose(event_id: str) -> Owner:
+    async def owner_of(event_id: str) -> Owner:
         asked.append(event_id)
         if isinstance(answer := answers.pop(0), StoreError):
             raise answer
         return answer
 
     async with consuming() as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=1), whose=whose) as home:
-            await home.say(REPORT, event(1, document={"number": 1, "recording_id": "RECORDING"}))
-            await home.drained()
-            entry = await home.outbox.entry(REPORT.id)
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url, max_attempts=1), owner_of=owner_of) as it:
+            await it.append(REPORT, event(1, document={"number": 1, "recording_id": "RECORDING"}))
+            await it.drained()
+            entry = await it.outbox.delivery(REPORT.id)
             assert entry is not None
             assert (entry.state, entry.attempts, entry.last_error) == ("pending", 0, "no majority")
-            await home.later(2)
+            await it.later(2)
             assert not consumer.posts
-            await home.later(2)
+            await it.later(2)
             assert [post.number for post in consumer.posts] == [1]
-            assert await home.outbox.counts() == {"unsent": 1, "delivered": 1}
+            assert await it.outbox.counts() == {"unsent": 1, "delivered": 1}
     assert asked == [REPORT.id] * 3
 
 
 async def test_what_is_ours_to_tell_is_sent(tmp_path: Path) -> None:
-    async def whose(_event_id: str) -> Owner:
+    async def owner_of(_event_id: str) -> Owner:
         return Owner.SELF
 
-    async with consuming() as consumer, house(tmp_path, WebhookConfig(url=consumer.url), whose=whose) as home:
-        await home.say(STARTED, REPORT)
-        await home.drained()
-        assert await home.outbox.counts() == {"delivered": 2}
+    async with (
+        consuming() as consumer,
+        delivering(tmp_path, WebhookConfig(url=consumer.url), owner_of=owner_of) as it,
+    ):
+        await it.append(STARTED, REPORT)
+        await it.drained()
+        assert await it.outbox.counts() == {"delivered": 2}

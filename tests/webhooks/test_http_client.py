@@ -7,14 +7,14 @@ import pytest
 from rokuga.recorder.clock import Clock
 from rokuga.webhooks.auth import AuthWebhook, NoAnswer
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.post import Poster
 from rokuga.webhooks.retry_policy import Delivered, Unreachable
 from tests.material import WALL_NS, event
-from tests.webhooks.house import house
+from tests.webhooks.delivering import delivering
 from tests.webhooks.raw_server import OK, Request, serving_bytes
 
-ENTRY = Entry(1, "E", "archive.available", "sora", "S", "C", b"{}", WALL_NS, EntryState.PENDING)
+ENTRY = Delivery(1, "E", "archive.available", "sora", "S", "C", b"{}", WALL_NS, DeliveryState.PENDING)
 CLOCK = Clock(wall_ns=lambda: WALL_NS)
 NOWHERE = Path("/dev/null/log")
 
@@ -44,11 +44,11 @@ def closing_at_the_second(request: Request) -> bytes | None:
 async def test_the_request_target_is_sent_as_it_is_configured_at_every_attempt(tmp_path: Path, target: str) -> None:
     """https://github.com/aio-libs/aiohttp/issues/7222: signed URLs break when their escapes are rewritten."""
     async with serving_bytes(refusing_the_first) as server:
-        async with house(tmp_path, WebhookConfig(url=f"{server.origin}{target}")) as home:
-            await home.say(event())
-            await home.drained()
-            await home.later(1)
-            assert await home.outbox.counts() == {"delivered": 1}
+        async with delivering(tmp_path, WebhookConfig(url=f"{server.origin}{target}")) as it:
+            await it.append(event())
+            await it.drained()
+            await it.later(1)
+            assert await it.outbox.counts() == {"delivered": 1}
         assert [request.line for request in server.requests] == [f"POST {target} HTTP/1.1"] * 2
 
 
@@ -66,9 +66,9 @@ async def test_an_event_whose_kept_connection_dies_is_sent_again_at_once_on_a_ne
     """A server that closes an idle connection just then is no failure: neither an attempt nor a pause."""
     async with (
         serving_bytes(closing_at_the_second) as server,
-        Poster(WebhookConfig(url=server.origin)) as poster,
+        Poster(WebhookConfig(), server.origin) as poster,
     ):
-        assert [await poster.post(ENTRY, WALL_NS) for _ in range(3)] == [Delivered(200)] * 3
+        assert [await poster.send(ENTRY, WALL_NS) for _ in range(3)] == [Delivered(200)] * 3
     places = [(request.connection, request.number) for request in server.requests]
     assert places == [(1, 1), (1, 2), (2, 1), (3, 1)]
 
@@ -76,12 +76,12 @@ async def test_an_event_whose_kept_connection_dies_is_sent_again_at_once_on_a_ne
 async def test_no_attempt_is_counted_where_a_kept_connection_dies(tmp_path: Path) -> None:
     async with (
         serving_bytes(closing_at_the_second) as server,
-        house(tmp_path, WebhookConfig(url=server.origin, max_attempts=1)) as home,
+        delivering(tmp_path, WebhookConfig(url=server.origin, max_attempts=1)) as it,
     ):
-        await home.say(*(event(number) for number in range(6)))
-        await home.drained()
-        assert await home.outbox.counts() == {"delivered": 6}
-        assert (home.dispatcher.delivered, home.dispatcher.failed) == (6, 0)
+        await it.append(*(event(number) for number in range(6)))
+        await it.drained()
+        assert await it.outbox.counts() == {"delivered": 6}
+        assert (it.dispatcher.delivered, it.dispatcher.failed) == (6, 0)
 
 
 async def test_a_question_whose_kept_connection_dies_is_asked_again_at_once() -> None:
@@ -98,10 +98,10 @@ async def test_a_request_that_dies_on_a_new_connection_is_an_attempt_that_failed
     """Once: what comes at the repeat is the outcome."""
     async with (
         serving_bytes(lambda request: OK if request.connection == request.number == 1 else None) as server,
-        Poster(WebhookConfig(url=server.origin)) as poster,
+        Poster(WebhookConfig(), server.origin) as poster,
     ):
-        assert await poster.post(ENTRY, WALL_NS) == Delivered(200)
-        assert isinstance(await poster.post(ENTRY, WALL_NS), Unreachable)
+        assert await poster.send(ENTRY, WALL_NS) == Delivered(200)
+        assert isinstance(await poster.send(ENTRY, WALL_NS), Unreachable)
         assert len(server.requests) == 3
     async with serving_bytes(lambda _: None) as server:
         async with AuthWebhook(server.origin, WebhookConfig(log_dir=NOWHERE), CLOCK) as webhook:
@@ -113,8 +113,8 @@ async def test_a_request_that_dies_on_a_new_connection_is_an_attempt_that_failed
 async def test_an_answer_that_began_on_a_kept_connection_is_not_asked_for_again() -> None:
     async with (
         serving_bytes(lambda request: OK if request.number == 1 else b"HTTP/1.1 2") as server,
-        Poster(WebhookConfig(url=server.origin, response_timeout_ns=200_000_000)) as poster,
+        Poster(WebhookConfig(response_timeout_ns=200_000_000), server.origin) as poster,
     ):
-        assert await poster.post(ENTRY, WALL_NS) == Delivered(200)
-        assert await poster.post(ENTRY, WALL_NS) == Unreachable("timeout")
+        assert await poster.send(ENTRY, WALL_NS) == Delivered(200)
+        assert await poster.send(ENTRY, WALL_NS) == Unreachable("timeout")
         assert len(server.requests) == 2

@@ -11,7 +11,7 @@ import pytest_asyncio
 from rokuga.recorder.events import EventType
 from rokuga.webhooks.bodies import make_body
 from rokuga.webhooks.ledger import Ledger, Story
-from rokuga.webhooks.post import sign
+from rokuga.webhooks.signature import sign
 from tests.test_schemas import CONFIG, record
 
 Body = dict[str, Any]

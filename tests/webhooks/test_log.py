@@ -8,16 +8,16 @@ import pytest
 import structlog
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.entry import Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.log import LogFile, WebhookLog
 from tests.material import WALL_NS
 
 SECRET = b'{"type":"archive.available","event_metadata":{"token":"1"},"data":{"metadata":{"event_metadata":"mine"}}}'
 
 
-def entry(body: bytes = b'{"id":"E"}') -> Entry:
+def entry(body: bytes = b'{"id":"E"}') -> Delivery:
     """An entry that was tried once."""
-    return Entry(1, "E", "archive.available", "sora", "S", "C", body, WALL_NS, EntryState.PENDING, 1, 0, "")
+    return Delivery(1, "E", "archive.available", "sora", "S", "C", body, WALL_NS, DeliveryState.PENDING, 1, 0, "")
 
 
 def test_every_event_is_a_line(tmp_path: Path) -> None:

@@ -9,30 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rokuga.recorder.events import Event, EventType, event_id
-from rokuga.webhooks.entry import DeliveryResult, EntryState
-from rokuga.webhooks.heads import (
-    AGAIN,
+from rokuga.webhooks.blocking import (
     CONNECTIONS,
-    FRESH,
+    NEVER_POSTPONED,
     NEXT_DUE,
     NEXT_OF_CONNECTION,
     NEXT_OF_RECORDING,
+    POSTPONED,
     UPDATE_ONE,
 )
-from rokuga.webhooks.order import Place, follows
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
+from rokuga.webhooks.order import Subject, follows
 from rokuga.webhooks.outbox import Outbox
 from tests.material import WALL_NS, identity
-from tests.webhooks.house import CLOCK, CONFIG, due, outbox, take
+from tests.webhooks.delivering import CLOCK, CONFIG, KEY, due, outbox, take
 
 PLACES = st.builds(
-    Place,
+    Subject,
     st.just("sora"),
     st.sampled_from(["", "A", "B", "C"]),
     st.sampled_from(["", "1", "2"]),
 )
 
 
-def told(number: int, place: Place) -> Event:
+def told(number: int, place: Subject) -> Event:
     """An event at a place."""
     return Event(
         id=event_id(EventType.ARCHIVE_STARTED, str(number)),
@@ -65,23 +65,23 @@ def test_order_is_that_of_connections_and_recordings(
     later: tuple[str, str], earlier: tuple[str, str], expected: bool
 ) -> None:
     """Pairs of connection and recording, of one channel."""
-    assert follows(Place("sora", *later), Place("sora", *earlier)) is expected
+    assert follows(Subject("sora", *later), Subject("sora", *earlier)) is expected
 
 
 def test_a_connection_is_that_of_its_channel() -> None:
-    assert not follows(Place("one", "A", ""), Place("other", "A", ""))
+    assert not follows(Subject("one", "A", ""), Subject("other", "A", ""))
 
 
 ACTIONS = st.lists(
     st.tuples(st.sampled_from(["come", "come", "settle", "retry", "drop", "unpark"]), PLACES, st.integers(0, 9)),
     max_size=30,
 )
-LEAVING = [EntryState.DELIVERED, EntryState.PARKED, EntryState.DEAD, EntryState.SKIPPED]
+LEAVING = [DeliveryState.DELIVERED, DeliveryState.PARKED, DeliveryState.DEAD, DeliveryState.SKIPPED]
 
 
 async def act(box: Outbox, action: str, number: int) -> None:
     """Do something to an entry of those that there are."""
-    entries = list(await box.entries())
+    entries = list(await box.deliveries())
     if not entries:
         return
     entry = entries[number % len(entries)]
@@ -93,13 +93,13 @@ async def act(box: Outbox, action: str, number: int) -> None:
         case "drop":
             await box.drop(entry.event_id)
         case "unpark":
-            await box.unpark(entry.type, 1 + number)
+            await box.unpark(KEY, entry.type, 1 + number)
 
 
 @given(ACTIONS)
 @settings(max_examples=60, deadline=None)
 async def test_the_heads_are_those_that_wait_for_no_other_one(
-    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, Place, int]]
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, Subject, int]]
 ) -> None:
     config = CONFIG.__class__(url=CONFIG.url, max_in_flight=1000)
     async with outbox(tmp_path_factory.mktemp("outbox"), config, CLOCK) as (store, box):
@@ -109,8 +109,8 @@ async def test_the_heads_are_those_that_wait_for_no_other_one(
             else:
                 await act(box, action, number)
             waiting = [
-                (entry.seq, Place(entry.channel_id, entry.connection_id, entry.recording_id))
-                for entry in reversed(await box.entries(EntryState.PENDING))
+                (entry.seq, Subject(entry.channel_id, entry.connection_id, entry.recording_id))
+                for entry in reversed(await box.deliveries(DeliveryState.PENDING))
             ]
             blocked = {
                 later for (_, before), (later, after) in itertools.combinations(waiting, 2) if follows(after, before)
@@ -121,13 +121,13 @@ async def test_the_heads_are_those_that_wait_for_no_other_one(
 @pytest.mark.parametrize(
     ("query", "values", "index"),
     [
-        (FRESH, (), "outbox_heads"),
-        (AGAIN, (5,), "outbox_heads"),
-        (NEXT_DUE, (1, 2), "outbox_heads"),
-        (NEXT_OF_CONNECTION, ("a", "b", 3), "outbox_connections"),
-        (NEXT_OF_RECORDING, ("a", "b", 3), "outbox_recordings"),
-        (CONNECTIONS, ("a",), "outbox_recordings"),
-        (UPDATE_ONE, (1,), "outbox_connections"),
+        (NEVER_POSTPONED, KEY, "deliveries_due"),
+        (POSTPONED, (*KEY, 5), "deliveries_due"),
+        (NEXT_DUE, (*KEY, 1, 2), "deliveries_due"),
+        (NEXT_OF_CONNECTION, (*KEY, "a", "b", 3), "deliveries_connections"),
+        (NEXT_OF_RECORDING, (*KEY, "a", "b", 3), "deliveries_recordings"),
+        (CONNECTIONS, (*KEY, "a"), "deliveries_recordings"),
+        (UPDATE_ONE, (1,), "deliveries_connections"),
     ],
 )
 async def test_each_query_seeks_in_an_index_and_sorts_nothing(
@@ -138,7 +138,7 @@ async def test_each_query_seeks_in_an_index_and_sorts_nothing(
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
         connection.close()
     assert any(index in step for step in plan)
-    assert all("SEARCH" in step for step in plan if "outbox" in step)
+    assert all("SEARCH" in step for step in plan if "deliveries" in step)
     assert not any("TEMP B-TREE" in step for step in plan)
 
 
@@ -165,7 +165,7 @@ async def test_what_is_due_costs_the_same_however_much_waits(
 
     async def steps(entries: int) -> int:
         async with outbox(tmp_path_factory.mktemp("outbox"), CONFIG, CLOCK) as (store, box):
-            await take(store, box, *(told(n, Place("sora", f"C{n % connections}", "1")) for n in range(entries)))
+            await take(store, box, *(told(n, Subject("sora", f"C{n % connections}", "1")) for n in range(entries)))
             return await steps_of(box, 5)
 
     assert await steps(4000) <= 1.1 * await steps(max(40, 5 * (connections > 1)))

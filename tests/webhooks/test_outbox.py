@@ -16,17 +16,17 @@ from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import StoredEvent, StoreError
 from rokuga.recorder.store.private_files import last_written_wall_ns
 from rokuga.webhooks.bodies import make_body
-from rokuga.webhooks.entry import DeliveryResult, Entry, EntryState
+from rokuga.webhooks.delivery import Delivery, DeliveryResult, DeliveryState
 from rokuga.webhooks.outbox import Outbox
 from tests.material import WALL_NS, ManualClock, event
-from tests.webhooks.house import CLOCK, CONFIG, due, no_log, outbox, take
+from tests.webhooks.delivering import CLOCK, CONFIG, KEY, IngestingOutbox, due, no_log, outbox, take
 
 
 async def test_an_event_becomes_an_entry_with_its_body(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event())
         body = make_body(event(), CONFIG)
-        expected = Entry(
+        expected = Delivery(
             1,
             event().id,
             "archive.available",
@@ -35,14 +35,14 @@ async def test_an_event_becomes_an_entry_with_its_body(tmp_path: Path) -> None:
             "CONNECTION",
             body,
             WALL_NS,
-            EntryState.PENDING,
+            DeliveryState.PENDING,
             0,
             0,
             "",
         )
         assert await due(box) == [expected]
-        assert await box.entry(event().id) == expected
-        assert await box.entries() == [expected]
+        assert await box.delivery(event().id) == expected
+        assert await box.deliveries() == [expected]
 
 
 async def test_an_event_of_a_whole_recording_has_no_connection(tmp_path: Path) -> None:
@@ -59,24 +59,24 @@ async def test_of_a_connection_only_what_waits_for_nothing_is_due(tmp_path: Path
         assert [entry.seq for entry in heads] == [1, 3]
         assert [entry.seq for entry in await due(box, heads[0])] == [3]
         assert [entry.seq for entry in await due(box, limit=1)] == [1]
-        await box.settle([DeliveryResult(1, EntryState.DELIVERED)])
+        await box.settle([DeliveryResult(1, DeliveryState.DELIVERED)])
         assert [entry.seq for entry in await due(box)] == [2, 3]
 
 
 async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"))
-        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + 5, "no")])
-        found = await box.due(set(), 10)
-        assert ([entry.seq for entry in found.entries], found.next_wall_ns) == ([3], WALL_NS + 5)
+        await box.settle([DeliveryResult(1, DeliveryState.PENDING, WALL_NS + 5, "no")])
+        found = await box.due(KEY, set(), 10)
+        assert ([entry.seq for entry in found.deliveries], found.next_wall_ns) == ([3], WALL_NS + 5)
 
 
 async def test_a_dead_event_lets_its_connection_go_on(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
-        await box.settle([DeliveryResult(1, EntryState.DEAD, error="status 410")])
+        await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="status 410")])
         assert [entry.seq for entry in await due(box)] == [2]
-        dead = await box.entries(EntryState.DEAD)
+        dead = await box.deliveries(DeliveryState.DEAD)
         assert [(entry.seq, entry.attempts, entry.last_error) for entry in dead] == [(1, 1, "status 410")]
 
 
@@ -84,7 +84,7 @@ async def test_an_entry_is_due_at_its_time_and_not_before(tmp_path: Path) -> Non
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        await box.settle([DeliveryResult(1, DeliveryState.PENDING, WALL_NS + NS_PER_S)])
         clock.now_ns += NS_PER_S - 1
         assert await due(box) == []
         clock.now_ns += 1
@@ -95,7 +95,7 @@ async def test_a_wall_clock_that_is_set_back_by_a_day_holds_nothing(tmp_path: Pa
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
-        await box.settle([DeliveryResult(1, EntryState.PENDING, WALL_NS + NS_PER_S)])
+        await box.settle([DeliveryResult(1, DeliveryState.PENDING, WALL_NS + NS_PER_S)])
         clock.now_ns -= 24 * 3600 * NS_PER_S
         assert len(await due(box)) == 1
 
@@ -126,13 +126,13 @@ async def test_it_goes_on_where_it_stopped_and_keeps_the_bytes(tmp_path: Path) -
     """Another version and label meanwhile change nothing of what was taken over."""
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
-        await box.settle([DeliveryResult(1, EntryState.PENDING, 1, "timeout")])
+        await box.settle([DeliveryResult(1, DeliveryState.PENDING, 1, "timeout")])
     async with outbox(tmp_path, replace(CONFIG, version="2", label="Other"), CLOCK) as (store, box):
         assert await box.ingest(no_log) == 0
         await take(store, box, event(2), event(3))
         heads = await due(box)
         assert [(entry.seq, entry.attempts, entry.body) for entry in heads] == [(1, 1, make_body(event(1), CONFIG))]
-        assert [entry.event_id for entry in await box.entries()] == [event(n).id for n in (3, 2, 1)]
+        assert [entry.event_id for entry in await box.deliveries()] == [event(n).id for n in (3, 2, 1)]
 
 
 class Torn:
@@ -156,13 +156,13 @@ class Torn:
 async def test_an_event_that_is_given_twice_is_one_entry(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite3"
     torn = Torn([event(1), event(2)])
-    async with Outbox(path, torn, CONFIG, CLOCK.clock()) as box:
+    async with IngestingOutbox(path, torn, CONFIG, CLOCK.clock()) as box:
         await box.ingest(no_log)
-        await box.settle([DeliveryResult(1, EntryState.DELIVERED)])
+        await box.settle([DeliveryResult(1, DeliveryState.DELIVERED)])
         torn.events = [event(1), event(2), event(3)]
         await box.ingest(no_log)
-        states = [(entry.event_id, entry.state) for entry in await box.entries()]
-    pending, delivered = EntryState.PENDING, EntryState.DELIVERED
+        states = [(entry.event_id, entry.state) for entry in await box.deliveries()]
+    pending, delivered = DeliveryState.PENDING, DeliveryState.DELIVERED
     assert states == [(event(3).id, pending), (event(2).id, pending), (event(1).id, delivered)]
 
 
@@ -177,11 +177,11 @@ async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_pat
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await store.append([event()])
         other = sqlite3.connect(path, isolation_level=None)
-        other.execute("ALTER TABLE outbox_cursor RENAME TO away")
+        other.execute("ALTER TABLE outbox_totals RENAME TO away")
         with pytest.raises(StoreError):
             await box.ingest(write)
         assert await box.counts() == {}
-        other.execute("ALTER TABLE away RENAME TO outbox_cursor")
+        other.execute("ALTER TABLE away RENAME TO outbox_totals")
         other.close()
         assert await box.ingest(write) == 1
         assert await box.counts() == {"pending": 1}
@@ -193,13 +193,13 @@ async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_pa
         await take(store, box, *(event(1, channel) for channel in "abcd"))
         later = WALL_NS + NS_PER_S
         await box.settle(
-            [DeliveryResult(seq, EntryState.PENDING, later, "timeout", is_away=True) for seq in (1, 2, 3)]
+            [DeliveryResult(seq, DeliveryState.PENDING, later, "timeout", is_away=True) for seq in (1, 2, 3)]
         )
-        await box.settle([DeliveryResult(4, EntryState.PENDING, later, "status 500")])
-        assert await box.make_due(1) == 1
+        await box.settle([DeliveryResult(4, DeliveryState.PENDING, later, "status 500")])
+        assert await box.make_due(KEY, 1) == 1
         assert [entry.seq for entry in await due(box)] == [1]
-        await box.settle([DeliveryResult(3, EntryState.DELIVERED)])
-        assert await box.make_due() == 1
+        await box.settle([DeliveryResult(3, DeliveryState.DELIVERED)])
+        assert await box.make_due(KEY) == 1
         assert [entry.seq for entry in await due(box)] == [1, 2]
 
 
@@ -223,7 +223,7 @@ async def test_a_file_that_cannot_be_opened_is_told_and_leaves_no_thread(tmp_pat
 
 ACTION = st.one_of(
     st.tuples(st.just("say"), st.sampled_from(["a", "b", "c\u0000", "録画"])),
-    st.tuples(st.just("send"), st.sampled_from(EntryState)),
+    st.tuples(st.just("send"), st.sampled_from(DeliveryState)),
 )
 
 
@@ -239,8 +239,8 @@ async def test_whatever_happens_a_connection_is_delivered_in_order(
             if action == "say":
                 await take(store, box, event(number, what))
             for entry in await due(box, limit=1) if action == "send" else []:
-                state = EntryState(what) if what != EntryState.SKIPPED else EntryState.PENDING
-                if state is EntryState.DELIVERED:
+                state = DeliveryState(what) if what != DeliveryState.SKIPPED else DeliveryState.PENDING
+                if state is DeliveryState.DELIVERED:
                     told = msgspec.json.decode(entry.body)["data"]["number"]
                     delivered.setdefault(entry.channel_id, []).append(told)
                 await box.settle([DeliveryResult(entry.seq, state)])

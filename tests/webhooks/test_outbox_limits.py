@@ -6,43 +6,46 @@ from pathlib import Path
 import pytest
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.entry import DeliveryResult, EntryState
-from rokuga.webhooks.outbox import INGEST_LIMIT, PRUNE_AFTER, Outbox
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
+from rokuga.webhooks.ingest import INGEST_LIMIT
+from rokuga.webhooks.outbox import PRUNE_LOG_AFTER, Outbox
 from tests.material import ManualClock, event
-from tests.webhooks.house import CLOCK, CONFIG, no_log, outbox, take
+from tests.webhooks.delivering import CLOCK, CONFIG, KEY, no_log, outbox, take
 
 
 async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
-        count = PRUNE_AFTER + INGEST_LIMIT
+        count = PRUNE_LOG_AFTER + INGEST_LIMIT
         await store.append([event(n) for n in range(count)])
         assert await box.ingest(no_log) == INGEST_LIMIT
         while await box.ingest(no_log):
             pass
         assert await box.counts() == {"pending": count}
-        assert len(await store.events_after(0, count)) == count - PRUNE_AFTER
+        assert len(await store.events_after(0, count)) == count - PRUNE_LOG_AFTER
 
 
 async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED", 50)
+    monkeypatch.setattr("rokuga.webhooks.retention.KEEP_DELIVERED", 50)
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event("dead"), event("waits"), *(event(n) for n in range(10)))
         settled = [
-            DeliveryResult(1, EntryState.DEAD),
-            *(DeliveryResult(seq, EntryState.DELIVERED) for seq in range(3, 13)),
+            DeliveryResult(1, DeliveryState.DEAD),
+            *(DeliveryResult(seq, DeliveryState.DELIVERED) for seq in range(3, 13)),
         ]
         await box.settle(settled)
         await take(store, box, *(event(n, "other") for n in range(50 - 5)))
         counts = await box.counts()
         assert (counts["dead"], counts["delivered"]) == (1, 5)
-        assert await box.entry(event("waits").id) is not None
+        assert await box.delivery(event("waits").id) is not None
 
 
 async def kept_bytes(box: Outbox) -> int:
     """How large the bodies are that are kept only to be looked at."""
-    return sum(len(entry.body) for entry in await box.entries(limit=1000) if entry.state is not EntryState.PENDING)
+    return sum(
+        len(entry.body) for entry in await box.deliveries(limit=1000) if entry.state is not DeliveryState.PENDING
+    )
 
 
 @pytest.mark.parametrize("url", [CONFIG.url, None], ids=["delivered", "not to be sent"])
@@ -51,26 +54,26 @@ async def test_of_too_large_delivered_entries_the_oldest_go(
 ) -> None:
     """While entries come, while a backlog is delivered, and at the next start; what waits is no part of it."""
     config, large = replace(CONFIG, url=url), {"metadata": "x" * 10_000}
-    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED_BYTES", 100_000)
-    monkeypatch.setattr("rokuga.webhooks.outbox.PRUNE_AFTER_BYTES", 20_000)
+    monkeypatch.setattr("rokuga.webhooks.retention.KEEP_DELIVERED_BYTES", 100_000)
+    monkeypatch.setattr("rokuga.webhooks.retention.PRUNE_AFTER_BYTES", 20_000)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         for number in range(30):
             await take(store, box, event(number, document=large))
         pending = (await box.counts()).get("pending", 0)
         assert pending == (30 if url else 0)
         for seq in range(1, pending - 1):
-            await box.settle([DeliveryResult(seq, EntryState.DELIVERED)])
+            await box.settle([DeliveryResult(seq, DeliveryState.DELIVERED)])
             assert await kept_bytes(box) <= 100_000 + 20_000 + 11_000
         assert 80_000 < await kept_bytes(box) <= 100_000 + 20_000 + 11_000
         assert (await box.counts()).get("pending", 0) == (2 if url else 0)
-        last = await box.entry(event(27).id)
+        last = await box.delivery(event(27).id)
         assert last is not None
         assert len(last.body) > 10_000
-    monkeypatch.setattr("rokuga.webhooks.delivery_table.KEEP_DELIVERED_BYTES", 30_000)
+    monkeypatch.setattr("rokuga.webhooks.retention.KEEP_DELIVERED_BYTES", 30_000)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         await take(store, box, event("small"))
         assert await kept_bytes(box) <= 30_000
-        assert await box.entry(event(29).id) is not None
+        assert await box.delivery(event(29).id) is not None
 
 
 async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
@@ -78,10 +81,10 @@ async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path)
     config = replace(CONFIG, dead_max_number=3)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
         await take(store, box, event("waits"), *(event(n) for n in range(5)))
-        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (2, 3, 4)])
+        await box.settle([DeliveryResult(seq, DeliveryState.DEAD) for seq in (2, 3, 4)])
         assert (await box.counters())["outbox_pruned"] == 0
-        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in (5, 6)])
-        assert [entry.seq for entry in await box.entries(EntryState.DEAD)] == [6, 5, 4]
+        await box.settle([DeliveryResult(seq, DeliveryState.DEAD) for seq in (5, 6)])
+        assert [entry.seq for entry in await box.deliveries(DeliveryState.DEAD)] == [6, 5, 4]
         assert await box.counts() == {"dead": 3, "pending": 1}
     async with outbox(tmp_path, config, CLOCK) as (_, box):
         assert (await box.counters())["outbox_pruned"] == 2
@@ -91,7 +94,7 @@ async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) 
     clock = ManualClock()
     async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
         await take(store, box, event("waits"), event("dead"))
-        await box.settle([DeliveryResult(2, EntryState.DEAD)])
+        await box.settle([DeliveryResult(2, DeliveryState.DEAD)])
         clock.now_ns += NS_PER_S
         await take(store, box, event("later"))
         assert (await box.counts())["dead"] == 1
@@ -115,7 +118,7 @@ async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_fact
                 return 0
 
             await box._database.read(lambda connection: connection.set_progress_handler(count, 1))
-            await box.due(set(), 5)
+            await box.due(KEY, set(), 5)
             return counted
 
     assert await steps(per_channel=4) >= 0.9 * await steps(per_channel=400)

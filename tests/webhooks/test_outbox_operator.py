@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from tests.material import WALL_NS, event
-from tests.webhooks.house import CLOCK, CONFIG, due, outbox, take
+from tests.webhooks.delivering import CLOCK, CONFIG, due, outbox, take
 
 
 async def test_a_dead_entry_can_be_tried_again_before_what_came_after_it(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
-        await box.settle([DeliveryResult(1, EntryState.DEAD, error="no")])
-        box.news.clear()
+        await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="no")])
+        box.reader.news.clear()
         assert await box.retry(event(1).id) == 1
-        assert box.news.is_set()
+        assert box.reader.news.is_set()
         assert [(entry.seq, entry.attempts) for entry in await due(box)] == [(1, 1)]
 
 
@@ -23,9 +23,9 @@ async def test_retry_makes_waiting_and_dead_entries_due_now_and_leaves_delivered
         await take(store, box, event(1, "a"), event(1, "b"), event(1, "c"))
         await box.settle(
             [
-                DeliveryResult(1, EntryState.DEAD),
-                DeliveryResult(2, EntryState.PENDING, WALL_NS + NS_PER_S),
-                DeliveryResult(3, EntryState.DELIVERED),
+                DeliveryResult(1, DeliveryState.DEAD),
+                DeliveryResult(2, DeliveryState.PENDING, WALL_NS + NS_PER_S),
+                DeliveryResult(3, DeliveryState.DELIVERED),
             ]
         )
         assert await box.retry() == 2
@@ -40,14 +40,14 @@ async def test_a_dropped_entry_is_gone_and_its_channel_goes_on(tmp_path: Path) -
         assert await box.drop(event(1).id) == 1
         assert await box.drop(event(1).id) == 0
         assert [entry.event_id for entry in await due(box)] == [event(2).id]
-        await box.settle([DeliveryResult(1, EntryState.DELIVERED)])
+        await box.settle([DeliveryResult(1, DeliveryState.DELIVERED)])
         assert await box.counts() == {"pending": 1}
 
 
 async def test_another_process_sees_and_changes_the_same_entries(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event())
-        await box.settle([DeliveryResult(1, EntryState.DEAD, error="no")])
+        await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="no")])
         async with outbox(tmp_path, CONFIG, CLOCK) as (_, other):
             assert await other.retry() == 1
         assert len(await due(box)) == 1

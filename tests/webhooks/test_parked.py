@@ -10,11 +10,11 @@ from aiohttp import web
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.store import Owner
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from rokuga.webhooks.retry_policy import Refused, Unreachable, is_parked
 from tests.material import REPORT, event
 from tests.webhooks.consumer import Answer, Post, consuming, ok, scripted
-from tests.webhooks.house import CLOCK, CONFIG, House, due, house, outbox, take
+from tests.webhooks.delivering import CLOCK, CONFIG, Delivering, delivering, due, outbox, take
 from tests.webhooks.old_database import story
 
 
@@ -27,11 +27,11 @@ def refusing(*types: str, status: int = 404) -> Answer:
     return answer
 
 
-async def three_attempts(home: House) -> None:
+async def three_attempts(it: Delivering) -> None:
     """Let the pauses before the second and the third attempt go by."""
-    await home.drained()
-    await home.later(1)
-    await home.later(5)
+    await it.drained()
+    await it.later(1)
+    await it.later(5)
 
 
 def types_of(posts: list[Post]) -> list[str]:
@@ -61,16 +61,16 @@ async def test_a_type_that_is_refused_delays_its_connection_for_three_attempts_a
     https://github.com/backstrokeapp/server/issues/6
     """
     async with consuming(refusing("archive.started")) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-            await home.say(*story("1"))
-            await home.drained()
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+            await it.append(*story("1"))
+            await it.drained()
             assert "archive.available" not in types_of(consumer.posts)
-            await home.later(1)
-            await home.later(4.999)
+            await it.later(1)
+            await it.later(4.999)
             assert "archive.available" not in types_of(consumer.posts)
-            await home.later(0.001)
-            assert await home.outbox.counts() == {"parked": 2, "delivered": 8}
-            assert (await home.outbox.counters())["outbox_parked"] == 2
+            await it.later(0.001)
+            assert await it.outbox.counts() == {"parked": 2, "delivered": 8}
+            assert (await it.outbox.counters())["outbox_parked"] == 2
         refused = [post for post in consumer.posts if post.event["type"] == "archive.started"]
         assert len(refused) == 2 * 3
         assert types_of(consumer.posts)[-1] == "recording.report"
@@ -78,15 +78,15 @@ async def test_a_type_that_is_refused_delays_its_connection_for_three_attempts_a
 
 async def test_a_type_that_is_refused_is_tried_once_a_minute_by_one_event(tmp_path: Path) -> None:
     async with consuming(refusing("archive.available")) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-            await home.say(*(event(1, f"channel {n}") for n in range(5)))
-            await three_attempts(home)
-            assert await home.outbox.counts() == {"parked": 5}
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+            await it.append(*(event(1, f"channel {n}") for n in range(5)))
+            await three_attempts(it)
+            assert await it.outbox.counts() == {"parked": 5}
             before = len(consumer.posts)
             for minute in range(1, 11):
-                await home.later(60)
+                await it.later(60)
                 assert len(consumer.posts) == before + minute
-            attempts = [entry.attempts for entry in await home.outbox.entries()]
+            attempts = [entry.attempts for entry in await it.outbox.deliveries()]
             assert attempts == [5] * 5  # in turn
 
 
@@ -98,16 +98,16 @@ async def test_a_consumer_that_takes_a_type_again_gets_all_that_was_parked_of_it
         return await ok(post, request) if is_deployed else web.Response(status=404)
 
     async with consuming(answer) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-            await home.say(*(event(n) for n in range(20)))
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+            await it.append(*(event(n) for n in range(20)))
             for _ in range(20):
-                await three_attempts(home)
-            assert await home.outbox.counts() == {"parked": 20}
+                await three_attempts(it)
+            assert await it.outbox.counts() == {"parked": 20}
             is_deployed = True
             consumer.posts.clear()
-            await home.later(60)
-            await home.drained()
-            assert await home.outbox.counts() == {"delivered": 20}
+            await it.later(60)
+            await it.drained()
+            assert await it.outbox.counts() == {"delivered": 20}
         numbers = [post.number for post in consumer.posts]
         assert len(numbers) == 20
         assert numbers[1:] == sorted(numbers[1:])
@@ -116,45 +116,45 @@ async def test_a_consumer_that_takes_a_type_again_gets_all_that_was_parked_of_it
 async def test_what_is_parked_for_longer_than_an_event_is_tried_is_dead(tmp_path: Path) -> None:
     async with consuming(refusing("archive.available")) as consumer:
         config = WebhookConfig(url=consumer.url, max_age_ns=3600 * NS_PER_S)
-        async with house(tmp_path, config) as home:
-            await home.say(*(event(1, f"channel {n}") for n in range(5)))
-            await three_attempts(home)
-            await home.later(3540)
-            assert (await home.outbox.counts())["parked"] == 4  # the one that was tried has no time for another pause
-            await home.later(60)
-            assert await home.outbox.counts() == {"dead": 5}
+        async with delivering(tmp_path, config) as it:
+            await it.append(*(event(1, f"channel {n}") for n in range(5)))
+            await three_attempts(it)
+            await it.later(3540)
+            assert (await it.outbox.counts())["parked"] == 4  # the one that was tried has no time for another pause
+            await it.later(60)
+            assert await it.outbox.counts() == {"dead": 5}
 
 
 async def test_a_limited_number_of_attempts_is_not_used_up_by_what_is_parked(tmp_path: Path) -> None:
     async with consuming(refusing("archive.available")) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url, max_attempts=5)) as home:
-            await home.say(event())
-            await three_attempts(home)
-            await home.later(60)
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url, max_attempts=5)) as it:
+            await it.append(event())
+            await three_attempts(it)
+            await it.later(60)
             assert len(consumer.posts) == 3
 
 
 async def test_a_server_error_and_no_answer_are_waited_for(tmp_path: Path) -> None:
     async with consuming(scripted(500, 429, 425, 404, 200)) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url)) as home:
-            await home.say(event(1), event(2))
-            await three_attempts(home)
-            assert await home.outbox.counts() == {"pending": 2}
-            await home.later(30)
-            assert await home.outbox.counts() == {"parked": 1, "delivered": 1}
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
+            await it.append(event(1), event(2))
+            await three_attempts(it)
+            assert await it.outbox.counts() == {"pending": 2}
+            await it.later(30)
+            assert await it.outbox.counts() == {"parked": 1, "delivered": 1}
 
 
 async def test_an_operator_may_retry_and_drop_what_is_parked(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2), event(3))
         await box.settle(
-            [DeliveryResult(1, EntryState.PARKED, error="status 404"), DeliveryResult(2, EntryState.PARKED)]
+            [DeliveryResult(1, DeliveryState.PARKED, error="status 404"), DeliveryResult(2, DeliveryState.PARKED)]
         )
         assert [entry.seq for entry in await due(box)] == [3]
         assert await box.drop(event(2).id) == 1
         assert await box.retry(event(1).id) == 1
         assert [entry.seq for entry in await due(box)] == [1]
-        await box.settle([DeliveryResult(1, EntryState.PARKED)])
+        await box.settle([DeliveryResult(1, DeliveryState.PARKED)])
         assert await box.retry() == 2
         assert [entry.seq for entry in await due(box)] == [1]
 
@@ -163,9 +163,9 @@ async def test_of_too_many_parked_entries_the_oldest_are_forgotten(tmp_path: Pat
     """Those that are dead have a limit of their own."""
     async with outbox(tmp_path, replace(CONFIG, dead_max_number=3), CLOCK) as (store, box):
         await take(store, box, *(event(n) for n in range(9)))
-        await box.settle([DeliveryResult(seq, EntryState.PARKED) for seq in range(1, 6)])
-        await box.settle([DeliveryResult(seq, EntryState.DEAD) for seq in range(6, 9)])
-        assert [entry.seq for entry in await box.entries(EntryState.PARKED)] == [5, 4, 3]
+        await box.settle([DeliveryResult(seq, DeliveryState.PARKED) for seq in range(1, 6)])
+        await box.settle([DeliveryResult(seq, DeliveryState.DEAD) for seq in range(6, 9)])
+        assert [entry.seq for entry in await box.deliveries(DeliveryState.PARKED)] == [5, 4, 3]
         assert await box.counts() == {"parked": 3, "dead": 3, "pending": 1}
         assert (await box.counters())["outbox_pruned"] == 2
 
@@ -176,7 +176,7 @@ async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_pat
         await take(store, box, *(event(n) for n in range(210)))
         kept = []
         for seq in range(1, 206):
-            await box.settle([DeliveryResult(seq, EntryState.PARKED)])
+            await box.settle([DeliveryResult(seq, DeliveryState.PARKED)])
             kept.append((await box.counts())["parked"])
         assert kept[199:] == [200, 198, 199, 200, 198, 199]
 
@@ -186,21 +186,21 @@ async def test_what_was_parked_is_still_ours_to_tell_in_a_cluster(tmp_path: Path
     is_refusing = True
     answers = [Owner.SELF] * 3 + [Owner.NOBODY] * 9
 
-    async def whose(_event_id: str) -> Owner:
+    async def owner_of(_event_id: str) -> Owner:
         return answers.pop(0)
 
     async def answer(post: Post, request: web.Request) -> web.StreamResponse:
         return web.Response(status=403) if is_refusing else await ok(post, request)
 
     async with consuming(answer) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url), whose=whose) as home:
-            await home.say(REPORT)
-            await three_attempts(home)
-            assert list(await home.outbox.settled_of([REPORT.id])) == [REPORT.id]
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url), owner_of=owner_of) as it:
+            await it.append(REPORT)
+            await three_attempts(it)
+            assert list(await it.outbox.settled_of([REPORT.id])) == [REPORT.id]
             is_refusing = False
-            await home.outbox.retry(REPORT.id)
-            await home.drained()
-            assert await home.outbox.counts() == {"delivered": 1}
+            await it.outbox.retry(REPORT.id)
+            await it.drained()
+            assert await it.outbox.counts() == {"delivered": 1}
 
 
 async def test_connections_of_one_channel_are_delivered_side_by_side(tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ async def test_connections_of_one_channel_are_delivered_side_by_side(tmp_path: P
         return web.Response()
 
     async with consuming(slow) as consumer:
-        async with house(tmp_path, WebhookConfig(url=consumer.url, max_in_flight=16)) as home:
+        async with delivering(tmp_path, WebhookConfig(url=consumer.url, max_in_flight=16)) as it:
             events = [each for n in range(30) for each in story(str(n))]
-            await home.say(*(replace(each, channel_id="one") for each in events))
+            await it.append(*(replace(each, channel_id="one") for each in events))
             await consumer.wait(4)
-            await home.say(event(1, "another"))
+            await it.append(event(1, "another"))
             await consumer.wait(5)
             assert most == 5
             gate.set()
-            await home.drained()
-            assert await home.outbox.counts() == {"delivered": len(events) + 1}
+            await it.drained()
+            assert await it.outbox.counts() == {"delivered": len(events) + 1}

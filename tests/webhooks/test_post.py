@@ -14,22 +14,23 @@ from hypothesis import strategies as st
 
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import Entry, EntryState
-from rokuga.webhooks.post import Poster, make_headers, retry_after_s, sign, signing_key
+from rokuga.webhooks.delivery import Delivery, DeliveryState
+from rokuga.webhooks.post import Poster, event_headers, retry_after_s
 from rokuga.webhooks.retry_policy import Delivered, Outcome, Refused, Unreachable
+from rokuga.webhooks.signature import sign, signing_key
 from tests.material import WALL_NS
 from tests.webhooks.certificates import Authority
 from tests.webhooks.consumer import Post, consuming, scripted
 
 BODY = '{"id":"E","text":"録画"}'.encode()
-ENTRY = Entry(1, "E", "archive.available", "sora", "S", "C", BODY, WALL_NS, EntryState.PENDING, 0, 0, "")
+ENTRY = Delivery(1, "E", "archive.available", "sora", "S", "C", BODY, WALL_NS, DeliveryState.PENDING, 0, 0, "")
 SHORT_NS = 100 * NS_PER_MS
 
 
-async def post(config: WebhookConfig, entry: Entry = ENTRY) -> Outcome:
+async def post(config: WebhookConfig, entry: Delivery = ENTRY) -> Outcome:
     """Post once."""
-    async with Poster(config) as poster:
-        return await poster.post(entry, WALL_NS)
+    async with Poster(config, config.url or "") as poster:
+        return await poster.send(entry, WALL_NS)
 
 
 async def test_body_and_headers_arrive_as_they_are() -> None:
@@ -47,7 +48,7 @@ async def test_body_and_headers_arrive_as_they_are() -> None:
 
 
 def test_an_event_of_a_whole_recording_names_no_connection() -> None:
-    headers = make_headers(replace(ENTRY, session_id="", connection_id=""), "1", None, WALL_NS)
+    headers = event_headers(replace(ENTRY, session_id="", connection_id=""))
     assert not {"sora-session-id", "sora-connection-id"} & headers.keys()
 
 
@@ -142,9 +143,9 @@ async def test_a_connection_is_used_again() -> None:
         ports.add(request.transport.get_extra_info("peername"))
         return web.Response(text="thank you")
 
-    async with consuming(answer) as consumer, Poster(WebhookConfig(url=consumer.url)) as poster:
+    async with consuming(answer) as consumer, Poster(WebhookConfig(), consumer.url) as poster:
         for _ in range(3):
-            await poster.post(ENTRY, WALL_NS)
+            await poster.send(ENTRY, WALL_NS)
     assert len(ports) == 1
 
 
@@ -233,9 +234,9 @@ async def test_cookies_are_not_kept() -> None:
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         return web.Response(headers={"set-cookie": "a=b"})
 
-    async with consuming(answer) as consumer, Poster(WebhookConfig(url=consumer.url)) as poster:
-        await poster.post(ENTRY, WALL_NS)
-        await poster.post(ENTRY, WALL_NS)
+    async with consuming(answer) as consumer, Poster(WebhookConfig(), consumer.url) as poster:
+        await poster.send(ENTRY, WALL_NS)
+        await poster.send(ENTRY, WALL_NS)
     assert "cookie" not in consumer.posts[1].headers
 
 
@@ -305,7 +306,7 @@ async def test_with_a_secret_the_body_is_signed() -> None:
 
 def test_a_secret_that_is_no_key_is_told_at_the_start() -> None:
     with pytest.raises(ValueError, match="not base64"):
-        Poster(WebhookConfig(secret="whsec_***"))
+        Poster(WebhookConfig(secret="whsec_***"), "http://x/")
 
 
 # Retry-After

@@ -21,12 +21,12 @@ from rokuga.api.context import AppContext
 from rokuga.recorder.config import RecorderConfig
 from rokuga.recorder.identifiers import derived_id
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from rokuga.webhooks.outbox import Outbox
 from tests.api.serving import served
 from tests.fakes_recorder import FakeRecorder
 from tests.material import ManualClock, event
-from tests.webhooks.house import no_log, outbox
+from tests.webhooks.delivering import no_log, outbox
 
 RECORDING = derived_id("recording")
 CONNECTION = derived_id("connection")
@@ -74,8 +74,8 @@ async def serving_admin(folder: Path, **settings: Any) -> AsyncIterator[AdminSer
     async with outbox(folder, WebhookConfig(url="http://127.0.0.1:1/"), clock) as (store, opened):
         await store.append([event(0)])
         await opened.ingest(no_log)
-        (entry,) = await opened.entries()
-        await opened.settle([DeliveryResult(entry.seq, EntryState.DEAD, error="status 500")])
+        (entry,) = await opened.deliveries()
+        await opened.settle([DeliveryResult(entry.seq, DeliveryState.DEAD, error="status 500")])
         recorder = FakeRecorder()
         admin = Admin(recorder, opened, config)
         async with (
@@ -167,13 +167,13 @@ async def test_symbolic_links_and_special_files_are_404(tmp_path: Path) -> None:
 async def test_a_dead_webhook_is_retried(tmp_path: Path) -> None:
     """It is pending again; a form, a settled entry and an unknown one are refused, each with its status."""
     async with serving_admin(tmp_path) as server:
-        (entry,) = await server.outbox.entries()
+        (entry,) = await server.outbox.deliveries()
         path = f"/admin/webhooks/{entry.event_id}"
         assert json.loads((await server.get(path))[1])["body"]["id"] == entry.event_id
         assert (await server.get(f"{path}/retry", "POST", content_type="text/plain"))[0] == 415
         assert (await server.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 200
-        assert (await server.outbox.entries())[0].state is EntryState.PENDING
-        await server.outbox.settle([DeliveryResult(entry.seq, EntryState.DELIVERED)])
+        assert (await server.outbox.deliveries())[0].state is DeliveryState.PENDING
+        await server.outbox.settle([DeliveryResult(entry.seq, DeliveryState.DELIVERED)])
         assert (await server.get(f"{path}/retry", "POST", content_type="application/json"))[0] == 409
         assert (await server.get("/admin/webhooks/x/retry", "POST", content_type="application/json"))[0] == 404
         assert (await server.get("/admin/webhooks?state=lost"))[0] == 400

@@ -16,6 +16,7 @@ from rokuga.recorder.store.sqlite import SqliteStore
 from rokuga.recorder.webrtc.transport.media_port import MediaPort
 from rokuga.webhooks.auth import AuthWebhook
 from rokuga.webhooks.config import WebhookConfig
+from rokuga.webhooks.consumer import webhook_consumer
 from rokuga.webhooks.dispatcher import Dispatcher
 from rokuga.webhooks.outbox import Outbox
 from tests.support.recorder import running_recorder

@@ -8,11 +8,11 @@ import pytest
 
 from rokuga.recorder.store import MinorityError, StoreError
 from rokuga.webhooks.config import WebhookConfig
-from rokuga.webhooks.entry import DeliveryResult, EntryState
+from rokuga.webhooks.delivery import DeliveryResult, DeliveryState
 from rokuga.webhooks.outbox import Outbox
-from rokuga.webhooks.releases import Releases
+from rokuga.webhooks.ownership import OwnershipReleaser
 from tests.material import REPORT, STARTED, ManualClock
-from tests.webhooks.house import no_log, outbox
+from tests.webhooks.delivering import no_log, outbox
 
 
 @dataclass
@@ -30,13 +30,13 @@ class Ownership:
         self.held.remove(event_id)
         self.changed.set()
 
-    def releases(self, opened: Outbox) -> Releases:
+    def releases(self, opened: Outbox) -> OwnershipReleaser:
         """Let go of these."""
-        return Releases(opened, lambda: list(self.held), self.release)
+        return OwnershipReleaser(opened, lambda: list(self.held), self.release)
 
 
-@pytest.mark.parametrize("state", [EntryState.DELIVERED, EntryState.DEAD, EntryState.SKIPPED])
-async def test_what_waits_no_more_is_released_and_nothing_else(tmp_path: Path, state: EntryState) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.SKIPPED])
+async def test_what_waits_no_more_is_released_and_nothing_else(tmp_path: Path, state: DeliveryState) -> None:
     """Whatever etcd says to it at first."""
     claims = Ownership(faults=[StoreError("no"), MinorityError("nobody")])
     async with outbox(tmp_path, WebhookConfig(url="http://x"), ManualClock()) as (store, opened):
@@ -62,7 +62,7 @@ async def test_what_was_delivered_last_is_released_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what a crash left so, or nobody had time for."""
-    monkeypatch.setattr("rokuga.webhooks.releases.LOOK_S", 3600)
+    monkeypatch.setattr("rokuga.webhooks.ownership.RELEASE_S", 3600)
     claims = Ownership()
     async with outbox(tmp_path, WebhookConfig(), ManualClock()) as (store, opened):
         await store.append([STARTED])

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from rokuga.api.config.arguments import pause_s, share
 from rokuga.devtools.serving import serving
-from rokuga.webhooks.ledger import Entered, Ledger
+from rokuga.webhooks.contract import CheckedPost, ContractChecker
 from rokuga.webhooks.signature import signing_key
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
@@ -27,7 +27,7 @@ LINGER_S: Final = 0.5
 
 @dataclass(slots=True)
 class FaultInjection:
-    """How the sink treats who posts: shares of 0 to 1, seconds. What is answered badly is not entered."""
+    """How the sink treats who posts: shares of 0 to 1, seconds. What is answered badly is not post."""
 
     fail: float = 0.0
     reset: float = 0.0
@@ -38,8 +38,8 @@ class FaultInjection:
 class Sink:
     """Takes POSTs at every path. `ended` is set once `reports` reports have come."""
 
-    def __init__(self, ledger: Ledger, manners: FaultInjection, reports: int | None = None) -> None:
-        self.ledger = ledger
+    def __init__(self, checker: ContractChecker, manners: FaultInjection, reports: int | None = None) -> None:
+        self.checker = checker
         self.ended = asyncio.Event()
         self._manners = manners
         self._reports = reports
@@ -51,34 +51,34 @@ class Sink:
         if manners.delay_s:
             await asyncio.sleep(manners.delay_s)
         if manners.chance.random() < manners.reset:
-            self.ledger.refuse(body)
+            self.checker.refuse(body)
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
         if manners.chance.random() < manners.fail:
-            self.ledger.refuse(body)
+            self.checker.refuse(body)
             print(f"  500       {request.headers.get('sora-event-webhook-type', '?')}")
             return web.Response(status=500, text="the sink fails on purpose")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        print(_line(self.ledger.enter(headers, body, int(time.time()))), flush=True)
-        if self._reports is not None and self.ledger.reports >= self._reports:
+        print(_line(self.checker.check(headers, body, int(time.time()))), flush=True)
+        if self._reports is not None and self.checker.reports >= self._reports:
             self.ended.set()
         return web.Response()
 
     def verdict(self) -> int:
         """Print the sum of it; give the exit code."""
-        ledger = self.ledger
-        sums = f"{ledger.events} events, {ledger.again} came again, {ledger.reports} reports"
-        print(f"{sums}, {len(ledger.faults)} faults")
-        for recording_id in ledger.open_recordings:
+        checker = self.checker
+        sums = f"{checker.events} events, {checker.repeats} came again, {checker.reports} reports"
+        print(f"{sums}, {len(checker.faults)} faults")
+        for recording_id in checker.open_recordings:
             print(f"  recording {recording_id} has no report yet")
-        return 1 if ledger.faults else 0
+        return 1 if checker.faults else 0
 
 
-def _line(entered: Entered) -> str:
-    about = f"{entered.event_type:<24} {entered.event_id}  {entered.channel_id}"
-    faults = "".join(f"\n    FAULT   {fault}" for fault in entered.faults)
-    return f"  {'again' if entered.is_again else 'taken':<9} {about}{faults}"
+def _line(post: CheckedPost) -> str:
+    about = f"{post.event_type:<24} {post.event_id}  {post.channel_id}"
+    faults = "".join(f"\n    FAULT   {fault}" for fault in post.faults)
+    return f"  {'again' if post.is_repeat else 'taken':<9} {about}{faults}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
     manners = FaultInjection(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
-    sink = Sink(Ledger(key), manners, arguments.reports)
+    sink = Sink(ContractChecker(key), manners, arguments.reports)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, sink.ended.set)
     app = web.Application(client_max_size=MAX_BODY_BYTES)

@@ -45,7 +45,7 @@ def event(
     document: Document | None = None,
 ) -> Event:
     """Return an event; the same number and type have the same id."""
-    is_of_recording = event_type in {EventType.RECORDING_STARTED, EventType.RECORDING_REPORT}
+    is_of_recording = event_type.startswith("recording.")
     return Event(
         id=event_id(event_type, channel_id, str(number)),
         type=event_type,

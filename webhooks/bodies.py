@@ -1,20 +1,20 @@
-"""Events to the documented JSON: the envelope of Sora's event webhooks around an event's document.
+"""Bodies of event webhooks: the envelope of Sora's event webhooks around the document of an event. Pure.
 
-Field names and types are those of Sora's own types (sora-server-sdk-ts types/webhook/event_webhook.d.ts, 2023.2).
-A body is made once, when the event is taken over, and sent unchanged at every attempt.
+Field names and types are those of Sora's own types (sora-server-sdk-ts types/webhook/event_webhook.d.ts, 2023.2). A
+body is made once, at ingest, and sent unchanged at every attempt.
 """
 
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
 from rokuga.recorder.clock import rfc3339
-from rokuga.recorder.events import Event, EventType
+from rokuga.recorder.events import Event
 from rokuga.webhooks.config import WebhookConfig
 
 
 def make_body(event: Event, config: WebhookConfig, *, log_written: bool = True) -> bytes:
-    """Write the body of an event's webhook, compact; `log_written` says whether event_webhook.jsonl has it."""
+    """Return the body of an event as compact JSON; `log_written`: whether event_webhook.jsonl has the event."""
     envelope: dict[str, Any] = {
         "type": event.type,
         "id": event.id,
@@ -25,39 +25,29 @@ def make_body(event: Event, config: WebhookConfig, *, log_written: bool = True) 
         "node_name": config.node_name,
         "channel_id": event.channel_id,
     }
-    return msgspec.json.encode(envelope | _rest(event))
+    return msgspec.json.encode(
+        envelope | _connection_ids(event) | _connection_flags(event) | {"data": event.document}
+    )
 
 
-def _rest(event: Event) -> dict[str, Any]:
-    """Give what the type adds: whose event it is, and its data."""
-    match event.type:
-        case EventType.RECORDING_STARTED | EventType.RECORDING_REPORT:
-            return {"data": event.document}
-        case (
-            EventType.ARCHIVE_STARTED
-            | EventType.ARCHIVE_AVAILABLE
-            | EventType.ARCHIVE_FAILED
-            | EventType.SPLIT_ARCHIVE_AVAILABLE
-            | EventType.SPLIT_ARCHIVE_END
-        ):
-            return _identity(event) | {"data": event.document}
-        case EventType.CONNECTION_CREATED | EventType.CONNECTION_DESTROYED:
-            flags = {"multistream": True, "simulcast": False, "spotlight": False}
-            role = {"role": event.document["role"]} if "role" in event.document else {}
-            return _identity(event) | flags | role | {"data": event.document}
-    assert_never(event.type)
-
-
-def _identity(event: Event) -> dict[str, Any]:
+def _connection_ids(event: Event) -> dict[str, Any]:
     connection = event.connection
     if connection is None:
         return {}
-    names: dict[str, Any] = {
+    ids: dict[str, Any] = {
         "session_id": connection.session_id,
         "client_id": connection.client_id,
         "bundle_id": connection.bundle_id,
         "connection_id": connection.connection_id,
     }
     if connection.event_metadata_json is not None:
-        names["event_metadata"] = msgspec.Raw(connection.event_metadata_json.encode())
-    return names
+        ids["event_metadata"] = msgspec.Raw(connection.event_metadata_json.encode())
+    return ids
+
+
+def _connection_flags(event: Event) -> dict[str, Any]:
+    """Return what only `connection.created` and `connection.destroyed` have."""
+    if not event.type.startswith("connection."):
+        return {}
+    role = {"role": event.document["role"]} if "role" in event.document else {}
+    return {"multistream": True, "simulcast": False, "spotlight": False} | role

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.ledger import Story, subject_of_body
+from rokuga.webhooks.contract import subject_of_body
 from rokuga.webhooks.order import Subject, follows
+from rokuga.webhooks.sequence import RecordingSequences
 
 Event = Mapping[str, Any]
 
@@ -50,7 +51,7 @@ class Ledger:
     _bodies: dict[str, Event] = field(default_factory=dict)
     _accepted_ns: dict[str, int] = field(default_factory=dict)
     _unsettled: dict[str, Subject] = field(default_factory=dict)
-    _story: Story = field(default_factory=Story)
+    _sequences: RecordingSequences = field(default_factory=RecordingSequences)
     _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def deliver(self, event: Event) -> tuple[bool, Sequence[str]]:
@@ -115,12 +116,12 @@ class Ledger:
             if told not in (["connection.created"], ["connection.created", "connection.destroyed"]):
                 yield f"a connection is told as {told}"
             return
-        yield from self._story.take(event_type, data)
+        yield from self._sequences.add(event_type, data)
         recording = self.recordings[data["recording_id"]]
         recording.channel_id = event["channel_id"]
         if event_type == "recording.report":
             recording.is_reported = True
-        elif event_type != "recording.started":
+        elif "connection_id" in event:
             recording.archives[event["connection_id"]].append(event)
 
     def settle(self, present: Sequence[NodePresence]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pytest
 from rokuga.cli.__main__ import main
 from rokuga.devtools.simulate.scenario import SCENARIOS
 from rokuga.recorder.events import EventType
-from rokuga.webhooks.ledger import Ledger
+from rokuga.webhooks.contract import ContractChecker
 from tests.end_to_end.daemon import ROOT, Consumer, consuming
 
 T = EventType
@@ -43,10 +43,10 @@ async def test_every_scenario_keeps_every_promise(scenario: str, tmp_path: Path)
     """Bodies, order and report are right, and each file that is named is there and plays."""
     async with consuming() as consumer:
         assert await asyncio.to_thread(main, arguments(scenario, consumer.url, tmp_path)) == 0
-    ledger = Ledger()
+    checker = ContractChecker()
     for event in consumer.events:
-        ledger.enter({"sora-event-webhook-type": event["type"]}, msgspec.json.encode(event), 0)
-    assert (ledger.faults, ledger.open_recordings) == ([], [])
+        checker.check({"sora-event-webhook-type": event["type"]}, msgspec.json.encode(event), 0)
+    assert (checker.faults, checker.open_recordings) == ([], [])
     check_files([event["data"] for event in consumer.once() if event["type"].endswith("archive.available")])
     types = Counter(consumer.types)
     assert types[T.RECORDING_REPORT] == types[T.RECORDING_STARTED]

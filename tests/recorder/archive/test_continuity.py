@@ -18,7 +18,7 @@ from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.ledger import Story
+from rokuga.webhooks.sequence import RecordingSequences
 from rokuga.webhooks.schemas import check_file
 from tests import machine, readers
 from tests.support.recorder import (
@@ -87,10 +87,10 @@ async def story(harness: RecorderHarness) -> list[Event]:
 
 def check(events: list[Event]) -> None:
     """Every event is in order, once, and its file can be read."""
-    told = Story()
+    told = RecordingSequences()
     for event in events:
         if not event.type.startswith("connection."):
-            assert not told.take(event.type, dict(event.document)), event
+            assert not told.add(event.type, dict(event.document)), event
         if event.type in {AVAILABLE, PART}:
             path = Path(event.document["metadata_file_path"])
             check_file(path.name, path.read_bytes())

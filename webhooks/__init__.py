@@ -1,1 +1,1 @@
-"""A fact, kept until the customer has it."""
+"""Events to HTTP: each event is delivered to each destination, in order, at least once."""

@@ -1,8 +1,8 @@
-"""The log files of the authentication webhook, as Sora keeps them: a line of JSON for each question.
+"""The log files of the authentication webhook, as Sora keeps them: a line of JSON for each request.
 
-`auth_webhook.jsonl` has every question with its answer, if there was one; `auth_webhook_error.jsonl` has those that
-nobody answered, and why. Fields as soralog reads them (sile/soralog, AuthWebhookMessage); `reason` is ours. Clients
-show tokens in `metadata`: it is redacted like `event_metadata` unless told otherwise. No client waits for a log.
+`auth_webhook.jsonl` has every request with its response, if there was one; `auth_webhook_error.jsonl` has those
+without, and why. Fields as soralog reads them (sile/soralog, AuthWebhookMessage); `reason` is ours. Clients send
+tokens in `metadata`: it is redacted like `event_metadata` unless configured otherwise. No client waits for a log.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from rokuga.recorder.identifiers import new_id
 from rokuga.webhooks.log import REDACTED, LogFile
 
 MAX_WAITING: Final = 1000
-"""Questions that wait for the disk; those beyond are counted and given up."""
+"""Lines that wait for the disk; further ones are counted and dropped."""
 
 SECRETS: Final = ("metadata", "event_metadata")
 
 Line = tuple[bytes, bool]
-"""A line, and whether it goes into the file of errors, too."""
+"""A line, and whether it is written to the file of errors, too."""
 
 
 class AuthLog:
-    """Both files, in one folder; a context, which writes in another thread until its end."""
+    """Both files, in one folder; a context that writes in another thread."""
 
     def __init__(self, folder: Path, url: str, *, redact: bool) -> None:
         self._url = url
@@ -44,22 +44,22 @@ class AuthLog:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write what waits."""
+        """Write what is queued."""
         await self._waiting.put(None)
         await self._writing
 
     def append(
-        self, wall_ns: int, asked: Mapping[str, Any], answer: Mapping[str, Any] | None, reason: str | None = None
+        self, wall_ns: int, request: Mapping[str, Any], response: Mapping[str, Any] | None, reason: str | None = None
     ) -> None:
-        """Note a question and its answer, or the reason why there is none."""
+        """Queue a request and its response, or the reason why there is none."""
         line: dict[str, Any] = {
             "id": new_id(),
             "timestamp": rfc3339(wall_ns),
             "url": self._url,
-            "req": self._shown(asked),
+            "req": self._redacted(request),
         }
-        if answer is not None:
-            line["res"] = self._shown(answer)
+        if response is not None:
+            line["res"] = self._redacted(response)
         if reason is not None:
             line["reason"] = reason
         try:
@@ -69,16 +69,16 @@ class AuthLog:
 
     @property
     def refused_lines(self) -> int:
-        """Lines that the disk did not take, or not in time."""
+        """Lines that the disk refused, or was too slow for."""
         return self._dropped + self._all.refused + self._errors.refused
 
-    def _shown(self, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _redacted(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self._redact:
-            return said
-        return {**said, **{name: REDACTED for name in SECRETS if name in said}}
+            return values
+        return {**values, **{name: REDACTED for name in SECRETS if name in values}}
 
     async def _write(self) -> None:
-        """Write lines as they come."""
+        """Write lines as they are queued."""
         while (line := await self._waiting.get()) is not None:
             await asyncio.to_thread(self._append, line)
 

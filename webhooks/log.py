@@ -1,8 +1,9 @@
 """The log files of event webhooks, as Sora keeps them: a line of JSON each, rotated by size.
 
-`event_webhook.jsonl` has every event, with `event_metadata` redacted unless told otherwise;
-`event_webhook_error.jsonl` has the attempts that failed, unredacted, to be sent again by hand. What the disk does not
-take is counted and given up: no delivery waits for a log. The daemon's own log says so once, and when it is over.
+`event_webhook.jsonl` has every event, with `event_metadata` redacted unless configured otherwise;
+`event_webhook_error.jsonl` has the attempts that failed, unredacted, to be sent again by hand. Lines that the disk
+refuses are counted and dropped: no delivery waits for a log. The daemon's own log reports the first refusal and its
+end.
 """
 
 import os
@@ -26,7 +27,7 @@ REDACTED: Final = "REDACTED"
 
 
 class LogFile:
-    """Appends whole lines. It holds nothing open, so a file or folder that was moved away is made anew."""
+    """Appends whole lines. The file is opened for each write: one that was moved away is created again."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
         self._path = path
@@ -37,24 +38,24 @@ class LogFile:
         self.refused = 0
 
     def write(self, lines: Sequence[bytes]) -> bool:
-        """Append all lines or, where the disk does not take them, none; says which."""
+        """Append all lines and return True, or none and return False where the disk refuses them."""
         with self._lock:
             try:
                 self._append(b"".join(line + b"\n" for line in lines))
             except OSError as error:
                 self.refused += len(lines)
-                self._tell_refusal(error)
+                self._log_refusal(error)
                 return False
             if self._is_refusing:
                 self._is_refusing = False
-                log.info("a webhook log can be written again", path=str(self._path), refused=self.refused)
+                log.info("webhook log written again", path=str(self._path), refused=self.refused)
         return True
 
-    def _tell_refusal(self, error: OSError) -> None:
+    def _log_refusal(self, error: OSError) -> None:
         if not self._is_refusing:
             self._is_refusing = True
             reason = error.strerror or str(error)
-            log.error("a webhook log cannot be written", path=str(self._path), reason=reason, errno=error.errno)
+            log.error("webhook log not written", path=str(self._path), reason=reason, errno=error.errno)
 
     def _append(self, data: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +66,12 @@ class LogFile:
             size = os.fstat(file).st_size
             if os.write(file, data) < len(data):
                 os.ftruncate(file, size)
-                raise OSError("the disk took a part only")
+                raise OSError("partial write")
         finally:
             os.close(file)
 
     def _rotate(self) -> None:
-        """Move each file one number up: the oldest is overwritten."""
+        """Rename each file to the next number; the oldest is overwritten."""
         names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._backups + 1))]
         for older, newer in reversed([*zip(names[1:], names, strict=False)]):
             if newer.exists():
@@ -78,7 +79,7 @@ class LogFile:
 
 
 class WebhookLog:
-    """Both files, in one folder. Its methods touch the disk and may be called in any thread."""
+    """Both files, in one folder. Its methods write to the disk and may be called in any thread."""
 
     def __init__(self, folder: Path, *, redact: bool) -> None:
         self._redact = redact
@@ -86,28 +87,28 @@ class WebhookLog:
         self._errors = LogFile(folder / "event_webhook_error.jsonl")
 
     def events(self, bodies: Sequence[bytes]) -> bool:
-        """Note events by their bodies; False where the disk did not take them."""
+        """Write events by their bodies; return False where the disk refused them."""
         return self._events.write([_redacted(body) for body in bodies] if self._redact else bodies)
 
-    def failure(self, entry: Delivery, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
-        """Note an attempt that failed, when the next one is due (None: it was given up), and the body to send."""
+    def failure(self, delivery: Delivery, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
+        """Write an attempt that failed, when the next one is due (None: it was given up), and the body to send."""
         line = {
             "timestamp": rfc3339(wall_ns),
             "reason": reason,
-            "attempts": entry.attempts + 1,
+            "attempts": delivery.attempts + 1,
             "next_attempt": None if next_wall_ns is None else rfc3339(next_wall_ns),
-            "body": msgspec.Raw(entry.body),
+            "body": msgspec.Raw(delivery.body),
         }
         self._errors.write([msgspec.json.encode(line)])
 
     @property
     def refused_lines(self) -> int:
-        """Lines that the disk did not take."""
+        """Lines that the disk refused."""
         return self._events.refused + self._errors.refused
 
 
 def _redacted(body: bytes) -> bytes:
-    """Hide `event_metadata`, which is the envelope's; a recording's own `metadata` is not taken for a secret."""
+    """Replace `event_metadata`, which is the envelope's; a recording's own `metadata` is no secret."""
     if b'"event_metadata"' not in body:
         return body
     envelope = msgspec.json.decode(body)

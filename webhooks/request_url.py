@@ -1,4 +1,4 @@
-"""URLs of webhooks as they are requested: the request target byte for byte, since a signature may cover it."""
+"""URLs of webhooks: the request target is sent byte for byte as configured, since a signature may cover it."""
 
 import functools
 import re
@@ -12,11 +12,11 @@ _PARTS: Final = re.compile(r"(?P<scheme>[^:/?#]+)://(?P<authority>[^/?#]*)(?P<ta
 
 @functools.lru_cache(maxsize=16)
 def request_url(text: str) -> URL:
-    """Read an http or https URL so that its path and query are sent as they are written. Raises ValueError.
+    """Parse an http or https URL so that its path and query are sent as they are written. Raises ValueError.
 
-    yarl decodes and encodes what it takes for equal (`%7E`, `%2F` in a query, dot segments) and drops an empty query;
-    what it is given as an encoded path it leaves alone, so path and query are given as one. Only what cannot stand in
-    a request line, spaces and what is not ASCII, is escaped as UTF-8.
+    yarl normalizes equivalent forms (`%7E`, `%2F` in a query, dot segments) and drops an empty query, but leaves an
+    encoded path as it is: path and query are passed as one encoded path. Only spaces and what is not ASCII, which a
+    request line cannot contain, are escaped as UTF-8.
     """
     parts = _PARTS.match(text)
     if parts is None:

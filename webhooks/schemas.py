@@ -1,8 +1,8 @@
-"""Schemas of every webhook body and every JSON file: strict types, no field more, none less.
+"""Schemas of every webhook body and every JSON file: strict types, no other fields.
 
 Fields are those of Sora's own types (sora-server-sdk-ts types/webhook/event_recording_webhook.d.ts and
-event_webhook.d.ts, 2023.2); ours are `format`, `reason`, `errno`, `path`, and what is in `stats`. A schema is put
-together from groups of fields, as the documents are. The JSON Schemas in `json_schemas/` are written from here.
+event_webhook.d.ts, 2023.2); ours are `format`, `reason`, `errno`, `path`, and what is in `stats`. A schema is
+composed of groups of fields, as the documents are. The JSON Schemas in `json_schemas/` are generated from here.
 """
 
 from typing import Annotated, Any, Final, Literal, Union
@@ -25,22 +25,22 @@ Positive = Annotated[int, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
 Path = Annotated[str, Meta(pattern="^/")]
 Name = Annotated[str, Meta(pattern=rf"^[0-9A-Z]{{26}}/[\w-]+\.({SUFFIX_PATTERN}|json)$")]
-"""With its folder, as Sora 2020.3 wrote it."""
+"""A file name with its folder, as Sora 2020.3 wrote it."""
 
 Fields = dict[str, Any]
 
 
-class Maybe:
-    """Marks a field that may be absent; it is never null."""
+class OptionalField:
+    """A field that may be absent; it is never null."""
 
     def __init__(self, schema: Any) -> None:
         self.schema = schema
 
 
 def struct(name: str, fields: Fields, tag: str | None = None) -> Any:
-    """Make a schema of these fields that takes no other; with a tag, its `type` has to be that."""
+    """Return a schema of these fields that allows no others; with a tag, `type` has to be that."""
     listed = [
-        (key, Union[field.schema, UnsetType], UNSET) if isinstance(field, Maybe) else (key, field)  # noqa: UP007 - values
+        (key, Union[field.schema, UnsetType], UNSET) if isinstance(field, OptionalField) else (key, field)  # noqa: UP007 - values
         for key, field in fields.items()
     ]
     tagged = {} if tag is None else {"tag_field": "type", "tag": tag}
@@ -56,10 +56,10 @@ PARAMS: Final[dict[type, Any]] = {int: Count, str: Text, bool: bool}
 
 
 def _params(codec: Codec) -> Any:
-    """Describe a codec's parameters, which are written where there is one at least: a single one is always there."""
+    """Return the schema of a codec's parameters. They are absent as a whole, so that a single one is never absent."""
     fields = {name: PARAMS[kind] for name, kind in codec.params.items()}
     if len(fields) > 1:
-        fields = {name: Maybe(field) for name, field in fields.items()}
+        fields = {name: OptionalField(field) for name, field in fields.items()}
     return struct(f"{codec.name.title()}Params", fields)
 
 
@@ -68,9 +68,9 @@ def _track(kind: Kind) -> Fields:
     rows = [row for row in CODECS.values() if row.kind == kind]
     return {
         kind: bool,
-        f"{kind}_codec_type": Maybe(Literal[tuple(row.name for row in rows)]),
-        f"{kind}_bit_rate": Maybe(Positive),
-        **{f"{kind}_{row.params_key}": Maybe(_params(row)) for row in rows if row.params},
+        f"{kind}_codec_type": OptionalField(Literal[tuple(row.name for row in rows)]),
+        f"{kind}_bit_rate": OptionalField(Positive),
+        **{f"{kind}_{row.params_key}": OptionalField(_params(row)) for row in rows if row.params},
     }
 
 
@@ -85,41 +85,41 @@ COUNTERS = dict[str, Count | str | list[GAP] | None]  # type: ignore[valid-type]
 STATS = struct(
     "Stats",
     {
-        "audio": Maybe(COUNTERS),
-        "video": Maybe(COUNTERS),
-        "total_audio_empty_payload": Maybe(Count),
-        "total_audio_sender_report": Maybe(Count),
-        "total_video_sender_report": Maybe(Count),
-        "total_pli_trigger": Maybe(Count),
-        "total_stored_audio_packet": Maybe(Count),
-        "total_stored_video_packet": Maybe(Count),
-        "total_stored_video_keyframe_head": Maybe(Count),
-        "total_video_frame": Maybe(Count),
-        "is_recovered": Maybe(bool),
+        "audio": OptionalField(COUNTERS),
+        "video": OptionalField(COUNTERS),
+        "total_audio_empty_payload": OptionalField(Count),
+        "total_audio_sender_report": OptionalField(Count),
+        "total_video_sender_report": OptionalField(Count),
+        "total_pli_trigger": OptionalField(Count),
+        "total_stored_audio_packet": OptionalField(Count),
+        "total_stored_video_packet": OptionalField(Count),
+        "total_stored_video_keyframe_head": OptionalField(Count),
+        "total_video_frame": OptionalField(Count),
+        "is_recovered": OptionalField(bool),
     },
 )
 
 RECORDING: Final[Fields] = {
     "channel_id": Text,
     "recording_id": Id,
-    "metadata": Maybe(Any),
+    "metadata": OptionalField(Any),
     "split_only": bool,
-    "split_duration": Maybe(Positive),
+    "split_duration": OptionalField(Positive),
     "created_at": Positive,
     "expire_time": Count,
-    "expired_at": Maybe(Positive),
+    "expired_at": OptionalField(Positive),
     "start_timestamp": Timestamp,
 }
 PLACE: Final[Fields] = {"label": Text, "node_name": Text}
 REPORTED: Final[Fields] = {
     **PLACE,
     **CLIENT,
-    **{key: Maybe(field) for key, field in {**FILE, **METADATA_FILE, "size": Positive}.items()},
+    **{key: OptionalField(field) for key, field in {**FILE, **METADATA_FILE, "size": Positive}.items()},
     "start_time_offset": Count,
     "start_timestamp": Timestamp,
     "stop_time_offset": Count,
     "stop_timestamp": Timestamp,
-    "split_last_index": Maybe(Index),
+    "split_last_index": OptionalField(Index),
 }
 AVAILABLE: Final[Fields] = {
     **IDENTITY,
@@ -131,9 +131,9 @@ AVAILABLE: Final[Fields] = {
     "created_at": Positive,
     "format": Literal[*CONTAINERS],
     "size": Positive,
-    "reason": Maybe(Text),
-    "video_height": Maybe(Positive),
-    "video_width": Maybe(Positive),
+    "reason": OptionalField(Text),
+    "video_height": OptionalField(Positive),
+    "video_width": OptionalField(Positive),
     "stats": STATS,
 }
 ENDED: Final[Fields] = {**IDENTITY, **TRACKS, **START, **STOP, **FILE, "stats": STATS}
@@ -165,7 +165,7 @@ DATA: Final[dict[str, Any]] = {
         },
         "archive.started": {**IDENTITY, **TRACKS, **START, "created_at": Positive},
         "archive.available": AVAILABLE,
-        "archive.failed": {**ENDED, "reason": Text, "errno": Maybe(Positive), "path": Maybe(Path)},
+        "archive.failed": {**ENDED, "reason": Text, "errno": OptionalField(Positive), "path": OptionalField(Path)},
         "split-archive.available": {**AVAILABLE, "split_index": Index},
         "split-archive.end": {**ENDED, "split_last_index": Index},
         "connection.created": CONNECTION,
@@ -174,12 +174,12 @@ DATA: Final[dict[str, Any]] = {
             "destroyed_time": Positive,
             "destroyed_timestamp": Timestamp,
             "reason": Text,
-            "disconnect_api_reason": Maybe(str),
-            "type_disconnect_reason": Maybe(str),
+            "disconnect_api_reason": OptionalField(str),
+            "type_disconnect_reason": OptionalField(str),
         },
     }.items()
 }
-"""What lies in the files, and is the `data` of the events, by the type of event."""
+"""The documents by their type of event: contents of the JSON files and `data` of the events."""
 
 ENVELOPE: Final[Fields] = {
     "id": Id,
@@ -189,7 +189,7 @@ ENVELOPE: Final[Fields] = {
     **PLACE,
     "channel_id": Text,
 }
-WHOSE: Final[Fields] = {"session_id": Id, **CLIENT, "event_metadata": Maybe(Any)}
+IDS: Final[Fields] = {"session_id": Id, **CLIENT, "event_metadata": OptionalField(Any)}
 FLAGS: Final[Fields] = {"multistream": bool, "simulcast": bool, "spotlight": bool, "role": Text}
 
 
@@ -198,9 +198,9 @@ def _envelope(event_type: str) -> Fields:
         case "recording":
             return ENVELOPE
         case "connection":
-            return {**ENVELOPE, **WHOSE, **FLAGS}
+            return {**ENVELOPE, **IDS, **FLAGS}
         case _:
-            return {**ENVELOPE, **WHOSE}
+            return {**ENVELOPE, **IDS}
 
 
 BODIES: Final[dict[str, Any]] = {
@@ -219,7 +219,7 @@ FILES: Final[dict[str, str]] = {
     "split-archive-": "split-archive.available",
     "report-": "recording.report",
 }
-"""What lies in a JSON file whose name begins so; the first that fits."""
+"""The document in a JSON file by the beginning of its name; the first that matches."""
 
 
 def check_file(name: str, data: bytes) -> None:
@@ -229,7 +229,7 @@ def check_file(name: str, data: bytes) -> None:
 
 
 def json_schemas() -> dict[str, Fields]:
-    """Give the JSON Schema of every webhook body and every JSON file, by the name of the schema's own file."""
+    """Return the JSON Schemas of all webhook bodies and JSON files, by the names of their own files."""
     files = {f"file-{start.removesuffix('-')}.json": DATA[event_type] for start, event_type in FILES.items()}
     bodies = {f"webhook-{event_type}.json": body for event_type, body in BODIES.items()}
     return {name: {"$schema": DIALECT, **msgspec.json.schema(schema)} for name, schema in {**files, **bodies}.items()}

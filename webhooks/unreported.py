@@ -1,7 +1,7 @@
-"""Read the recordings that were not reported back from event_webhook.jsonl, for a daemon whose database is lost.
+"""Restore recordings without a report from event_webhook.jsonl, for a daemon whose database is lost.
 
-The log has every event: recording.started has a recording's parameters, archive.started a connection's names and
-tracks. What is missing from it, or was redacted, cannot be known. Lines that are none of ours are passed over.
+The log has every event: recording.started has a recording's parameters, archive.started the ids and tracks of a
+connection. What is missing from it, or was redacted, cannot be restored. Other lines are skipped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ Json = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Unreported:
-    """A recording without a report in the log, and its archives by their connections, as far as the log says."""
+    """A recording without a report in the log, and its archives by their connections."""
 
     recording: RecordingState
     archives: dict[str, ArchiveState] = field(default_factory=dict)
@@ -37,7 +37,7 @@ def read_unreported(log_dir: Path) -> list[Unreported]:
     for event in _events(log_dir):
         try:
             _apply(found, event["type"], event["data"])
-        except (KeyError, TypeError, ValueError, OverflowError):  # not a line of ours
+        except (KeyError, TypeError, ValueError, OverflowError):  # another line
             continue
     return list(found.values())
 
@@ -62,7 +62,7 @@ def _decode(line: bytes) -> Json | None:
 
 
 def _apply(found: dict[str, Unreported], event_type: str, data: Json) -> None:
-    """Take one event. Raises what a line that is none of ours leads to."""
+    """Apply one event. Raises KeyError, TypeError, ValueError or OverflowError for any other JSON."""
     recording_id = data["recording_id"]
     if event_type == "recording.started":
         found[recording_id] = Unreported(_recording(data))
@@ -73,7 +73,7 @@ def _apply(found: dict[str, Unreported], event_type: str, data: Json) -> None:
         if event_type == "archive.started":
             archives[connection_id] = _archive(data)
         elif connection_id in archives:
-            archives[connection_id] = _go_on(archives[connection_id], event_type, data)
+            archives[connection_id] = _after(archives[connection_id], event_type, data)
 
 
 def _recording(data: Json) -> RecordingState:
@@ -99,7 +99,7 @@ def _track(data: Json, kind: str) -> TrackConfig | None:
     return TrackConfig(codec_type, data.get(f"{kind}_bit_rate"), params)
 
 
-def _go_on(archive: ArchiveState, event_type: str, data: Json) -> ArchiveState:
+def _after(archive: ArchiveState, event_type: str, data: Json) -> ArchiveState:
     """Return an archive after one more of its events."""
     stop_wall_ns = max(archive.stop_wall_ns or 0, from_rfc3339(data["stop_timestamp"]))
     if event_type == "split-archive.available":

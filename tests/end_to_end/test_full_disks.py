@@ -108,7 +108,7 @@ async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: 
             before = len(consumer.events)
             await daemon.api("StopRecording", {"channel_id": "sora"})
             await consumer.wait_for("recording.report")
-            await daemon.logged("a webhook log can be written again")
+            await daemon.logged("webhook log written again")
             assert await daemon.stop() == 0
         unwritten = [event["id"] for event in consumer.events if not event["log_written"]]
         lines = (tmp_path / "data" / "log" / "event_webhook.jsonl").read_bytes().splitlines()

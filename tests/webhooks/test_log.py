@@ -82,7 +82,7 @@ def test_a_full_disk_costs_the_line_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "event_webhook.jsonl").read_bytes() == b"3\n"
 
 
-def test_a_fault_is_told_once_and_its_end(tmp_path: Path) -> None:
+def test_a_refusal_of_the_disk_and_its_end_are_logged_once(tmp_path: Path) -> None:
     """However many lines it takes."""
     file = LogFile(tmp_path / "x.jsonl")
     with structlog.testing.capture_logs() as told:
@@ -93,8 +93,8 @@ def test_a_fault_is_told_once_and_its_end(tmp_path: Path) -> None:
             (tmp_path / "x.jsonl").unlink()
             assert [file.write([b"4"]), file.write([b"5"])] == [True, True]
     path = str(tmp_path / "x.jsonl")
-    fault = {"event": "a webhook log cannot be written", "reason": "No space left on device", "errno": 28}
-    again = {"event": "a webhook log can be written again", "path": path, "log_level": "info"}
+    fault = {"event": "webhook log not written", "reason": "No space left on device", "errno": 28}
+    again = {"event": "webhook log written again", "path": path, "log_level": "info"}
     assert told == [
         {**fault, "path": path, "log_level": "error"},
         {**again, "refused": 3},

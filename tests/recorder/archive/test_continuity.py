@@ -18,8 +18,8 @@ from rokuga.recorder.archive.output import TOO_SLOW
 from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
-from rokuga.webhooks.sequence import RecordingSequences
 from rokuga.webhooks.schemas import check_file
+from rokuga.webhooks.sequence import RecordingSequences
 from tests import machine, readers
 from tests.support.recorder import (
     AVAILABLE,

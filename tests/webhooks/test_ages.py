@@ -15,7 +15,7 @@ HOUR_NS = 3600 * NS_PER_S
 
 
 @pytest.mark.parametrize("before_hours", [0, -24 * 365 * 50])
-async def test_a_wall_clock_that_is_set_a_day_ahead_gives_nothing_up(tmp_path: Path, before_hours: int) -> None:
+async def test_setting_the_wall_clock_a_day_ahead_makes_nothing_dead(tmp_path: Path, before_hours: int) -> None:
     """By hand, or by NTP after a start in 1970."""
     clock = ManualClock(wall_offset_ns=before_hours * HOUR_NS)
     async with consuming(scripted(500, 500, 200)) as consumer:
@@ -30,9 +30,7 @@ async def test_a_wall_clock_that_is_set_a_day_ahead_gives_nothing_up(tmp_path: P
 
 
 @pytest.mark.parametrize("step_ns", [25 * HOUR_NS, HOUR_NS // 2, -HOUR_NS // 2, -25 * HOUR_NS])
-async def test_a_pause_is_as_long_as_it_should_be_whatever_becomes_of_the_wall_clock(
-    tmp_path: Path, step_ns: int
-) -> None:
+async def test_a_pause_has_its_length_although_the_wall_clock_is_set(tmp_path: Path, step_ns: int) -> None:
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
@@ -44,7 +42,7 @@ async def test_a_pause_is_as_long_as_it_should_be_whatever_becomes_of_the_wall_c
         assert [entry.seq for entry in await due(box)] == [1]
 
 
-async def test_the_age_goes_on_over_restarts_by_the_time_in_use(tmp_path: Path) -> None:
+async def test_the_age_of_a_delivery_is_the_uptime_over_all_restarts(tmp_path: Path) -> None:
     """The time in which nothing was tried does not count, nor what the clock was set by meanwhile."""
     config = WebhookConfig(max_age_ns=10 * HOUR_NS)
     async with consuming(scripted(500)) as consumer:
@@ -66,7 +64,7 @@ async def test_the_age_goes_on_over_restarts_by_the_time_in_use(tmp_path: Path) 
             assert await it.outbox.counts() == {"dead": 1}
 
 
-async def test_a_probe_sums_up_the_time_in_use(tmp_path: Path) -> None:
+async def test_a_probe_stores_the_uptime(tmp_path: Path) -> None:
     """Each second, in a daemon: a crash loses no more of it."""
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (_, box):
@@ -78,7 +76,7 @@ async def test_a_probe_sums_up_the_time_in_use(tmp_path: Path) -> None:
         assert box.uptime_ns == HOUR_NS
 
 
-async def test_dead_entries_are_not_forgotten_by_a_clock_that_is_set(tmp_path: Path) -> None:
+async def test_setting_the_wall_clock_prunes_no_dead_delivery(tmp_path: Path) -> None:
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event(1))

@@ -41,7 +41,7 @@ async def ask(url: str, config: WebhookConfig = CONFIG) -> Any:
         return await webhook.ask("CONNECTION", QUESTION)
 
 
-async def test_the_question_and_its_envelope_arrive_and_the_answer_comes_back() -> None:
+async def test_the_request_arrives_with_its_envelope_and_the_answer_is_returned() -> None:
     async with consuming(says(ALLOWED)) as consumer:
         answer = await ask(consumer.url)
     assert answer == {"allowed": True, "client_id": "alice", "metadata": [1]}
@@ -97,7 +97,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         (b'{"allowed":true}' + b" " * MAX_RESPONSE_BYTES, f"more than {MAX_RESPONSE_BYTES} bytes"),
     ],
 )
-async def test_garbage_is_no_answer(body: bytes, fault: str) -> None:
+async def test_a_response_without_a_boolean_allowed_is_no_answer(body: bytes, fault: str) -> None:
     async with consuming(says(body)) as consumer:
         with pytest.raises(NoAnswer, match=f"^{fault}$"):
             await ask(consumer.url)
@@ -140,7 +140,7 @@ async def test_an_answer_that_breaks_off_is_none() -> None:
             await ask(consumer.url)
 
 
-async def test_nobody_at_the_address_is_no_answer_and_the_client_learns_no_address() -> None:
+async def test_a_refused_connection_is_no_answer_and_the_reason_has_no_address() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -177,7 +177,7 @@ async def test_certificates_are_checked_both_ways(tmp_path: Path) -> None:
     assert answer["allowed"] is True
 
 
-async def test_what_became_of_the_questions_is_counted(tmp_path: Path) -> None:
+async def test_outcomes_of_requests_are_counted(tmp_path: Path) -> None:
     bodies = iter([ALLOWED, ALLOWED, b'{"allowed":false}', b"", b"", b""])
 
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
@@ -195,7 +195,7 @@ async def test_what_became_of_the_questions_is_counted(tmp_path: Path) -> None:
         }
 
 
-async def test_an_event_s_empty_200_lets_nobody_in() -> None:
+async def test_an_empty_200_is_no_answer() -> None:
     async with consuming(ok) as consumer:
         with pytest.raises(NoAnswer):
             await ask(consumer.url)

@@ -37,7 +37,7 @@ async def ask(folder: Path, *, redact: bool = True, status: int = 200) -> str:
     return consumer.url
 
 
-async def test_a_question_and_its_answer_are_a_line(tmp_path: Path) -> None:
+async def test_a_request_and_its_response_are_one_line(tmp_path: Path) -> None:
     """The names that soralog reads: id, timestamp, url, req, res; nothing else was told or answered."""
     url = await ask(tmp_path, redact=False)
     (line,) = lines(tmp_path, "auth_webhook.jsonl")
@@ -57,7 +57,7 @@ async def test_a_question_and_its_answer_are_a_line(tmp_path: Path) -> None:
     assert not lines(tmp_path, "auth_webhook_error.jsonl")
 
 
-async def test_what_may_be_a_secret_is_redacted(tmp_path: Path) -> None:
+async def test_metadata_is_redacted(tmp_path: Path) -> None:
     await ask(tmp_path)
     assert b"secret" not in (tmp_path / "auth_webhook.jsonl").read_bytes()
     (line,) = lines(tmp_path, "auth_webhook.jsonl")
@@ -65,7 +65,7 @@ async def test_what_may_be_a_secret_is_redacted(tmp_path: Path) -> None:
     assert "event_metadata" not in line["req"]
 
 
-async def test_a_question_without_an_answer_says_why(tmp_path: Path) -> None:
+async def test_a_request_without_a_response_is_logged_with_the_reason(tmp_path: Path) -> None:
     """It is in both files."""
     with pytest.raises(NoAnswer):
         await ask(tmp_path, status=503)
@@ -75,7 +75,7 @@ async def test_a_question_without_an_answer_says_why(tmp_path: Path) -> None:
     assert lines(tmp_path, "auth_webhook_error.jsonl") == [line]
 
 
-async def test_a_disk_that_takes_nothing_costs_lines_only(tmp_path: Path) -> None:
+async def test_a_full_disk_costs_log_lines_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
     async with AuthLog(tmp_path / "log", "http://example.com/", redact=True) as log:
         log.append(0, QUESTION, ANSWER)

@@ -29,7 +29,7 @@ def test_the_envelope_is_as_documented_and_compact() -> None:
 
 
 @pytest.mark.parametrize("event_type", EventType)
-def test_what_is_about_a_connection_carries_its_names(event_type: EventType) -> None:
+def test_events_about_a_connection_have_its_ids(event_type: EventType) -> None:
     body = msgspec.json.decode(make_body(event(event_type=event_type), CONFIG))
     names = {key: body[key] for key in ("session_id", "client_id", "bundle_id", "connection_id") if key in body}
     if event_type.startswith("recording."):
@@ -44,14 +44,14 @@ def test_what_is_about_a_connection_carries_its_names(event_type: EventType) -> 
 
 
 @pytest.mark.parametrize("event_type", [EventType.CONNECTION_CREATED, EventType.CONNECTION_DESTROYED])
-def test_a_connection_event_tells_role_and_ways(event_type: EventType) -> None:
+def test_connection_events_have_the_role_and_fixed_flags(event_type: EventType) -> None:
     document = {"role": "sendonly", "audio": True}
     body = msgspec.json.decode(make_body(event(event_type=event_type, document=document), CONFIG))
     assert (body["role"], body["data"]) == ("sendonly", document)
     assert (body["multistream"], body["simulcast"], body["spotlight"]) == (True, False, False)
 
 
-def test_a_line_that_was_not_written_is_not_said_to_be() -> None:
+def test_log_written_is_false_for_a_line_that_was_not_written() -> None:
     assert msgspec.json.decode(make_body(event(), CONFIG, log_written=False))["log_written"] is False
 
 
@@ -70,7 +70,7 @@ def test_any_document_makes_a_body_that_is_always_the_same(
 
 @pytest.mark.parametrize("said", ["null", '{"user":"é"}', "[]"])
 @pytest.mark.parametrize("event_type", [each for each in EventType if not each.startswith("recording.")])
-def test_what_the_customer_said_of_a_client_is_in_every_event_about_it(event_type: EventType, said: str) -> None:
+def test_event_metadata_is_in_every_event_about_its_connection(event_type: EventType, said: str) -> None:
     """As it was said, null included."""
     about = event(event_type=event_type)
     assert about.connection is not None

@@ -77,10 +77,10 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
     assert len(seen) == CHANNELS
 
 
-async def test_killed_a_few_times_it_loses_and_disorders_nothing(tmp_path: Path) -> None:
+async def test_after_a_few_kills_every_event_is_delivered_in_order(tmp_path: Path) -> None:
     await crash(tmp_path, seed=1, rounds=3)
 
 
 @pytest.mark.soak
-async def test_killed_often_it_loses_and_disorders_nothing(tmp_path: Path) -> None:
+async def test_after_many_kills_every_event_is_delivered_in_order(tmp_path: Path) -> None:
     await crash(tmp_path, seed=2, rounds=100)

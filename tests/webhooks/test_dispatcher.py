@@ -146,7 +146,7 @@ async def test_a_consumer_that_is_away_is_asked_once_a_minute_by_the_oldest_even
             assert len(consumer.of("a")) - len(consumer.of("b")) == len(consumer.posts) - before == asked
 
 
-async def test_an_event_that_is_refused_does_not_come_sooner_as_others_are_taken(tmp_path: Path) -> None:
+async def test_a_refused_event_is_not_retried_earlier_because_others_are_accepted(tmp_path: Path) -> None:
     async def answer(post: Post, _: web.Request) -> web.StreamResponse:
         return web.Response(status=500 if post.event["channel_id"] == "bad" else 200)
 
@@ -160,7 +160,7 @@ async def test_an_event_that_is_refused_does_not_come_sooner_as_others_are_taken
         assert len(consumer.of("bad")) == 3
 
 
-async def test_no_more_are_in_flight_than_allowed_and_one_a_channel(tmp_path: Path) -> None:
+async def test_max_in_flight_holds_with_one_delivery_of_a_connection_at_a_time(tmp_path: Path) -> None:
     in_flight: Counter[str] = Counter()
     peaks: Counter[str] = Counter()
     gate = asyncio.Event()
@@ -187,7 +187,7 @@ async def test_no_more_are_in_flight_than_allowed_and_one_a_channel(tmp_path: Pa
     assert set(peaks.values()) == {1}
 
 
-async def test_the_log_may_be_full(tmp_path: Path) -> None:
+async def test_events_are_delivered_although_the_log_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     for name in ("event_webhook.jsonl", "event_webhook_error.jsonl"):
         (tmp_path / "log" / name).symlink_to("/dev/full")
@@ -226,7 +226,7 @@ async def test_a_database_that_fails_for_a_while_delays_and_doubles_nothing(
         assert [post.number for post in consumer.posts] == [1, 2]
 
 
-async def test_a_fault_of_ours_ends_an_attempt_and_not_the_task(
+async def test_an_internal_error_fails_the_attempt_and_not_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -254,7 +254,7 @@ async def test_an_entry_that_an_operator_retries_is_sent_though_it_waits(tmp_pat
         assert await it.outbox.counts() == {"delivered": 1}
 
 
-async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tmp_path: Path) -> None:
+async def test_a_singleton_of_another_node_waits_and_is_skipped_once_that_node_delivered_it(tmp_path: Path) -> None:
     """Nor does it while nobody can be asked. Waiting is no attempt; what follows in the recording waits, too."""
     answers: list[Owner | StoreError] = [MinorityError("no majority"), Owner.OTHER, Owner.NOBODY]
     asked = []
@@ -280,7 +280,7 @@ async def test_what_another_node_tells_waits_and_is_not_sent_once_it_was_told(tm
     assert asked == [REPORT.id] * 3
 
 
-async def test_what_is_ours_to_tell_is_sent(tmp_path: Path) -> None:
+async def test_a_singleton_that_this_node_owns_is_delivered(tmp_path: Path) -> None:
     async def owner_of(_event_id: str) -> Owner:
         return Owner.SELF
 

@@ -29,7 +29,9 @@ async def test_the_end_waits_for_what_is_due_and_not_for_what_is_due_later(tmp_p
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_it_ends_though_news_come_in_the_same_turn_of_the_loop(tmp_path: Path, turns: int) -> None:
+async def test_the_task_ends_although_it_is_notified_in_the_same_iteration_of_the_loop(
+    tmp_path: Path, turns: int
+) -> None:
     """Where a wait loses its cancellation because it is over just then, the end would never come."""
     async with delivering(tmp_path, WebhookConfig()) as it:
         await it.drained()

@@ -54,7 +54,7 @@ def test_a_failure_has_reason_and_unredacted_body(tmp_path: Path) -> None:
     assert msgspec.json.decode(second)["next_attempt"] is None
 
 
-def test_files_move_up_by_size_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_files_are_rotated_by_size_and_the_oldest_is_deleted(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "x.jsonl", max_bytes=10, backups=2)
     for n in range(8):
         assert file.write([b"line%d" % n])
@@ -69,7 +69,7 @@ def test_a_line_longer_than_the_limit_is_written_whole(tmp_path: Path) -> None:
     assert (tmp_path / "x.jsonl.1").read_bytes() == b"x" * 100 + b"\n"
 
 
-def test_a_full_disk_costs_the_line_and_nothing_else(tmp_path: Path) -> None:
+def test_a_line_that_a_full_disk_refuses_is_counted(tmp_path: Path) -> None:
     """/dev/full answers every write as a full disk does (ENOSPC)."""
     (tmp_path / "event_webhook.jsonl").symlink_to("/dev/full")
     (tmp_path / "event_webhook_error.jsonl").symlink_to("/dev/full")
@@ -103,7 +103,7 @@ def test_a_refusal_of_the_disk_and_its_end_are_logged_once(tmp_path: Path) -> No
     ]
 
 
-def test_a_line_of_which_the_disk_took_a_part_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partially_written_line_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = LogFile(tmp_path / "x.jsonl")
     assert file.write([b"whole"])
     with monkeypatch.context() as patch:
@@ -114,7 +114,7 @@ def test_a_line_of_which_the_disk_took_a_part_is_taken_back(tmp_path: Path, monk
     assert (tmp_path / "x.jsonl").read_bytes() == b"whole\nwhole\n"
 
 
-def test_a_folder_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_folder_that_was_moved_away_is_created_again(tmp_path: Path) -> None:
     log = WebhookLog(tmp_path / "log", redact=True)
     log.events([b"1"])
     (tmp_path / "log").rename(tmp_path / "old")
@@ -122,7 +122,7 @@ def test_a_folder_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     assert (tmp_path / "log/event_webhook.jsonl").read_bytes() == b"2\n"
 
 
-def test_a_folder_that_cannot_be_made_is_no_fault(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"a file")
     assert not WebhookLog(tmp_path / "log", redact=True).events([b"1"])
 

@@ -68,7 +68,7 @@ def test_order_is_that_of_connections_and_recordings(
     assert follows(Subject("sora", *later), Subject("sora", *earlier)) is expected
 
 
-def test_a_connection_is_that_of_its_channel() -> None:
+def test_connection_ids_are_compared_within_their_channel() -> None:
     assert not follows(Subject("one", "A", ""), Subject("other", "A", ""))
 
 
@@ -98,7 +98,7 @@ async def act(box: Outbox, action: str, number: int) -> None:
 
 @given(ACTIONS)
 @settings(max_examples=60, deadline=None)
-async def test_the_heads_are_those_that_wait_for_no_other_one(
+async def test_sql_blocks_the_same_deliveries_as_the_pure_rules(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, Subject, int]]
 ) -> None:
     config = CONFIG.__class__(url=CONFIG.url, max_in_flight=1000)

@@ -22,7 +22,7 @@ from tests.material import WALL_NS, ManualClock, event
 from tests.webhooks.delivering import CLOCK, CONFIG, KEY, IngestingOutbox, due, no_log, outbox, take
 
 
-async def test_an_event_becomes_an_entry_with_its_body(tmp_path: Path) -> None:
+async def test_an_event_becomes_a_delivery_with_its_body(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event())
         body = make_body(event(), CONFIG)
@@ -52,7 +52,7 @@ async def test_an_event_of_a_whole_recording_has_no_connection(tmp_path: Path) -
         assert (entry.session_id, entry.connection_id) == ("", "")
 
 
-async def test_of_a_connection_only_what_waits_for_nothing_is_due(tmp_path: Path) -> None:
+async def test_only_the_first_delivery_of_a_connection_is_due(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"), event(2, "b"))
         heads = await due(box)
@@ -63,7 +63,7 @@ async def test_of_a_connection_only_what_waits_for_nothing_is_due(tmp_path: Path
         assert [entry.seq for entry in await due(box)] == [2, 3]
 
 
-async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path) -> None:
+async def test_a_postponed_delivery_blocks_only_its_connection(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(2, "a"), event(1, "b"))
         await box.settle([DeliveryResult(1, DeliveryState.PENDING, WALL_NS + 5, "no")])
@@ -71,7 +71,7 @@ async def test_an_event_that_is_put_off_holds_its_connection_only(tmp_path: Path
         assert ([entry.seq for entry in found.deliveries], found.next_wall_ns) == ([3], WALL_NS + 5)
 
 
-async def test_a_dead_event_lets_its_connection_go_on(tmp_path: Path) -> None:
+async def test_a_dead_delivery_unblocks_its_connection(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
         await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="status 410")])
@@ -91,7 +91,7 @@ async def test_an_entry_is_due_at_its_time_and_not_before(tmp_path: Path) -> Non
         assert [entry.attempts for entry in await due(box)] == [1]
 
 
-async def test_a_wall_clock_that_is_set_back_by_a_day_holds_nothing(tmp_path: Path) -> None:
+async def test_setting_the_wall_clock_back_by_a_day_postpones_nothing(tmp_path: Path) -> None:
     clock = ManualClock()
     async with outbox(tmp_path, CONFIG, clock) as (store, box):
         await take(store, box, event())
@@ -115,14 +115,14 @@ async def test_without_a_url_events_go_to_the_log_only(tmp_path: Path) -> None:
     assert lines == [make_body(event(), CONFIG)]
 
 
-async def test_a_log_that_takes_no_line_is_told_in_the_body(tmp_path: Path) -> None:
+async def test_a_body_has_log_written_false_where_the_log_refused_it(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await store.append([event()])
         await box.ingest(lambda _: False)
         assert msgspec.json.decode((await due(box))[0].body)["log_written"] is False
 
 
-async def test_it_goes_on_where_it_stopped_and_keeps_the_bytes(tmp_path: Path) -> None:
+async def test_after_a_restart_ingest_continues_and_bodies_are_unchanged(tmp_path: Path) -> None:
     """Another version and label meanwhile change nothing of what was taken over."""
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
@@ -153,7 +153,7 @@ class Torn:
         self.cursor = cursor
 
 
-async def test_an_event_that_is_given_twice_is_one_entry(tmp_path: Path) -> None:
+async def test_an_event_that_is_read_twice_is_one_delivery(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite3"
     torn = Torn([event(1), event(2)])
     async with IngestingOutbox(path, torn, CONFIG, CLOCK.clock()) as box:
@@ -166,7 +166,7 @@ async def test_an_event_that_is_given_twice_is_one_entry(tmp_path: Path) -> None
     assert states == [(event(3).id, pending), (event(2).id, pending), (event(1).id, delivered)]
 
 
-async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_path: Path) -> None:
+async def test_a_failed_ingest_is_repeated_without_a_second_log_line(tmp_path: Path) -> None:
     lines: list[bytes] = []
 
     def write(bodies: Sequence[bytes]) -> bool:
@@ -188,7 +188,7 @@ async def test_a_take_over_that_failed_is_repeated_without_a_second_line(tmp_pat
     assert len(lines) == 1
 
 
-async def test_who_waits_for_the_consumer_can_be_made_due_and_nobody_else(tmp_path: Path) -> None:
+async def test_make_due_affects_only_deliveries_whose_destination_was_away(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, *(event(1, channel) for channel in "abcd"))
         later = WALL_NS + NS_PER_S
@@ -213,7 +213,7 @@ async def test_a_probe_writes_to_the_disk_each_time(tmp_path: Path) -> None:
                 await box.probe()
 
 
-async def test_a_file_that_cannot_be_opened_is_told_and_leaves_no_thread(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_raises_and_leaves_no_thread(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite3"
     await asyncio.to_thread(path.write_bytes, b"nonsense" * 100)
     with pytest.raises(StoreError):
@@ -229,7 +229,7 @@ ACTION = st.one_of(
 
 @given(st.lists(ACTION, max_size=40))
 @settings(max_examples=25)
-async def test_whatever_happens_a_connection_is_delivered_in_order(
+async def test_a_connection_is_delivered_in_order_in_any_sequence_of_operations(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, str]]
 ) -> None:
     """Events of some channels, heads that are delivered, put off or given up in any order."""

@@ -13,7 +13,7 @@ from tests.material import ManualClock, event
 from tests.webhooks.delivering import CLOCK, CONFIG, KEY, no_log, outbox, take
 
 
-async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_path: Path) -> None:
+async def test_many_events_are_ingested_in_batches_and_then_pruned_from_the_log(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         count = PRUNE_LOG_AFTER + INGEST_LIMIT
         await store.append([event(n) for n in range(count)])
@@ -24,7 +24,7 @@ async def test_much_is_taken_over_in_pieces_and_then_forgotten_by_the_store(tmp_
         assert len(await store.events_after(0, count)) == count - PRUNE_LOG_AFTER
 
 
-async def test_delivered_entries_go_when_they_are_old_and_dead_ones_stay(
+async def test_old_delivered_deliveries_are_pruned_and_dead_ones_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rokuga.webhooks.retention.KEEP_DELIVERED", 50)
@@ -49,7 +49,7 @@ async def kept_bytes(box: Outbox) -> int:
 
 
 @pytest.mark.parametrize("url", [CONFIG.url, None], ids=["delivered", "not to be sent"])
-async def test_of_too_large_delivered_entries_the_oldest_go(
+async def test_delivered_deliveries_are_pruned_by_the_size_of_their_bodies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None
 ) -> None:
     """While entries come, while a backlog is delivered, and at the next start; what waits is no part of it."""
@@ -76,7 +76,7 @@ async def test_of_too_large_delivered_entries_the_oldest_go(
         assert await box.delivery(event(29).id) is not None
 
 
-async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
+async def test_the_oldest_of_too_many_dead_deliveries_are_pruned(tmp_path: Path) -> None:
     """Those of one transaction, too; what waits and what is delivered is no part of it."""
     config = replace(CONFIG, dead_max_number=3)
     async with outbox(tmp_path, config, CLOCK) as (store, box):
@@ -90,7 +90,7 @@ async def test_of_too_many_dead_entries_the_oldest_are_forgotten(tmp_path: Path)
         assert (await box.counters())["outbox_pruned"] == 2
 
 
-async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) -> None:
+async def test_dead_deliveries_are_pruned_by_their_age(tmp_path: Path) -> None:
     clock = ManualClock()
     async with outbox(tmp_path, replace(CONFIG, dead_max_age_ns=NS_PER_S), clock) as (store, box):
         await take(store, box, event("waits"), event("dead"))
@@ -104,7 +104,9 @@ async def test_dead_entries_are_forgotten_when_they_are_too_old(tmp_path: Path) 
         assert (await box.counters())["outbox_pruned"] == 1
 
 
-async def test_many_waiting_entries_cost_as_much_as_their_channels(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_reading_what_is_due_costs_the_same_with_many_waiting_deliveries(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """SQLite counts its own steps: a hundred times the entries, the same steps for the heads."""
 
     async def steps(per_channel: int) -> int:

@@ -8,7 +8,7 @@ from tests.material import WALL_NS, event
 from tests.webhooks.delivering import CLOCK, CONFIG, due, outbox, take
 
 
-async def test_a_dead_entry_can_be_tried_again_before_what_came_after_it(tmp_path: Path) -> None:
+async def test_a_retried_dead_delivery_precedes_later_ones(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
         await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="no")])
@@ -18,7 +18,7 @@ async def test_a_dead_entry_can_be_tried_again_before_what_came_after_it(tmp_pat
         assert [(entry.seq, entry.attempts) for entry in await due(box)] == [(1, 1)]
 
 
-async def test_retry_makes_waiting_and_dead_entries_due_now_and_leaves_delivered_ones(tmp_path: Path) -> None:
+async def test_retry_makes_pending_and_dead_deliveries_due_and_leaves_delivered_ones(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1, "a"), event(1, "b"), event(1, "c"))
         await box.settle(
@@ -34,7 +34,7 @@ async def test_retry_makes_waiting_and_dead_entries_due_now_and_leaves_delivered
         assert await box.retry("nobody") == 0
 
 
-async def test_a_dropped_entry_is_gone_and_its_channel_goes_on(tmp_path: Path) -> None:
+async def test_a_dropped_delivery_is_deleted_and_unblocks_its_connection(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event(1), event(2))
         assert await box.drop(event(1).id) == 1
@@ -44,7 +44,7 @@ async def test_a_dropped_entry_is_gone_and_its_channel_goes_on(tmp_path: Path) -
         assert await box.counts() == {"pending": 1}
 
 
-async def test_another_process_sees_and_changes_the_same_entries(tmp_path: Path) -> None:
+async def test_another_process_reads_and_changes_the_same_deliveries(tmp_path: Path) -> None:
     async with outbox(tmp_path, CONFIG, CLOCK) as (store, box):
         await take(store, box, event())
         await box.settle([DeliveryResult(1, DeliveryState.DEAD, error="no")])

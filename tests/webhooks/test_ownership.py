@@ -1,4 +1,4 @@
-"""Ownership are let go of when their events wait no more. The claims are the test's, the outbox is real."""
+"""Release of cluster singletons once their events are settled, with a real outbox."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -17,26 +17,26 @@ from tests.webhooks.delivering import no_log, outbox
 
 @dataclass
 class Ownership:
-    """What one node claims; `faults` are raised first."""
+    """What one node owns; `faults` are raised first."""
 
     held: list[str] = field(default_factory=lambda: [STARTED.id, REPORT.id, "of an event that is not there yet"])
     faults: list[StoreError] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def release(self, event_id: str) -> None:
-        """Let one go."""
+        """Release one."""
         if self.faults:
             raise self.faults.pop()
         self.held.remove(event_id)
         self.changed.set()
 
     def releases(self, opened: Outbox) -> OwnershipReleaser:
-        """Let go of these."""
+        """Return a releaser of these."""
         return OwnershipReleaser(opened, lambda: list(self.held), self.release)
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.SKIPPED])
-async def test_what_waits_no_more_is_released_and_nothing_else(tmp_path: Path, state: DeliveryState) -> None:
+async def test_only_settled_events_are_released(tmp_path: Path, state: DeliveryState) -> None:
     """Whatever etcd says to it at first."""
     claims = Ownership(faults=[StoreError("no"), MinorityError("nobody")])
     async with outbox(tmp_path, WebhookConfig(url="http://x"), ManualClock()) as (store, opened):

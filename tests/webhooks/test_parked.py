@@ -90,7 +90,7 @@ async def test_a_type_that_is_refused_is_tried_once_a_minute_by_one_event(tmp_pa
             assert attempts == [5] * 5  # in turn
 
 
-async def test_a_consumer_that_takes_a_type_again_gets_all_that_was_parked_of_it_in_order(tmp_path: Path) -> None:
+async def test_a_type_that_is_accepted_again_is_unparked_in_order(tmp_path: Path) -> None:
     """A proxy answered 404 while the consumer was deployed anew: nobody has to do anything."""
     is_deployed = False
 
@@ -113,7 +113,7 @@ async def test_a_consumer_that_takes_a_type_again_gets_all_that_was_parked_of_it
         assert numbers[1:] == sorted(numbers[1:])
 
 
-async def test_what_is_parked_for_longer_than_an_event_is_tried_is_dead(tmp_path: Path) -> None:
+async def test_a_parked_delivery_older_than_max_age_is_dead(tmp_path: Path) -> None:
     async with consuming(refusing("archive.available")) as consumer:
         config = WebhookConfig(url=consumer.url, max_age_ns=3600 * NS_PER_S)
         async with delivering(tmp_path, config) as it:
@@ -159,7 +159,7 @@ async def test_an_operator_may_retry_and_drop_what_is_parked(tmp_path: Path) -> 
         assert [entry.seq for entry in await due(box)] == [1]
 
 
-async def test_of_too_many_parked_entries_the_oldest_are_forgotten(tmp_path: Path) -> None:
+async def test_the_oldest_of_too_many_parked_deliveries_are_pruned(tmp_path: Path) -> None:
     """Those that are dead have a limit of their own."""
     async with outbox(tmp_path, replace(CONFIG, dead_max_number=3), CLOCK) as (store, box):
         await take(store, box, *(event(n) for n in range(9)))
@@ -170,7 +170,7 @@ async def test_of_too_many_parked_entries_the_oldest_are_forgotten(tmp_path: Pat
         assert (await box.counters())["outbox_pruned"] == 2
 
 
-async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_path: Path) -> None:
+async def test_deliveries_are_not_counted_at_every_event_once_the_limit_is_reached(tmp_path: Path) -> None:
     """A hundredth of it goes at a time."""
     async with outbox(tmp_path, replace(CONFIG, dead_max_number=200), CLOCK) as (store, box):
         await take(store, box, *(event(n) for n in range(210)))
@@ -181,7 +181,7 @@ async def test_a_limit_that_is_reached_is_not_counted_for_at_every_event(tmp_pat
         assert kept[199:] == [200, 198, 199, 200, 198, 199]
 
 
-async def test_what_was_parked_is_still_ours_to_tell_in_a_cluster(tmp_path: Path) -> None:
+async def test_a_parked_singleton_stays_this_node_s_after_its_release(tmp_path: Path) -> None:
     """The cluster was told that nobody else has to: so it is sent when the consumer takes it."""
     is_refusing = True
     answers = [Owner.SELF] * 3 + [Owner.NOBODY] * 9
@@ -203,7 +203,7 @@ async def test_what_was_parked_is_still_ours_to_tell_in_a_cluster(tmp_path: Path
             assert await it.outbox.counts() == {"delivered": 1}
 
 
-async def test_connections_of_one_channel_are_delivered_side_by_side(tmp_path: Path) -> None:
+async def test_connections_of_one_channel_are_delivered_concurrently(tmp_path: Path) -> None:
     """A slow consumer of one large channel: a quarter of what may be in flight is its share."""
     gate = asyncio.Event()
     most = 0

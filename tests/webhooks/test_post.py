@@ -66,7 +66,7 @@ async def test_anything_else_is_refused(status: int) -> None:
     assert (outcome.status, outcome.retry_after_s) == (status, None)
 
 
-async def test_a_refusal_keeps_how_its_answer_begins_and_when_to_come_back() -> None:
+async def test_a_refusal_has_the_beginning_of_its_body_and_retry_after() -> None:
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
         return web.Response(status=503, text="busy " * 100, headers={"retry-after": "17"})
 
@@ -149,7 +149,7 @@ async def test_a_connection_is_used_again() -> None:
     assert len(ports) == 1
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_refused_connection_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     outcome = await post(WebhookConfig(url=f"http://127.0.0.1:{port}/"))
@@ -160,7 +160,7 @@ async def test_nobody_there_is_unreachable() -> None:
 @pytest.mark.parametrize(
     "url", ["http://", "http://[::1", "http://nowhere.invalid/", "http://a b/", "http://127.0.0.1:99999/", "x"]
 )
-async def test_a_url_that_leads_nowhere_is_unreachable(url: str) -> None:
+async def test_an_unusable_url_is_unreachable(url: str) -> None:
     assert isinstance(await post(WebhookConfig(url=url, response_timeout_ns=3 * NS_PER_S)), Unreachable)
 
 
@@ -261,7 +261,7 @@ async def test_a_consumer_that_asks_for_our_certificate_gets_it(tmp_path: Path) 
         assert await post(replace(config, client_cert=certificate, client_key=key)) == Delivered(200)
 
 
-async def test_certificates_that_cannot_be_read_keep_us_from_starting(tmp_path: Path) -> None:
+async def test_certificates_that_cannot_be_read_raise_at_the_start(tmp_path: Path) -> None:
     for config in (WebhookConfig(ca_file=tmp_path / "none"), WebhookConfig(client_cert=tmp_path / "none")):
         with pytest.raises(OSError, match="No such file"):
             await post(config)
@@ -304,7 +304,7 @@ async def test_with_a_secret_the_body_is_signed() -> None:
     assert headers["webhook-signature"] == sign(b"a plain secret", "E", "1709251200", BODY)
 
 
-def test_a_secret_that_is_no_key_is_told_at_the_start() -> None:
+def test_a_secret_that_is_not_base64_raises_at_the_start() -> None:
     with pytest.raises(ValueError, match="not base64"):
         Poster(WebhookConfig(secret="whsec_***"), "http://x/")
 

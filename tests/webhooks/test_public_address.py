@@ -20,7 +20,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_address_is_as_public_as_the_one_inside(way: str) -> None:
+def test_an_embedded_ipv4_address_decides(way: str) -> None:
     for ip in PRIVATE:
         assert not is_public(ip)
         assert not is_public(str(WAYS[way](ip))), ip

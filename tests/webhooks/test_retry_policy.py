@@ -54,17 +54,17 @@ def test_jitter_is_a_fifth_either_way(chance: float, expected: float) -> None:
         (Delivered(200), False),
     ],
 )
-def test_a_consumer_that_is_away_is_told_from_one_that_refuses(outcome: Outcome, expected: bool) -> None:
+def test_outcomes_of_an_absent_server_are_away(outcome: Outcome, expected: bool) -> None:
     assert is_away(outcome) is expected
 
 
-def test_one_attempt_at_most_is_soras_own_way() -> None:
+def test_with_one_attempt_a_failure_is_final() -> None:
     assert next_attempt_ns(Refused(500), 1, 0, MIDDLE, 1, DAY_NS) is None
     assert next_attempt_ns(Refused(500), 1, 0, MIDDLE, 2, DAY_NS) is not None
     assert next_attempt_ns(Refused(500), 2, 0, MIDDLE, 2, DAY_NS) is None
 
 
-def test_gone_ends_it_at_once() -> None:
+def test_410_is_final() -> None:
     """RFC 9110 section 15.5.11."""
     assert pause_s(Refused(410), 1) is None
     assert pause_s(Refused(410, 5), 1) is None
@@ -81,7 +81,9 @@ def test_an_attempt_that_would_come_after_the_age_is_not_made() -> None:
 
 
 @given(OUTCOMES, st.integers(1, 10**6), st.integers(0, 2 * DAY_NS), st.floats(0, 1, exclude_max=True))
-def test_a_pause_has_its_bounds(outcome: Refused | Unreachable, attempts: int, age_ns: int, chance: float) -> None:
+def test_a_pause_is_within_its_limits(
+    outcome: Refused | Unreachable, attempts: int, age_ns: int, chance: float
+) -> None:
     pause_ns = next_attempt_ns(outcome, attempts, age_ns, chance, None, DAY_NS)
     if pause_ns is not None:
         assert NS_PER_S * 0.8 <= pause_ns <= MAX_PAUSE_NS
@@ -89,7 +91,7 @@ def test_a_pause_has_its_bounds(outcome: Refused | Unreachable, attempts: int, a
 
 
 @given(st.lists(OUTCOMES, min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
-def test_every_event_comes_to_an_end(outcomes: list[Refused | Unreachable], chance: float) -> None:
+def test_every_delivery_ends(outcomes: list[Refused | Unreachable], chance: float) -> None:
     """A day has room for fewer than 60 attempts."""
     age_ns = 0
     for attempts, outcome in enumerate(itertools.islice(itertools.cycle(outcomes), 60), 1):

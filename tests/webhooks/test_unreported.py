@@ -40,7 +40,7 @@ def test_a_recording_and_its_archive_are_read_as_they_were(tmp_path: Path) -> No
     assert found.archives == {ARCHIVE.connection.connection_id: ARCHIVE}
 
 
-def test_one_that_was_reported_is_over_also_in_an_older_file(tmp_path: Path) -> None:
+def test_a_report_in_an_older_file_counts(tmp_path: Path) -> None:
     log(tmp_path, [STARTED, ARCHIVE_STARTED])
     (tmp_path / "event_webhook.jsonl").rename(tmp_path / "event_webhook.jsonl.1")
     log(tmp_path, [REPORT])
@@ -55,14 +55,14 @@ def test_one_that_was_reported_is_over_also_in_an_older_file(tmp_path: Path) -> 
         (EventType.SPLIT_ARCHIVE_END, ArchiveStatus.WRITING),
     ],
 )
-def test_an_archive_that_ended_has_ended(tmp_path: Path, event_type: EventType, status: ArchiveStatus) -> None:
+def test_the_end_of_an_archive_is_read(tmp_path: Path, event_type: EventType, status: ArchiveStatus) -> None:
     log(tmp_path, [STARTED, ARCHIVE_STARTED, ended(event_type)])
     (found,) = read_unreported(tmp_path)
     (read,) = found.archives.values()
     assert read.status is status
 
 
-def test_parts_that_were_announced_are_known(tmp_path: Path) -> None:
+def test_announced_parts_are_read(tmp_path: Path) -> None:
     """An uploader may have taken them."""
     parts = [ended(EventType.SPLIT_ARCHIVE_AVAILABLE, split_index=index) for index in ("0001", "0002")]
     log(tmp_path, [STARTED, ARCHIVE_STARTED, *parts])
@@ -71,7 +71,7 @@ def test_parts_that_were_announced_are_known(tmp_path: Path) -> None:
     assert (read.split_last_index, read.split_kinds) == ("0002", frozenset(("audio", "video")))
 
 
-def test_odd_lines_are_passed_over(tmp_path: Path) -> None:
+def test_other_lines_are_skipped(tmp_path: Path) -> None:
     odd = (b'{"recording_id"', b'"recording_id"', b'{"type":5,"data":{"recording_id":[]}}', b"\xff recording_id")
     missing = b'{"type":"recording.started","data":{"recording_id":"X"}}'
     (tmp_path / "event_webhook.jsonl").write_bytes(b"\n".join([*odd, missing, b"[" * 9999 + b"recording_id", b""]))

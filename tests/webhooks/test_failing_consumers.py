@@ -1,4 +1,4 @@
-"""Complaints about other servers' webhooks, by their case numbers."""
+"""Consumers that are slow, hang, fail or reset connections: what they delay, and what is repeated."""
 
 import asyncio
 from pathlib import Path
@@ -28,10 +28,10 @@ def about(event_type: EventType, connection_id: str, second: int) -> Event:
     )
 
 
-async def test_d36_the_late_events_of_a_lost_connection_come_in_order_and_name_it(tmp_path: Path) -> None:
-    """A dies silently, B joins a second later; A's archive is told after B began; the consumer is slow and fails.
+async def test_late_events_of_a_lost_connection_arrive_in_order_and_name_it(tmp_path: Path) -> None:
+    """A's archive ends after B's has started; the consumer is slow and refuses A's first event once.
 
-    The first event, A's, is refused once: what B does goes on meanwhile, what A did comes in its order.
+    B's events are delivered meanwhile, A's in their order afterwards.
     """
     story = [
         about(EventType.ARCHIVE_STARTED, "A", 0),
@@ -47,8 +47,8 @@ async def test_d36_the_late_events_of_a_lost_connection_come_in_order_and_name_i
         return await fail_then_work(post, request)
 
     async with consuming(slow) as consumer, delivering(tmp_path, WebhookConfig(url=consumer.url)) as it:
-        for told in story:
-            await it.append(told)
+        for each in story:
+            await it.append(each)
         await consumer.wait(1)
         gate.set()
         await it.drained()
@@ -66,7 +66,7 @@ async def test_d36_the_late_events_of_a_lost_connection_come_in_order_and_name_i
         assert post.event["data"]["recording_id"] == "RECORDING"
 
 
-async def test_d37_a_consumer_that_hangs_delays_its_own_channel_only(tmp_path: Path) -> None:
+async def test_a_consumer_that_hangs_with_one_channel_delays_no_other_channel(tmp_path: Path) -> None:
     """50 archives of a channel end together and their POSTs hang; another channel starts and ends meanwhile."""
     gate = asyncio.Event()
 
@@ -87,8 +87,8 @@ async def test_d37_a_consumer_that_hangs_delays_its_own_channel_only(tmp_path: P
             assert [post.number for post in consumer.of(channel_id)] == list(range(count))
 
 
-async def test_d37_many_hanging_channels_leave_room_within_one_timeout(tmp_path: Path) -> None:
-    """More channels hang than may be in flight: another one's turn comes when the first ones time out."""
+async def test_channels_that_hang_delay_others_for_one_timeout_at_most(tmp_path: Path) -> None:
+    """More channels hang than may be in flight: another one is delivered when the first ones time out."""
     never = asyncio.Event()
 
     async def hang(post: Post, _: web.Request) -> web.StreamResponse:
@@ -122,7 +122,7 @@ def aborting(times: int) -> Answer:
 
 
 def late(times: int) -> Answer:
-    """Answer 200, but not before the sender has hung up (here: at the end of the test), so many times."""
+    """Do not respond before the end of the test, so many times; then respond 200."""
     left = times
 
     async def answer(_: Post, __: web.Request) -> web.StreamResponse:
@@ -140,7 +140,7 @@ def late(times: int) -> Answer:
     [(ok, 1), (late(2), 3), (aborting(2), 3), (scripted(500, 500, 200), 3)],
     ids=["in time", "late", "reset", "500 twice"],
 )
-async def test_d38_repeats_are_the_same_bytes_and_stop_with_the_first_2xx(
+async def test_repeats_are_the_same_bytes_and_end_with_the_first_2xx(
     tmp_path: Path, answer: Answer, posts: int
 ) -> None:
     async with consuming(answer) as consumer:
@@ -155,7 +155,7 @@ async def test_d38_repeats_are_the_same_bytes_and_stop_with_the_first_2xx(
 
 
 @pytest.mark.parametrize("max_attempts", [1, 3])
-async def test_d38_the_number_of_tries_is_the_configured_one(tmp_path: Path, max_attempts: int) -> None:
+async def test_no_more_attempts_are_made_than_configured(tmp_path: Path, max_attempts: int) -> None:
     async with consuming(scripted(500)) as consumer:
         async with delivering(tmp_path, WebhookConfig(url=consumer.url, max_attempts=max_attempts)) as it:
             await it.append(event())

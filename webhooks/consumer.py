@@ -36,7 +36,7 @@ class ConsumerLog(Protocol):
     """Log files of a consumer. Its methods touch the disk and are called in other threads."""
 
     def events(self, bodies: Sequence[bytes]) -> bool:
-        """Write events by their bodies, before their deliveries are stored; return whether the disk took them."""
+        """Write events by their bodies, before their deliveries are stored; return False where the disk refused."""
         ...
 
     def failure(self, delivery: Delivery, reason: str, wall_ns: int, next_wall_ns: int | None) -> None:
@@ -45,7 +45,7 @@ class ConsumerLog(Protocol):
 
     @property
     def refused_lines(self) -> int:
-        """Lines that the disk did not take."""
+        """Lines that the disk refused."""
         ...
 
 

@@ -67,7 +67,7 @@ def is_parked(outcome: Refused | Unreachable, attempts: int) -> bool:
 
 
 def is_away(outcome: Outcome) -> bool:
-    """Return whether nobody was there to respond, and no Retry-After was sent."""
+    """Return whether no server was there to respond, and no Retry-After was sent."""
     match outcome:
         case Delivered():
             return False

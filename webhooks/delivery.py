@@ -37,7 +37,7 @@ class DestinationKey(NamedTuple):
 class Delivery:
     """One event on its way to one destination. `body` is sent byte for byte at each attempt.
 
-    `is_away`: the last attempt found no server that could respond. `created_uptime_ns`: uptime of the outbox at ingest.
+    `is_away`: the last attempt found no server that could respond. `created_uptime_ns`: uptime at ingest.
     `is_ours`: this node attempted it and has released its ownership since; no other node will deliver it.
     """
 

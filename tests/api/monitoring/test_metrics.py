@@ -38,7 +38,7 @@ async def test_every_number_has_a_row_and_every_row_a_source(tmp_path: Path) -> 
         SqliteStore(database) as store,
         Outbox(database, store, config, clock) as outbox,
     ):
-        dispatcher, health = Dispatcher(outbox, config, clock), Health({}, clock)
+        dispatcher, health = Dispatcher(outbox, webhook_consumer(config), config, clock), Health({}, clock)
         sources = [harness.recorder.counters, MediaPort().totals]
         sources += [
             each.counters

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rokuga.devtools.soak.watch import usage
+from rokuga.devtools.soak.process_usage import usage
 from tests.end_to_end.clients import MEDIA, place_load_generator
 
 PROCESSES: Final = 4

@@ -26,7 +26,7 @@ from benchmarks.crowd import AUDIO, VIDEO, publishing
 from benchmarks.hundreds import CROWD
 from benchmarks.publishers import call, daemon, machine
 from benchmarks.whole_files import look, read_clip
-from rokuga.devtools.soak.watch import kernel_drops, usage
+from rokuga.devtools.soak.process_usage import kernel_drops, usage
 from tests.end_to_end.hostile import hostile_datagrams, stranger_to
 
 FLOOD_S: Final = 4.0

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.publishers import call, daemon
-from rokuga.devtools.soak.watch import kernel_drops, usage
+from rokuga.devtools.soak.process_usage import kernel_drops, usage
 from tests.end_to_end.hostile import (
     hostile_datagrams,
     keep_outgoing_peers,

@@ -27,7 +27,7 @@ from benchmarks.answers import Answer, Answers, asking
 from benchmarks.crowd import AUDIO, VIDEO, publishing
 from benchmarks.publishers import call, daemon, machine
 from benchmarks.whole_files import look, read_clip
-from rokuga.devtools.soak.watch import kernel_drops, usage
+from rokuga.devtools.soak.process_usage import kernel_drops, usage
 
 RESULTS: Final = Path(__file__).parent / "hundreds.json"
 CROWD: Final = "crowd"

@@ -31,7 +31,7 @@ from benchmarks.clip import make_clip
 from benchmarks.stages import stages
 from rokuga.api.compiled import is_compiled
 from rokuga.devtools.loopback import loopback_environment
-from rokuga.devtools.soak.watch import kernel_drops, usage
+from rokuga.devtools.soak.process_usage import kernel_drops, usage
 
 ROOT = Path(__file__).parent.parent
 POLL_S = 0.2

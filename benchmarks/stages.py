@@ -18,7 +18,7 @@ from pylibsrtp import Policy
 
 from rokuga.devtools.publisher.clip import read_clip
 from rokuga.devtools.publisher.sender import Sender
-from rokuga.devtools.publisher.source import Source, SourceNumbers
+from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import NS_PER_MS, AccessUnit, Kind, RtpPacket
@@ -48,7 +48,7 @@ def packets() -> Sequence[tuple[int, bytes]]:
     for number, (kind, track) in enumerate(clip.tracks.items()):
         codec = CODECS[track.codec_type]
         numbers = SourceNumbers(number + 1, number + 11, 1, 1)
-        sources[kind] = Source(numbers, codec.clock_rate_hz, codec.payload_type, None)
+        sources[kind] = OutgoingSource(numbers, codec.clock_rate_hz, codec.payload_type, None)
     sender = Sender(clip, sources, "bench")
     return [
         (time_ns, packet)

@@ -1,4 +1,4 @@
-"""Record a clip over real WebRTC on free ports: start, publish, stop, and every event and file that follows."""
+"""Record a clip over real WebRTC on free ports, and show every event and file."""
 
 import argparse
 import asyncio
@@ -28,25 +28,25 @@ from rokuga.recorder.archive.container_table import container_of_file
 from rokuga.recorder.webrtc.dtls.transport import Certificate
 
 CHANNEL: Final = "demo"
-REPORT_S: Final = 10.0
-LINE: Final = 64
-"""Columns of the line that is written over."""
+REPORT_TIMEOUT_S: Final = 10.0
+LINE_COLUMNS: Final = 64
+"""The width of the progress line, which is overwritten."""
 
 
 @dataclass(slots=True)
-class Consumer:
-    """A webhook consumer that prints what it gets; `reported` is set by recording.report."""
+class PrintingConsumer:
+    """A webhook consumer that prints its events; `reported` is set by recording.report."""
 
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     reported: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Take one event."""
+        """Receive one event."""
         event = await request.json()
         self.events.append(event)
-        told = f"  webhook   {event['type']:<20} {_of_interest(event | event['data'])}"
-        print(f"\r{told:<{LINE}}" if sys.stdout.isatty() else told)  # over the line that shows progress
+        line = f"  webhook   {event['type']:<20} {_main_value(event | event['data'])}"
+        print(f"\r{line:<{LINE_COLUMNS}}" if sys.stdout.isatty() else line)  # overwrites the progress line
         if event["type"] == "recording.report":
             self.reported.set()
         return web.Response()
@@ -54,15 +54,15 @@ class Consumer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--clip", type=Path, help="a WebM file to publish (default: one that is shipped)")
+    parser.add_argument("--clip", type=Path, help="a WebM file to publish (default: a sample)")
     parser.add_argument("--nodes", type=int, choices=(1, 3, 5), default=1, help="show a cluster (needs etcd)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to put archive and data")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where archive and data are written")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show it; 0 if a file was recorded and announced."""
+    """Run the demo; return 0 if a file was recorded and announced."""
     configure_logs("console")
-    logging.getLogger().setLevel(logging.WARNING)  # all else is shown in words of our own
+    logging.getLogger().setLevel(logging.WARNING)  # the demo prints what matters itself
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="rokuga-demo-"))
     clip = read_clip(arguments.clip or Path(str(resources.files("rokuga").joinpath("samples/vp9-opus.webm"))))
     if arguments.nodes > 1:
@@ -85,16 +85,16 @@ async def _demo(clip: Clip, folder: Path) -> int:
         await _call(addresses.api_url, "StopRecording", {"channel_id": CHANNEL})
         print("  stopped")
         try:
-            async with asyncio.timeout(REPORT_S):
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
                 await consumer.reported.wait()
         except TimeoutError:
-            print("no recording.report came", file=sys.stderr)
+            print("no recording.report arrived", file=sys.stderr)
             return 1
     return show_files(consumer, folder)
 
 
 async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publication, seconds: float) -> None:
-    """Show how far the publisher is, in one line that is written over; nothing where that cannot be."""
+    """Show the progress of the publisher in one line that is overwritten; on a terminal only."""
     if not sys.stdout.isatty():
         return
     loop = asyncio.get_running_loop()
@@ -104,19 +104,19 @@ async def _show_progress(publishing: "asyncio.Task[Any]", publication: Publicati
         counts = publication.counts
         bar = "#" * int(done * 30)
         line = f"  recording [{bar:<30}] {done * seconds:4.1f} s  {counts.units['video']} pictures"
-        print(f"\r{line:<{LINE}}", end="", flush=True)
+        print(f"\r{line:<{LINE_COLUMNS}}", end="", flush=True)
         await asyncio.wait([publishing], timeout=0.2)
     print()
 
 
-def show_files(consumer: Consumer, folder: Path) -> int:
-    """Show what lies in the archive; 0 if an archive was announced."""
+def show_files(consumer: PrintingConsumer, folder: Path) -> int:
+    """Print the files of the archive; return 0 if an archive was announced."""
     files = sorted(path for path in folder.rglob("archive/*/*") if path.is_file())
     for path in files:
-        about = f"{path.stat().st_size} bytes"
+        description = f"{path.stat().st_size} bytes"
         if container_of_file(path.name) is not None:
-            about += f", {_media(path)}"
-        print(f"  file      {path.name}  {about}")
+            description += f", {_media(path)}"
+        print(f"  file      {path.name}  {description}")
     print(f"  everything is in {folder}")
     return 0 if any(event["type"] == "archive.available" for event in consumer.events) else 1
 
@@ -127,7 +127,7 @@ def _media(path: Path) -> str:
         return f"{(container.duration or 0) / 1e6:.2f} s, {codecs}"
 
 
-def _of_interest(data: Mapping[str, Any]) -> str:
+def _main_value(data: Mapping[str, Any]) -> str:
     for key in ("reason", "filename", "recording_id", "connection_id"):
         if key in data:
             return f"{key} {data[key]}"
@@ -135,14 +135,14 @@ def _of_interest(data: Mapping[str, Any]) -> str:
 
 
 def demo_config(folder: Path, webhook_url: str, **settings: str) -> DaemonConfig:
-    """Give the default configuration, but for ports, folders, the consumer, and these keys."""
+    """Return the default configuration with free ports, this folder, this consumer and these settings."""
     return load_config(None, loopback_environment(folder, event_webhook_url=webhook_url, **settings))[0]
 
 
 @contextlib.asynccontextmanager
-async def consuming() -> AsyncIterator[Consumer]:
-    """Run a consumer on a free port."""
-    consumer = Consumer()
+async def consuming() -> AsyncIterator[PrintingConsumer]:
+    """Serve a consumer on a free port."""
+    consumer = PrintingConsumer()
     app = web.Application()
     app.router.add_post("/webhook", consumer.receive)
     async with serving(app) as address:
@@ -152,7 +152,7 @@ async def consuming() -> AsyncIterator[Consumer]:
 
 async def _call(url: str, operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
-    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
-        answer.raise_for_status()
-        result: Mapping[str, Any] = await answer.json()
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+        response.raise_for_status()
+        result: Mapping[str, Any] = await response.json()
         return result

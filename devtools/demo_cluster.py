@@ -1,4 +1,4 @@
-"""The story of a cluster on one machine: three nodes on three etcd servers, one of them cut off for a while."""
+"""The demo of a cluster on one machine: nodes on etcd servers, one of which is cut off for a while."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from rokuga.api.daemon import Addresses, running
-from rokuga.devtools.demo import CHANNEL, REPORT_S, consuming, demo_config, show_files
+from rokuga.devtools.demo import CHANNEL, REPORT_TIMEOUT_S, consuming, demo_config, show_files
 from rokuga.devtools.etcd_servers import serving
 from rokuga.devtools.publisher.clip import Clip
 from rokuga.devtools.publisher.publisher import Publication, PublishOptions, publish
@@ -20,7 +20,7 @@ NOT_INSTALLED: Final = "there is no etcd on this machine: apt-get install etcd-s
 
 
 async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
-    """Show it; 0 if one report came, with the archives of the nodes that were published to."""
+    """Run the demo; return 0 after one report with the archives of all nodes that had a publisher."""
     if shutil.which("etcd") is None:
         print(NOT_INSTALLED, file=sys.stderr)
         return 1
@@ -45,34 +45,34 @@ async def demo_cluster(clip: Clip, folder: Path, count: int) -> int:
             )
             for node, publication in zip(nodes[1:], publications, strict=True)
         ]
-        await _show(nodes[0], 1, "StartRecording", {"channel_id": CHANNEL, "expire_time": 0})
+        await _call(nodes[0], 1, "StartRecording", {"channel_id": CHANNEL, "expire_time": 0})
         await asyncio.sleep(2)
         for number, node in enumerate(nodes, 1):
-            await _show(node, number, "ListStartedRecording", {})
-        print(f"  cut       node-{count} sees the others no more; its publisher is recorded on")
+            await _call(node, number, "ListStartedRecording", {})
+        print(f"  cut       node-{count} is cut off from the others; its publisher is still recorded")
         servers.pause(count - 1)
-        await _show(nodes[-1], count, "ListStartedRecording", {})
-        await _show(nodes[0], 1, "StopRecording", {"channel_id": CHANNEL})
-        servers.go_on(count - 1)
-        print(f"  healed    node-{count} hears that the recording was stopped")
+        await _call(nodes[-1], count, "ListStartedRecording", {})
+        await _call(nodes[0], 1, "StopRecording", {"channel_id": CHANNEL})
+        servers.resume(count - 1)
+        print(f"  healed    node-{count} learns that the recording was stopped")
         for publication in publications:
             publication.stop.set()
         await asyncio.gather(*publishing)
         try:
-            async with asyncio.timeout(3 * REPORT_S):
+            async with asyncio.timeout(3 * REPORT_TIMEOUT_S):
                 await consumer.reported.wait()
         except TimeoutError:
-            print("no recording.report came", file=sys.stderr)
+            print("no recording.report arrived", file=sys.stderr)
             return 1
         reports = [event["data"] for event in consumer.events if event["type"] == "recording.report"]
-        places = sorted(entry["node_name"] for report in reports for entry in report["archives"])
-        print(f"  report    {len(reports)} of them, archives on {', '.join(places)}")
+        nodes_of_archives = sorted(entry["node_name"] for report in reports for entry in report["archives"])
+        print(f"  report    {len(reports)} of them, archives on {', '.join(nodes_of_archives)}")
     show_files(consumer, folder)
-    return 0 if len(reports) == 1 and len(places) == count - 1 else 1
+    return 0 if len(reports) == 1 and len(nodes_of_archives) == count - 1 else 1
 
 
-async def _show(node: Addresses, number: int, operation: str, body: dict[str, Any]) -> None:
-    """Call a target and show what comes, an error too."""
+async def _call(node: Addresses, number: int, operation: str, body: dict[str, Any]) -> None:
+    """Call a target and print the response, also an error."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
-    async with aiohttp.ClientSession() as session, session.post(node.api_url, json=body, headers=headers) as answer:
-        print(f"  node-{number}    {operation}: {answer.status} {await answer.text()}")
+    async with aiohttp.ClientSession() as session, session.post(node.api_url, json=body, headers=headers) as response:
+        print(f"  node-{number}    {operation}: {response.status} {await response.text()}")

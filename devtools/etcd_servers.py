@@ -1,4 +1,4 @@
-"""A cluster of etcd on this machine, for those who try out several nodes: data in a folder, ports that were free."""
+"""An etcd cluster on this machine, for the demo and the tests: data in one folder, free ports."""
 
 import contextlib
 import signal
@@ -11,27 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-READY_S: Final = 20.0
+READY_TIMEOUT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdServers:
-    """Running servers, and where each is called."""
+    """Running servers, and the client URL of each."""
 
     endpoints: Sequence[str]
     processes: Sequence["subprocess.Popen[bytes]"]
 
     def pause(self, place: int) -> None:
-        """Let one stand still, as if its network were gone."""
+        """Stop one server with SIGSTOP, as if it had lost its network."""
         self.processes[place].send_signal(signal.SIGSTOP)
 
-    def go_on(self, place: int) -> None:
-        """Let it go on."""
+    def resume(self, place: int) -> None:
+        """Continue a paused server."""
         self.processes[place].send_signal(signal.SIGCONT)
 
     def wait_ready(self) -> None:
         """Wait until each server has a leader. Raises TimeoutError."""
-        end_s = time.monotonic() + READY_S
+        end_s = time.monotonic() + READY_TIMEOUT_S
         for endpoint in self.endpoints:
             while not _is_healthy(endpoint):
                 if time.monotonic() > end_s:
@@ -41,14 +41,14 @@ class EtcdServers:
 
 def _is_healthy(endpoint: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{endpoint}/health", timeout=1) as answer:
-            return b"true" in answer.read()
+        with urllib.request.urlopen(f"{endpoint}/health", timeout=1) as response:
+            return b"true" in response.read()
     except OSError:
         return False
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that were free a moment ago."""
+    """Return distinct TCP ports that are free now."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in listeners:
@@ -57,7 +57,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def server_command(folder: Path, name: str, client: str, peers: dict[str, str]) -> list[str]:
-    """Give the command of one server: called at the URL `client`, one of the `peers` (URLs by their names)."""
+    """Return the command of one server; `client` is its client URL, `peers` are all peer URLs by server name."""
     return [
         "etcd", "--name", name, "--data-dir", str(folder / name),
         "--listen-client-urls", client, "--advertise-client-urls", client,
@@ -69,7 +69,7 @@ def server_command(folder: Path, name: str, client: str, peers: dict[str, str]) 
 
 @contextlib.contextmanager
 def serving(folder: Path, count: int) -> Iterator[EtcdServers]:
-    """Run servers until the end of the context; they are ready when it begins. Raises OSError, TimeoutError."""
+    """Run servers while the context is open; they are ready when it begins. Raises OSError, TimeoutError."""
     urls = [f"http://127.0.0.1:{port}" for port in free_ports(2 * count)]
     clients, peers = urls[:count], {f"etcd-{place}": url for place, url in enumerate(urls[count:])}
     processes: list[subprocess.Popen[bytes]] = []

@@ -1,13 +1,10 @@
-"""The environment of a daemon that is nobody's but the caller's: free ports of the loopback, files in one folder."""
+"""The environment of a private daemon: free ports of the loopback interface, all files in one folder."""
 
 from pathlib import Path
 
 
 def loopback_environment(folder: Path, **settings: str) -> dict[str, str]:
-    """Give the variables that configure it, beside those that it inherits.
-
-    `settings` are more keys of the configuration, or other values for these, by their names.
-    """
+    """Return its environment variables; `settings` are further configuration keys, or override these."""
     keys = {
         "archive_dir": str(folder / "archive"),
         "data_dir": str(folder / "data"),

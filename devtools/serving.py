@@ -1,4 +1,4 @@
-"""An aiohttp application on a port while a context is open: consumers of webhooks, and what tests stand in for."""
+"""An aiohttp application on a port while a context is open, such as a webhook consumer."""
 
 import contextlib
 import ssl
@@ -16,9 +16,9 @@ async def serving(
     tls: ssl.SSLContext | None = None,
     grace_s: float = 0.1,
 ) -> AsyncIterator[str]:
-    """Serve, on any free port unless one is given; gives HOST:PORT as a URL has it.
+    """Serve on a free port, unless one is given; yield HOST:PORT as in a URL.
 
-    At the end, answers that are under way have `grace_s`. Raises OSError where the port cannot be had.
+    At the end, open requests have `grace_s` to finish. Raises OSError if the port is not available.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s)
     await runner.setup()

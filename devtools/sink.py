@@ -1,6 +1,6 @@
-"""A webhook consumer to develop against: prints what comes, checks every promise, and misbehaves if it is told to.
+"""A webhook consumer for development: it prints and checks every event, and can inject faults.
 
-Ends with SIGINT, SIGTERM, or after so many reports; the exit code is 0 if no promise was broken, 1 otherwise.
+It ends with SIGINT, SIGTERM, or after --reports; the exit code is 0 if every event was correct, 1 otherwise.
 """
 
 import argparse
@@ -22,40 +22,40 @@ from rokuga.webhooks.signature import signing_key
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 LINGER_S: Final = 0.5
-"""After the last report clients still leave: their events are taken, too."""
+"""After the last report connections still end: their events are received, too."""
 
 
 @dataclass(slots=True)
 class FaultInjection:
-    """How the sink treats who posts: shares of 0 to 1, seconds. What is answered badly is not post."""
+    """The shares (0 to 1) of requests that fail or are reset, and a delay. Only accepted events are recorded."""
 
     fail: float = 0.0
     reset: float = 0.0
     delay_s: float = 0.0
-    chance: random.Random = field(default_factory=random.Random)
+    generator: random.Random = field(default_factory=random.Random)
 
 
 class Sink:
-    """Takes POSTs at every path. `ended` is set once `reports` reports have come."""
+    """Receives POST requests at every path. `ended` is set after so many `reports`."""
 
-    def __init__(self, checker: ContractChecker, manners: FaultInjection, reports: int | None = None) -> None:
+    def __init__(self, checker: ContractChecker, faults: FaultInjection, reports: int | None = None) -> None:
         self.checker = checker
         self.ended = asyncio.Event()
-        self._manners = manners
+        self._faults = faults
         self._reports = reports
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
-        """Take one event, or refuse it as the manners say. It is entered when it is answered with 200, not before."""
+        """Accept one event, or inject a fault. An event is recorded when the response is 200, not before."""
         body = await request.read()
-        manners = self._manners
-        if manners.delay_s:
-            await asyncio.sleep(manners.delay_s)
-        if manners.chance.random() < manners.reset:
+        faults = self._faults
+        if faults.delay_s:
+            await asyncio.sleep(faults.delay_s)
+        if faults.generator.random() < faults.reset:
             self.checker.refuse(body)
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
-        if manners.chance.random() < manners.fail:
+        if faults.generator.random() < faults.fail:
             self.checker.refuse(body)
             print(f"  500       {request.headers.get('sora-event-webhook-type', '?')}")
             return web.Response(status=500, text="the sink fails on purpose")
@@ -66,7 +66,7 @@ class Sink:
         return web.Response()
 
     def verdict(self) -> int:
-        """Print the sum of it; give the exit code."""
+        """Print a summary; return the exit code."""
         checker = self.checker
         sums = f"{checker.events} events, {checker.repeats} came again, {checker.reports} reports"
         print(f"{sums}, {len(checker.faults)} faults")
@@ -84,17 +84,17 @@ def _line(post: CheckedPost) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
-    parser.add_argument("--fail", type=share, default=0.0, help="share of POSTs that are answered with 500")
-    parser.add_argument("--reset", type=share, default=0.0, help="share of POSTs whose connection is reset")
-    parser.add_argument("--delay", type=pause_s, default=0.0, help="wait so long before each answer, such as `2s`")
-    parser.add_argument("--secret", help="the webhook secret: signatures have to be there and right")
-    parser.add_argument("--reports", type=int, help="end after so many recording.report")
-    parser.add_argument("--seed", type=int, help="makes the misbehaviour the same every time")
+    parser.add_argument("--port", type=int, default=8080, help="0 for a free port")
+    parser.add_argument("--fail", type=share, default=0.0, help="share of requests with a response of 500")
+    parser.add_argument("--reset", type=share, default=0.0, help="share of requests whose connection is reset")
+    parser.add_argument("--delay", type=pause_s, default=0.0, help="delay before each response, such as `2s`")
+    parser.add_argument("--secret", help="the webhook secret; signatures are then required and checked")
+    parser.add_argument("--reports", type=int, help="end after so many recording.report events")
+    parser.add_argument("--seed", type=int, help="seed of the injected faults")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Be a consumer; 0 if all was right, 1 if a promise was broken, 2 where it cannot begin."""
+    """Run the sink; return 0 if every event was correct, 1 if not, 2 if it cannot start."""
     try:
         key = None if arguments.secret is None else signing_key(arguments.secret)
         return asyncio.run(_serve(arguments, key))
@@ -104,8 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(arguments: argparse.Namespace, key: bytes | None) -> int:
-    manners = FaultInjection(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
-    sink = Sink(ContractChecker(key), manners, arguments.reports)
+    faults = FaultInjection(arguments.fail, arguments.reset, arguments.delay, random.Random(arguments.seed))
+    sink = Sink(ContractChecker(key), faults, arguments.reports)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, sink.ended.set)
     app = web.Application(client_max_size=MAX_BODY_BYTES)

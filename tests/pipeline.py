@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rokuga.devtools.publisher.clip import Clip
 from rokuga.devtools.publisher.sender import Sender
-from rokuga.devtools.publisher.source import Source, SourceNumbers
+from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.config import RecorderConfig
@@ -229,12 +229,12 @@ class Simulation:
                 return events
             await self.clock.committed.wait()
 
-    def _source(self, codec_type: str, rtx: bool) -> Source:
+    def _source(self, codec_type: str, rtx: bool) -> OutgoingSource:
         codec = CODECS[codec_type]
         number = next(self._numbers)
         # Both counters wrap soon after the start.
         numbers = SourceNumbers(number * 1000, number * 1000 + 1, 65_500, 0xFFFFFFFF - 90_000)
-        return Source(
+        return OutgoingSource(
             numbers, codec.clock_rate_hz, codec.payload_type, (codec.rtx_payload_type or None) if rtx else None
         )
 

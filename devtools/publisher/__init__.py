@@ -1,1 +1,1 @@
-"""The other end: publishes a WebM clip over real WebRTC, as tests, demo and soak runs need it."""
+"""A client that publishes a WebM clip over real WebRTC, for the command, the demo, tests and soaks."""

@@ -1,4 +1,4 @@
-"""A WebM clip as encoded units with their times: what a publisher sends as it is."""
+"""A WebM clip as encoded units with their times, which a publisher sends without transcoding."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from rokuga.recorder.codecs.table import CODECS, Codec
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
 CODEC_NAMES: Final[Mapping[str, str]] = {"vp9": "VP9", "vp8": "VP8", "opus": "OPUS"}
-"""FFmpeg's names of what can be published, and Sora's."""
+"""FFmpeg's names of the codecs that can be published, and Sora's."""
 
 ROUNDING_NS: Final = 2 * NS_PER_MS
-"""WebM's times are whole milliseconds, and so is the offset that FFmpeg takes off."""
+"""WebM's times are whole milliseconds, and so is the offset that FFmpeg subtracts."""
 
 
 class ClipError(ValueError):
@@ -53,7 +53,7 @@ class Clip:
 
 
 def read_clip(path: Path, kinds: Sequence[Kind] = ("audio", "video")) -> Clip:
-    """Read a clip into memory. Raises ClipError for what is no file, no media, or cannot be sent as it is."""
+    """Read a clip into memory. Raises ClipError if it cannot be read, or its codecs cannot be published."""
     try:
         with av.open(str(path)) as container:
             streams = {kind: stream for kind in kinds if (stream := container.streams.best(kind)) is not None}
@@ -96,7 +96,7 @@ def _read_units(
 
 
 def _without_rounding(units: Sequence[ClipUnit], codec: Codec) -> Iterator[ClipUnit]:
-    """An audio packet begins where the one before it ends, as in an encoder, where the file says about the same."""
+    """Replace each packet's time by the end of the previous packet, unless they differ by more than rounding."""
     due_ns = 0
     for unit in units:
         if abs(unit.time_ns - due_ns) > ROUNDING_NS:
@@ -106,7 +106,7 @@ def _without_rounding(units: Sequence[ClipUnit], codec: Codec) -> Iterator[ClipU
 
 
 def _codec_type(path: Path, stream: Stream) -> str:
-    # FFmpeg may know a codec and have no decoder for it: the stream has no codec context then.
+    # A stream has no codec context if FFmpeg knows its codec but has no decoder for it.
     context = stream.codec_context
     name = context.codec.canonical_name if context is not None else "a codec that FFmpeg cannot read"
     if name not in CODEC_NAMES:
@@ -115,6 +115,6 @@ def _codec_type(path: Path, stream: Stream) -> str:
 
 
 def _end_ns(track: ClipTrack) -> int:
-    """The end of the last unit, which lasts as long as the mean of the others."""
+    """Return the end of the last unit, whose duration is the mean of the others."""
     last_ns = track.units[-1].time_ns
     return last_ns + (last_ns - track.units[0].time_ns) // max(len(track.units) - 1, 1)

@@ -1,4 +1,4 @@
-"""Publish a WebM clip to a channel by Sora's signalling: VP9 or VP8 and Opus are sent as they are."""
+"""Publish a WebM clip to a channel by Sora's signalling; VP9 or VP8 and Opus are sent without transcoding."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from rokuga.recorder.media import Kind
 from rokuga.recorder.webrtc.dtls.transport import Certificate
 from rokuga.recorder.webrtc.outgoing.peer import PublishError
 
-RAMP_S: Final = 0.05
+START_INTERVAL_S: Final = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.webm")
     parser.add_argument("--url", default=DEFAULT_URL, help="signalling (default: %(default)s)")
     parser.add_argument("--channel", default="sora", help="channel_id; {i} is the publisher's number")
-    parser.add_argument("--client-id", help="client_id, {i} as above; the connection's id if not given")
-    parser.add_argument("--seconds", type=_positive, help="how long to send (default: the clip)")
-    parser.add_argument("--loop", action="store_true", help="begin again at the end of the clip")
+    parser.add_argument("--client-id", help="client_id, {i} as above (default: the connection_id)")
+    parser.add_argument("--seconds", type=_positive, help="duration (default: the clip)")
+    parser.add_argument("--loop", action="store_true", help="repeat the clip")
     parser.add_argument("--count", type=_count, default=1, help="publishers, 50 ms apart")
     parser.add_argument("--loss", type=share, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
     parser.add_argument("--no-audio", action="store_true")
@@ -50,7 +50,7 @@ def _count(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish; 0 if every publisher got to its end, 1 if one was refused or cut off, 2 for a useless file."""
+    """Publish; return 0 if every publisher finished, 1 if one was refused or disconnected, 2 for an unusable file."""
     kinds: list[Kind] = []
     if not arguments.no_audio:
         kinds.append("audio")
@@ -90,7 +90,7 @@ async def _publish_all(options: Sequence[PublishOptions], clip: Clip) -> int:
     certificate = Certificate.make()
     results = await asyncio.gather(
         *(
-            _publish_later(place * RAMP_S, publish(option, clip, certificate, publication))
+            _publish_later(place * START_INTERVAL_S, publish(option, clip, certificate, publication))
             for place, (option, publication) in enumerate(zip(options, publications, strict=True))
         ),
         return_exceptions=True,

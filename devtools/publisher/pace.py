@@ -1,4 +1,4 @@
-"""Drives a sender by the clock: connects, then hands the peer what is due every few milliseconds."""
+"""Sends a clip in real time: connects a peer, and passes it the packets that are due every few milliseconds."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer
 TICK_S: Final = 0.005
 
 
-class Pace:
-    """One sender and the peer that it sends by. What is due depends on the clock alone, so nothing drifts."""
+class Pacer:
+    """One sender and its peer. Which packets are due depends on the clock alone, so that nothing drifts."""
 
     def __init__(
         self, sender: Sender, offer: RemoteOffer, certificate: Certificate, loses: Callable[[], bool] | None = None
     ) -> None:
-        self.peer = OutgoingPeer(offer, certificate, self._take, loses)
+        self.peer = OutgoingPeer(offer, certificate, self._receive_rtcp, loses)
         self._sender = sender
         self._started_ns = 0
         self._started_wall_ns = 0
@@ -37,7 +37,7 @@ class Pace:
                 return
             for packet in self._sender.packets(media_ns):
                 self.peer.send_rtp(packet)
-            # Not the present wall time: sending may have taken long, and a report must not tell another time for it.
+            # Not the present wall time: it may be later by the time that sending took, and RTP time is not.
             for report in self._sender.reports(media_ns, self._started_wall_ns + media_ns):
                 self.peer.send_rtcp(report)
             if self._sender.is_over(media_ns):
@@ -45,7 +45,7 @@ class Pace:
             await asyncio.sleep(TICK_S)
         raise PublishError(self.peer.ended.result())
 
-    def _take(self, rtcp: bytes) -> None:
-        """Answer what the recorder asks for."""
+    def _receive_rtcp(self, rtcp: bytes) -> None:
+        """Resend what the recorder requests."""
         for packet in self._sender.feedback(rtcp, time.monotonic_ns() - self._started_ns):
             self.peer.send_rtp(packet)

@@ -1,4 +1,4 @@
-"""Encoded units to RTP payloads: VP8 (RFC 7741), VP9 (RFC 9628), Opus (RFC 7587)."""
+"""Packetizes encoded units into RTP payloads: VP8 (RFC 7741), VP9 (RFC 9628), Opus (RFC 7587). Pure."""
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +10,18 @@ MAX_PAYLOAD_BYTES: Final = 1100
 """With headers, SRTP and RTX a datagram stays under 1,200 bytes, as libwebrtc's do."""
 
 Packetize = Callable[[ClipTrack, ClipUnit, int], Sequence[bytes]]
-"""A track's unit and its picture number to payloads, in order."""
+"""From track, unit and picture number to payloads, in order."""
 
 
 def _split(data: bytes) -> Sequence[bytes]:
-    """Cut into pieces of about the same size."""
+    """Split into pieces of about the same size."""
     count = max(1, -(-len(data) // MAX_PAYLOAD_BYTES))
     size = -(-len(data) // count)
     return [data[begin : begin + size] for begin in range(0, max(len(data), 1), max(size, 1))]
 
 
 def packetize_vp9(track: ClipTrack, unit: ClipUnit, number: int) -> Sequence[bytes]:
-    """Write libwebrtc's form (section 4.2): flexible mode, a 15-bit picture id, the structure on key frames."""
+    """Return payloads as libwebrtc's: flexible mode, 15-bit picture id, scalability structure on key frames (4.2)."""
     picture_id = struct.pack("!H", 0x8000 | number & 0x7FFF)
     pieces = _split(unit.data)
     payloads = []
@@ -43,7 +43,7 @@ def packetize_vp9(track: ClipTrack, unit: ClipUnit, number: int) -> Sequence[byt
 
 
 def packetize_vp8(_track: ClipTrack, unit: ClipUnit, number: int) -> Sequence[bytes]:
-    """Write S on the first packet of partition 0 and a 15-bit picture id on each (section 4.2)."""
+    """Return payloads with S on the first packet of partition 0 and a 15-bit picture id on each (section 4.2)."""
     picture_id = struct.pack("!H", 0x8000 | number & 0x7FFF)
     return [
         bytes((0x90 if place == 0 else 0x80, 0x80)) + picture_id + piece
@@ -52,7 +52,7 @@ def packetize_vp8(_track: ClipTrack, unit: ClipUnit, number: int) -> Sequence[by
 
 
 def packetize_opus(_track: ClipTrack, unit: ClipUnit, _number: int) -> Sequence[bytes]:
-    """Give the packet as it is."""
+    """Return the packet as one payload."""
     return [unit.data]
 
 
@@ -61,4 +61,4 @@ PACKETIZERS: Final[Mapping[str, Packetize]] = {
     "VP9": packetize_vp9,
     "OPUS": packetize_opus,
 }
-"""By Sora's name."""
+"""By Sora's codec name."""

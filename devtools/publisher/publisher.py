@@ -1,4 +1,4 @@
-"""One publisher of a WebM clip by Sora's signalling: from connect to disconnect, its media sent as they are."""
+"""One publisher of a WebM clip over Sora's signalling, from connect to disconnect."""
 
 import asyncio
 import random
@@ -13,9 +13,9 @@ import aiohttp
 import msgspec
 
 from rokuga.devtools.publisher.clip import Clip
-from rokuga.devtools.publisher.pace import Pace
+from rokuga.devtools.publisher.pace import Pacer
 from rokuga.devtools.publisher.sender import Counts, Run, Sender
-from rokuga.devtools.publisher.source import Source, SourceNumbers
+from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
 from rokuga.recorder.rtp.rtcp import build_goodbye
@@ -24,17 +24,17 @@ from rokuga.recorder.webrtc.outgoing.peer import PublishError
 from rokuga.recorder.webrtc.outgoing.sdp import RemoteOffer, read_offer
 from rokuga.recorder.webrtc.sdp.offer_and_answer import SdpError
 
-OFFER_S: Final = 10.0
-GOODBYE_S: Final = 3.0
-CONNECT_S: Final = 10.0
+OFFER_TIMEOUT_S: Final = 10.0
+DISCONNECT_TIMEOUT_S: Final = 3.0
+CONNECT_TIMEOUT_S: Final = 10.0
 DEFAULT_URL: Final = "ws://127.0.0.1:5000/signaling"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What to publish, and where to. `seconds` None: to the end of the clip; with `loop`, until stopped.
+    """What to publish, and where. `seconds` None: to the end of the clip; with `loop`, until stopped.
 
-    `loss` is the share of datagrams that the network loses, both ways, from the handshake on.
+    `loss` is the share of datagrams to drop, both ways, from the handshake on.
     """
 
     file: Path
@@ -49,7 +49,7 @@ class PublishOptions:
 
 @dataclass(slots=True)
 class Publication:
-    """One publisher from outside: its ids once it has an offer, whether it is sending since when, what it sent."""
+    """The state of one publisher: its id once it has an offer, since when it is sending, and what it has sent."""
 
     connection_id: str = ""
     sending: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,13 +59,13 @@ class Publication:
     runs: Mapping[Kind, Sequence[Run]] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Note that the first packet is sent now."""
+        """Set the start to now, when the first packet is sent."""
         self.started_wall_ns = time.time_ns()
         self.sending.set()
 
 
 class _RedirectedError(PublishError):
-    """The recorder sends us to another one."""
+    """The recorder redirects us to another node."""
 
     def __init__(self, location: str) -> None:
         super().__init__(f"redirected to {location}, after a redirection")
@@ -73,7 +73,7 @@ class _RedirectedError(PublishError):
 
 
 class _Offer(msgspec.Struct):
-    """What is needed of the offer message."""
+    """The fields of the offer message that are used."""
 
     sdp: str
     connection_id: str
@@ -85,9 +85,9 @@ async def publish(
     certificate: Certificate,
     publication: Publication | None = None,
 ) -> Publication:
-    """Publish once, from connect to disconnect, on another node if we are sent there.
+    """Publish once, from connect to disconnect, on another node after a redirect.
 
-    Raises PublishError where the recorder refuses or goes away.
+    Raises PublishError if the recorder refuses or disconnects.
     """
     publication = publication or Publication()
     try:
@@ -107,10 +107,10 @@ async def _publish_to(
 ) -> None:
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(connect=CONNECT_S)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(connect=CONNECT_TIMEOUT_S)) as session,
             session.ws_connect(url, max_msg_size=1 << 20) as socket,
         ):
-            await _say(socket, {**_connect_message(options, clip), **more})
+            await _send(socket, {**_connect_message(options, clip), **more})
             await _converse(options, clip, certificate, publication, socket)
     except (aiohttp.ClientError, OSError) as error:
         raise PublishError(f"{url}: {error}") from error
@@ -125,7 +125,7 @@ async def _converse(
     publication: Publication,
     socket: aiohttp.ClientWebSocketResponse,
 ) -> None:
-    """Answer the offer; send until the end of the clip, a wish to stop or the recorder's end."""
+    """Answer the offer; send until the end of the clip, a stop, or the recorder's end."""
     offer = await _expect_offer(socket)
     publication.connection_id = offer.connection_id
     remote = read_offer(offer.sdp, {kind: track.codec_type for kind, track in clip.tracks.items()})
@@ -135,31 +135,31 @@ async def _converse(
     cname = secrets.token_hex(8)
     sender = Sender(clip, sources, cname, loop=options.loop)
     publication.counts, publication.runs = sender.counts, sender.runs
-    pace = Pace(sender, remote, certificate, _loses(options.loss, sender.counts))
-    answer = pace.peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)
-    await _say(socket, {"type": "answer", "sdp": answer})
-    work = asyncio.create_task(pace.run(options.seconds, publication.begin))
+    pacer = Pacer(sender, remote, certificate, _loses(options.loss, sender.counts))
+    answer = pacer.peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)
+    await _send(socket, {"type": "answer", "sdp": answer})
+    work = asyncio.create_task(pacer.run(options.seconds, publication.begin))
     listening = asyncio.create_task(_listen(socket))
     stopping = asyncio.create_task(publication.stop.wait())
     tasks = (work, listening, stopping)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if work.done() and work.exception() is not None:
-            await asyncio.wait([listening], timeout=GOODBYE_S)  # the signalling says why
+            await asyncio.wait([listening], timeout=DISCONNECT_TIMEOUT_S)  # it closes with the reason
         for task in (listening, work, stopping):
             if task.done():
-                task.result()  # raises what ended it
+                task.result()  # raises the error that ended it
         if publication.sending.is_set():
-            pace.peer.send_rtcp(build_goodbye(sender.ssrcs))
-        await _say(socket, {"type": "disconnect", "reason": "NO-ERROR"})
-        await asyncio.wait([listening], timeout=GOODBYE_S)
+            pacer.peer.send_rtcp(build_goodbye(sender.ssrcs))
+        await _send(socket, {"type": "disconnect", "reason": "NO-ERROR"})
+        await asyncio.wait([listening], timeout=DISCONNECT_TIMEOUT_S)
     finally:
         for task in tasks:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await pace.peer.close()
+            await pacer.peer.close()
 
 
 def _loses(share: float, counts: Counts) -> Callable[[], bool] | None:
@@ -175,9 +175,9 @@ def _loses(share: float, counts: Counts) -> Callable[[], bool] | None:
     return loses
 
 
-def _sources(remote: RemoteOffer) -> Mapping[Kind, Source]:
+def _sources(remote: RemoteOffer) -> Mapping[Kind, OutgoingSource]:
     return {
-        kind: Source(
+        kind: OutgoingSource(
             SourceNumbers(*(secrets.randbits(bits) for bits in (32, 32, 16, 32))),
             CODECS[track.codec_type].clock_rate_hz,
             track.payload_type,
@@ -201,15 +201,15 @@ def _connect_message(options: PublishOptions, clip: Clip) -> Mapping[str, Any]:
     return message
 
 
-async def _say(socket: aiohttp.ClientWebSocketResponse, message: Mapping[str, Any]) -> None:
+async def _send(socket: aiohttp.ClientWebSocketResponse, message: Mapping[str, Any]) -> None:
     await socket.send_str(msgspec.json.encode(message).decode())
 
 
 async def _expect_offer(socket: aiohttp.ClientWebSocketResponse) -> _Offer:
     try:
-        async with asyncio.timeout(OFFER_S):
+        async with asyncio.timeout(OFFER_TIMEOUT_S):
             while True:
-                message = await _next(socket)
+                message = await _receive(socket)
                 if message.get("type") == "redirect":
                     raise _RedirectedError(str(message.get("location")))
                 if message.get("type") == "offer":
@@ -221,14 +221,14 @@ async def _expect_offer(socket: aiohttp.ClientWebSocketResponse) -> _Offer:
 
 
 async def _listen(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Answer pings until the socket closes. Raises PublishError then."""
+    """Respond to pings until the socket closes. Raises PublishError then."""
     while True:
-        message = await _next(socket)
+        message = await _receive(socket)
         if message.get("type") == "ping":
-            await _say(socket, {"type": "pong"})
+            await _send(socket, {"type": "pong"})
 
 
-async def _next(socket: aiohttp.ClientWebSocketResponse) -> Mapping[str, Any]:
+async def _receive(socket: aiohttp.ClientWebSocketResponse) -> Mapping[str, Any]:
     message = await socket.receive()
     if message.type is not aiohttp.WSMsgType.TEXT:
         raise PublishError(f"the recorder closed the signalling: {socket.close_code} {message.extra or ''}".strip())

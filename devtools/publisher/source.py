@@ -1,4 +1,4 @@
-"""One outgoing RTP source: numbers, retransmissions, sender reports. Pure; random numbers are passed in."""
+"""One outgoing RTP source: sequence numbers, retransmissions, sender reports. Pure; random numbers are passed in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from rokuga.recorder.rtp.packet import build_rtp
 from rokuga.recorder.rtp.rtcp import build_source_description
 from rokuga.recorder.rtp.sender_report import build_sender_report
 
-RING: Final = 1024
-"""So many packets are kept for retransmission."""
+RING_PACKETS: Final = 1024
+"""Packets that are kept for retransmission."""
 
 NTP_EPOCH_NS: Final = 2_208_988_800 * NS_PER_S
-"""From 1900, where NTP counts from, to 1970."""
+"""From 1900, the NTP epoch, to 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceNumbers:
-    """What a source begins with: RFC 3550 section 5.1 wants all of it random."""
+    """The initial numbers of a source, all of them random (RFC 3550 section 5.1)."""
 
     ssrc: int
     rtx_ssrc: int
@@ -26,8 +26,8 @@ class SourceNumbers:
     timestamp: int
 
 
-class Source:
-    """Makes a source's packets. `payload_type` and `rtx_payload_type` are the answer's; None without RTX."""
+class OutgoingSource:
+    """Builds the packets of a source. `payload_type` and `rtx_payload_type` are negotiated; None without RTX."""
 
     def __init__(
         self, numbers: SourceNumbers, clock_rate_hz: int, payload_type: int, rtx_payload_type: int | None
@@ -45,7 +45,7 @@ class Source:
         self._ring: dict[int, RtpPacket] = {}
 
     def packetize(self, payloads: Sequence[bytes], media_ns: int) -> Sequence[bytes]:
-        """Make the packets of one unit, whose time is `media_ns` from the start; the last one has the marker."""
+        """Return the packets of one unit, `media_ns` after the start; the last one has the marker bit."""
         timestamp = self._rtp_time(media_ns)
         packets = []
         for place, payload in enumerate(payloads):
@@ -53,15 +53,15 @@ class Source:
             packet = RtpPacket(
                 self._payload_type, place == len(payloads) - 1, sequence, timestamp, self.ssrc, payload, 0
             )
-            self._ring[sequence % RING] = packet
+            self._ring[sequence % RING_PACKETS] = packet
             self.packets += 1
             self.octets += len(payload)
             packets.append(build_rtp(packet))
         return packets
 
     def retransmit(self, sequence: int) -> bytes | None:
-        """Make a packet again, by RTX (RFC 4588) where it was negotiated; None if it is not kept any more."""
-        packet = self._ring.get(sequence % RING)
+        """Return a packet again, as RTX (RFC 4588) if that was negotiated; None if it is not kept any more."""
+        packet = self._ring.get(sequence % RING_PACKETS)
         if packet is None or packet.sequence != sequence:
             return None
         if self._rtx_payload_type is None:
@@ -80,7 +80,7 @@ class Source:
         )
 
     def report(self, media_ns: int, wall_ns: int, cname: str) -> bytes:
-        """Say that `media_ns` of this source was now, by the wall clock; a compound of SR and SDES."""
+        """Return a compound of SR and SDES that maps `media_ns` to the wall clock."""
         report = build_sender_report(
             self.ssrc, NTP_EPOCH_NS + wall_ns, self._rtp_time(media_ns), self.packets, self.octets
         )

@@ -1,1 +1,1 @@
-"""Real event sequences and files without any WebRTC, for those who write consumers of the webhooks."""
+"""Events and files of scenarios on a simulated clock, for tests of webhook consumers."""

@@ -1,4 +1,4 @@
-"""Play a scenario and post its events: real bodies, real files at the paths that they name, and no WebRTC at all."""
+"""Simulate a scenario and post its events: the bodies and files are real, WebRTC is not used."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 
 from rokuga.api.config.values import http_url
 from rokuga.devtools.simulate.scenario import SCENARIOS
-from rokuga.devtools.simulate.stage import SimulationError, play
+from rokuga.devtools.simulate.simulation import SimulationError, simulate
 from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
@@ -23,8 +23,8 @@ from rokuga.webhooks.delivery import Delivery, DeliveryState
 from rokuga.webhooks.post import Poster
 from rokuga.webhooks.retry_policy import Delivered
 
-FIRST_PAUSE_S: Final = 0.05
-"""A consumer that fails is asked again after so long, then after twice that, and so on."""
+FIRST_RETRY_S: Final = 0.05
+"""The delay before the first retry; each later one is twice as long."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,25 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "scenarios:\n" + "\n".join(f"  {name:<30} {row.summary}" for name, row in SCENARIOS.items())
     parser.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO")
-    parser.add_argument("--url", type=_url, required=True, help="where the consumer takes events")
-    parser.add_argument("--archive-dir", type=Path, help="where the files go (default: a new temporary folder)")
-    parser.add_argument("--seed", default="0", help="another seed gives other ids")
-    parser.add_argument("--speed", type=_speed, default=1.0, help="how much faster than real; `inf` does not wait")
-    parser.add_argument("--attempts", type=int, default=8, help="how often an event is posted until it is taken")
+    parser.add_argument("--url", type=_url, required=True, help="webhook URL of the consumer")
+    parser.add_argument(
+        "--archive-dir", type=Path, help="where the files are written (default: a new temporary folder)"
+    )
+    parser.add_argument("--seed", default="0", help="seed of the ids")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="factor over real time; `inf` does not wait")
+    parser.add_argument("--attempts", type=int, default=8, help="attempts to deliver each event")
     parser.add_argument("--secret", help="sign as Standard Webhooks does")
     parser.add_argument("--version", default="", help="the `version` of the bodies")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rehearse; 0 if the consumer took every event, 1 if not, 2 where the scenario cannot be played."""
-    archive_dir = (arguments.archive_dir or Path(tempfile.mkdtemp(prefix="rokuga-rehearsal-"))).absolute()
+    """Return 0 if the consumer accepted every event, 1 if not, 2 if the scenario cannot be simulated."""
+    archive_dir = (arguments.archive_dir or Path(tempfile.mkdtemp(prefix="rokuga-simulation-"))).absolute()
     config = WebhookConfig(
         url=arguments.url, secret=arguments.secret, version=arguments.version, max_attempts=arguments.attempts
     )
     try:
-        with tempfile.TemporaryDirectory(prefix="rokuga-rehearsal-") as data_dir:
+        with tempfile.TemporaryDirectory(prefix="rokuga-simulation-") as data_dir:
             scenario = SCENARIOS[arguments.scenario]
-            events = play(scenario, archive_dir, Path(data_dir), f"{arguments.scenario} {arguments.seed}")
+            events = simulate(scenario, archive_dir, Path(data_dir), f"{arguments.scenario} {arguments.seed}")
         lost = asyncio.run(_deliver(scenario.deliver(events), config, arguments.speed))
     except (SimulationError, StoreError, ArchiveError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -60,25 +62,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _deliver(events: Iterable[Event], config: WebhookConfig, speed: float) -> int:
-    """Post event after event, each when its time has come; give how many the consumer never took."""
+    """Post each event at its time; return how many the consumer did not accept."""
     lost, last_wall_ns = 0, None
     async with Poster(config, config.url or "") as poster:
         for seq, event in enumerate(events, 1):
-            pause_ns = event.wall_ns - last_wall_ns if last_wall_ns is not None else 0
+            delay_ns = event.wall_ns - last_wall_ns if last_wall_ns is not None else 0
             last_wall_ns = event.wall_ns
-            await asyncio.sleep(max(pause_ns, 0) / NS_PER_S / speed)
+            await asyncio.sleep(max(delay_ns, 0) / NS_PER_S / speed)
             lost += not await _post(poster, _entry(seq, event, config), config.max_attempts or 1)
     return lost
 
 
 async def _post(poster: Poster, entry: Delivery, attempts: int) -> bool:
-    """Post one event until it is taken, or often enough."""
+    """Post one event until it is accepted or the attempts are used up; return whether it is accepted."""
     for attempt in range(attempts):
         outcome = await poster.send(entry, time.time_ns())
         print(f"  {entry.type:<24} {entry.channel_id:<12} {outcome}", flush=True)
         if isinstance(outcome, Delivered):
             return True
-        await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
+        await asyncio.sleep(FIRST_RETRY_S * 2**attempt)
     return False
 
 

@@ -1,4 +1,4 @@
-"""Record many publishers for a long time, kill the daemon, fail as a consumer, and check every file and event."""
+"""Record many publishers for a long time, with loss, kills and a failing consumer; check every file and event."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 
 from rokuga.devtools.soak.daemon_process import DaemonError
-from rokuga.devtools.soak.plan import Options
+from rokuga.devtools.soak.plan import SoakOptions
 from rokuga.devtools.soak.report import summary
 from rokuga.devtools.soak.run import Soak
 
@@ -19,20 +19,26 @@ MAX_PUBLISHERS: Final = 1_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--publishers", type=_count, default=20, help="so many at a time (default: %(default)s)")
-    parser.add_argument("--minutes", type=_minutes, default=10.0, help="for so long (default: %(default)s)")
-    parser.add_argument("--churn", action="store_true", help="publishers come and go, 4 s to 4 min each")
+    parser.add_argument("--publishers", type=_count, default=20, help="publishers at a time (default: %(default)s)")
+    parser.add_argument("--minutes", type=_minutes, default=10.0, help="duration (default: %(default)s)")
+    parser.add_argument(
+        "--churn", action="store_true", help="publishers connect and disconnect, for 4 s to 4 min each"
+    )
     parser.add_argument("--loss", type=_loss, default=0.0, help="share of datagrams to lose, both ways, 0 to 0.5")
-    parser.add_argument("--split", type=_seconds, default=0, metavar="60s", help="record in such parts, too")
-    parser.add_argument("--kill-every", type=_seconds, default=0, metavar="10m", help="kill the daemon so often")
-    parser.add_argument("--seed", type=int, default=1, help="another one gives another plan")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="where report, log and files go")
-    parser.add_argument("--keep", action="store_true", help="keep files that are in order, too")
+    parser.add_argument(
+        "--split", type=_seconds, default=0, metavar="60s", help="record in parts of this duration, too"
+    )
+    parser.add_argument(
+        "--kill-every", type=_seconds, default=0, metavar="10m", help="kill the daemon at this interval"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the plan")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for report, log and files")
+    parser.add_argument("--keep", action="store_true", help="keep files without faults, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play it; 0 if nothing was wrong, 1 if something was, 2 where the daemon does not start."""
-    options = Options(
+    """Run a soak; return 0 without faults, 1 with faults, 2 if it cannot start."""
+    options = SoakOptions(
         publishers=arguments.publishers,
         seconds=round(arguments.minutes * 60),
         churn=arguments.churn,
@@ -47,20 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{folder} is not empty")
         return 2
 
-    async def play() -> Soak:
+    async def run_soak() -> Soak:
         soak = Soak(options, folder, keep=arguments.keep)
         await soak.run()
         return soak
 
     try:
-        figures = uvloop.run(play()).figures
+        results = uvloop.run(run_soak()).results
     except DaemonError as error:
         print(error)
         return 2
-    for name, value in summary(figures).items():
+    for name, value in summary(results).items():
         print(f"  {name:<40} {value:>14,}")
     print(f"  {folder / 'report.html'}")
-    return 0 if figures.is_clean else 1
+    return 0 if results.is_clean else 1
 
 
 def _count(text: str) -> int:

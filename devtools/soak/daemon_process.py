@@ -1,4 +1,4 @@
-"""The daemon in a process of its own, started as a user starts it, killed and started again on the same ports."""
+"""A daemon process, started as a user starts it, that is killed and restarted on the same ports."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ import msgspec
 from rokuga.devtools.loopback import loopback_environment
 from rokuga.devtools.soak.consumer import RESPONSE_TIMEOUT_S
 
-START_S: Final = 60.0
-STOP_S: Final = 60.0
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 60.0
 
 
 class DaemonError(Exception):
-    """The daemon does not start."""
+    """The daemon did not become ready."""
 
 
 class DaemonProcess:
-    """One daemon after the other. `faults` are log lines that should not be there."""
+    """One daemon process after the other. `faults` are log lines of level error, and lines that are no JSON."""
 
     def __init__(self, folder: Path, webhook_url: str, log: BinaryIO) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class DaemonProcess:
         }
 
     async def start(self) -> None:
-        """Start it and wait until it is ready. Raises DaemonError."""
+        """Start the daemon and wait until it is ready. Raises DaemonError."""
         environment = os.environ | loopback_environment(self.folder, **self._settings)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rokuga", "run", env=environment, stderr=asyncio.subprocess.PIPE, limit=1 << 20
@@ -50,13 +50,13 @@ class DaemonProcess:
         ready = asyncio.Event()
         self._reading = asyncio.create_task(self._read(self._process, ready))
         waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait([waiting, self._reading], timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, self._reading], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if not ready.is_set():
             raise DaemonError(f"the daemon does not start: {self.faults}")
 
     async def kill(self) -> None:
-        """End it as a crash would, and wait until it is gone."""
+        """Send SIGKILL, and wait for the process."""
         assert self._process is not None
         assert self._reading is not None
         self._process.kill()
@@ -64,13 +64,13 @@ class DaemonProcess:
         await self._reading
 
     async def stop(self) -> int | None:
-        """Tell it to end; give its exit code, None where it had to be killed."""
+        """Send SIGTERM and return the exit code, or None if the daemon had to be killed."""
         if self._process is None or self._reading is None:
             return None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
                 code: int | None = await self._process.wait()
         except TimeoutError:
             await self.kill()
@@ -82,10 +82,10 @@ class DaemonProcess:
         assert process.stderr is not None
         async for line in process.stderr:
             self._log.write(line)
-            self._take(line, ready)
+            self._read_line(line, ready)
         self._log.flush()
 
-    def _take(self, line: bytes, ready: asyncio.Event) -> None:
+    def _read_line(self, line: bytes, ready: asyncio.Event) -> None:
         try:
             entry: Mapping[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.DecodeError:

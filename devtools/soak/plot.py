@@ -9,17 +9,17 @@ HEIGHT: Final = 180
 LEFT: Final = 56
 BOTTOM: Final = 24
 TOP: Final = 10
-MOST_POINTS: Final = 800
+MAX_POINTS: Final = 800
 TOPS: Final = (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10)
-"""Where the axis may end: finer steps than those of time, so that little of the plot is empty."""
+"""Steps of the axis's upper end, finer than those of time, so that little of the plot is empty."""
 
 Points = Sequence[tuple[float, float]]
 
 
 def plot(
-    title: str, unit: str, lines: Sequence[tuple[str, Points]], end_s: float, marks_s: Sequence[float] = ()
+    title: str, unit: str, lines: Sequence[tuple[str, Points]], end_s: float, kills_s: Sequence[float] = ()
 ) -> str:
-    """Draw lines of (seconds, value) from 0 to `end_s`, with a vertical mark where the daemon was killed."""
+    """Return a plot of lines of (seconds, value) from 0 to `end_s`, with a vertical line at each kill."""
     top = _round_up(max((value for _, points in lines for _, value in points), default=0.0), TOPS)
     end_s = max(end_s, 1.0)
 
@@ -40,26 +40,26 @@ def plot(
         at, label = tick * step * unit_s, f"{tick * step:g} {unit_name}"
         parts.append(f'<text class="mid" x="{x(at):.1f}" y="{HEIGHT - 6}">{label}</text>')
     parts += [
-        f'<line class="kill" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for at in marks_s
+        f'<line class="kill" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>' for at in kills_s
     ]
     for place, (_, points) in enumerate(lines):
         drawn = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in _thinned(points))
         parts.append(f'<polyline class="line{place}" points="{drawn}"/>')
     legend = ", ".join(f'<span class="key{place}">{escape(name)}</span>' for place, (name, _) in enumerate(lines))
-    legend += '; <span class="key-kill">dashed</span>: the daemon was killed' if marks_s else ""
+    legend += '; <span class="key-kill">dashed</span>: the daemon was killed' if kills_s else ""
     return (
         f"<figure><figcaption>{escape(title)} ({escape(unit)}): {legend}</figcaption>{''.join(parts)}</svg></figure>"
     )
 
 
 def _thinned(points: Points) -> Points:
-    """Keep the highest of each stretch: peaks are what matters."""
-    size = -(-len(points) // MOST_POINTS) or 1
+    """Return the maximum of each stretch: the peaks are what matters."""
+    size = -(-len(points) // MAX_POINTS) or 1
     return [max(points[at : at + size], key=lambda point: point[1]) for at in range(0, len(points), size)]
 
 
 def _round_up(value: float, steps: Sequence[float] = (1, 2, 5, 10)) -> float:
-    """Give the next of these steps times a power of ten."""
+    """Return the smallest product of a step and a power of ten that is not below the value."""
     if value <= 0:
         return 1.0
     power = 1.0

@@ -1,14 +1,14 @@
-"""The report at the end: one HTML file that needs nothing else, and the figures as JSON. Pure."""
+"""The report of a soak: one self-contained HTML file, and a summary by name. Pure."""
 
 from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
-from rokuga.devtools.soak.figures import Figures
 from rokuga.devtools.soak.plot import Points, plot
+from rokuga.devtools.soak.results import SoakResults
 
-MOST_FAULTS: Final = 200
+MAX_FAULTS: Final = 200
 
 STYLE: Final = """
 :root { color-scheme: light dark; --fg: #222; --bg: #fff; --grid: #ddd; --a: #1668b8; --b: #c2570c; --bad: #b3261e;
@@ -35,70 +35,70 @@ code { font-size: .9em }
 """
 
 
-def html(figures: Figures) -> str:
-    """Write the report."""
-    options = figures.options
-    verdict = "No faults." if figures.is_clean else f"{len(figures.faults)} faults."
-    tone = "good" if figures.is_clean else "bad"
+def html(results: SoakResults) -> str:
+    """Return the report as HTML."""
+    options = results.options
+    verdict = "No faults." if results.is_clean else f"{len(results.faults)} faults."
+    tone = "good" if results.is_clean else "bad"
     asked = (
         f"{options.publishers} publishers, {options.seconds / 60:g} minutes, "
         f"{'churn, ' if options.churn else ''}{options.loss:.1%} loss, "
         f"{f'parts of {options.split_s} s' if options.split_s else 'no parts'}, "
-        f"{len(figures.kills_s)} kills, seed {options.seed}"
+        f"{len(results.kills_s)} kills, seed {options.seed}"
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rokuga soak: {escape(verdict)}</title>'
         f"<style>{STYLE}</style><h1>Rokuga soak</h1>"
-        f'<p class="verdict {tone}">{escape(verdict)}</p><p>{escape(asked)}.<br>{escape(figures.date)}, '
-        f"{escape(figures.machine)}</p>{_table(figures)}{''.join(_plots(figures))}{_memory(figures)}{_faults(figures)}"
+        f'<p class="verdict {tone}">{escape(verdict)}</p><p>{escape(asked)}.<br>{escape(results.date)}, '
+        f"{escape(results.machine)}</p>{_table(results)}{''.join(_plots(results))}{_memory(results)}{_faults(results)}"
         "</html>"
     )
 
 
-def summary(figures: Figures) -> dict[str, Any]:
-    """Give the figures by name."""
-    tally = figures.tally
-    last = figures.samples[-1] if figures.samples else None
+def summary(results: SoakResults) -> dict[str, Any]:
+    """Return the main figures by name."""
+    audit = results.audit
+    last = results.samples[-1] if results.samples else None
     return {
-        "faults": len(figures.faults),
-        "minutes": round(figures.seconds / 60, 1),
-        "connections": figures.connections,
-        "recordings": figures.recordings,
-        "archives": figures.archives,
-        "files checked": tally.files,
-        "of these recovered after a kill": tally.recovered_files,
-        "frames checked": tally.units,
-        "frames missing, all accounted for": tally.missing_units,
+        "faults": len(results.faults),
+        "minutes": round(results.seconds / 60, 1),
+        "connections": results.connections,
+        "recordings": results.recordings,
+        "archives": results.archives,
+        "files checked": audit.files,
+        "of these recovered after a kill": audit.recovered_files,
+        "frames checked": audit.units,
+        "frames missing, all accounted for": audit.missing_units,
         "packets sent": last.packets if last else 0,
         "datagrams lost on purpose": last.dropped if last else 0,
         "packets sent again": last.retransmissions if last else 0,
-        "packets not repaired": tally.unrepaired_packets,
-        "datagrams dropped by the kernel": max((sample.kernel_drops for sample in figures.samples), default=0),
-        "worst sync, ms": round(tally.worst_sync_ms, 1),
-        "worst sync in a publisher's first 3 s, ms": round(tally.worst_start_sync_ms, 1),
-        "events": figures.events,
-        "deliveries": figures.deliveries,
-        "not accepted on purpose": figures.failed_on_purpose,
-        "repeats": figures.repeats,
-        "kills": len(figures.kills_s),
-        "CPU ms per publisher-second, median": round(figures.median_of("cpu_ms"), 2),
-        "RSS MB, median": round(figures.median_of("resident_mb"), 1),
-        "event-loop lag ms, median": round(figures.median_of("lag_ms"), 1),
-        "event-loop lag ms, 99 %": round(figures.high("lag_ms"), 1),
-        "answer of /metrics ms, median": round(figures.median_of("answer_ms"), 1),
-        "answer of /metrics ms, 99 %": round(figures.high("answer_ms"), 1),
+        "packets not repaired": audit.unrepaired_packets,
+        "datagrams dropped by the kernel": max((sample.kernel_drops for sample in results.samples), default=0),
+        "worst sync, ms": round(audit.worst_sync_ms, 1),
+        "worst sync in a publisher's first 3 s, ms": round(audit.worst_start_sync_ms, 1),
+        "events": results.events,
+        "deliveries": results.deliveries,
+        "not accepted on purpose": results.failed_on_purpose,
+        "repeats": results.repeats,
+        "kills": len(results.kills_s),
+        "CPU ms per publisher-second, median": round(results.median_of("cpu_ms"), 2),
+        "RSS MB, median": round(results.median_of("resident_mb"), 1),
+        "event-loop lag ms, median": round(results.median_of("lag_ms"), 1),
+        "event-loop lag ms, 99 %": round(results.percentile_99_of("lag_ms"), 1),
+        "answer of /metrics ms, median": round(results.median_of("answer_ms"), 1),
+        "answer of /metrics ms, 99 %": round(results.percentile_99_of("answer_ms"), 1),
     }
 
 
-def _table(figures: Figures) -> str:
+def _table(results: SoakResults) -> str:
     rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{value:,}</dd></div>" for name, value in summary(figures).items()
+        f"<div><dt>{escape(name)}</dt><dd>{value:,}</dd></div>" for name, value in summary(results).items()
     )
     return f'<dl class="figures">{rows}</dl>'
 
 
-def _plots(figures: Figures) -> Iterator[str]:
-    samples, end_s, kills_s = figures.samples, figures.seconds, figures.kills_s
+def _plots(results: SoakResults) -> Iterator[str]:
+    samples, end_s, kills_s = results.samples, results.seconds, results.kills_s
 
     def line(name: str) -> Points:
         return [(sample.at_s, float(getattr(sample, name))) for sample in samples]
@@ -119,14 +119,15 @@ def _share(part: int, whole: int) -> float:
     return 100 * part / whole if whole > 0 else 0.0
 
 
-def _memory(figures: Figures) -> str:
+def _memory(results: SoakResults) -> str:
     rows = "".join(
-        f'<tr><td>{life.life}</td><td class="number">{life.minutes}</td><td class="number">{life.mean_mb:.1f}</td>'
-        f'<td class="number">{life.first_mb:.1f}</td><td class="number">{life.last_mb:.1f}</td>'
-        f'<td class="number">{life.deviation:.1%}</td>'
-        f'<td class="number">{life.rise:+.1%}</td><td class="{"good" if life.is_flat else "bad"}">'
-        f"{'flat' if life.is_flat else 'not flat'}</td></tr>"
-        for life in figures.lives
+        f'<tr><td>{trend.daemon}</td><td class="number">{trend.minutes}</td>'
+        f'<td class="number">{trend.mean_mb:.1f}</td>'
+        f'<td class="number">{trend.first_mb:.1f}</td><td class="number">{trend.last_mb:.1f}</td>'
+        f'<td class="number">{trend.deviation:.1%}</td>'
+        f'<td class="number">{trend.rise:+.1%}</td><td class="{"good" if trend.is_flat else "bad"}">'
+        f"{'flat' if trend.is_flat else 'not flat'}</td></tr>"
+        for trend in results.memory
     )
     names = ("minutes", "mean MB", "first", "last", "farthest from the mean", "rise")
     columns = "".join(f'<th class="number">{name}</th>' for name in names)
@@ -134,12 +135,12 @@ def _memory(figures: Figures) -> str:
     return f"<h2>Memory after the first five minutes</h2><table>{head}{rows}</table>" if rows else ""
 
 
-def _faults(figures: Figures) -> str:
-    if figures.is_clean:
+def _faults(results: SoakResults) -> str:
+    if results.is_clean:
         return ""
     rows = "".join(
         f'<tr><td class="number">{fault.at_s / 60:.1f} min</td><td><code>{escape(fault.where)}</code></td>'
         f"<td>{escape(fault.what)}</td></tr>"
-        for fault in figures.faults[:MOST_FAULTS]
+        for fault in results.faults[:MAX_FAULTS]
     )
     return f"<h2>Faults</h2><table>{rows}</table>"

@@ -1,4 +1,4 @@
-"""One soak, wired: a daemon, publishers' processes, a consumer, a director; who is watched and checked by whom."""
+"""One soak: a daemon, publisher workers, a consumer, a recording driver, and the audits of events and files."""
 
 import asyncio
 import contextlib
@@ -16,149 +16,151 @@ import aiohttp
 import msgspec
 
 from rokuga.devtools.publisher.clip import Clip
-from rokuga.devtools.soak import table
-from rokuga.devtools.soak.cast import read_sample
-from rokuga.devtools.soak.consumer import Consumer, consuming
+from rokuga.devtools.soak import progress_table
+from rokuga.devtools.soak.archive_audit import ArchiveAudit
+from rokuga.devtools.soak.consumer import FailingConsumer, consuming
 from rokuga.devtools.soak.daemon_process import DaemonProcess
-from rokuga.devtools.soak.director import RecordingDriver
-from rokuga.devtools.soak.figures import Fault, Figures
-from rokuga.devtools.soak.inspector import Inspector
-from rokuga.devtools.soak.ledger import Event, Ledger, NodePresence
-from rokuga.devtools.soak.lines import Began, Line, Order, Sent, Totals
-from rokuga.devtools.soak.marks import publication
-from rokuga.devtools.soak.plan import Options, Plan, Role, make_plan
+from rokuga.devtools.soak.event_audit import Event, EventAudit, SendingInterval
+from rokuga.devtools.soak.frame_ids import empty_sent_media
+from rokuga.devtools.soak.plan import Plan, PlannedPublication, SoakOptions, make_plan
+from rokuga.devtools.soak.process_usage import Sample, Usage, kernel_drops, loop_lag_ms, usage
+from rokuga.devtools.soak.publisher_worker import read_sample
+from rokuga.devtools.soak.recording_driver import RecordingDriver
 from rokuga.devtools.soak.report import html, summary
-from rokuga.devtools.soak.watch import Sample, Usage, kernel_drops, loop_lag_ms, usage
+from rokuga.devtools.soak.results import Fault, SoakResults
+from rokuga.devtools.soak.worker_messages import SendingStarted, SentUnits, WorkerMessage, WorkerTask, WorkerTotals
 from rokuga.recorder.media import NS_PER_S, Kind
 
-SEATS_PER_PROCESS: Final = 25
-LAST_EVENTS_S: Final = 90.0
-"""How long they may take: a consumer that fails holds its channel up."""
-DOWN_S: Final = 1.0
+SLOTS_PER_WORKER: Final = 25
+LAST_EVENTS_TIMEOUT_S: Final = 90.0
+"""A consumer that fails delays the other events of a channel."""
+RESTART_DELAY_S: Final = 1.0
 MAX_LINE_BYTES: Final = 1 << 24
 
 
 class Soak:
-    """Everything of one run. `folder` gets the daemon's files, its log and the report."""
+    """One run. The daemon's files, its log and the report are written to `folder`."""
 
-    def __init__(self, options: Options, folder: Path, *, keep: bool = False) -> None:
-        self.figures = Figures(options, _machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+    def __init__(self, options: SoakOptions, folder: Path, *, keep: bool = False) -> None:
+        self.results = SoakResults(options, _machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
         self._options = options
         self._folder = folder
         self._begin_wall_ns = 0
-        self._ledger = Ledger()
-        self._inspector = Inspector(self._ledger, options.loss, options.split_s, keep, self._fault)
-        self._consumer = Consumer(self._ledger, options.seed, self._take, self._fault)
-        self._totals: dict[int, Totals] = {}
-        self._life = 0
-        self._life_begin_s = 0.0
+        self._events = EventAudit()
+        self._archives = ArchiveAudit(self._events, options.loss, options.split_s, keep, self._fault)
+        self._consumer = FailingConsumer(self._events, options.seed, self._receive, self._fault)
+        self._totals: dict[int, WorkerTotals] = {}
+        self._daemon = 0
+        self._daemon_begin_s = 0.0
         self._is_up = asyncio.Event()
-        self._news = asyncio.Event()
+        self._has_event = asyncio.Event()
         self._clips: dict[tuple[str, tuple[Kind, ...]], Clip] = {}
 
-    async def run(self) -> Figures:
-        """Play it to the end; give the figures. Raises DaemonError where the daemon does not start."""
+    async def run(self) -> SoakResults:
+        """Run to the end and return the results. Raises DaemonError if the daemon does not start."""
         options = self._options
         plan = make_plan(options, random.Random(options.seed).random)
         with (self._folder / "daemon.log").open("wb") as log:
             async with consuming(self._consumer), aiohttp.ClientSession() as session:
                 daemon = DaemonProcess(self._folder, self._consumer.url, log)
-                await self._begin_life(daemon)
+                await self._start_daemon(daemon)
                 try:
-                    await self._play(plan, daemon, session)
+                    await self._run_plan(plan, daemon, session)
                 finally:
                     code = await daemon.stop()
         if code != 0:
             self._fault("daemon", f"it ended with {code}")
-        await self._inspector.finish()
-        self._settle(daemon)
+        await self._archives.finish()
+        self._check_end(daemon)
         self._write()
-        return self.figures
+        return self.results
 
-    async def _play(self, plan: Plan, daemon: DaemonProcess, session: aiohttp.ClientSession) -> None:
-        """Play the plan, its time counted from when the publishers' processes are ready; wait for the last events."""
+    async def _run_plan(self, plan: Plan, daemon: DaemonProcess, session: aiohttp.ClientSession) -> None:
+        """Run the plan, whose time begins when the workers are ready; then wait for the last events."""
         async with contextlib.AsyncExitStack() as stack:
-            places = range(0, self._options.publishers, SEATS_PER_PROCESS)
-            processes = [await stack.enter_async_context(_cast_process()) for _ in places]
+            slots = range(0, self._options.publishers, SLOTS_PER_WORKER)
+            processes = [await stack.enter_async_context(_worker_process()) for _ in slots]
             self._begin_wall_ns = time.time_ns()
-            director = RecordingDriver(daemon.api_url, self._begin_wall_ns, self._ledger, session)
+            driver = RecordingDriver(daemon.api_url, self._begin_wall_ns, self._events, session)
             async with self._watching(daemon, session), asyncio.TaskGroup() as tasks:
-                for place, process in zip(places, processes, strict=True):
-                    seats = range(place, place + SEATS_PER_PROCESS)
-                    roles = [role for role in plan.roles if role.seat in seats]
-                    tasks.create_task(self._cast(process, roles, daemon.signaling_url))
-                for takes in plan.takes:
-                    tasks.create_task(director.play(takes))
+                for first, process in zip(slots, processes, strict=True):
+                    own = range(first, first + SLOTS_PER_WORKER)
+                    publications = [each for each in plan.publications if each.slot in own]
+                    tasks.create_task(self._run_worker(process, publications, daemon.signaling_url))
+                for recordings in plan.recordings:
+                    tasks.create_task(driver.run(recordings))
                 tasks.create_task(self._kill(plan.kills_ms, daemon))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_EVENTS_S):
-                while self._ledger.owed():
-                    self._news.clear()
-                    await self._news.wait()
-        self.figures.seconds = self._now_s()
+            async with asyncio.timeout(LAST_EVENTS_TIMEOUT_S):
+                while self._events.outstanding():
+                    self._has_event.clear()
+                    await self._has_event.wait()
+        self.results.seconds = self._now_s()
 
-    async def _begin_life(self, daemon: DaemonProcess) -> None:
+    async def _start_daemon(self, daemon: DaemonProcess) -> None:
         await daemon.start()
-        self._life += 1
-        self._life_begin_s = self._now_s()
+        self._daemon += 1
+        self._daemon_begin_s = self._now_s()
         self._is_up.set()
 
     async def _kill(self, kills_ms: Sequence[int], daemon: DaemonProcess) -> None:
-        """Kill the daemon as planned; start it again a moment later."""
+        """Kill the daemon as planned, and restart it."""
         for kill_ms in kills_ms:
             await asyncio.sleep(kill_ms / 1000 - self._now_s())
             self._is_up.clear()
-            self._ledger.killed(time.time_ns())
-            self.figures.kills_s.append(self._now_s())
+            self._events.killed(time.time_ns())
+            self.results.kills_s.append(self._now_s())
             await daemon.kill()
-            await asyncio.sleep(DOWN_S)
-            await self._begin_life(daemon)
+            await asyncio.sleep(RESTART_DELAY_S)
+            await self._start_daemon(daemon)
 
-    async def _cast(self, process: asyncio.subprocess.Process, roles: Sequence[Role], url: str) -> None:
-        """Order one process of publishers what to play; take what it tells."""
+    async def _run_worker(
+        self, process: asyncio.subprocess.Process, publications: Sequence[PlannedPublication], url: str
+    ) -> None:
+        """Send a worker its task, and read its messages until it ends."""
         assert process.stdin is not None
         assert process.stdout is not None
-        order = Order(url, self._begin_wall_ns, self._options.loss, roles)
-        process.stdin.write(msgspec.json.encode(order))
+        task = WorkerTask(url, self._begin_wall_ns, self._options.loss, publications)
+        process.stdin.write(msgspec.json.encode(task))
         process.stdin.close()
         async for line in process.stdout:
-            self._hear(process.pid, msgspec.json.decode(line, type=Line))
+            self._read_message(process.pid, msgspec.json.decode(line, type=WorkerMessage))
         if await process.wait():
             self._fault("publishers", f"their process ended with {process.returncode}")
 
-    def _hear(self, pid: int, line: Line) -> None:
-        publications = self._inspector.publications
-        match line:
-            case Began():
-                key = line.clip, tuple(line.kinds)
+    def _read_message(self, pid: int, message: WorkerMessage) -> None:
+        sent_media = self._archives.sent
+        match message:
+            case SendingStarted():
+                key = message.clip, tuple(message.kinds)
                 clip = self._clips[key] = self._clips.get(key) or read_sample(*key)
-                publications[line.connection_id] = publication(
-                    line.connection_id, line.channel_id, line.begin_wall_ns, clip
+                sent_media[message.connection_id] = empty_sent_media(
+                    message.connection_id, message.channel_id, message.begin_wall_ns, clip
                 )
-                self.figures.connections += 1
-            case Sent():
-                sent = publications[line.connection_id]
+                self.results.connections += 1
+            case SentUnits():
+                sent = sent_media[message.connection_id]
                 for kind, track in sent.tracks.items():
-                    track.grow(line.runs.get(kind, ()), line.units.get(kind, 0))
-                sent.until_wall_ns, sent.is_over = line.until_wall_ns, line.is_over
-                if line.reason and not self._was_killed_before(line.until_wall_ns):
-                    self._fault(line.connection_id, f"its publisher was cut off: {line.reason}")
-            case Totals():
-                self._totals[pid] = line
+                    track.extend(message.runs.get(kind, ()), message.units.get(kind, 0))
+                sent.until_wall_ns, sent.is_over = message.until_wall_ns, message.is_over
+                if message.reason and not self._was_killed_before(message.until_wall_ns):
+                    self._fault(message.connection_id, f"its publisher was cut off: {message.reason}")
+            case WorkerTotals():
+                self._totals[pid] = message
 
     def _was_killed_before(self, wall_ns: int) -> bool:
-        """Whether a kill explains that a publisher was cut off."""
-        return any(abs(wall_ns - killed) < 40 * NS_PER_S for killed in self._ledger.kills_wall_ns)
+        """Return whether a kill explains that a publisher was disconnected."""
+        return any(abs(wall_ns - killed) < 40 * NS_PER_S for killed in self._events.kills_wall_ns)
 
-    def _take(self, event: Event) -> None:
-        self.figures.events += 1
-        self.figures.recordings += event["type"] == "recording.started"
-        self.figures.archives += event["type"] == "archive.started"
-        self._inspector.take(event)
-        self._news.set()
+    def _receive(self, event: Event) -> None:
+        self.results.events += 1
+        self.results.recordings += event["type"] == "recording.started"
+        self.results.archives += event["type"] == "archive.started"
+        self._archives.add(event)
+        self._has_event.set()
 
     def _fault(self, where: str, what: str) -> None:
-        self.figures.faults.append(Fault(self._now_s(), where, what))
+        self.results.faults.append(Fault(self._now_s(), where, what))
         print(f"FAULT  {where}: {what}", file=sys.stderr, flush=True)
 
     def _now_s(self) -> float:
@@ -174,20 +176,20 @@ class Soak:
             await asyncio.wait([watching])
 
     async def _watch(self, daemon: DaemonProcess, session: aiohttp.ClientSession) -> None:
-        """Take a sample each second in which the daemon is there, and show the table."""
+        """Add a sample each second in which the daemon runs, and show the progress."""
         before, before_s, pid = Usage(0.0, 0.0), 0.0, 0
         while True:
             await asyncio.sleep(1)
             await self._is_up.wait()
             try:
-                lag_ms, answer_ms = await _ask(daemon, session)
+                lag_ms, answer_ms = await _loop_lag(daemon, session)
                 now, now_s = usage(daemon.pid), self._now_s()
             except (OSError, aiohttp.ClientError, TimeoutError):
                 continue
             if pid == daemon.pid:
                 share = (now.cpu_s - before.cpu_s) / (now_s - before_s)
                 self._sample(daemon, now_s, share, now.resident_mb, lag_ms, answer_ms)
-                table.show(self.figures, is_first=len(self.figures.samples) == 1)
+                progress_table.show(self.results, is_first=len(self.results.samples) == 1)
             before, before_s, pid = now, now_s, daemon.pid
 
     def _sample(
@@ -200,11 +202,11 @@ class Soak:
         answer_ms: float,
     ) -> None:
         totals = self._totals.values()
-        self.figures.samples.append(
+        self.results.samples.append(
             Sample(
                 at_s,
-                self._life,
-                at_s - self._life_begin_s,
+                self._daemon,
+                at_s - self._daemon_begin_s,
                 sum(total.sending for total in totals),
                 share,
                 resident_mb,
@@ -219,55 +221,55 @@ class Soak:
         self._count()
 
     def _count(self) -> None:
-        """Bring the figures up to date that others count."""
-        figures, ledger = self.figures, self._ledger
-        figures.tally = self._inspector.tally
-        figures.deliveries, figures.repeats = ledger.deliveries, ledger.repeats
-        figures.failed_on_purpose = self._consumer.failed_on_purpose
+        """Copy the counters of the audits and the consumer into the results."""
+        results, events = self.results, self._events
+        results.audit = self._archives.totals
+        results.deliveries, results.repeats = events.deliveries, events.repeats
+        results.failed_on_purpose = self._consumer.failed_on_purpose
 
-    def _settle(self, daemon: DaemonProcess) -> None:
-        """Say what is owed, and what was left behind."""
+    def _check_end(self, daemon: DaemonProcess) -> None:
+        """Report missing events, errors in the log, files in progress and growing memory."""
         self._count()
-        present = [
-            NodePresence(sent.connection_id, sent.channel_id, sent.begin_wall_ns, sent.until_wall_ns)
-            for sent in self._inspector.publications.values()
+        intervals = [
+            SendingInterval(sent.connection_id, sent.channel_id, sent.begin_wall_ns, sent.until_wall_ns)
+            for sent in self._archives.sent.values()
         ]
-        for fault in self._ledger.settle(present):
+        for fault in self._events.finish(intervals):
             self._fault("events", fault)
         for fault in daemon.faults:
             self._fault("daemon.log", fault)
         for path in (self._folder / "archive").rglob(".*.part"):
             self._fault(path.name, "a file in progress is left")
-        for life in self.figures.lives:
-            if not life.is_flat:
-                change = f"up to {life.deviation:.1%} from its mean, rises by {life.rise:.1%}"
-                self._fault("memory", f"daemon {life.life} after its first 5 minutes: {change}")
-        if not self._inspector.tally.files:
+        for trend in self.results.memory:
+            if not trend.is_flat:
+                change = f"up to {trend.deviation:.1%} from its mean, rises by {trend.rise:.1%}"
+                self._fault("memory", f"daemon {trend.daemon} after its first 5 minutes: {change}")
+        if not self._archives.totals.files:
             self._fault("soak", "no file was checked at all")
 
     def _write(self) -> None:
-        """Write the report."""
-        figures = self.figures
-        (self._folder / "report.html").write_text(html(figures))
+        """Write report.html and report.json."""
+        results = self.results
+        (self._folder / "report.html").write_text(html(results))
         found = {
-            "date": figures.date,
-            "machine": figures.machine,
-            "options": figures.options,
-            "summary": summary(figures),
-            "memory": figures.lives,
-            "faults": figures.faults,
-            "samples": figures.samples,
+            "date": results.date,
+            "machine": results.machine,
+            "options": results.options,
+            "summary": summary(results),
+            "memory": results.memory,
+            "faults": results.faults,
+            "samples": results.samples,
         }
         (self._folder / "report.json").write_bytes(msgspec.json.encode(found))
 
 
 @contextlib.asynccontextmanager
-async def _cast_process() -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start a process for publishers; it is ready."""
+async def _worker_process() -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a publisher worker while the context is open; it is ready when that begins."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "rokuga.devtools.soak.cast",
+        "rokuga.devtools.soak.publisher_worker",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
@@ -282,11 +284,11 @@ async def _cast_process() -> AsyncIterator[asyncio.subprocess.Process]:
             await process.wait()
 
 
-async def _ask(daemon: DaemonProcess, session: aiohttp.ClientSession) -> tuple[float, float]:
-    """Give the lag of the daemon's event loop, by its own account, and how long it took to tell it, in ms."""
+async def _loop_lag(daemon: DaemonProcess, session: aiohttp.ClientSession) -> tuple[float, float]:
+    """Return the lag of the daemon's event loop, from /metrics, and the latency of that request, both in ms."""
     began_ns = time.monotonic_ns()
-    async with session.get(f"{daemon.api_url}metrics", timeout=aiohttp.ClientTimeout(total=10)) as answer:
-        metrics = await answer.text()
+    async with session.get(f"{daemon.api_url}metrics", timeout=aiohttp.ClientTimeout(total=10)) as response:
+        metrics = await response.text()
     return loop_lag_ms(metrics), (time.monotonic_ns() - began_ns) / 1e6
 
 

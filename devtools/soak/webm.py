@@ -1,4 +1,4 @@
-"""A second reader of WebM (RFC 9559), which shares nothing with the writer: blocks, cues and sizes of a file."""
+"""A WebM reader (RFC 9559) that shares no code with the writer: the blocks, cues and duration of a file."""
 
 import struct
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ CUE_CLUSTER: Final = 0xF1
 
 
 class WebmError(ValueError):
-    """The bytes are no finished WebM file."""
+    """The bytes are not a finished WebM file."""
 
 
-class Block(NamedTuple):
-    """One frame: its time in ms from the file's zero."""
+class StoredBlock(NamedTuple):
+    """One access unit, with its time in ms since the start of the file."""
 
     time_ms: int
     data: bytes
@@ -40,15 +40,15 @@ class Block(NamedTuple):
 
 @dataclass(slots=True)
 class WebmFile:
-    """What is in a file. `cues` are kind, time in ms and whether a key frame of that time is in the cluster."""
+    """The contents of a file. A cue is kind, time in ms, and whether its cluster has a key frame of that time."""
 
     duration_ms: float = 0.0
-    blocks: dict[Kind, list[Block]] = field(default_factory=dict)
+    blocks: dict[Kind, list[StoredBlock]] = field(default_factory=dict)
     cues: list[tuple[Kind, int, bool]] = field(default_factory=list)
 
 
 def read_webm(data: bytes) -> WebmFile:
-    """Read a whole file. Raises WebmError where a size is unknown or does not fit, or something is missing."""
+    """Read a whole file. Raises WebmError if a size is unknown or does not fit, or an element is missing."""
     try:
         return _read(data)
     except (IndexError, KeyError, struct.error) as error:
@@ -81,7 +81,7 @@ def _read(data: bytes) -> WebmFile:
 
 
 def _read_cluster(data: bytes, begin: int, end: int, kinds: dict[int, Kind], file: WebmFile) -> set[tuple[int, int]]:
-    """Take a cluster's blocks; give track and time of its key frames."""
+    """Append the blocks of a cluster to the file; return track and time of its key frames."""
     base_ms = 0
     keyframes = set()
     for identifier, _, at, block_end in _children(data, begin, end):
@@ -92,14 +92,14 @@ def _read_cluster(data: bytes, begin: int, end: int, kinds: dict[int, Kind], fil
             (offset_ms,) = struct.unpack_from("!h", data, at + 1)
             is_keyframe = bool(data[at + 3] & 0x80)
             time_ms = base_ms + offset_ms
-            file.blocks[kinds[track]].append(Block(time_ms, data[at + 4 : block_end], is_keyframe))
+            file.blocks[kinds[track]].append(StoredBlock(time_ms, data[at + 4 : block_end], is_keyframe))
             if is_keyframe:
                 keyframes.add((track, time_ms))
     return keyframes
 
 
 def _read_point(data: bytes, begin: int, end: int) -> tuple[int, int, int]:
-    """Give a cue point's time, track and the place of its cluster in the Segment."""
+    """Return a cue point's time, track and the offset of its cluster in the Segment."""
     point = _fields(data, begin, end)
     position = point[CUE_POSITIONS]
     fields = _fields(position, 0, len(position))
@@ -107,7 +107,7 @@ def _read_point(data: bytes, begin: int, end: int) -> tuple[int, int, int]:
 
 
 def _children(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Give the elements between two places: id, where it begins, where its data begins and ends."""
+    """Return the elements between two offsets: id, offset, and where the data begins and ends."""
     while at < end:
         id_bytes = 9 - data[at].bit_length()
         size_at = at + id_bytes

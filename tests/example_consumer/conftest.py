@@ -1,4 +1,4 @@
-"""The consumer under test, and where the recorder finds it."""
+"""The consumer under test, and its URL for the recorder."""
 
 import threading
 

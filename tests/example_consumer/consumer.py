@@ -1,4 +1,4 @@
-"""A small consumer of the webhooks, as somebody could have written it: an index of files, each listed once."""
+"""A small webhook consumer: an index of files that contains each file once."""
 
 import json
 import threading
@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Index(ThreadingHTTPServer):
-    """Lists every archive that was announced, and knows which recordings are complete."""
+    """An index of all announced archives and of the recordings that are complete."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
@@ -16,8 +16,8 @@ class Index(ThreadingHTTPServer):
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
-    def take(self, event: dict) -> None:
-        """Take an event; one that comes again changes nothing."""
+    def add(self, event: dict) -> None:
+        """Add an event; a repeated one changes nothing."""
         with self._lock:
             if event["id"] in self._seen:
                 return
@@ -30,9 +30,9 @@ class Index(ThreadingHTTPServer):
 
 class _Request(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        self.server.take(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.server.add(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_arguments: object) -> None:
-        """Be quiet."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Tests that a consumer's author could have written, with the fixture and with rehearsed scenarios."""
+"""Tests of a consumer, with the fixture of the pytest plugin and with simulated scenarios."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 def test_a_recording_is_listed_once_it_is_complete(rokuga_recorder, index):
     started = rokuga_recorder.start_recording("lesson")
-    rokuga_recorder.publish_in_background("lesson")  # a teacher who is still there at the stop
+    rokuga_recorder.publish_in_background("lesson")  # this publisher is still sending at the stop
     rokuga_recorder.wait_for_event("archive.started", channel_id="lesson")
     rokuga_recorder.publish("lesson", seconds=1.5)
     rokuga_recorder.stop_recording("lesson")
@@ -23,8 +23,8 @@ def test_a_recording_is_listed_once_it_is_complete(rokuga_recorder, index):
 @pytest.mark.parametrize(
     ("scenario", "files"), [("three-connections", 3), ("duplicate-delivery", 3), ("crash-and-recovery", 7)]
 )
-def test_what_comes_twice_or_after_a_crash_is_listed_once(index, tmp_path, scenario, files):
-    command = [sys.executable, "-m", "rokuga", "rehearse", scenario, "--url", index.url, "--speed", "inf"]
+def test_files_are_listed_once_after_repeats_and_after_a_crash(index, tmp_path, scenario, files):
+    command = [sys.executable, "-m", "rokuga", "simulate", scenario, "--url", index.url, "--speed", "inf"]
     subprocess.run([*command, "--archive-dir", str(tmp_path)], check=True)
     assert len(index.files) == len(set(index.files)) == files
     assert all(Path(file).exists() for file in index.files)

@@ -46,7 +46,7 @@ class Servers:
             yield
         finally:
             for place in places:
-                self.running.go_on(place)
+                self.running.resume(place)
             self.running.wait_ready()
 
     def leader(self) -> int:

@@ -132,7 +132,7 @@ async def test_a_refusal_is_told_with_its_reason(
     clip: Clip, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, play: Play, reason: str
 ) -> None:
     """Whatever the recorder says or leaves out, it is one error with one reason."""
-    monkeypatch.setattr(publishing, "OFFER_S", 0.2 if play is keep_silent else 10)
+    monkeypatch.setattr(publishing, "OFFER_TIMEOUT_S", 0.2 if play is keep_silent else 10)
     publication = Publication()
     async with playing(play) as url:
         with pytest.raises(PublishError, match=reason):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rokuga.devtools.publisher.clip import Clip, ClipTrack, ClipUnit
 from rokuga.devtools.publisher.sender import Sender, played
-from rokuga.devtools.publisher.source import NTP_EPOCH_NS, Source, SourceNumbers
+from rokuga.devtools.publisher.source import NTP_EPOCH_NS, OutgoingSource, SourceNumbers
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
 from rokuga.recorder.rtp.packet import parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import build_nack, build_pli, parse_rtcp
@@ -31,9 +31,9 @@ def clip(keyframes: Iterable[int] = (0, 30)) -> Clip:
 
 def sender(of: Clip | None = None, *, loop: bool = False) -> Sender:
     """Make a sender of both kinds; only video has RTX."""
-    sources: dict[Kind, Source] = {
-        "video": Source(SourceNumbers(VIDEO, RTX, 65_500, 0), 90_000, 96, 97),
-        "audio": Source(SourceNumbers(AUDIO, RTX + 1, 0, 0), 48_000, 111, None),
+    sources: dict[Kind, OutgoingSource] = {
+        "video": OutgoingSource(SourceNumbers(VIDEO, RTX, 65_500, 0), 90_000, 96, 97),
+        "audio": OutgoingSource(SourceNumbers(AUDIO, RTX + 1, 0, 0), 48_000, 111, None),
     }
     return Sender(of or clip(), sources, "cname", loop=loop)
 

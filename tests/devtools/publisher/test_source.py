@@ -2,7 +2,7 @@
 
 import pytest
 
-from rokuga.devtools.publisher.source import NTP_EPOCH_NS, RING, Source, SourceNumbers
+from rokuga.devtools.publisher.source import NTP_EPOCH_NS, RING_PACKETS, OutgoingSource, SourceNumbers
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.rtp.packet import parse_rtp, unwrap_rtx
 from rokuga.recorder.rtp.rtcp import parse_rtcp
@@ -11,8 +11,8 @@ from rokuga.recorder.rtp.sender_report import SenderReport
 NUMBERS = SourceNumbers(ssrc=11, rtx_ssrc=12, sequence=0xFFFE, timestamp=0xFFFFFF00)
 
 
-def source(rtx_payload_type: int | None = 97) -> Source:
-    return Source(NUMBERS, 90_000, 96, rtx_payload_type)
+def source(rtx_payload_type: int | None = 97) -> OutgoingSource:
+    return OutgoingSource(NUMBERS, 90_000, 96, rtx_payload_type)
 
 
 def test_packets_of_a_unit_share_their_time_and_the_last_is_marked() -> None:
@@ -45,7 +45,7 @@ def test_without_rtx_the_packet_itself_is_sent_again() -> None:
     assert ours.retransmit(0xFFFF) == sent
 
 
-@pytest.mark.parametrize("sequence", [0, 0xFFFE, 0xFFFF - RING])
+@pytest.mark.parametrize("sequence", [0, 0xFFFE, 0xFFFF - RING_PACKETS])
 def test_what_was_never_sent_is_not_sent_again(sequence: int) -> None:
     ours = source()
     ours.packetize([b"payload"], 0)
@@ -55,7 +55,7 @@ def test_what_was_never_sent_is_not_sent_again(sequence: int) -> None:
 def test_old_packets_are_forgotten() -> None:
     """The ring holds so many and no more."""
     ours = source()
-    for _ in range(RING + 1):
+    for _ in range(RING_PACKETS + 1):
         ours.packetize([b"payload"], 0)
     assert ours.retransmit(0xFFFF) is None
     assert ours.retransmit(0) is not None

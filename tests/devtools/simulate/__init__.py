@@ -1,1 +1,1 @@
-"""Tests of the rehearsals."""
+"""Tests of `devtools/simulate`."""

@@ -1,4 +1,4 @@
-"""`rokuga rehearse`: every scenario is told without a fault, the same way every time."""
+"""`rokuga simulate`: the events of every scenario are correct, and the same every time."""
 
 import asyncio
 import sys
@@ -20,27 +20,27 @@ from tests.end_to_end.daemon import ROOT, Consumer, consuming
 T = EventType
 
 
-async def rehearse(scenario: str, folder: Path, *options: str) -> tuple[int | None, Consumer]:
-    """Rehearse as fast as it goes; give exit code and what came."""
+async def simulate(scenario: str, folder: Path, *options: str) -> tuple[int | None, Consumer]:
+    """Simulate without waiting; return exit code and consumer."""
     async with consuming() as consumer:
         return await command(scenario, consumer.url, folder, *options), consumer
 
 
 async def command(scenario: str, url: str, folder: Path, *options: str) -> int | None:
-    """Run the command as a process, as fast as it goes; give its exit code."""
+    """Run the command as a process; return its exit code."""
     command = [sys.executable, "-m", "rokuga", *arguments(scenario, url, folder), *options]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL)
     return await process.wait()
 
 
 def arguments(scenario: str, url: str, folder: Path) -> list[str]:
-    """Give the command's arguments to be as fast as it goes."""
-    return ["rehearse", scenario, "--url", url, "--archive-dir", str(folder), "--speed", "inf"]
+    """Return the arguments of a simulation that does not wait."""
+    return ["simulate", scenario, "--url", url, "--archive-dir", str(folder), "--speed", "inf"]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_every_scenario_keeps_every_promise(scenario: str, tmp_path: Path) -> None:
-    """Bodies, order and report are right, and each file that is named is there and plays."""
+async def test_the_events_and_files_of_every_scenario_are_correct(scenario: str, tmp_path: Path) -> None:
+    """Bodies, order and report are as specified, and each file in an event exists and can be decoded."""
     async with consuming() as consumer:
         assert await asyncio.to_thread(main, arguments(scenario, consumer.url, tmp_path)) == 0
     checker = ContractChecker()
@@ -50,11 +50,11 @@ async def test_every_scenario_keeps_every_promise(scenario: str, tmp_path: Path)
     check_files([event["data"] for event in consumer.once() if event["type"].endswith("archive.available")])
     types = Counter(consumer.types)
     assert types[T.RECORDING_REPORT] == types[T.RECORDING_STARTED]
-    check_story(scenario, consumer, types)
+    check_scenario(scenario, consumer, types)
 
 
 def check_files(announced: Sequence[Mapping[str, Any]]) -> None:
-    """Each file that is named is there, as large as it says, and can be decoded."""
+    """Check that each announced file exists with its size, and can be decoded."""
     assert announced
     for document in announced:
         assert Path(document["file_path"]).stat().st_size == document["size"]
@@ -62,8 +62,8 @@ def check_files(announced: Sequence[Mapping[str, Any]]) -> None:
             assert sum(1 for _ in container.decode(container.streams[0])) > 10
 
 
-def check_story(scenario: str, consumer: Consumer, types: Counter[str]) -> None:
-    """Each scenario has what it is there for."""
+def check_scenario(scenario: str, consumer: Consumer, types: Counter[str]) -> None:
+    """Check the events that are particular to a scenario."""
     match scenario:
         case "three-connections":
             assert types[T.ARCHIVE_AVAILABLE] == 3
@@ -86,20 +86,34 @@ def check_story(scenario: str, consumer: Consumer, types: Counter[str]) -> None:
             assert times != sorted(times)
 
 
-async def test_the_same_seed_tells_the_same_story(tmp_path: Path) -> None:
-    """Bodies and metadata are the same to the byte; another seed changes the ids. (FFmpeg draws each file's UID.)"""
+async def test_the_same_seed_makes_the_same_events(tmp_path: Path) -> None:
+    """Bodies and metadata are equal to the byte; another seed changes the ids."""
     folder = tmp_path / "archive"
-    stories = []
+    results = []
     for options in ((), (), ("--seed", "1")):
-        code, consumer = await rehearse("split", folder, *options)
+        code, consumer = await simulate("split", folder, *options)
         assert code == 0
         files = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.json"))}
-        stories.append((consumer.events, files))
-        folder.rename(tmp_path / f"done-{len(stories)}")
-    assert stories[0] == stories[1]
-    assert not {event["id"] for event in stories[0][0]} & {event["id"] for event in stories[2][0]}
+        results.append((consumer.events, files))
+        folder.rename(tmp_path / f"done-{len(results)}")
+    assert results[0] == results[1]
+    assert not {event["id"] for event in results[0][0]} & {event["id"] for event in results[2][0]}
 
 
-async def test_a_consumer_that_takes_nothing_is_told_of(tmp_path: Path) -> None:
-    """Exit code 1 after the last attempt where nobody listens."""
+async def test_the_exit_code_is_1_if_the_consumer_accepts_nothing(tmp_path: Path) -> None:
+    """Nothing listens at the URL."""
     assert await command("one-connection", "http://127.0.0.1:9/", tmp_path, "--attempts", "1") == 1
+
+
+def test_the_former_name_of_the_command_works_and_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was `rokuga rehearse` in version 0.1.0."""
+    outputs = []
+    for words in (["--help"], ["simulate", "--help"], ["rehearse", "--help"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(words)
+        outputs.append(capsys.readouterr().out)
+    commands, simulate_help, rehearse_help = outputs
+    assert "simulate" in commands
+    assert "rehearse" not in commands
+    assert "crash-and-recovery" in simulate_help
+    assert rehearse_help == simulate_help

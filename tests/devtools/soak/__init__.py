@@ -1,1 +1,1 @@
-"""The soak's rooms."""
+"""Tests of `devtools/soak`."""

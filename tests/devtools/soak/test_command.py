@@ -1,4 +1,4 @@
-"""The command as a person runs it: a short soak of everything, its report, and what it does not take."""
+"""`rokuga soak` as a process: a short soak with everything, its report, and invalid options."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ LONG = ["--publishers", "20", "--minutes", "8", "--split", "30s", "--kill-every"
 
 
 async def soak(folder: Path, *options: str) -> tuple[int | None, str]:
-    """Run the command in a process of its own; give its exit code and what it says."""
+    """Run the command in a process of its own; return exit code and output."""
     command = [sys.executable, "-m", "rokuga", "soak", "--churn", "--loss", "0.02", "--report", str(folder)]
     process = await asyncio.create_subprocess_exec(
         *command, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -30,7 +30,7 @@ async def soak(folder: Path, *options: str) -> tuple[int | None, str]:
 
 @pytest.mark.end_to_end
 async def test_a_short_soak_finds_no_fault(tmp_path: Path) -> None:
-    """Churn, loss, parts and a kill: every file and event is in order, and the report says so."""
+    """Churn, loss, parts and a kill: no file and no event has a fault, and the report shows that."""
     code, out = await soak(tmp_path / "report", *SHORT)
     assert code == 0, out
     found = msgspec.json.decode((tmp_path / "report" / "report.json").read_bytes())
@@ -64,14 +64,14 @@ async def test_a_soak_of_eight_minutes_finds_no_fault(tmp_path: Path) -> None:
         ["--kill-every", "0s"],
     ],
 )
-def test_what_makes_no_sense_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["soak", *options])
     assert ended.value.code == 2
     assert options[0] in capsys.readouterr().err
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").touch()
     assert main(["soak", "--report", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The second reader sees what PyAV sees, and takes nothing that is not a finished file."""
+"""The soak's WebM reader agrees with PyAV, and refuses what is not a finished file."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(names.path)
 
 
-def test_it_reads_what_pyav_reads(recorded: Path) -> None:
-    """Payloads, times and key flags of both kinds; cues of every key frame, each of which is there; the duration."""
+def test_it_agrees_with_pyav(recorded: Path) -> None:
+    """Payloads, times and key flags of both kinds; a cue of every key frame; the duration."""
     file = read_webm(recorded.read_bytes())
     wanted = readers.packets(recorded)
     for kind in file.blocks:
@@ -48,13 +48,13 @@ def test_it_reads_what_pyav_reads(recorded: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 5_000])
-def test_a_file_that_is_cut_off_is_none(recorded: Path, cut: int) -> None:
+def test_a_truncated_file_is_refused(recorded: Path, cut: int) -> None:
     data = recorded.read_bytes()
     with pytest.raises(WebmError):
         read_webm(data[:-1] if cut == 0 else data[:cut])
 
 
-def test_a_file_in_progress_is_none() -> None:
-    """A Segment of unknown size, as a live one has."""
+def test_a_file_in_progress_is_refused() -> None:
+    """Its Segment has an unknown size."""
     with pytest.raises(WebmError, match="unknown"):
         read_webm(bytes.fromhex("1a45dfa380 18538067 01ffffffffffffff"))

@@ -1,17 +1,17 @@
-"""What a soak has come to: the figures that its table shows and its report keeps. Pure."""
+"""The results of a soak, as the progress table shows them and the report stores them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from rokuga.devtools.soak.inspector import Tally
-from rokuga.devtools.soak.plan import Options
-from rokuga.devtools.soak.watch import Flatness, Sample, flatness
+from rokuga.devtools.soak.archive_audit import AuditTotals
+from rokuga.devtools.soak.plan import SoakOptions
+from rokuga.devtools.soak.process_usage import MemoryTrend, Sample, memory_trends
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong, with where it was seen, `at_s` after the start."""
+    """A violated check: where and `at_s` seconds after the start it was found, and what is wrong."""
 
     at_s: float
     where: str
@@ -19,16 +19,16 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Figures:
-    """All of a run."""
+class SoakResults:
+    """Everything that was measured and found."""
 
-    options: Options
+    options: SoakOptions
     machine: str = ""
     date: str = ""
     samples: list[Sample] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     kills_s: list[float] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    audit: AuditTotals = field(default_factory=AuditTotals)
     connections: int = 0
     recordings: int = 0
     archives: int = 0
@@ -40,20 +40,20 @@ class Figures:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was wrong."""
+        """Whether there are no faults."""
         return not self.faults
 
     @property
-    def lives(self) -> Sequence[Flatness]:
-        """Memory of each daemon that lived long enough."""
-        return list(flatness(self.samples))
+    def memory(self) -> Sequence[MemoryTrend]:
+        """The memory trend of each daemon process that ran for long enough."""
+        return list(memory_trends(self.samples))
 
     def median_of(self, name: str) -> float:
-        """Give the median of a value over all seconds in which somebody published."""
+        """Return the median of a field of the samples, over all seconds with a publisher."""
         values = [getattr(sample, name) for sample in self.samples if sample.publishers]
         return median(values) if values else 0.0
 
-    def high(self, name: str) -> float:
-        """Give what 99 of 100 seconds stayed below."""
+    def percentile_99_of(self, name: str) -> float:
+        """Return the 99th percentile of a field of the samples, over all seconds with a publisher."""
         values = [getattr(sample, name) for sample in self.samples if sample.publishers]
         return float(quantiles(values, n=100)[-1]) if len(values) > 1 else float(sum(values))

@@ -1,4 +1,4 @@
-"""What was published, unit by unit, and where a stored unit belongs: sync and gaps without decoding anything."""
+"""The number of each published unit, found in a file by its content: order, gaps and sync without decoding."""
 
 from array import array
 from bisect import bisect_left
@@ -11,32 +11,32 @@ from rokuga.devtools.publisher.sender import Run, played
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
 SEARCH_NS: Final = 1_400 * NS_PER_MS
-"""How far from its time a unit is looked for: less than half of the shortest clip, whose units come again then."""
+"""A unit is searched for so far from its time: less than half of the shortest clip, after which its units repeat."""
 
-MARK_BYTES: Final = 2
+FRAME_ID_BYTES: Final = 2
 
 
-def with_marks(clip: Clip) -> Clip:
-    """Give the clip with each Opus packet unlike all others, silence too; how it sounds does not change."""
+def with_frame_ids(clip: Clip) -> Clip:
+    """Return the clip with each Opus packet made unique, silence included; the decoded sound does not change."""
     tracks = dict(clip.tracks)
     if "audio" in tracks:
-        units = [_marked(unit, place) for place, unit in enumerate(tracks["audio"].units)]
+        units = [_with_frame_id(unit, place) for place, unit in enumerate(tracks["audio"].units)]
         tracks["audio"] = replace(tracks["audio"], units=units)
     return Clip(tracks, clip.duration_ns)
 
 
-def _marked(unit: ClipUnit, place: int) -> ClipUnit:
-    """Write a packet of one frame as one of code 3 with padding, which may be anything (RFC 6716 section 3.2.5)."""
+def _with_frame_id(unit: ClipUnit, place: int) -> ClipUnit:
+    """Rewrite a packet of one frame as code 3 with padding, whose bytes are arbitrary (RFC 6716 section 3.2.5)."""
     data = unit.data
     if data[0] & 3:
         return unit
-    one_padded_frame = bytes((data[0] | 3, 0x41, MARK_BYTES))
-    return replace(unit, data=one_padded_frame + data[1:] + place.to_bytes(MARK_BYTES, "big"))
+    one_padded_frame = bytes((data[0] | 3, 0x41, FRAME_ID_BYTES))
+    return replace(unit, data=one_padded_frame + data[1:] + place.to_bytes(FRAME_ID_BYTES, "big"))
 
 
 @dataclass(slots=True)
 class SentTrack:
-    """One kind of one publication. `times_ns` are from its first packet, `places` in the clip."""
+    """The sent units of one kind. `times_ns` count from the first packet, `places` are those in the clip."""
 
     track: ClipTrack
     clip_ns: int
@@ -49,15 +49,15 @@ class SentTrack:
         for place, unit in enumerate(self.track.units):
             self._by_data.setdefault(unit.data, []).append(place)
 
-    def grow(self, runs: Sequence[Run], count: int) -> None:
-        """Learn that so many units were sent in all, in these runs."""
+    def extend(self, runs: Sequence[Run], count: int) -> None:
+        """Add the units up to number `count`, which were sent in these runs."""
         self.runs = list(runs)
         for place, time_ns in played(self.track, self.clip_ns, self.runs, len(self.places), count):
             self.places.append(place)
             self.times_ns.append(time_ns)
 
     def find(self, data: bytes, time_ns: int, after: int) -> int | None:
-        """Give the number of the unit with this content: the one behind `after`, else the nearest in time."""
+        """Return the number of the unit with this content: `after` + 1 if it fits, else the nearest in time."""
         following = after + 1
         if 0 < following < len(self.places) and self.track.units[self.places[following]].data == data:
             return following
@@ -70,8 +70,8 @@ class SentTrack:
 
 
 @dataclass(slots=True)
-class Publication:
-    """One publisher's connection as it was: what it has sent until `until_wall_ns`, and whether that was all."""
+class SentMedia:
+    """Everything that one connection has sent until `until_wall_ns`; `is_over`: it sends no more."""
 
     connection_id: str
     channel_id: str
@@ -81,7 +81,7 @@ class Publication:
     is_over: bool = False
 
     def covers(self, wall_ns: int) -> bool:
-        """Whether all that was sent until then is known."""
+        """Return whether everything that was sent until then is known."""
         return self.is_over or self.until_wall_ns > wall_ns
 
     @property
@@ -90,7 +90,7 @@ class Publication:
         return (self.until_wall_ns - self.begin_wall_ns) / NS_PER_S
 
 
-def publication(connection_id: str, channel_id: str, begin_wall_ns: int, clip: Clip) -> Publication:
-    """Begin one that sends this clip, all kinds of it."""
+def empty_sent_media(connection_id: str, channel_id: str, begin_wall_ns: int, clip: Clip) -> SentMedia:
+    """Return the record of a connection that is about to send all kinds of this clip."""
     tracks = {kind: SentTrack(track, clip.duration_ns) for kind, track in clip.tracks.items()}
-    return Publication(connection_id, channel_id, begin_wall_ns, tracks, begin_wall_ns)
+    return SentMedia(connection_id, channel_id, begin_wall_ns, tracks, begin_wall_ns)

@@ -1,12 +1,12 @@
-"""A publication and its file as they should be, to be spoiled by tests."""
+"""What a connection has sent and the file of it without faults, which tests then modify."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from rokuga.devtools.publisher.clip import Clip, ClipTrack, ClipUnit
 from rokuga.devtools.publisher.sender import Run
-from rokuga.devtools.soak.marks import Publication, publication
-from rokuga.devtools.soak.webm import Block, WebmFile
+from rokuga.devtools.soak.frame_ids import SentMedia, empty_sent_media
+from rokuga.devtools.soak.webm import StoredBlock, WebmFile
 from rokuga.recorder.clock import rfc3339
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind
 
@@ -19,25 +19,25 @@ KEYFRAME_EVERY = 25
 
 
 def clip() -> Clip:
-    """Four seconds: each unit unlike all others, a key frame each second."""
+    """Return a clip of four seconds: each unit is unique, and each second begins with a key frame."""
     pictures = [ClipUnit(b"v%d" % n, n * PICTURE_NS, n % KEYFRAME_EVERY == 0) for n in range(100)]
     sounds = [ClipUnit(b"a%d" % n, n * SOUND_NS, True) for n in range(200)]
     return Clip({"video": ClipTrack("VP9", pictures, 64, 48), "audio": ClipTrack("OPUS", sounds)}, CLIP_NS)
 
 
-def sent(seconds: int = SECONDS) -> Publication:
-    """What somebody has sent for so long."""
-    made = publication("connection", "channel", BEGIN_WALL_NS, clip())
-    made.tracks["video"].grow([Run(0, 0, 0)], seconds * 25)
-    made.tracks["audio"].grow([Run(0, 0, 0)], seconds * 50)
+def sent(seconds: int = SECONDS) -> SentMedia:
+    """Return what a connection has sent in so many seconds."""
+    made = empty_sent_media("connection", "channel", BEGIN_WALL_NS, clip())
+    made.tracks["video"].extend([Run(0, 0, 0)], seconds * 25)
+    made.tracks["audio"].extend([Run(0, 0, 0)], seconds * 50)
     made.until_wall_ns = BEGIN_WALL_NS + seconds * NS_PER_S
     made.is_over = True
     return made
 
 
 @dataclass
-class Staged:
-    """A file from `begin_ms` to `end_ms` of the publication; `late_ms` is each kind's distance from its sending."""
+class StoredFile:
+    """A file from `begin_ms` to `end_ms` of what was sent; `late_ms` is the delay of each kind."""
 
     begin_ms: int = 0
     end_ms: int = SECONDS * 1000
@@ -46,12 +46,12 @@ class Staged:
     stats: dict[str, Any] = field(default_factory=dict)
 
     def file(self) -> WebmFile:
-        """Give what is in it."""
+        """Return its contents."""
         source = sent()
-        blocks: dict[Kind, list[Block]] = {}
+        blocks: dict[Kind, list[StoredBlock]] = {}
         for kind, track in source.tracks.items():
             blocks[kind] = [
-                Block(
+                StoredBlock(
                     max(time_ns // NS_PER_MS - self.begin_ms + self.late_ms[kind], 0),
                     track.track.units[place].data,
                     track.track.units[place].is_keyframe,
@@ -63,7 +63,7 @@ class Staged:
         return WebmFile(float(last_ms), blocks, [("video", blocks["video"][0].time_ms, True)])
 
     def document(self) -> dict[str, Any]:
-        """Give the document beside it."""
+        """Return the document beside it."""
         document: dict[str, Any] = {
             "start_timestamp": rfc3339(BEGIN_WALL_NS + self.begin_ms * NS_PER_MS),
             "stop_timestamp": rfc3339(BEGIN_WALL_NS + self.end_ms * NS_PER_MS),

@@ -1,4 +1,4 @@
-"""Looks at each file as it is announced, then at each archive's files together; keeps only what is at fault."""
+"""Checks each file when it is announced, and the parts of an archive together; deletes what has no fault."""
 
 import asyncio
 import shutil
@@ -11,28 +11,28 @@ from typing import Any, Final
 import msgspec
 
 from rokuga.devtools.soak import checks
-from rokuga.devtools.soak.checks import Seen, check_file, check_parts, lost_units, short, tail_faults
-from rokuga.devtools.soak.ledger import Event, Ledger
-from rokuga.devtools.soak.marks import Publication
+from rokuga.devtools.soak.checks import CheckedFile, check_file, check_parts, lost_units, short, tail_faults
+from rokuga.devtools.soak.event_audit import Event, EventAudit
+from rokuga.devtools.soak.frame_ids import SentMedia
 from rokuga.devtools.soak.webm import WebmError, WebmFile, read_webm
 from rokuga.recorder.clock import from_rfc3339
 from rokuga.recorder.media import NS_PER_S
 
-COVERED_S: Final = 20.0
-LOOK_S: Final = 0.25
-FORGET_NS: Final = 300 * NS_PER_S
-"""So long after its end nothing more is told of a publisher: a daemon has been started again, a repeat has come."""
+SENT_TIMEOUT_S: Final = 20.0
+POLL_S: Final = 0.25
+KEEP_SENT_NS: Final = 300 * NS_PER_S
+"""What a connection has sent is kept for so long after its end: a daemon restarts and an event is repeated sooner."""
 
 OnFault = Callable[[str, str], None]
 
 
 @dataclass(slots=True)
-class _Archive:
-    """What was seen of one archive: its files, the last part's document, its beginning."""
+class _AuditedArchive:
+    """What is known of one archive: its files, the last part's document, its beginning."""
 
     begin_wall_ns: int = 0
-    parts: list[Seen] = field(default_factory=list)
-    whole: Seen | None = None
+    parts: list[CheckedFile] = field(default_factory=list)
+    whole: CheckedFile | None = None
     end: Mapping[str, Any] | None = None
     is_recovered: bool = False
     last_document: Mapping[str, Any] | None = None
@@ -40,8 +40,8 @@ class _Archive:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What was looked at so far. `units` were stored, `missing_units` between them were not."""
+class AuditTotals:
+    """What was checked so far. `missing_units` are those missing between the stored `units`."""
 
     files: int = 0
     units: int = 0
@@ -52,26 +52,26 @@ class Tally:
     worst_start_sync_ms: float = 0.0
 
 
-class Inspector:
-    """`publications` is filled as publishers begin."""
+class ArchiveAudit:
+    """Checks the files of all archives against `sent`, what each connection has sent, by its id."""
 
-    def __init__(self, ledger: Ledger, loss: float, split_s: int, keep: bool, on_fault: OnFault) -> None:
-        self.publications: dict[str, Publication] = {}
-        self.tally = Tally()
-        self._ledger = ledger
+    def __init__(self, events: EventAudit, loss: float, split_s: int, keep: bool, on_fault: OnFault) -> None:
+        self.sent: dict[str, SentMedia] = {}
+        self.totals = AuditTotals()
+        self._events = events
         self._loss = loss
         self._split_s = split_s
         self._keep = keep
         self._on_fault = on_fault
-        self._archives: dict[tuple[str, str], _Archive] = defaultdict(_Archive)
+        self._archives: dict[tuple[str, str], _AuditedArchive] = defaultdict(_AuditedArchive)
         self._faulty: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, event: Event) -> None:
-        """Take a new event; what it tells of is looked at in a task of its own."""
+    def add(self, event: Event) -> None:
+        """Add a new event; the file that it announces is checked in a task of its own."""
         event_type, data = event["type"], event["data"]
         if event_type == "recording.report":
-            self._spawn(self._close(data))
+            self._spawn(self._check_recording(data))
             return
         if event_type.startswith(("recording.", "connection.")):
             return
@@ -79,12 +79,12 @@ class Inspector:
         if event_type == "archive.started":
             archive.begin_wall_ns = from_rfc3339(data["start_timestamp"])
         elif event_type.endswith("archive.available"):
-            archive.work.append(self._spawn(self._look(archive, data)))
+            archive.work.append(self._spawn(self._check(archive, data)))
         elif event_type == "split-archive.end":
             archive.end = data
 
     async def finish(self) -> None:
-        """Wait for all looks."""
+        """Wait for all checks."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -97,27 +97,27 @@ class Inspector:
     async def _guarded(self, work: Any) -> None:
         try:
             await work
-        except Exception as error:  # a fault of the soak's own is one to be seen, too
+        except Exception as error:  # a bug of the soak itself is reported, too
             self._on_fault("soak", f"a check failed by itself: {error!r}")
 
     def _fault(self, document: Mapping[str, Any], name: str, fault: str) -> None:
         self._faulty.add(document["recording_id"])
         self._on_fault(name, fault)
 
-    async def _sent(self, document: Mapping[str, Any]) -> Publication | None:
-        """Give what its publisher sent, once it is known up to the file's end."""
+    async def _sent_of(self, document: Mapping[str, Any]) -> SentMedia | None:
+        """Return what the publisher sent, once it is known up to the file's end; None if that does not happen."""
         stop_wall_ns = from_rfc3339(document["stop_timestamp"])
-        for _ in range(int(COVERED_S / LOOK_S)):
-            sent = self.publications.get(document["connection_id"])
+        for _ in range(int(SENT_TIMEOUT_S / POLL_S)):
+            sent = self.sent.get(document["connection_id"])
             if sent is not None and sent.covers(stop_wall_ns):
                 return sent
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         return None
 
-    async def _look(self, archive: _Archive, document: Mapping[str, Any]) -> None:
-        """Look at one file and at the document beside it."""
+    async def _check(self, archive: _AuditedArchive, document: Mapping[str, Any]) -> None:
+        """Check one file and the document beside it."""
         name = document["filename"]
-        sent = await self._sent(document)
+        sent = await self._sent_of(document)
         if sent is None:
             self._fault(document, name, "nobody knows who sent this")
             return
@@ -127,63 +127,62 @@ class Inspector:
             self._fault(document, name, str(error))
             return
         killed_wall_ns = self._end_by_kill(document)
-        seen = check_file(file, document, sent, loss=self._loss, killed_wall_ns=killed_wall_ns)
-        for fault in short(seen.faults):
+        checked = check_file(file, document, sent, loss=self._loss, killed_wall_ns=killed_wall_ns)
+        for fault in short(checked.faults):
             self._fault(document, name, fault)
         archive.is_recovered = archive.is_recovered or killed_wall_ns is not None
         if "split_index" in document:
-            archive.parts.append(seen)
+            archive.parts.append(checked)
             archive.last_document = document
         else:
-            archive.whole = seen
-        self._count(file, document, seen)
+            archive.whole = checked
+        self._count(file, document, checked)
 
-    def _count(self, file: WebmFile, document: Mapping[str, Any], seen: Seen) -> None:
-        tally = self.tally
-        tally.files += 1
-        tally.units += sum(map(len, file.blocks.values()))
-        tally.missing_units += sum(seen.missing.values())
-        tally.recovered_files += bool(document["stats"].get("is_recovered"))
-        tally.worst_sync_ms = max(tally.worst_sync_ms, seen.sync_ms)
-        tally.worst_start_sync_ms = max(tally.worst_start_sync_ms, seen.start_sync_ms)
+    def _count(self, file: WebmFile, document: Mapping[str, Any], checked: CheckedFile) -> None:
+        totals = self.totals
+        totals.files += 1
+        totals.units += sum(map(len, file.blocks.values()))
+        totals.missing_units += sum(checked.missing.values())
+        totals.recovered_files += bool(document["stats"].get("is_recovered"))
+        totals.worst_sync_ms = max(totals.worst_sync_ms, checked.sync_ms)
+        totals.worst_start_sync_ms = max(totals.worst_start_sync_ms, checked.start_sync_ms)
         if "split_index" not in document:
             for kind in ("audio", "video"):
-                tally.unrepaired_packets += document["stats"].get(kind, {}).get("lost_packets", 0)
+                totals.unrepaired_packets += document["stats"].get(kind, {}).get("lost_packets", 0)
 
     def _end_by_kill(self, document: Mapping[str, Any]) -> int | None:
-        """Give when a file that was recovered was cut off: by a kill, if its recording had not ended before."""
+        """Return when a recovered file was cut off: by a kill, unless its recording had ended before."""
         if not document["stats"].get("is_recovered"):
             return None
         begin_wall_ns = from_rfc3339(document["start_timestamp"])
-        killed = next((kill for kill in self._ledger.kills_wall_ns if kill > begin_wall_ns), None)
+        killed = next((kill for kill in self._events.kills_wall_ns if kill > begin_wall_ns), None)
         if killed is None:
             return begin_wall_ns + checks.CRASH_NS
-        stopped = self._ledger.recordings[document["recording_id"]].stop_wall_ns
+        stopped = self._events.recordings[document["recording_id"]].stop_wall_ns
         return min(killed, stopped) if stopped else killed
 
-    async def _close(self, report: Mapping[str, Any]) -> None:
-        """Look at each archive's parts together; then remove the recording's files if nothing was wrong."""
+    async def _check_recording(self, report: Mapping[str, Any]) -> None:
+        """Check the parts of each archive together; then delete the files of the recording if nothing was wrong."""
         recording_id = report["recording_id"]
         for key in [key for key in self._archives if key[0] == recording_id]:
             archive = self._archives.pop(key)
             await asyncio.gather(*archive.work)
             if archive.end is not None:
-                await self._look_at_parts(archive, archive.end)
+                await self._check_parts(archive, archive.end)
         if not self._keep and recording_id not in self._faulty:
             folder = Path(report["file_path"]).parent
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        self._release_sent(from_rfc3339(report["stop_timestamp"]) - KEEP_SENT_NS)
 
-        self._forget(from_rfc3339(report["stop_timestamp"]) - FORGET_NS)
-
-    def _forget(self, before_wall_ns: int) -> None:
-        """Let go of what was sent by those who ended before, and of whom all files were looked at."""
-        in_work = {connection_id for _, connection_id in self._archives}
-        for connection_id, sent in self.publications.items():
-            if sent.is_over and sent.until_wall_ns < before_wall_ns and connection_id not in in_work:
+    def _release_sent(self, before_wall_ns: int) -> None:
+        """Release what was sent by connections that ended before then and whose files are all checked."""
+        unchecked = {connection_id for _, connection_id in self._archives}
+        for connection_id, sent in self.sent.items():
+            if sent.is_over and sent.until_wall_ns < before_wall_ns and connection_id not in unchecked:
                 sent.tracks = {}
 
-    async def _look_at_parts(self, archive: _Archive, document: Mapping[str, Any]) -> None:
-        sent = await self._sent(document)
+    async def _check_parts(self, archive: _AuditedArchive, document: Mapping[str, Any]) -> None:
+        sent = await self._sent_of(document)
         if sent is None or not archive.parts or not archive.begin_wall_ns:
             return
         parts = sorted(archive.parts, key=lambda part: part.index)
@@ -207,7 +206,7 @@ class Inspector:
 
 
 def _read(document: Mapping[str, Any]) -> WebmFile:
-    """Read a file; it must be as it was told. Raises ValueError where it is not, OSError."""
+    """Read a file. Raises OSError, and ValueError if it differs from its document."""
     data = Path(document["file_path"]).read_bytes()
     if len(data) != document["size"]:
         raise WebmError(f"{len(data)} bytes, {document['size']} were told")

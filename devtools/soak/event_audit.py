@@ -1,4 +1,4 @@
-"""Accounts for each event: none lost, none doubled, each in its place. Pure: deliveries in, faults out."""
+"""Checks that every event arrives, arrives once and in order. Pure: deliveries in, faults out."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +12,15 @@ from rokuga.webhooks.sequence import RecordingSequences
 
 Event = Mapping[str, Any]
 
-MUST_BE_SEEN_NS: Final = 1_500_000_000
-"""Whoever publishes for so long into a recording has an archive, and something in it."""
+MIN_RECORDED_NS: Final = 1_500_000_000
+"""A connection that sends for so long during a recording has an archive that did not fail."""
 
 
 @dataclass(slots=True)
-class Recording:
-    """One recording: the events of each connection in it, in their order.
+class AuditedRecording:
+    """The archive events of each connection of a recording, in order.
 
-    `begin_wall_ns` and `stop_wall_ns` are the API's, 0 for no answer.
+    `begin_wall_ns` and `stop_wall_ns` are when the API responded, 0 if it has not.
     """
 
     channel_id: str = ""
@@ -31,8 +31,8 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class NodePresence:
-    """A publisher that was there: in which channel, from when to when it sent."""
+class SendingInterval:
+    """When a connection has sent media to a channel."""
 
     connection_id: str
     channel_id: str
@@ -41,21 +41,21 @@ class NodePresence:
 
 
 @dataclass(slots=True)
-class Ledger:
-    """Takes each delivery and how it was answered; `settle` says at the end what is owed."""
+class EventAudit:
+    """Records each delivery and its response, and returns the faults; `finish` returns those of omission."""
 
-    recordings: dict[str, Recording] = field(default_factory=lambda: defaultdict(Recording))
+    recordings: dict[str, AuditedRecording] = field(default_factory=lambda: defaultdict(AuditedRecording))
     kills_wall_ns: list[int] = field(default_factory=list)
     deliveries: int = 0
     repeats: int = 0
     _bodies: dict[str, Event] = field(default_factory=dict)
     _accepted_ns: dict[str, int] = field(default_factory=dict)
-    _unsettled: dict[str, Subject] = field(default_factory=dict)
+    _unaccepted: dict[str, Subject] = field(default_factory=dict)
     _sequences: RecordingSequences = field(default_factory=RecordingSequences)
     _connections: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def deliver(self, event: Event) -> tuple[bool, Sequence[str]]:
-        """Take a delivery as it comes; say whether the event is new, and what is wrong about its coming."""
+        """Add a delivery; return whether its event is new, and the faults of this delivery."""
         self.deliveries += 1
         event_id: str = event["id"]
         faults = []
@@ -64,12 +64,12 @@ class Ledger:
             place = subject_of_body(event)
             faults += [
                 f"{event['type']} overtakes {self._bodies[waiting]['type']}, which was not accepted yet"
-                for waiting, earlier in self._unsettled.items()
+                for waiting, earlier in self._unaccepted.items()
                 if follows(place, earlier)
             ]
             self._bodies[event_id] = event
-            self._unsettled[event_id] = place
-            faults += self._enter(event)
+            self._unaccepted[event_id] = place
+            faults += self._add(event)
             return True, faults
         self.repeats += 1
         if before != event:
@@ -80,16 +80,16 @@ class Ledger:
         return False, faults
 
     def accept(self, event: Event, wall_ns: int) -> None:
-        """Note that the consumer says 2xx to an event now."""
+        """Note that the consumer responds with 2xx now."""
         self._accepted_ns.setdefault(event["id"], wall_ns)
-        self._unsettled.pop(event["id"], None)
+        self._unaccepted.pop(event["id"], None)
 
     def killed(self, wall_ns: int) -> None:
         """Note that the daemon was killed now."""
         self.kills_wall_ns.append(wall_ns)
 
     def started(self, recording_id: str, channel_id: str, wall_ns: int) -> None:
-        """Note that the API answered a start."""
+        """Note that the API responded to StartRecording."""
         recording = self.recordings[recording_id]
         recording.channel_id, recording.begin_wall_ns = channel_id, wall_ns
 
@@ -97,24 +97,24 @@ class Ledger:
         """Note that a recording is about to be stopped, or to expire."""
         self.recordings[recording_id].stop_wall_ns = wall_ns
 
-    def owed(self) -> list[str]:
-        """Give the recordings that have no report yet, and the connections that have no end."""
+    def outstanding(self) -> list[str]:
+        """Return the ids of recordings without a report and of connections that have not ended."""
         return [*self._unreported(), *self._open_connections()]
 
     def _unreported(self) -> list[str]:
         return [recording_id for recording_id, recording in self.recordings.items() if not recording.is_reported]
 
     def _open_connections(self) -> list[str]:
-        return [who for who, told in self._connections.items() if told == ["connection.created"]]
+        return [each for each, types in self._connections.items() if types == ["connection.created"]]
 
-    def _enter(self, event: Event) -> Iterator[str]:
-        """Put a new event to its recording or connection; say what it contradicts."""
+    def _add(self, event: Event) -> Iterator[str]:
+        """Add a new event to its recording or connection; return what contradicts earlier ones."""
         event_type, data = event["type"], event["data"]
         if event_type.startswith("connection."):
-            told = self._connections[event["connection_id"]]
-            told.append(event_type)
-            if told not in (["connection.created"], ["connection.created", "connection.destroyed"]):
-                yield f"a connection is told as {told}"
+            types = self._connections[event["connection_id"]]
+            types.append(event_type)
+            if types not in (["connection.created"], ["connection.created", "connection.destroyed"]):
+                yield f"a connection is told as {types}"
             return
         yield from self._sequences.add(event_type, data)
         recording = self.recordings[data["recording_id"]]
@@ -124,34 +124,34 @@ class Ledger:
         elif "connection_id" in event:
             recording.archives[event["connection_id"]].append(event)
 
-    def settle(self, present: Sequence[NodePresence]) -> Iterator[str]:
-        """Say at the end what never came: reports, archives of those who were there, ends of connections."""
+    def finish(self, intervals: Sequence[SendingInterval]) -> Iterator[str]:
+        """Return what is missing at the end: reports, archives of connections that sent, ends of connections."""
         for recording_id in self._unreported():
             yield f"recording {recording_id} has no report"
-        for who in present:
-            told = self._connections.get(who.connection_id, [])
+        for sent in intervals:
+            types = self._connections.get(sent.connection_id, [])
             was_killed = any(
-                who.begin_wall_ns <= killed <= who.end_wall_ns + NS_PER_S for killed in self.kills_wall_ns
+                sent.begin_wall_ns <= killed <= sent.end_wall_ns + NS_PER_S for killed in self.kills_wall_ns
             )
-            if "connection.created" not in told and not was_killed:
-                yield f"connection {who.connection_id} was never told"
-            yield from self._unrecorded(who)
+            if "connection.created" not in types and not was_killed:
+                yield f"connection {sent.connection_id} was never told"
+            yield from self._unrecorded(sent)
         for connection_id in self._open_connections():
             yield f"connection {connection_id} never ended"
 
-    def _unrecorded(self, who: NodePresence) -> Iterator[str]:
-        """Say which recordings lack somebody who was there for long enough."""
+    def _unrecorded(self, sent: SendingInterval) -> Iterator[str]:
+        """Return the recordings that lack an archive of a connection that sent for long enough."""
         for recording_id, recording in self.recordings.items():
-            if recording.channel_id != who.channel_id or not recording.begin_wall_ns:
+            if recording.channel_id != sent.channel_id or not recording.begin_wall_ns:
                 continue
-            end_wall_ns = min(recording.stop_wall_ns or who.end_wall_ns, who.end_wall_ns)
-            common_ns = end_wall_ns - max(recording.begin_wall_ns, who.begin_wall_ns)
-            if common_ns < MUST_BE_SEEN_NS:
+            end_wall_ns = min(recording.stop_wall_ns or sent.end_wall_ns, sent.end_wall_ns)
+            common_ns = end_wall_ns - max(recording.begin_wall_ns, sent.begin_wall_ns)
+            if common_ns < MIN_RECORDED_NS:
                 continue
-            events = recording.archives.get(who.connection_id, [])
+            events = recording.archives.get(sent.connection_id, [])
             failures = [event for event in events if event["type"] == "archive.failed"]
             if not events:
-                yield f"recording {recording_id} lacks connection {who.connection_id}, {common_ns / 1e9:.1f} s of it"
+                yield f"recording {recording_id} lacks connection {sent.connection_id}, {common_ns / 1e9:.1f} s of it"
             elif failures:
                 reason = failures[0]["data"]["reason"]
-                yield f"the archive of {who.connection_id} failed after {common_ns / 1e9:.1f} s: {reason}"
+                yield f"the archive of {sent.connection_id} failed after {common_ns / 1e9:.1f} s: {reason}"

@@ -78,7 +78,7 @@ def words(name: str) -> set[str]:
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """Private and nested classes included: an underscore makes no other name, unless it marks a base class in place."""
+    """Private and nested classes included; a base class may differ from its subclass in the same module by `_`."""
     places = defaultdict(set)
     for path, tree in modules():
         for node in ast.walk(tree):

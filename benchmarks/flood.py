@@ -27,7 +27,7 @@ from benchmarks.hundreds import CROWD
 from benchmarks.publishers import call, daemon, machine
 from benchmarks.whole_files import look, read_clip
 from rokuga.devtools.soak.process_usage import kernel_drops, usage
-from tests.end_to_end.hostile import hostile_datagrams, stranger_to
+from tests.end_to_end.hostile_datagrams import hostile_datagrams, unknown_socket
 
 FLOOD_S: Final = 4.0
 STRANGERS: Final = 16
@@ -60,7 +60,7 @@ async def counters(api: str) -> Mapping[str, int]:
 
 async def throw(port: int, datagrams: Sequence[bytes], rate: int) -> int:
     """Throw so many a second, as far as this process comes; give how many it were."""
-    sockets = [stranger_to(port) for _ in range(STRANGERS)]
+    sockets = [unknown_socket(port) for _ in range(STRANGERS)]
     thrown, began_s = 0, time.monotonic()
     while (now_s := time.monotonic() - began_s) < FLOOD_S:
         for _ in range(int(now_s * rate) - thrown):

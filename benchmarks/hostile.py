@@ -20,13 +20,13 @@ import pytest
 
 from benchmarks.publishers import call, daemon
 from rokuga.devtools.soak.process_usage import kernel_drops, usage
-from tests.end_to_end.hostile import (
+from tests.end_to_end.hostile_datagrams import (
     hostile_datagrams,
     keep_outgoing_peers,
+    send_by_tcp,
+    send_datagrams,
     socket_of,
-    stranger_to,
-    throw,
-    throw_by_tcp,
+    unknown_socket,
     username_of,
 )
 from tests.end_to_end.publishing import publishing
@@ -52,14 +52,14 @@ async def measure(count: int) -> None:
             await asyncio.sleep(1)
             port = ready["media_port"]
             alone_s, alone_for_s = await cpu_s(pid, asyncio.sleep(QUIET_S))
-            with stranger_to(port) as stranger, socket_of(peers[0]) as own:
+            with unknown_socket(port) as stranger, socket_of(peers[0]) as own:
                 for kind, datagrams in hostile_datagrams(username_of(peers[0])).items():
                     costs = []
                     for thrower in (stranger, own):
-                        throwing = throw(thrower, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
+                        throwing = send_datagrams(thrower, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
                         spent_s, for_s = await cpu_s(pid, throwing)
                         costs.append((spent_s - alone_s / alone_for_s * for_s) / count * 1e6)
-                    spent_s, for_s = await cpu_s(pid, throw_by_tcp(port, datagrams, count // 100))
+                    spent_s, for_s = await cpu_s(pid, send_by_tcp(port, datagrams, count // 100))
                     costs.append((spent_s - alone_s / alone_for_s * for_s) / (count // 100) * 1e6)
                     print(f"{kind:26}  {costs[0]:12.1f}  {costs[1]:11.1f}  {costs[2]:10.0f}", flush=True)
             print(f"dropped by the kernel: {kernel_drops(port)}")

@@ -1,8 +1,8 @@
-"""Clients that mean harm to the signalling port, each a process of its own: offers, answers, silent or pings.
+"""Attacks on the signalling port, one kind per process: offers, answers, silent or pings.
 
     python tests/end_to_end/attackers.py KIND PORT SECONDS HOST ADDRESS...
 
-Each client binds one of the addresses, which are those of the attackers' machine. What was done is printed as JSON.
+Each client binds one of the addresses, which are those of the attackers' machine. Counters are printed as JSON.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp
 
 SILENT_SOCKETS = 400
-"""Of each address at a time."""
+"""Per address at a time."""
 PING_SOCKETS = 4
 LINES_OF_OFFER, LINES_OF_ANSWER = 480, 1_200
-"""Of each of four attributes: 60 and 150 kB, which a parser that compares all with all takes seconds for."""
+"""Per attribute, of four: 60 and 150 kB, which take seconds in a parser with quadratic time."""
 
 counts: Counter[str] = Counter()
 
 
 def sdp_bomb(lines: int) -> str:
-    """Return a session description with so many codecs, and as many lines of feedback for each payload type."""
+    """Return a session description with so many lines of codecs, feedback, sources and source groups."""
     head = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n"
     codecs = "".join(f"a=rtpmap:{96 + place % 30} VP9/{90000 + place}\r\n" for place in range(lines))
     feedback = "".join(f"a=rtcp-fb:{96 + place % 30} nack pli{place}\r\n" for place in range(lines))
@@ -35,12 +35,12 @@ def sdp_bomb(lines: int) -> str:
 
 
 async def connect(host: str, port: int, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect from one of our addresses."""
+    """Connect from this address."""
     return await asyncio.open_connection(host, port, local_addr=(address, 0))
 
 
 async def post_bomb(host: str, port: int, address: str) -> None:
-    """POST one large offer by WHIP and read the answer."""
+    """POST one large offer by WHIP, and read the response."""
     body = sdp_bomb(LINES_OF_OFFER).encode()
     reader, writer = await connect(host, port, address)
     try:
@@ -55,7 +55,7 @@ async def post_bomb(host: str, port: int, address: str) -> None:
 
 
 async def answer_with_bomb(host: str, port: int, address: str) -> None:
-    """Connect as a client, and answer the offer with a large description."""
+    """Connect as a client, and respond to the offer with a large answer."""
     connector = aiohttp.TCPConnector(local_addr=(address, 0))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -70,7 +70,7 @@ async def answer_with_bomb(host: str, port: int, address: str) -> None:
 
 
 async def keep_silent(host: str, port: int, address: str) -> None:
-    """Open a connection, say nothing, and wait for its end."""
+    """Open a connection, send nothing, and wait for its end."""
     reader, writer = await connect(host, port, address)
     counts["silent sockets"] += 1
     try:
@@ -81,7 +81,7 @@ async def keep_silent(host: str, port: int, address: str) -> None:
 
 
 async def flood_with_pings(host: str, port: int, address: str) -> None:
-    """Upgrade to WebSocket, then send pings as fast as they are taken, and never read a pong."""
+    """Upgrade to WebSocket, then send pings as fast as possible, and never read a pong."""
     reader, writer = await connect(host, port, address)
     key = base64.b64encode(os.urandom(16)).decode()
     try:
@@ -107,11 +107,11 @@ ATTACKS: dict[str, tuple[Callable[[str, int, str], Awaitable[None]], int]] = {
     "silent": (keep_silent, SILENT_SOCKETS),
     "pings": (flood_with_pings, PING_SOCKETS),
 }
-"""Each attack, and how many of it go on at a time from each address."""
+"""Each attack, and how many of it run at a time from each address."""
 
 
-async def again_and_again(attack: Callable[[], Awaitable[None]], until_s: float) -> None:
-    """Attack until the time is over; an end of the connection begins the next one."""
+async def repeat_until(attack: Callable[[], Awaitable[None]], until_s: float) -> None:
+    """Repeat an attack until the deadline, on a new connection each time."""
     while time.monotonic() < until_s:
         try:
             await attack()
@@ -121,11 +121,11 @@ async def again_and_again(attack: Callable[[], Awaitable[None]], until_s: float)
 
 
 async def main(kind: str, port: int, seconds: float, host: str, addresses: Sequence[str]) -> None:
-    """Run one kind of attack from all addresses for so long, and print what was done."""
+    """Run one kind of attack from all addresses for so long, and print the counters."""
     attack, number = ATTACKS[kind]
     until_s = time.monotonic() + seconds
     tasks = [
-        asyncio.create_task(again_and_again(lambda address=address: attack(host, port, address), until_s))  # type: ignore[misc]
+        asyncio.create_task(repeat_until(lambda address=address: attack(host, port, address), until_s))  # type: ignore[misc]
         for address in addresses
         for _ in range(number)
     ]

@@ -1,4 +1,4 @@
-"""Foreign clients: the real sora-js-sdk in Chromium, the real sora_sdk, the libdatachannel load generator."""
+"""Clients of others: sora-js-sdk in Chromium, sora_sdk, FFmpeg, GStreamer, the libdatachannel load generator."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ Step = Mapping[str, Any]
 
 
 def place(source: str | Path, target: str | Path) -> None:
-    """Copy a file in one step: another test may be about to read what is there."""
+    """Copy a file atomically: another test may be reading the target."""
     part = f"{target}.{os.getpid()}"
     shutil.copyfile(source, part)
     Path(part).replace(target)
@@ -62,7 +62,7 @@ async def _serving() -> AsyncIterator[str]:
 
 
 async def run_client(*command: object, cwd: Path = ROOT, **environment: str) -> str:
-    """Run a client to its end; give what it prints. Raises where it fails."""
+    """Run a client to its end and return its output. Raises if it fails."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         cwd=cwd,
@@ -78,9 +78,9 @@ async def run_client(*command: object, cwd: Path = ROOT, **environment: str) -> 
 async def publish_with_browser(
     daemon: Daemon, channel: str, steps: Sequence[Step], *flags: str, **options: str
 ) -> Any:
-    """Publish from Chromium: connect, go through the steps, disconnect. Give what the SDK and WebRTC say of it.
+    """Publish from Chromium: connect, execute the steps, disconnect. Return the results of SDK and getStats().
 
-    `flags` are Chromium's own.
+    `flags` are those of Chromium.
     """
     driver = ROOT / ".tools" / "npm" / "drive.mjs"
     place(HERE / "browser" / "drive.mjs", driver)  # beside node_modules, where imports resolve
@@ -103,7 +103,7 @@ async def publish_with_gstreamer(daemon: Daemon, channel: str, seconds: float, *
 
 
 def gstreamer_command(url: str, seconds: float, *options: str) -> Sequence[object]:
-    """Give the command that publishes from GStreamer to this URL."""
+    """Return the command that publishes from GStreamer to this URL."""
     return ["/usr/bin/python3", HERE / "gstreamer_publisher.py", url, seconds, *options]
 
 
@@ -114,7 +114,7 @@ async def publish_with_sdk(daemon: Daemon, channel: str, seconds: float, *option
 
 
 def place_load_generator() -> Path | None:
-    """Put the independent load generator beside what it imports; None where there is none to be put there."""
+    """Copy the independent load generator beside its dependencies; return its folder, None if there is none."""
     folder = ROOT / ".tools" / "npm" / "loadgen"
     if LOADGEN.exists():
         shutil.copytree(LOADGEN, folder, dirs_exist_ok=True, copy_function=place)
@@ -122,7 +122,7 @@ def place_load_generator() -> Path | None:
 
 
 async def generate_load(daemon: Daemon, channel: str, count: int, seconds: float, *options: str) -> Any:
-    """Publish from the independent load generator; give its result line."""
+    """Publish from the independent load generator; return its result line."""
     folder = place_load_generator()
     if folder is None:
         lacks("the independent load generator, which is no part of the project, is not beside this checkout")

@@ -10,14 +10,14 @@ from tests.end_to_end.daemon import Consumer, Daemon, consuming, running
 
 @pytest.fixture
 async def consumer() -> AsyncIterator[Consumer]:
-    """A webhook consumer that takes everything."""
+    """A webhook consumer that accepts every event."""
     async with consuming() as started:
         yield started
 
 
 @pytest.fixture
 async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
-    """A daemon that tells the consumer, and that logs no fault."""
+    """A daemon that posts its events to the consumer, and logs no error."""
     async with running(tmp_path, consumer.url) as started:
         yield started
     assert not started.faults()

@@ -1,4 +1,4 @@
-"""The daemon in its own process, as a user starts it, and a webhook consumer in the test's."""
+"""A daemon in its own process, as a user starts it, and a webhook consumer in the test process."""
 
 import asyncio
 import contextlib
@@ -24,43 +24,43 @@ CLIPS = ROOT / "media-samples"
 
 @dataclass
 class Consumer:
-    """A consumer of webhooks: keeps every event and its headers, and lets a test wait for one.
+    """A webhook consumer that stores every event and its headers, and that tests wait on.
 
-    `answer` may have another answer for an event that it has just kept than 200; it may wait, too.
+    `answer` may return another response than 200 to an event that is stored already; it may wait, too.
     """
 
     url: str = ""
     answer: Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def take(self, request: web.Request) -> web.Response:
-        """Take one event."""
+    async def receive(self, request: web.Request) -> web.Response:
+        """Store one event."""
         event = await request.json()
-        async with self._news:
+        async with self._changed:
             self.events.append(event)
             self.headers.append(dict(request.headers))
-            self._news.notify_all()
+            self._changed.notify_all()
         return web.Response() if self.answer is None else await self.answer(request, event)
 
     async def wait_for(self, event_type: str, count: int = 1, **data: Any) -> dict[str, Any]:
-        """Give the `count`th event of this type whose data has these values."""
-        async with self._news:
-            await self._news.wait_for(lambda: len(self.of_type(event_type, **data)) >= count)
+        """Wait for the `count`th event of this type whose data contains these values, and return it."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.of_type(event_type, **data)) >= count)
         return self.of_type(event_type, **data)[count - 1]
 
     async def wait_until(self, is_enough: Callable[[], bool]) -> None:
-        """Wait until what has come is enough."""
-        async with self._news:
-            await self._news.wait_for(is_enough)
+        """Wait until the predicate is true; it is evaluated after each event."""
+        async with self._changed:
+            await self._changed.wait_for(is_enough)
 
     def once(self) -> list[dict[str, Any]]:
-        """Give the events without those that came again, in the order of their first arrival."""
+        """Return the events without repeats, in the order of their first arrival."""
         return list({event["id"]: event for event in reversed(self.events)}.values())[::-1]
 
     def of_type(self, event_type: str, **data: Any) -> list[dict[str, Any]]:
-        """Give the events of a type so far."""
+        """Return the events of this type so far whose data contains these values."""
         return [
             event
             for event in self.events
@@ -75,10 +75,10 @@ class Consumer:
 
 @contextlib.asynccontextmanager
 async def consuming() -> AsyncIterator[Consumer]:
-    """Run a consumer on a free port."""
+    """Serve a consumer on a free port."""
     consumer = Consumer()
     app = web.Application()
-    app.router.add_post("/webhook", consumer.take)
+    app.router.add_post("/webhook", consumer.receive)
     async with serving(app) as address:
         consumer.url = f"http://{address}/webhook"
         yield consumer
@@ -94,34 +94,34 @@ class Daemon:
     signaling_url: str = ""
     media_port: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    log_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def api(self, operation: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call `Sora_20161101.{operation}`; give the answer's body. Raises for anything but 200."""
+        """Call `Sora_20161101.{operation}` and return the response body. Raises unless the status is 200."""
         data = msgspec.json.encode(body) if body is not None else None
         headers = {"x-sora-target": operation if "." in operation else f"Sora_20161101.{operation}"}
         async with (
             aiohttp.ClientSession() as session,
-            session.post(self.api_url, data=data, headers=headers) as answer,
+            session.post(self.api_url, data=data, headers=headers) as response,
         ):
-            answer.raise_for_status()
-            return await answer.json()
+            response.raise_for_status()
+            return await response.json()
 
     def whip_url(self, channel: str) -> str:
-        """Where publishers by WHIP post their offers."""
+        """Return the URL to which WHIP clients post their offers."""
         return self.signaling_url.replace("ws://", "http://").replace("/signaling", f"/whip/{channel}")
 
     @property
     def archive_dir(self) -> Path:
-        """Where the files are."""
+        """The folder of the recordings."""
         return self.folder / "archive"
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Send SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Tell it to end; give its exit code."""
+        """Send SIGTERM and return the exit code."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         return await self.process.wait()
@@ -129,11 +129,11 @@ class Daemon:
     async def logged(self, event: str) -> None:
         """Wait until the daemon logs this event."""
         while all(line.get("event") != event for line in self.log):
-            self.news.clear()
-            await self.news.wait()
+            self.log_changed.clear()
+            await self.log_changed.wait()
 
     def faults(self) -> Sequence[Mapping[str, Any]]:
-        """Log lines that should not be there."""
+        """Return the log lines of level error."""
         return [line for line in self.log if line.get("level") in {"error", "critical"}]
 
 
@@ -152,7 +152,7 @@ async def start(
     settings = {
         "event_webhook_url": webhook_url,
         "log_format": "json",
-        "max_connects_per_second": "100000",  # tests ask again and again, without a pause
+        "max_connects_per_second": "100000",  # tests poll without a pause
         **settings,
     }
     environment = os.environ | loopback_environment(folder, **settings)
@@ -192,9 +192,9 @@ async def _read_log(daemon: Daemon, ready: asyncio.Event) -> None:
         except msgspec.DecodeError:
             entry = {"level": "error", "event": line.decode(errors="replace")}
         daemon.log.append(entry)
-        daemon.news.set()
+        daemon.log_changed.set()
         if entry.get("event") == "ready":
-            assert entry["compiled"] == is_compiled(), "the daemon is not what this process would run"
+            assert entry["compiled"] == is_compiled(), "the daemon runs another form of the package than this process"
             daemon.api_url = entry["api"]
             daemon.signaling_url = entry["signaling"]
             daemon.media_port = entry["media_port"]

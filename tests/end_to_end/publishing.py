@@ -1,4 +1,4 @@
-"""One publisher beside the test, in a loop: ours, with a clip that everything can play."""
+"""One publisher of the project in the test process, with a looped clip that every reader can decode."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ CLIP = read_clip(CLIP_FILE)
 async def publishing(
     signaling_url: str, channel_id: str = "sora", *, may_be_cut_off: bool = False
 ) -> AsyncIterator[Publication]:
-    """Send from now until the end of the context, or the daemon's where that is to be expected.
+    """Publish while the context is open; with `may_be_cut_off` the daemon may end first.
 
-    Raises PublishError where it was refused or cut off.
+    Raises PublishError if it was refused or disconnected.
     """
     publication = Publication()
     options = PublishOptions(Path(), signaling_url, channel_id, loop=True)
@@ -41,7 +41,7 @@ async def publishing(
 
 
 def assert_all_is_stored(publication: Publication, file: Path) -> None:
-    """See that a file has all that was sent, byte for byte: the clip again and again."""
+    """Assert that a file contains everything that was sent, byte for byte: the looped clip."""
     kinds: Sequence[Kind] = ("audio", "video")
     for kind in kinds:
         stored, sent = readers.payloads(file, kind), readers.payloads(CLIP_FILE, kind)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.attacked import attack
+from tests.end_to_end.attack_scenario import attack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
 
@@ -13,13 +13,13 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.alone]
     ("publishers", "seconds"),
     [(5, 8.0), pytest.param(20, 60.0, marks=pytest.mark.soak)],
 )
-async def test_who_is_recorded_loses_nothing_and_newcomers_get_in(
+async def test_attacks_cost_no_recorded_media_and_other_clients_can_join(
     tmp_path: Path, publishers: int, seconds: float
 ) -> None:
-    """Large session descriptions, silent sockets and floods of pings, beside publishers that are recorded."""
-    outcome = await attack(tmp_path, publishers, seconds)
-    assert len(outcome.publishers) == publishers
-    assert not outcome.missing
-    assert float("inf") not in outcome.newcomers_s
-    assert outcome.newcomers_s
-    assert not outcome.faults
+    """Large session descriptions, silent sockets and floods of pings, while publishers are recorded."""
+    result = await attack(tmp_path, publishers, seconds)
+    assert len(result.publishers) == publishers
+    assert not result.missing
+    assert float("inf") not in result.joining_times_s
+    assert result.joining_times_s
+    assert not result.faults

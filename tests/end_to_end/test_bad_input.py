@@ -1,4 +1,4 @@
-"""Whatever comes from outside: a clear error or a counted drop, and the recording in progress goes on untouched."""
+"""Invalid input is refused or dropped, and a recording in progress is not affected."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ HOSTILE_FRAMES: list[str | bytes] = [
 
 
 def hostile_datagrams(count: int) -> list[bytes]:
-    """STUN-like, DTLS-like, SRTP-like, RTCP-like and plain noise of all sizes."""
+    """Return random datagrams of all sizes, that begin like STUN, DTLS, SRTP, RTCP or nothing known."""
     generator = random.Random(7)
     firsts = [b"\x00\x01", b"\x01\x01", b"\x14\xfe", b"\x16\xfe\xfd", b"\x80\x7a", b"\x80\xc8", b"\xff", b""]
     return [
@@ -41,29 +41,29 @@ def hostile_datagrams(count: int) -> list[bytes]:
     ]
 
 
-async def throw_datagrams(port: int) -> None:
-    """Send noise to the media port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thrower:
-        thrower.setblocking(False)
+async def send_datagrams(port: int) -> None:
+    """Send random datagrams to the media port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
         loop = asyncio.get_running_loop()
         for datagram in hostile_datagrams(3000):
-            await loop.sock_sendto(thrower, datagram, ("127.0.0.1", port))
+            await loop.sock_sendto(sender, datagram, ("127.0.0.1", port))
 
 
-async def throw_frames(url: str) -> list[int | None]:
-    """Say nonsense on the signalling; give the close codes."""
+async def send_frames(url: str) -> list[int | None]:
+    """Send invalid frames on signalling connections; return the close codes."""
     codes = []
     async with aiohttp.ClientSession() as session:
         for frame in HOSTILE_FRAMES:
-            async with session.ws_connect(url) as front:
-                await (front.send_bytes(frame) if isinstance(frame, bytes) else front.send_str(frame))
-                await front.receive()
-                codes.append(front.close_code)
+            async with session.ws_connect(url) as socket_:
+                await (socket_.send_bytes(frame) if isinstance(frame, bytes) else socket_.send_str(frame))
+                await socket_.receive()
+                codes.append(socket_.close_code)
     return codes
 
 
-async def throw_requests(url: str) -> list[int]:
-    """Call the API with what is no request; give the statuses."""
+async def send_requests(url: str) -> list[int]:
+    """Send invalid requests to the API; return the statuses."""
     target = {"x-sora-target": "Sora_20161101.StartRecording"}
     bodies = [
         b"",
@@ -86,8 +86,8 @@ async def throw_requests(url: str) -> list[int]:
     return statuses
 
 
-async def test_a_recording_goes_on_under_nonsense_on_all_doors(daemon: Daemon, consumer: Consumer) -> None:
-    """Noise on the UDP port, on the WebSocket and on the API, while a clip is published: every picture is stored."""
+async def test_a_recording_is_not_affected_by_invalid_input_on_all_ports(daemon: Daemon, consumer: Consumer) -> None:
+    """On the media port, the signalling and the API, while a clip is published: every picture is stored."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     clip = read_clip(CLIPS / "vp9-opus.webm")
     publication = Publication()
@@ -95,7 +95,7 @@ async def test_a_recording_goes_on_under_nonsense_on_all_doors(daemon: Daemon, c
     publishing = asyncio.create_task(publish(options, clip, Certificate.make(), publication))
     await publication.sending.wait()
     _, codes, statuses = await asyncio.gather(
-        throw_datagrams(daemon.media_port), throw_frames(daemon.signaling_url), throw_requests(daemon.api_url)
+        send_datagrams(daemon.media_port), send_frames(daemon.signaling_url), send_requests(daemon.api_url)
     )
     assert set(codes) == {4490}
     assert statuses == [400] * 7 + [413, 400]

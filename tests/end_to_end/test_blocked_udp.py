@@ -1,4 +1,4 @@
-"""Clients whose UDP is blocked publish over TCP, and what they sent is in the file."""
+"""Clients whose UDP is blocked publish over TCP, and what they sent is stored."""
 
 from pathlib import Path
 
@@ -25,10 +25,12 @@ async def test_chromium_without_udp_publishes_over_tcp(daemon: Daemon, consumer:
 
 
 async def test_the_python_sdk_publishes_where_a_firewall_drops_all_udp(tmp_path: Path) -> None:
-    """Daemon, consumer and client are on a machine of their own, whose kernel sends no datagram."""
-    with networked("machine", "elsewhere") as network:
-        network.link(("machine", "eth0"), ("elsewhere", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
-        network.run("machine", "ip", "route", "add", "default", "via", "10.9.1.2")  # the SDK asks for the way out
+    """Daemon, consumer and client are in a network namespace that drops all datagrams."""
+    with networked("machine", "other") as network:
+        network.link(("machine", "eth0"), ("other", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"))
+        network.run(
+            "machine", "ip", "route", "add", "default", "via", "10.9.1.2"
+        )  # the SDK looks for a default route
         network.run("machine", "iptables", "-A", "OUTPUT", "-p", "udp", "-j", "DROP")
         with network.on("machine"):
             async with consuming() as consumer, running(tmp_path, consumer.url, media_address="10.9.1.1") as daemon:

@@ -1,4 +1,4 @@
-"""Many publishers come at one moment while as many are being recorded: handshakes do not cost media a packet."""
+"""Many publishers connect at once while as many are being recorded: handshakes cost no media packet."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SAMPLE_S = 0.01
 
 
 def receive_queue(port: int) -> tuple[int, int]:
-    """Give the bytes that wait in the port's socket, and the datagrams that found it full (proc_net_udp(5))."""
+    """Return the bytes in the receive buffer of a port, and the datagrams that it dropped (proc_net_udp(5))."""
     for row in Path("/proc/net/udp").read_text().splitlines()[1:]:
         fields = row.split()
         if int(fields[1].rsplit(":", 1)[1], 16) == port:
@@ -29,8 +29,8 @@ def receive_queue(port: int) -> tuple[int, int]:
     raise LookupError(f"no socket has UDP port {port}")
 
 
-async def watch_queue(port: int, seen: list[int]) -> None:
-    """Note how full the socket's buffer is, again and again."""
+async def sample_queue(port: int, seen: list[int]) -> None:
+    """Append the size of the receive buffer, periodically."""
     while True:
         seen.append(receive_queue(port)[0])
         await asyncio.sleep(SAMPLE_S)
@@ -38,7 +38,7 @@ async def watch_queue(port: int, seen: list[int]) -> None:
 
 @pytest.mark.parametrize("count", [8, pytest.param(50, marks=pytest.mark.soak)])
 async def test_a_burst_of_publishers_loses_no_packet(daemon: Daemon, consumer: Consumer, count: int) -> None:
-    """Nothing is dropped by the kernel, and what the first ones sent is stored byte for byte."""
+    """The kernel drops nothing, and what the first publishers sent is stored byte for byte."""
     clip, certificate = read_clip(CLIP), Certificate.make()
     publications = [Publication() for _ in range(2 * count)]
 
@@ -51,10 +51,10 @@ async def test_a_burst_of_publishers_loses_no_packet(daemon: Daemon, consumer: C
     tasks = [begin(publication) for publication in first]
     await consumer.wait_for("archive.started", count=count)
     queue: list[int] = []
-    watching = asyncio.create_task(watch_queue(daemon.media_port, queue))
+    sampling = asyncio.create_task(sample_queue(daemon.media_port, queue))
     tasks += [begin(publication) for publication in second]
     await consumer.wait_for("archive.started", count=2 * count)
-    watching.cancel()
+    sampling.cancel()
     _, dropped = receive_queue(daemon.media_port)
     for publication in publications:
         publication.stop.set()

@@ -1,4 +1,4 @@
-"""Three daemons on three etcd servers, as three machines would be: real publishers, one killed, one cut off."""
+"""Three daemons on three etcd servers, with real publishers; nodes are killed and cut off."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.end_to_end
 
 
 @dataclass
-class Nodes:
-    """Where the nodes of one cluster live."""
+class Cluster:
+    """The etcd servers, folders and consumer of one cluster."""
 
     servers: Servers
     prefix: str
@@ -38,7 +38,7 @@ class Nodes:
     def run(
         self, number: int, command: Sequence[str] = RUN, **settings: str
     ) -> contextlib.AbstractAsyncContextManager[Daemon]:
-        """Run a node. The nearest server comes first."""
+        """Run a node whose first endpoint is the server of its number."""
         endpoints = self.servers.endpoints[number - 1 :] + self.servers.endpoints[: number - 1]
         return running(
             self.folder / f"node-{number}",
@@ -51,63 +51,66 @@ class Nodes:
         )
 
     def run_redirecting(self, number: int) -> contextlib.AbstractAsyncContextManager[Daemon]:
-        """Run a node that sends clients to others, and is one to which they are sent."""
+        """Run a node that redirects clients, and to which they are redirected."""
         (port,) = free_ports(1)
         url = f"ws://127.0.0.1:{port}/signaling"
         return self.run(number, signaling_port=str(port), cluster_signaling_url=url, cluster_redirect="true")
 
 
 @pytest.fixture
-async def cluster(etcd: Servers, tmp_path: Path, consumer: Consumer) -> Nodes:
+async def cluster(etcd: Servers, tmp_path: Path, consumer: Consumer) -> Cluster:
     for number in (1, 2, 3):
         (tmp_path / f"node-{number}").mkdir()
-    return Nodes(etcd, etcd.prefix(), tmp_path, consumer)
+    return Cluster(etcd, etcd.prefix(), tmp_path, consumer)
 
 
 @contextlib.asynccontextmanager
 async def together(*nodes: contextlib.AbstractAsyncContextManager[Daemon]) -> AsyncIterator[Sequence[Daemon]]:
-    """Start nodes at the same time, which two cores do faster than one after the other."""
+    """Start nodes in parallel, which is faster on two cores."""
     async with contextlib.AsyncExitStack() as stack:
         yield await asyncio.gather(*(stack.enter_async_context(node) for node in nodes))
 
 
 async def answer(daemon: Daemon, operation: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-    """Call a target; give whatever comes."""
+    """Call a target; return status and body, also of an error."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     data = io.BytesIO(json.dumps(body).encode()) if body is not None else None
-    async with aiohttp.ClientSession() as session, session.post(daemon.api_url, data=data, headers=headers) as got:
-        return got.status, await got.json()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(daemon.api_url, data=data, headers=headers) as response,
+    ):
+        return response.status, await response.json()
 
 
 MINORITY = (400, {"error_type": "NOT-CLUSTER-MAJORITY"})
 
 
 async def page(daemon: Daemon, name: str) -> str:
-    """Read what monitors read."""
-    async with aiohttp.ClientSession() as session, session.get(daemon.api_url + name) as got:
-        return await got.text()
+    """Return a page of the monitoring."""
+    async with aiohttp.ClientSession() as session, session.get(daemon.api_url + name) as response:
+        return await response.text()
 
 
 async def until_page_has(daemon: Daemon, name: str, text: str) -> None:
-    """Read it until it says so."""
-    while text not in await page(daemon, name):  # noqa: ASYNC110  # nothing else says so
+    """Poll a page of the monitoring until it contains a text."""
+    while text not in await page(daemon, name):  # noqa: ASYNC110  # there is no event for it
         await asyncio.sleep(0.05)
 
 
 async def until_healed(daemon: Daemon) -> None:
-    """Call until the node belongs to a majority again."""
-    while await answer(daemon, "ListStartedRecording") == MINORITY:  # noqa: ASYNC110  # nothing else says so
+    """Poll until the node belongs to a majority again."""
+    while await answer(daemon, "ListStartedRecording") == MINORITY:  # noqa: ASYNC110  # there is no event for it
         await asyncio.sleep(0.05)
 
 
 async def until_sent(publication: Publication, packets: int) -> None:
-    """Have so much be sent: an archive of one who leaves before its first frame has failed."""
-    while publication.counts.packets < packets:  # noqa: ASYNC110  # nothing else says so
+    """Wait until so many packets are sent: an archive without a frame fails."""
+    while publication.counts.packets < packets:  # noqa: ASYNC110  # there is no event for it
         await asyncio.sleep(0.01)
 
 
-async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
-    """Start on node 1, publish on 2 and 3, list anywhere, lose the majority, find it again, stop: one report."""
+async def test_a_recording_on_three_nodes_has_one_report_after_a_lost_majority(cluster: Cluster) -> None:
+    """Start on node 1, publish on 2 and 3, list on all, lose and regain the majority, stop on node 2."""
     async with together(*map(cluster.run, (1, 2, 3))) as (one, two, three):
         async with publishing(two.signaling_url), publishing(three.signaling_url):
             await cluster.consumer.wait_for("connection.created", 2)
@@ -148,8 +151,8 @@ async def test_the_story_of_a_cluster(cluster: Nodes) -> None:
 
 
 @pytest.mark.parametrize(("count", "published"), [(9, 2), pytest.param(40, 3, marks=pytest.mark.soak)])
-async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, published: int) -> None:
-    """Many recordings, some with publishers on every node: as many reports, each once, no archive forgotten."""
+async def test_a_killed_node_loses_no_archive_and_no_report(cluster: Cluster, count: int, published: int) -> None:
+    """Many recordings, some with publishers on every node: each has one report, which contains all archives."""
     channels = [f"channel {number}" for number in range(count)]
     before, after = channels[:1] + channels[count // 2 :], channels[1 : count // 2]
     publishers = 3 * published
@@ -169,38 +172,43 @@ async def test_a_node_that_is_killed_and_comes_back(cluster: Nodes, count: int, 
             await three.process.wait()
             for channel_id in after:
                 await one.api("StopRecording", {"channel_id": channel_id})
-        async with cluster.run(3) as back:
+        async with cluster.run(3) as restarted:
             await consumer.wait_until(lambda: len(reported(consumer)) == count)
             await consumer.wait_until(lambda: ended(consumer) == publishers)
-            assert await back.api("ListStartedRecording") == []
-    tellers = {(event["id"], event["node_name"]) for event in consumer.of_type("recording.report")}
-    assert len(tellers) == count  # the killed node may repeat a webhook whose answer it did not live to note
+            assert await restarted.api("ListStartedRecording") == []
+    reporters = {(event["id"], event["node_name"]) for event in consumer.of_type("recording.report")}
+    assert len(reporters) == count  # the killed node may repeat a webhook whose response it did not store
     reports = [event for event in consumer.once() if event["type"] == "recording.report"]
     assert len(reports) == count
-    told = [entry for event in reports for kind in ("archives", "failed_archives") for entry in event["data"][kind]]
-    assert len(told) == len({entry["connection_id"] for entry in told}) == publishers
+    entries = [
+        entry for event in reports for kind in ("archives", "failed_archives") for entry in event["data"][kind]
+    ]
+    assert len(entries) == len({entry["connection_id"] for entry in entries}) == publishers
     ends = [event for event in consumer.once() if event["type"] in {"archive.available", "archive.failed"}]
     assert len(ends) == len({event["connection_id"] for event in ends}) == publishers
 
 
-DEATHS = [
+CRASHES = [
     ("after decide", 1),  # the start is won
     ("before post", 1),  # it is in the outbox
     ("after decide", 2),  # the stop is won
     ("after claim", 1),  # the report is ours
     ("after json", 1),  # its file is written
-    ("after finish", 1),  # it is in the log, with the change it tells of
+    ("after finish", 1),  # it is in the event log, in the transaction of its change
     ("before post", 2),  # it is in the outbox
 ]
 
 
 @pytest.mark.parametrize(
-    ("step", "count"), [pytest.param(*each, marks=() if each == DEATHS[-1] else pytest.mark.soak) for each in DEATHS]
+    ("step", "count"),
+    [pytest.param(*each, marks=() if each == CRASHES[-1] else pytest.mark.soak) for each in CRASHES],
 )
-async def test_what_a_node_died_before_telling_another_one_tells(cluster: Nodes, step: str, count: int) -> None:
-    """Killed when it had won, and nobody else there: who comes next tells it once, and it nothing when it is back."""
+async def test_an_event_that_a_node_could_not_publish_is_published_by_another(
+    cluster: Cluster, step: str, count: int
+) -> None:
+    """A node that won is killed while no other is up: the next node publishes once, the restarted one nothing."""
     consumer = cluster.consumer
-    command = ("tests.end_to_end.dying", step, str(count), str(cluster.folder), "run")
+    command = ("tests.end_to_end.crashing_daemon", step, str(count), str(cluster.folder), "run")
     async with cluster.run(2, command, cluster_node_timeout="3") as two:
         recording = asyncio.create_task(record_nothing(two, consumer))
         assert await two.process.wait() == -signal.SIGKILL
@@ -218,14 +226,14 @@ async def test_what_a_node_died_before_telling_another_one_tells(cluster: Nodes,
 
 
 async def record_nothing(daemon: Daemon, consumer: Consumer) -> None:
-    """Start and stop, as far as the daemon lives."""
+    """Start and stop a recording without publishers, as far as the daemon lasts."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     await consumer.wait_for("recording.started")
     await daemon.api("StopRecording", {"channel_id": "sora"})
 
 
-async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> None:
-    """Two stay where they came; the next, which is sora_sdk, goes where nobody is, and publishes there."""
+async def test_a_client_is_redirected_to_the_node_with_the_fewest_connections(cluster: Cluster) -> None:
+    """Two clients stay; the next, sora_sdk, is redirected to the empty node, and publishes there."""
     async with together(cluster.run_redirecting(1), cluster.run_redirecting(2)) as (one, _):
         await until_page_has(one, "metrics", "rokuga_cluster_nodes 2.0")
         async with publishing(one.signaling_url), publishing(one.signaling_url):
@@ -238,21 +246,21 @@ async def test_a_client_is_sent_to_the_node_that_has_room(cluster: Nodes) -> Non
 
 
 def reported(consumer: Consumer) -> set[str]:
-    """Give the recordings that have a report."""
+    """Return the recordings that have a report."""
     return {event["data"]["recording_id"] for event in consumer.of_type("recording.report")}
 
 
 def ended(consumer: Consumer) -> int:
-    """Count the archives that have ended."""
+    """Return the number of archives that have ended."""
     ends = consumer.of_type("archive.available") + consumer.of_type("archive.failed")
     return len({event["connection_id"] for event in ends})
 
 
 @pytest.mark.soak
 async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
-    """As a user runs it: three nodes and three servers, one cut off for a while."""
+    """The command: three nodes and three servers, one of which is cut off for a while."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "api", "demo", "--nodes", "3", "--keep", str(tmp_path)),
+        *(sys.executable, "-m", "rokuga", "demo", "--nodes", "3", "--keep", str(tmp_path)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -263,7 +271,7 @@ async def test_the_demo_of_three_nodes_shows_one_report(tmp_path: Path) -> None:
     assert b"1 of them, archives on node-2, node-3" in output
 
 
-RUN_ALONE = """
+PRINT_STORE_MODULES = """
 import asyncio, sys
 from rokuga.api.config.loader import load_config
 from rokuga.api.daemon import running
@@ -277,10 +285,10 @@ asyncio.run(main())
 """
 
 
-async def test_one_node_loads_nothing_of_a_cluster(tmp_path: Path) -> None:
-    """A daemon that runs has the modules of its own file, and no others of the store."""
+async def test_a_single_node_imports_no_module_of_the_cluster_store(tmp_path: Path) -> None:
+    """A running daemon has imported the modules of the SQLite store alone."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN_ALONE, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", PRINT_STORE_MODULES, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     assert output.decode().splitlines()[-1] == "['damage', 'database', 'sqlite']"

@@ -1,4 +1,4 @@
-"""The tools around Sora, played by these tests, on a real recording: its exporter of metrics and its uploader."""
+"""Tools around Sora, imitated by these tests: sora_exporter and sora-archive-uploader."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 class StatsReport(msgspec.Struct):
-    """What sora_exporter reads of GetStatsReport (collector/sora_api.go); what is missing is 0 for it."""
+    """The fields that sora_exporter reads from GetStatsReport (collector/sora_api.go); missing ones are 0."""
 
     version: str = ""
     total_connection_created: int = 0
@@ -56,7 +56,7 @@ class StatsReport(msgspec.Struct):
 
 
 class License(msgspec.Struct):
-    """What it reads of GetLicense (collector/license.go)."""
+    """The fields that it reads from GetLicense (collector/license.go)."""
 
     expired_at: str
     max_connections: int
@@ -67,7 +67,7 @@ class License(msgspec.Struct):
 
 
 async def ask(url: str, target: str) -> bytes:
-    """Post as sora_exporter does: no body, no content-type, and no look at the status."""
+    """Post like sora_exporter: without body and content-type, whatever the status is."""
     headers = {"x-sora-target": target}
     async with (
         aiohttp.ClientSession(skip_auto_headers=["Content-Type"]) as session,
@@ -76,8 +76,8 @@ async def ask(url: str, target: str) -> bytes:
         return await answer.read()
 
 
-async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Consumer) -> None:
-    """Before, while and after somebody publishes: what it needs to say that Sora is up, and true numbers."""
+async def test_sora_exporter_reads_its_three_responses(daemon: Daemon, consumer: Consumer) -> None:
+    """Before, during and after a publication: the fields that it requires, with correct numbers."""
     before = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171010.GetStatsReport"), type=StatsReport)
     assert before.version
     assert (before.total_connection_created, before.total_ongoing_connections) == (0, 0)
@@ -85,7 +85,7 @@ async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Co
         await consumer.wait_for("connection.created")
         assert before.total_session_created == before.total_received_srtp == 0
         during = before
-        while during.total_received_srtp < 50:  # media has to flow for a while before there is something to compare
+        while during.total_received_srtp < 50:  # enough packets for the comparisons below
             report = await ask(daemon.api_url, "Sora_20171010.GetStatsReport")
             during = msgspec.json.decode(report, type=StatsReport)
         assert (during.total_connection_created, during.total_connection_destroyed) == (1, 0)
@@ -95,19 +95,19 @@ async def test_the_exporter_reads_its_three_answers(daemon: Daemon, consumer: Co
     assert (after.total_connection_created, after.total_connection_destroyed) == (1, 1)
     assert after.total_ongoing_connections == 0
     assert (after.total_session_created, after.total_session_destroyed) == (1, 1)
-    told = len(consumer.events)
-    assert told - 1 <= after.total_successful_event_webhook <= told, "the last one may not be noted yet"
+    count = len(consumer.events)
+    assert count - 1 <= after.total_successful_event_webhook <= count, "the last one may not be counted yet"
     assert after.total_received_srtp_byte_size > after.total_received_srtp * 12 >= during.total_received_srtp * 12 > 0
     assert after.total_received_srtp >= after.total_decrypted_srtp > 0.9 * after.total_received_srtp
     assert after.average_setup_time_msec > 0
     licence = msgspec.json.decode(await ask(daemon.api_url, "Sora_20171218.GetLicense"), type=License)
     assert licence.max_connections > 0
     nodes = msgspec.json.decode(await ask(daemon.api_url, "Sora_20211215.ListClusterNodes"))
-    assert nodes == [], "it stands alone"
+    assert nodes == [], "it is a single node"
 
 
 class Archive(msgspec.Struct):
-    """What sora-archive-uploader reads of an archive's JSON (uploader.go)."""
+    """The fields that sora-archive-uploader reads from an archive's JSON (uploader.go)."""
 
     recording_id: str
     channel_id: str
@@ -121,7 +121,7 @@ class Archive(msgspec.Struct):
 
 
 class SplitEnd(msgspec.Struct):
-    """What it reads of the JSON that ends the parts."""
+    """The fields that it reads from the JSON that ends the parts."""
 
     recording_id: str
     channel_id: str
@@ -133,7 +133,7 @@ class SplitEnd(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """What it reads of a report; one with a session_id would be taken for that of a session recording."""
+    """The fields that it reads from a report; a session_id would make it that of a session recording."""
 
     recording_id: str
     channel_id: str
@@ -145,24 +145,24 @@ class Report(msgspec.Struct):
 
 @dataclass
 class Uploader:
-    """Does what sora-archive-uploader does at each scan (finder.go, uploader.go); `uploaded` is its bucket."""
+    """Imitates a scan of sora-archive-uploader (finder.go, uploader.go); `uploaded` are the keys in its bucket."""
 
     archive_dir: Path
     bucket: Path
     uploaded: list[str] = field(default_factory=list)
 
     def scan(self) -> None:
-        """Look one level deep; the report of a recording last."""
+        """Upload all complete archives one level deep, and the report of a recording last."""
         for folder in self.archive_dir.iterdir():
             if folder.is_dir():
                 names = {path.name for path in folder.iterdir()}
                 for name in sorted(names):
-                    self._take(folder, name, names)
+                    self._upload_archive(folder, name, names)
                 for name in sorted(names):
                     if name.startswith("report-") and name.endswith(".json"):
-                        self._take_report(folder / name)
+                        self._upload_report(folder / name)
 
-    def _take(self, folder: Path, name: str, names: set[str]) -> None:
+    def _upload_archive(self, folder: Path, name: str, names: set[str]) -> None:
         if name.startswith("split-archive-end-") and name.endswith(".json"):
             end = msgspec.json.decode((folder / name).read_bytes(), type=SplitEnd)
             assert Path(end.filename).name == name
@@ -172,13 +172,13 @@ class Uploader:
             self._upload(folder / Path(archive.filename).name, archive.recording_id)
             self._upload(folder / name, archive.recording_id)
 
-    def _take_report(self, path: Path) -> None:
+    def _upload_report(self, path: Path) -> None:
         report = msgspec.json.decode(path.read_bytes(), type=Report)
         assert not report.session_id
         self._upload(path, report.recording_id)
 
     def _upload(self, path: Path, recording_id: str) -> None:
-        """Put it under the key that it has in the bucket, and delete it here."""
+        """Copy a file to its key in the bucket, and delete it."""
         key = f"{recording_id}/{path.name}"
         assert key not in self.uploaded
         (self.bucket / recording_id).mkdir(parents=True, exist_ok=True)
@@ -187,10 +187,10 @@ class Uploader:
         self.uploaded.append(key)
 
 
-async def test_the_uploader_takes_everything_once_and_the_report_last(
+async def test_the_uploader_uploads_everything_once_and_the_report_last(
     daemon: Daemon, consumer: Consumer, tmp_path: Path
 ) -> None:
-    """It scans all the while and deletes what it took; all of it is whole, and the recording does not mind."""
+    """It scans and deletes files during the recording; every file is complete, and the recording is not affected."""
     uploader = Uploader(daemon.archive_dir, tmp_path / "bucket")
     started = await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
     recording_id = started["recording_id"]
@@ -204,14 +204,14 @@ async def test_the_uploader_takes_everything_once_and_the_report_last(
         await asyncio.wait([publishing], timeout=0.02)
     await publishing
     assert scans > 10
-    taken_live = list(uploader.uploaded)
+    uploaded_during = list(uploader.uploaded)
     await daemon.api("StopRecording", {"channel_id": "sora"})
     await consumer.wait_for("recording.report")
     uploader.scan()
     uploader.scan()
 
     own, parts = publication.connection_id, len(consumer.of_type("split-archive.available"))
-    assert any(key.endswith("_0001.webm") for key in taken_live), "a part is taken while the recording goes on"
+    assert any(key.endswith("_0001.webm") for key in uploaded_during), "no part was uploaded during the recording"
     assert sorted(uploader.uploaded) == sorted(
         f"{recording_id}/{name}"
         for name in (
@@ -223,13 +223,13 @@ async def test_the_uploader_takes_everything_once_and_the_report_last(
         )
     )
     assert uploader.uploaded[-1] == f"{recording_id}/report-{recording_id}.json"
-    assert left_over(daemon) == []
+    assert remaining_files(daemon) == []
     whole = readers.payloads(uploader.bucket / recording_id / f"archive-{own}.webm", "video")
     files = [uploader.bucket / recording_id / f"split-archive-{own}_{part:04}.webm" for part in range(1, parts + 1)]
     assert [data for file in files for data in readers.payloads(file, "video")] == whole
     assert all(readers.decode_strictly(file) for file in files)
 
 
-def left_over(daemon: Daemon) -> list[Path]:
-    """Give the files that nobody took."""
+def remaining_files(daemon: Daemon) -> list[Path]:
+    """Return the files that were not uploaded."""
     return [path for path in daemon.archive_dir.glob("*/*") if path.is_file()]

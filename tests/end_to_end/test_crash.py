@@ -1,4 +1,4 @@
-"""kill -9 of the real daemon in the middle of a file, with a real publisher."""
+"""A daemon that is killed while it writes a file, with a real publisher."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from tests.end_to_end.publishing import CLIP, CLIP_FILE, publishing
 pytestmark = pytest.mark.end_to_end
 
 
-async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path: Path, consumer: Consumer) -> None:
-    """File and parts are whole, their payloads are those of the clip; the recording goes on, and has one report."""
+async def test_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path: Path, consumer: Consumer) -> None:
+    """File and parts are complete, with the payloads of the clip; the recording continues, and has one report."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 2})
         async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
@@ -36,10 +36,12 @@ async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path
     assert readers.inspect_with_hisui(file)["video_sample_count"] == counts["video"]
     pictures = readers.payloads(CLIP_FILE, "video")
     stored = readers.payloads(file, "video")
-    runs = publication.runs["video"]  # asked for the key frame of a part, it goes on at the clip's next one
+    runs = publication.runs["video"]  # after the PLI for a part it continues at the clip's next key frame
     places = [place for place, _ in played(CLIP.tracks["video"], CLIP.duration_ns, runs, 0, len(stored))]
     assert stored == [pictures[place] for place in places]
-    once = {event["id"]: event for event in consumer.events}.values()  # one that was on its way may come again
+    once = {
+        event["id"]: event for event in consumer.events
+    }.values()  # an event that was being posted may be repeated
     types = [event["type"] for event in once]
     assert (
         types.count("archive.available") == types.count("split-archive.end") == types.count("recording.report") == 1
@@ -53,7 +55,7 @@ async def test_d27_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path
 
 
 async def test_a_killed_daemon_that_lost_its_database_announces_its_file(tmp_path: Path, consumer: Consumer) -> None:
-    """What the log of events and the files tell is taken up: the recording goes on, and has one report."""
+    """Event log and files are recovered: the recording continues, and has one report."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
         async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:

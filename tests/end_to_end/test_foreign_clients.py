@@ -1,4 +1,4 @@
-"""Real clients publish; what they say they sent is in the file, decodes, and is in sync."""
+"""Clients of others publish; what they report as sent is stored, decodable and in sync."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import readers
-from tests.end_to_end import marks
+from tests.end_to_end import flashes_and_beeps
 from tests.end_to_end.clients import MEDIA, Step, generate_load, publish_with_browser, publish_with_sdk
 from tests.end_to_end.daemon import Consumer, Daemon
 
@@ -16,64 +16,64 @@ pytestmark = pytest.mark.end_to_end
 
 LIP_SYNC_MS = 40
 FIVE_MARKS: Step = {"call": "marks", "arguments": [5]}
-"""The first come before the sender's reports of its sound (some 5 s), and are as near as its packets arrive."""
-KEYFRAME_ANSWER = 15
-"""Pictures that the load generator sends until it answers a request for a key frame: it waits 300 ms."""
+"""The first ones precede the sender reports of the audio (some 5 s), and are aligned by packet arrival."""
+PICTURES_UNTIL_KEYFRAME = 15
+"""Pictures that the load generator sends before it responds to a PLI: it waits 300 ms."""
 
 
 async def record(daemon: Daemon, channel: str = "sora") -> str:
-    """Start a recording; give its id."""
+    """Start a recording; return its id."""
     started = await daemon.api("StartRecording", {"channel_id": channel, "expire_time": 0})
     return str(started["recording_id"])
 
 
 async def stored_file(daemon: Daemon, consumer: Consumer, channel: str = "sora") -> Path:
-    """Stop the recording; give its only file."""
+    """Stop the recording; return its only file."""
     await daemon.api("StopRecording", {"channel_id": channel})
-    await consumer.wait_for("recording.report")  # comes last
+    await consumer.wait_for("recording.report")  # is the last event
     assert "archive.available" in consumer.types, consumer.events
     return Path(consumer.of_type("archive.available")[0]["data"]["file_path"])
 
 
 def encoded(statistics: list[dict[str, Any]]) -> int:
-    """Give how many pictures the client says it encoded."""
+    """Return how many pictures the client reports as encoded."""
     return next(int(entry["framesEncoded"]) for entry in statistics if entry["kind"] == "video")
 
 
 def spoken(statistics: list[dict[str, Any]]) -> int:
-    """Give how many packets of sound the client says it sent."""
+    """Return how many audio packets the client reports as sent."""
     return next(int(entry["packetsSent"]) for entry in statistics if entry["kind"] == "audio")
 
 
-def are_all(stored: int, told: int) -> bool:
-    """Whether as much is stored as was sent: the last may have been under way; a second goes by until the goodbye."""
-    return told - 3 <= stored <= told + 50
+def are_all(stored: int, reported: int) -> bool:
+    """Return whether as many are stored as were sent, up to the last ones, and one second after the report."""
+    return reported - 3 <= stored <= reported + 50
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("codec", ["VP9", "VP8", "AV1", "H264"])
 async def test_chromium_with_the_sora_sdk(daemon: Daemon, consumer: Consumer, codec: str) -> None:
-    """Chromium publishes some seconds; every picture is there, and flash and beep are stored together."""
+    """Every picture is stored, and flashes and beeps are in sync."""
     await record(daemon)
     sent = await publish_with_browser(daemon, "sora", [FIVE_MARKS], codec=codec)
     assert sent["connected"], sent
     assert sent["disconnect"] == ["normal", "DISCONNECT", 1000, "TYPE-DISCONNECT"]
     assert sent["notifications"] == ["connection.created"]
-    assert sent["protocol"] == "udp", "preferred to TCP where both work"
+    assert sent["protocol"] == "udp", "UDP is preferred to TCP"
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
     assert are_all(frames["video"], encoded(sent["statistics"]))
-    offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
-    assert len(offsets) >= 4, "the first may be from before the first picture"
+    offsets = flashes_and_beeps.sync_errors_ms(file, sent["flashLatenessMs"])
+    assert len(offsets) >= 4, "the first one may precede the first picture"
     assert abs(median(offsets)) <= LIP_SYNC_MS, offsets
     readers.identify(file)
 
 
 @pytest.mark.alone
-async def test_a_browser_that_wishes_for_datachannels_stays_on_its_websocket(
+async def test_a_browser_that_requests_data_channels_stays_on_its_websocket(
     daemon: Daemon, consumer: Consumer
 ) -> None:
-    """They are declined by the offer: https://github.com/shiguredo/sora-js-sdk/pull/59"""
+    """The offer declines them: https://github.com/shiguredo/sora-js-sdk/pull/59"""
     await record(daemon)
     steps: list[Step] = [FIVE_MARKS, {"wait": 4000}]
     sent = await publish_with_browser(daemon, "sora", steps, codec="VP8", dataChannels="yes")
@@ -84,8 +84,10 @@ async def test_a_browser_that_wishes_for_datachannels_stays_on_its_websocket(
 
 
 @pytest.mark.alone
-async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> None:
-    """The camera comes on late, the picture changes its size, is muted, is taken away and comes back."""
+async def test_video_that_starts_late_changes_size_is_muted_and_replaced_is_stored(
+    daemon: Daemon, consumer: Consumer
+) -> None:
+    """With the Sora SDK in Chromium."""
     await record(daemon)
     steps: list[Step] = [
         {"call": "replaceVideo", "arguments": [False]},
@@ -106,8 +108,8 @@ async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> N
     file = await stored_file(daemon, consumer)
     frames = readers.decode_strictly(file)
     assert are_all(frames["video"], encoded(sent["statistics"]))
-    assert marks.sizes(file) >= {(640, 360), (320, 180)}
-    offsets = marks.sync_errors_ms(file, sent["flashLatenessMs"])
+    assert flashes_and_beeps.sizes(file) >= {(640, 360), (320, 180)}
+    offsets = flashes_and_beeps.sync_errors_ms(file, sent["flashLatenessMs"])
     for some in (offsets, offsets[:5], offsets[-3:]):
         assert abs(median(some)) <= LIP_SYNC_MS, offsets
     readers.inspect_with_hisui(file)
@@ -115,7 +117,7 @@ async def test_what_people_do_in_a_call(daemon: Daemon, consumer: Consumer) -> N
 
 @pytest.mark.parametrize("codec", ["VP9", "VP8", "AV1"])
 async def test_the_python_sdk(daemon: Daemon, consumer: Consumer, codec: str) -> None:
-    """The Python SDK publishes 4 s; every picture is there."""
+    """Every picture and audio packet of 4 s is stored."""
     await record(daemon)
     sent = await publish_with_sdk(daemon, "sora", 4, "--codec", codec)
     file = await stored_file(daemon, consumer)
@@ -128,7 +130,7 @@ async def test_the_python_sdk(daemon: Daemon, consumer: Consumer, codec: str) ->
 async def test_the_python_sdk_with_one_kind(
     daemon: Daemon, consumer: Consumer, options: tuple[str, ...], kinds: set[str]
 ) -> None:
-    """Audio alone and video alone are recorded, and the file has no track for what was not sent."""
+    """The file has no track for the kind that was not sent."""
     await record(daemon)
     await publish_with_sdk(daemon, "sora", 2, *options)
     file = await stored_file(daemon, consumer)
@@ -137,10 +139,10 @@ async def test_the_python_sdk_with_one_kind(
 
 
 async def test_the_load_generator(daemon: Daemon, consumer: Consumer) -> None:
-    """Five publishers of another WebRTC stack; payloads are those of its files, byte for byte.
+    """Five publishers of another WebRTC stack; the payloads are those of its files, byte for byte.
 
-    On a busy machine, once in some forty runs, no packet of one publisher's very first picture arrives: nobody can
-    miss it, and the next key frame of its file comes because it is asked for. Nothing else may be missing.
+    On a busy machine no packet of one publisher's first picture may arrive, which cannot be detected as a loss; the
+    file then begins with the key frame after a PLI. Nothing else may be missing.
     """
     await record(daemon)
     result = await generate_load(daemon, "sora", 5, 4)
@@ -167,18 +169,18 @@ async def test_the_load_generator(daemon: Daemon, consumer: Consumer) -> None:
 
 
 def is_run_of(sent: Sequence[bytes], stored: Sequence[bytes], *, begins_late: bool) -> bool:
-    """Whether what is stored was sent one after the other, from the first on unless it begins late.
+    """Return whether the stored payloads are consecutive sent ones, from the first unless they begin late.
 
-    A difference in megabytes is not for pytest to explain.
+    It is no plain assertion: pytest would print a difference of megabytes.
     """
     begin = sent.index(stored[0]) if begins_late else 0
     return sent[begin : begin + len(stored)] == stored
 
 
 async def pictures_missing(daemon: Daemon, consumer: Consumer, loss: float, seconds: float, *options: str) -> float:
-    """Publish with loss; give the share of the pictures that were sent and are not stored.
+    """Publish with loss; return the share of the sent pictures that are not stored.
 
-    If the very first packet is lost, nobody can miss it: the pictures until the next key frame are left out then.
+    The loss of the very first packet cannot be detected: the pictures up to the next key frame do not count then.
     """
     await record(daemon)
     result = await generate_load(daemon, "sora", 1, seconds, "--loss", str(loss), *options)
@@ -187,12 +189,12 @@ async def pictures_missing(daemon: Daemon, consumer: Consumer, loss: float, seco
     stored = readers.payloads(file, "video")
     begins_late = stored[0] != readers.payloads(MEDIA / "v.ivf", "video")[0]
     sent = int(result["total"]["vframes"])
-    return (sent - len(stored) - (KEYFRAME_ANSWER if begins_late else 0)) / sent
+    return (sent - len(stored) - (PICTURES_UNTIL_KEYFRAME if begins_late else 0)) / sent
 
 
 @pytest.mark.parametrize("options", [(), ("--rtx",)])
 async def test_lost_packets_are_repaired(daemon: Daemon, consumer: Consumer, options: tuple[str, ...]) -> None:
-    """2 % of the packets are lost at first sending; with RTX and without, all pictures are stored but the last."""
+    """2 % of the packets are lost, with RTX and without: all pictures are stored but the last."""
     assert await pictures_missing(daemon, consumer, 0.02, 5, *options) < 0.02
 
 
@@ -201,5 +203,5 @@ async def test_lost_packets_are_repaired(daemon: Daemon, consumer: Consumer, opt
 async def test_lost_packets_are_repaired_over_20_s(
     daemon: Daemon, consumer: Consumer, loss: float, most: float
 ) -> None:
-    """All pictures at 2 %, nearly all at 10 %; one or two are on their way when the generator leaves."""
+    """All pictures at 2 %, nearly all at 10 %; one or two are in transit when the generator disconnects."""
     assert await pictures_missing(daemon, consumer, loss, 20) <= most

@@ -1,4 +1,4 @@
-"""The whole daemon on a disk that is full, or without descriptors: it goes on, and nothing that happened is lost."""
+"""A daemon on a full disk, or without file descriptors: it stays up, and no event is lost."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ RECORDING = {"expire_time": 0, "split_duration": 1}
 
 @contextlib.contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Leave no byte free on the disk of a folder."""
+    """Fill the disk of a folder while the context is open."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -37,13 +37,13 @@ def full(folder: Path) -> Iterator[None]:
 
 
 async def start_recordings(daemon: Daemon) -> None:
-    """Start one recording after the other until that is refused."""
+    """Start one recording after the other until the API refuses."""
     for number in itertools.count():
         await daemon.api("StartRecording", {"channel_id": f"other {number}", **RECORDING})
 
 
-async def works_again(daemon: Daemon, consumer: Consumer) -> None:
-    """Record another channel, and stop all."""
+async def record_again(daemon: Daemon, consumer: Consumer) -> None:
+    """Record another channel, and stop both recordings."""
     await daemon.api("StartRecording", {"channel_id": "again", **RECORDING})
     async with publishing(daemon.signaling_url, "again") as publication:
         await consumer.wait_for("split-archive.available", channel_id="again")
@@ -54,10 +54,8 @@ async def works_again(daemon: Daemon, consumer: Consumer) -> None:
         await consumer.wait_for("recording.report", channel_id=channel_id)
 
 
-async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
-    tmp_path: Path, consumer: Consumer
-) -> None:
-    """What was complete before is told; with space again the same daemon records."""
+async def test_archives_on_a_full_disk_fail_and_the_daemon_records_again(tmp_path: Path, consumer: Consumer) -> None:
+    """Complete parts are announced; when there is space again, the same daemon records."""
     with small_disk(tmp_path / "archive", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
@@ -67,13 +65,13 @@ async def test_d25_archives_on_a_full_disk_fail_and_the_daemon_records_again(
                     failed = await consumer.wait_for("archive.failed")
                     assert await daemon.api("ListArchiving") == []
             assert failed["data"]["errno"] == errno.ENOSPC
-            await works_again(daemon, consumer)
+            await record_again(daemon, consumer)
             assert not daemon.faults()
         assert not list(daemon.archive_dir.rglob(".*.part"))
 
 
-async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, consumer: Consumer) -> None:
-    """A client comes, is recorded and goes while nothing can be stored: all of it is told when there is space."""
+async def test_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, consumer: Consumer) -> None:
+    """A client connects, is recorded and disconnects while nothing can be stored: its events follow later."""
     with small_disk(tmp_path / "data", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
@@ -85,20 +83,20 @@ async def test_d25_a_database_that_cannot_grow_loses_no_event(tmp_path: Path, co
                     while not any(each["seconds"] for each in await daemon.api("ListArchiving")):
                         pass
             assert caught.value.status == 503
-            gone = await consumer.wait_for("connection.destroyed")
-            assert gone["connection_id"] == publication.connection_id
+            destroyed = await consumer.wait_for("connection.destroyed")
+            assert destroyed["connection_id"] == publication.connection_id
             found = await consumer.wait_for("archive.available")
             assert readers.decode_strictly(Path(found["data"]["file_path"]))["video"]
-            await works_again(daemon, consumer)
-        about = [
+            await record_again(daemon, consumer)
+        types = [
             event["type"] for event in consumer.once() if event.get("connection_id") == publication.connection_id
         ]
-        assert {"connection.created", "archive.started", "archive.available", "connection.destroyed"} <= set(about)
-        assert len(about) == len(set(about)) + about.count("split-archive.available") - 1
+        assert {"connection.created", "archive.started", "archive.available", "connection.destroyed"} <= set(types)
+        assert len(types) == len(set(types)) + types.count("split-archive.available") - 1
 
 
-async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: Path, consumer: Consumer) -> None:
-    """The log alone is on a full disk: events say that they are not in it, the fault is told once, and its end."""
+async def test_a_webhook_log_that_cannot_grow_delays_no_event(tmp_path: Path, consumer: Consumer) -> None:
+    """Only the log is on a full disk: events have log_written false; the fault and its end are logged once."""
     with small_disk(tmp_path / "data" / "log", DISK_BYTES):
         async with running(tmp_path, consumer.url) as daemon:
             with full(tmp_path / "data" / "log"):
@@ -119,8 +117,10 @@ async def test_d25_a_log_of_webhooks_that_cannot_grow_delays_no_event(tmp_path: 
     assert [line["event"] for line in daemon.faults()] == ["a webhook log cannot be written"]
 
 
-async def test_d26_a_daemon_without_descriptors_fails_what_needs_one(tmp_path: Path, consumer: Consumer) -> None:
-    """The next part cannot be opened; that archive ends, and with descriptors again the same daemon records."""
+async def test_an_archive_fails_without_file_descriptors_and_the_daemon_records_again(
+    tmp_path: Path, consumer: Consumer
+) -> None:
+    """The next part cannot be opened; the archive fails, and the same daemon records again with descriptors."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
         async with publishing(daemon.signaling_url):
@@ -134,19 +134,19 @@ async def test_d26_a_daemon_without_descriptors_fails_what_needs_one(tmp_path: P
                 resource.prlimit(process_id, resource.RLIMIT_NOFILE, limits)
             failed = await consumer.wait_for("archive.failed")
         assert failed["data"]["errno"] == errno.EMFILE
-        await works_again(daemon, consumer)
+        await record_again(daemon, consumer)
         assert not daemon.faults()
 
 
 def catches(process_id: int, number: int) -> bool:
-    """Whether a process has a handler for a signal."""
+    """Return whether a process has a handler for a signal."""
     status = Path(f"/proc/{process_id}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-async def test_d33_sigterm_while_it_starts_is_an_end_in_order(tmp_path: Path, consumer: Consumer) -> None:
-    """What the last process left is finished first; and a recording that is being started is there, or is not."""
+async def test_sigterm_during_start_ends_the_daemon_in_order(tmp_path: Path, consumer: Consumer) -> None:
+    """Recovery is finished first; a recording that is being started exists afterwards, or does not."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", **RECORDING})
         with contextlib.suppress(PublishError):

@@ -1,4 +1,4 @@
-"""Our own publisher over real WebRTC: what is sent is what is stored, byte for byte."""
+"""The project's publisher over real WebRTC: what is sent is stored, byte for byte."""
 
 import asyncio
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.end_to_end.daemon import CLIPS, Consumer, Daemon
 pytestmark = pytest.mark.end_to_end
 
 LATE_S = 0.5
-"""By so much a busy machine may be late, as a publisher or a timer; tests/recorder/timing has exact times."""
+"""Tolerance for a busy machine; tests/recorder/sync has exact times."""
 
 
 async def publish_clip(daemon: Daemon, name: str, channel_id: str = "sora", **options: object) -> Publication:
     """Publish one of the project's clips to its end."""
     clip = read_clip(CLIPS / name)
-    given = PublishOptions(CLIPS / name, daemon.signaling_url, channel_id, **options)  # type: ignore[arg-type]  # passed on
+    given = PublishOptions(CLIPS / name, daemon.signaling_url, channel_id, **options)  # type: ignore[arg-type]  # any option
     return await publish(given, clip, Certificate.make())
 
 
@@ -35,10 +35,10 @@ async def publish_clip(daemon: Daemon, name: str, channel_id: str = "sora", **op
         ("opus.webm", {"audio"}),
     ],
 )
-async def test_what_is_sent_is_what_is_stored(
+async def test_what_is_sent_is_stored(
     daemon: Daemon, consumer: Consumer, tmp_path: Path, name: str, kinds: set[Kind]
 ) -> None:
-    """Every picture and Opus packet of the clip is in the file, and every reader takes it."""
+    """Every picture and Opus packet of the clip is in the file, and every reader accepts it."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     publication = await publish_clip(daemon, name)
     await daemon.api("StopRecording", {"channel_id": "sora"})
@@ -59,18 +59,18 @@ async def test_what_is_sent_is_what_is_stored(
     for kind in kinds:
         assert inspected[f"{kind}_sample_count"] == len(sent[kind])
     readers.compose_with_hisui(file.parent, tmp_path / "composed.mp4")
-    told = [event_type for event_type in consumer.types if not event_type.startswith("connection.")]
-    assert told == ["recording.started", "archive.started", "archive.available", "recording.report"]
+    types = [event_type for event_type in consumer.types if not event_type.startswith("connection.")]
+    assert types == ["recording.started", "archive.started", "archive.available", "recording.report"]
     assert consumer.types.index("connection.created") < consumer.types.index("archive.started")
-    gone = await consumer.wait_for("connection.destroyed")
-    assert gone["connection_id"] == publication.connection_id
-    assert gone["data"]["reason"] == "TYPE-DISCONNECT"
+    destroyed = await consumer.wait_for("connection.destroyed")
+    assert destroyed["connection_id"] == publication.connection_id
+    assert destroyed["data"]["reason"] == "TYPE-DISCONNECT"
     assert [entry["connection_id"] for entry in report["data"]["archives"]] == [publication.connection_id]
     assert not report["data"]["failed_archives"]
 
 
-async def test_everyone_in_the_channel_is_recorded_until_stop(daemon: Daemon, consumer: Consumer) -> None:
-    """Those who are there at the start, and those who come later; nobody of another channel."""
+async def test_all_connections_of_the_channel_are_recorded_until_the_stop(daemon: Daemon, consumer: Consumer) -> None:
+    """Those that exist at the start and those that follow; none of another channel."""
     clip = read_clip(CLIPS / "vp9-opus.webm")
     certificate = Certificate.make()
     publications = [Publication() for _ in range(3)]
@@ -99,10 +99,10 @@ async def test_everyone_in_the_channel_is_recorded_until_stop(daemon: Daemon, co
     await asyncio.gather(*tasks)
 
 
-async def test_who_is_disconnected_by_the_api_hears_so_and_the_reason_is_told(
+async def test_a_client_that_the_api_disconnects_and_the_consumer_receive_the_reason(
     daemon: Daemon, consumer: Consumer
 ) -> None:
-    """The client as Sora words it; the consumer in the words of the caller."""
+    """The client that of Sora, the consumer that of the caller."""
     publication = Publication()
     options = PublishOptions(Path(), daemon.signaling_url, "sora", loop=True)
     clip = read_clip(CLIPS / "vp9-opus.webm")
@@ -112,13 +112,13 @@ async def test_who_is_disconnected_by_the_api_hears_so_and_the_reason_is_told(
     await daemon.api("Sora_20151104.DisconnectConnection", request)
     with pytest.raises(PublishError, match="closed the signalling: 1000 DISCONNECTED-API"):
         await publishing
-    gone = await consumer.wait_for("connection.destroyed")
-    assert gone["connection_id"] == publication.connection_id
-    assert gone["data"]["reason"] == gone["data"]["disconnect_api_reason"] == "授業は終わり"
+    destroyed = await consumer.wait_for("connection.destroyed")
+    assert destroyed["connection_id"] == publication.connection_id
+    assert destroyed["data"]["reason"] == destroyed["data"]["disconnect_api_reason"] == "授業は終わり"
 
 
 async def test_a_recording_ends_by_itself_when_it_expires(daemon: Daemon, consumer: Consumer) -> None:
-    """`expire_time` seconds after the start the files are closed and the report is told."""
+    """`expire_time` seconds after the start the files are finished and the report is published."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 2})
     publication = await publish_clip(daemon, "vp9-opus.webm")
     report = await consumer.wait_for("recording.report")

@@ -1,4 +1,4 @@
-"""The browser page, used in real Chromium by somebody who only sees what is on it."""
+"""The browser page in Chromium, used through its visible controls."""
 
 import json
 import os
@@ -18,10 +18,10 @@ SCREENSHOTS = ROOT / "screenshots"
 pytestmark = pytest.mark.end_to_end
 
 
-async def test_a_person_publishes_records_and_plays(tmp_path: Path) -> None:
-    """The test pattern is published, recorded for 6 s in parts of 2 s, played and sought; webhooks are seen, retried.
+async def test_the_page_publishes_records_and_plays(tmp_path: Path) -> None:
+    """The test pattern is published, recorded in parts, played and sought; webhooks are listed and retried.
 
-    No error comes to the console, and nothing is wider than a phone. The pictures are in screenshots/.
+    The console has no error, and nothing is wider than a phone. Screenshots are written to screenshots/.
     """
     driver = NPM / "person.mjs"
     place(HERE / "browser" / "person.mjs", driver)  # beside node_modules, where imports resolve
@@ -52,7 +52,7 @@ async def test_a_person_publishes_records_and_plays(tmp_path: Path) -> None:
 
 
 async def test_the_daemon_ends_with_pages_open(tmp_path: Path) -> None:
-    """A stream that is read, and a file that nobody reads to its end, hold nothing up."""
+    """An event stream and a file that is not read to its end do not delay the exit."""
     recording, name = new_id(), f"archive-{new_id()}.webm"
     folder = tmp_path / "archive" / recording
     folder.mkdir(parents=True)

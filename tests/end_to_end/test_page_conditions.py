@@ -1,4 +1,4 @@
-"""The browser page where it is less easy: without a mouse, behind a password, with cameras, in a hidden tab."""
+"""The browser page under conditions: keyboard only, with a password, several cameras, a hidden tab."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from rokuga.recorder.identifiers import new_id
 from tests import readers
-from tests.end_to_end import marks
+from tests.end_to_end import flashes_and_beeps
 from tests.end_to_end.clients import HERE, NPM, place, run_client
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, running
 from tests.end_to_end.test_foreign_clients import record
@@ -19,7 +19,7 @@ from tests.end_to_end.test_foreign_clients import record
 pytestmark = pytest.mark.end_to_end
 
 LISTED = 10
-"""Recordings that the page shows at first."""
+"""Recordings that the page lists at first."""
 
 TOKEN = "t0ken-of-the-page"
 ORDER = [
@@ -30,7 +30,7 @@ ORDER = [
 
 
 async def drive(name: str, daemon: Daemon, *arguments: str) -> Any:
-    """Run a driver of the page; give what it prints."""
+    """Run a driver of the page; return its output."""
     driver = NPM / name  # beside node_modules, where imports resolve
     place(HERE / "browser" / name, driver)
     page = daemon.signaling_url.replace("ws://", "http://").replace("/signaling", "/")
@@ -38,11 +38,11 @@ async def drive(name: str, daemon: Daemon, *arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("secret", [pytest.param("password", marks=pytest.mark.soak), "token"])
-async def test_all_is_done_by_keyboard_and_legible(tmp_path: Path, secret: str) -> None:
-    """Tab goes where the eye goes, with a focus that shows; Enter, Space and Escape do what they do everywhere.
+async def test_the_page_is_usable_by_keyboard_and_legible(tmp_path: Path, secret: str) -> None:
+    """The tab order is that of reading, with visible focus; Enter, Space and Escape work as usual.
 
-    Every control has a name, every text 4.5 to 1 of contrast, every edge 3 to 1, in both themes. With a password the
-    browser asks once; with a token the page does, again after a wrong one, and takes no for an answer.
+    Every control has a name, every text a contrast of 4.5 to 1, every edge 3 to 1, in both themes. The browser asks
+    for the password once; the page asks for the token, again after a wrong one, and may be cancelled.
     """
     settings = {"password": {"admin_basic_auth": "me:s3cret"}, "token": {"api_bearer_token": TOKEN}}[secret]
     arguments = {"password": ("me", "s3cret", ""), "token": ("", "", TOKEN)}[secret]
@@ -53,20 +53,20 @@ async def test_all_is_done_by_keyboard_and_legible(tmp_path: Path, secret: str) 
     assert seen["unseen"] == []
     assert seen["isOff"]
     assert ("UNAUTHORIZED" in seen["problem"]) == (secret == "token")
-    for looked in (seen["names"], *seen["contrast"].values()):
-        assert looked["bad"] == []
-        assert looked["looked"] > 20
+    for checked in (seen["names"], *seen["contrast"].values()):
+        assert checked["bad"] == []
+        assert checked["looked"] > 20
 
 
 @pytest.mark.soak
-async def test_many_files_are_looked_through_one_by_one(tmp_path: Path) -> None:
-    """Each of ten large files gets its poster as it comes into view, one file plays, and the page gets answers."""
+async def test_many_files_can_be_viewed_one_by_one(tmp_path: Path) -> None:
+    """Each of ten large files gets its poster when it is scrolled into view, and the page stays responsive."""
     for _ in range(LISTED):
         folder = tmp_path / "archive" / new_id()
         folder.mkdir(parents=True)
         file = folder / f"archive-{new_id()}.webm"
         shutil.copyfile(CLIPS / "vp9-opus.webm", file)
-        os.truncate(file, 64 << 20)  # more than a browser reads of what it only shows
+        os.truncate(file, 64 << 20)  # more than a browser reads for a poster
         file.with_suffix(".json").write_text("{}")
     async with running(tmp_path) as daemon:
         assert await drive("many_files.mjs", daemon, str(LISTED)) == {"status": 200, "playing": 1}
@@ -75,12 +75,12 @@ async def test_many_files_are_looked_through_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 async def test_several_cameras_in_one_page_each_with_its_codec(tmp_path: Path, consumer: Consumer) -> None:
-    """The browser's fake camera and microphone go out four times from one page, and each file has its codec."""
+    """One page publishes the browser's fake camera four times, and each file has its codec."""
     codecs = ("VP8", "VP9", "AV1", "H264")
     async with running(tmp_path, consumer.url) as daemon:
         for codec in codecs:
             await record(daemon, codec)
-        said = await drive("cameras.mjs", daemon, *codecs)
+        shown = await drive("cameras.mjs", daemon, *codecs)
         for codec in codecs:
             await daemon.api("StopRecording", {"channel_id": codec})
             report = await consumer.wait_for("recording.report", channel_id=codec)
@@ -88,24 +88,24 @@ async def test_several_cameras_in_one_page_each_with_its_codec(tmp_path: Path, c
             streams = readers.probe(Path(archive["file_path"]), "-show_streams")["streams"]
             assert {stream["codec_name"] for stream in streams} == {codec.lower(), "opus"}
             assert readers.decode_strictly(Path(archive["file_path"]))["video"] > 30
-            assert said[codec].startswith(f"{codec} · 320×180")
+            assert shown[codec].startswith(f"{codec} · 320×180")
     assert not daemon.faults()
 
 
 @pytest.mark.soak
-async def test_a_hidden_tab_keeps_its_pace(tmp_path: Path, consumer: Consumer) -> None:
-    """In a tab that nobody looks at, whose timers beat once a second, pictures and beeps go on at their full rate."""
+async def test_a_hidden_tab_keeps_its_frame_rate(tmp_path: Path, consumer: Consumer) -> None:
+    """In a hidden tab, whose timers fire once a second, pictures and beeps keep their rate."""
     seconds = 5
     async with running(tmp_path, consumer.url) as daemon:
         await record(daemon)
-        fared = await drive("hidden.mjs", daemon, str(seconds))
+        seen = await drive("hidden.mjs", daemon, str(seconds))
         await daemon.api("StopRecording", {"channel_id": "sora"})
         [archive] = (await consumer.wait_for("recording.report"))["data"]["archives"]
-    assert fared["visibility"] == "hidden"
-    assert fared["timers"] <= 3 * seconds  # it was throttled indeed
+    assert seen["visibility"] == "hidden"
+    assert seen["timers"] <= 3 * seconds  # the tab was throttled
     file = Path(archive["file_path"])
     assert readers.decode_strictly(file)["video"] >= 20 * seconds
-    beeps = marks.beeps_s(file)
+    beeps = flashes_and_beeps.beeps_s(file)
     assert len(beeps) >= seconds - 1
     assert all(later - earlier == pytest.approx(1, abs=0.1) for earlier, later in pairwise(beeps))
     assert not daemon.faults()

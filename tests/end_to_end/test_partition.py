@@ -1,4 +1,4 @@
-"""A real partition: each node and its etcd in a network namespace of their own, and packets between them dropped."""
+"""A network partition: each node and its etcd have a network namespace, between which packets are dropped."""
 
 import asyncio
 import contextlib
@@ -35,18 +35,18 @@ def ip(*arguments: str) -> None:
 
 
 def address(number: int) -> str:
-    """Give a node's address."""
+    """Return the address of a node."""
     return f"10.231.77.{number}"
 
 
 def namespace(number: int) -> str:
-    """Name a node's namespace."""
+    """Return the name of a node's namespace."""
     return f"{BRIDGE}-{number}"
 
 
 @pytest.fixture
 def network() -> Iterator[None]:
-    """Three namespaces on a bridge; the test itself sits on the bridge and reaches all of them, cut off or not."""
+    """Three namespaces on a bridge, through which the test reaches all of them, also during the partition."""
     if os.geteuid():
         lacks("network namespaces need root")
     ip("link", "add", BRIDGE, "type", "bridge")
@@ -79,7 +79,7 @@ def network() -> Iterator[None]:
 
 
 def cut(number: int, command: str = "-A") -> None:
-    """Drop what comes from the other nodes and goes to them; `-D` heals."""
+    """Drop all packets from and to the other nodes; `-D` ends that."""
     for other in set(NUMBERS) - {number}:
         for chain, direction in (("INPUT", "-s"), ("OUTPUT", "-d")):
             drop = ["iptables", command, chain, direction, address(other), "-j", "DROP"]
@@ -105,7 +105,7 @@ def etcds(network: None, tmp_path: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def node(folder: Path, number: int) -> AsyncIterator[Daemon]:
-    """Run a node in its namespace; its own etcd is the nearest."""
+    """Run a node in its namespace; its first endpoint is its own etcd."""
     order = [number, *sorted(set(NUMBERS) - {number})]
     settings = {
         "ARCHIVE_DIR": str(folder / f"node-{number}" / "archive"),
@@ -138,17 +138,17 @@ async def node(folder: Path, number: int) -> AsyncIterator[Daemon]:
 
 
 async def leader() -> int:
-    """Say whose etcd leads."""
+    """Return the number of the etcd leader."""
     async with aiohttp.ClientSession() as session:
         for number in NUMBERS:
             async with session.get(f"http://{address(number)}:2379/metrics") as got:
                 if "\netcd_server_is_leader 1" in await got.text():
                     return number
-    raise AssertionError("nobody leads")
+    raise AssertionError("there is no etcd leader")
 
 
 def events(folder: Path, event_type: str) -> list[dict[str, Any]]:
-    """Give what all nodes told, of one type."""
+    """Return the events of one type in the logs of all nodes."""
     lines = [
         line for log in folder.glob("node-*/data/log/event_webhook.jsonl") for line in log.read_bytes().splitlines()
     ]
@@ -156,7 +156,7 @@ def events(folder: Path, event_type: str) -> list[dict[str, Any]]:
 
 
 async def until_events(folder: Path, event_type: str, count: int) -> list[dict[str, Any]]:
-    """Wait for so many."""
+    """Wait for so many events, and return them."""
     while len(found := events(folder, event_type)) < count:  # noqa: ASYNC110  # the log is a file
         await asyncio.sleep(0.05)
     return found
@@ -165,15 +165,15 @@ async def until_events(folder: Path, event_type: str, count: int) -> list[dict[s
 LIST = {"channel_id": "sora"}
 
 
-@pytest.mark.parametrize("whose", ["leader", "follower"])
-async def test_a_node_that_is_cut_off_says_so_records_on_and_catches_up(
-    etcds: None, tmp_path: Path, whose: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("role", ["leader", "follower"])
+async def test_a_node_in_the_minority_refuses_reads_still_records_and_catches_up(
+    etcds: None, tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No read is answered in the minority; what it records during the cut is whole; what was stopped is stopped."""
+    """No read succeeds in the minority; its archive is complete; a stop during the partition is applied after it."""
     async with node(tmp_path, 1) as one, node(tmp_path, 2) as two, node(tmp_path, 3) as three:
         nodes = {1: one, 2: two, 3: three}
         leading = await leader()
-        number = leading if whose == "leader" else leading % 3 + 1
+        number = leading if role == "leader" else leading % 3 + 1
         lost, kept = nodes.pop(number), next(iter(nodes.values()))
         publication = Publication()
         options = PublishOptions(Path(), lost.signaling_url, "sora", loop=True)
@@ -209,7 +209,7 @@ async def test_a_node_that_is_cut_off_says_so_records_on_and_catches_up(
         (report,) = await until_events(tmp_path, "recording.report", 1)
     recorded_s = readers.duration_s(Path(available["data"]["file_path"]))
     with capsys.disabled():
-        print(f"\n{whose} cut: first refusal after {first_s:.2f} s, {answered} of {asked} later reads answered,")
+        print(f"\n{role} cut: first refusal after {first_s:.2f} s, {answered} of {asked} later reads answered,")
         print(f"  the slowest after {slowest_s:.2f} s; majority stopped it after {changed_s:.2f} s, {gap} refused;")
         print(f"  healed {healed_s:.2f} s after the end of the cut; {recorded_s:.1f} s of media kept")
     assert answered == 0

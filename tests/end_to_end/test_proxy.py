@@ -1,4 +1,4 @@
-"""A publisher by WHIP whose requests go through nginx, which serves the signalling port below a prefix."""
+"""A WHIP publisher behind nginx, which serves the signalling port below a path prefix."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
-    """Serve `upstream` below /rec/; give the URL of that."""
+    """Serve `upstream` below /rec/; yield that URL."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin") or lacks("there is no nginx")
     port = free_port()
     (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, port=port, upstream=upstream))
@@ -53,7 +53,7 @@ async def nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
                 writer.close()
                 break
             assert process.returncode is None
-            await asyncio.sleep(0.02)  # nginx tells nobody that it listens
+            await asyncio.sleep(0.02)  # nginx does not report that it listens
         yield f"http://127.0.0.1:{port}/rec"
     finally:
         process.terminate()
@@ -62,7 +62,7 @@ async def nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
-    """A daemon at the machine's own addresses: GStreamer finds no way from them to 127.0.0.1."""
+    """A daemon at the machine's addresses: GStreamer does not reach 127.0.0.1 from them."""
     async with running(tmp_path, consumer.url, media_address="") as started:
         yield started
     assert not started.faults()
@@ -71,10 +71,7 @@ async def daemon(tmp_path: Path, consumer: Consumer) -> AsyncIterator[Daemon]:
 async def test_a_session_is_patched_and_deleted_through_a_proxy_with_a_prefix(
     daemon: Daemon, consumer: Consumer, tmp_path: Path
 ) -> None:
-    """The URL of the session works from where the client stands.
-
-    https://github.com/meetecho/simple-whip-server/pull/7
-    """
+    """The session URL is relative to the client's: https://github.com/meetecho/simple-whip-server/pull/7"""
     await record(daemon, "room")
     (tmp_path / "nginx").mkdir()
     async with nginx(tmp_path / "nginx", urlsplit(daemon.signaling_url).netloc) as base:

@@ -1,4 +1,4 @@
-"""A publisher gets another address, or goes over to TCP, in mid-recording: the file goes on, byte for byte."""
+"""A publisher changes its address or its transport while it is recorded: its file continues, byte for byte."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pytest
 
 from rokuga.recorder.webrtc.sdp.offer_and_answer import Candidate, Transport
 from tests.end_to_end.daemon import Consumer, Daemon
-from tests.end_to_end.hostile import keep_outgoing_peers
+from tests.end_to_end.hostile_datagrams import keep_outgoing_peers
 from tests.end_to_end.publishing import assert_all_is_stored, publishing
 
 pytestmark = pytest.mark.end_to_end
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.end_to_end
 async def test_a_publisher_whose_address_changes_is_recorded_without_a_gap(
     daemon: Daemon, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, transports: Sequence[Transport]
 ) -> None:
-    """A check from the new address, also of TCP, is all that it takes; the old socket is closed at once."""
+    """A connectivity check from the new address, UDP or TCP, is enough; the old socket is closed at once."""
     peers = keep_outgoing_peers(monkeypatch)
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with publishing(daemon.signaling_url) as publication:

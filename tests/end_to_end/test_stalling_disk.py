@@ -1,4 +1,4 @@
-"""The whole daemon on a file system that is frozen for a while: whatever writes to it hangs, as if a disk stalled."""
+"""A daemon on a file system that is frozen for a while: writes to it block, as on a stalled disk."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ DISK_BYTES = 256 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Have a disk of its own at tmp_path/disk: ext4 in a file."""
+    """Mount an ext4 file system, in a file, at tmp_path/disk."""
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(DISK_BYTES)
@@ -34,7 +34,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def frozen(disk: Path) -> Iterator[None]:
-    """Let everything that writes to a disk hang meanwhile (fsfreeze(8))."""
+    """Block all writes to a file system while the context is open (fsfreeze(8))."""
     subprocess.run(["fsfreeze", "--freeze", disk], check=True)
     try:
         yield
@@ -44,7 +44,7 @@ def frozen(disk: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def recording_on(disk: Path, consumer: Consumer, **settings: str) -> AsyncIterator[Daemon]:
-    """Run a daemon that has all of its files on that disk, unless `data_dir` is elsewhere."""
+    """Run a daemon with all its files on that disk, unless `data_dir` is set."""
     async with running(disk, consumer.url, **settings) as daemon:
         yield daemon
     assert not daemon.faults()
@@ -54,14 +54,14 @@ async def recording_on(disk: Path, consumer: Consumer, **settings: str) -> Async
 async def test_a_disk_that_stalls_for_5_s_in_every_10_loses_nothing(
     consumer: Consumer, disk: Path, tmp_path: Path, store: str
 ) -> None:
-    """30 s of four publishers: every unit that they sent is in their files, byte for byte, and none was asked for."""
+    """Four publishers for 30 s: everything that they sent is stored, byte for byte, without retransmission."""
     settings = {"data_dir": str(tmp_path / "data")} if store == "on another disk" else {}
     async with recording_on(disk, consumer, **settings) as daemon:
         await stall_again_and_again(daemon, consumer, disk)
 
 
 async def stall_again_and_again(daemon: Daemon, consumer: Consumer, disk: Path) -> None:
-    """Record four publishers for 30 s, of which the disk works 15; see that all is stored."""
+    """Record four publishers for 30 s, of which the disk is frozen for 15; assert that everything is stored."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with contextlib.AsyncExitStack() as stack:
         publications = [await stack.enter_async_context(publishing(daemon.signaling_url)) for _ in range(PUBLISHERS)]
@@ -82,14 +82,14 @@ async def stall_again_and_again(daemon: Daemon, consumer: Consumer, disk: Path) 
 async def test_a_disk_that_stalls_for_longer_ends_archives_and_not_the_daemon(
     consumer: Consumer, disk: Path, tmp_path: Path
 ) -> None:
-    """archive.failed is told while it still stalls, the API answers; then the connection is recorded again."""
+    """archive.failed is announced during the stall, and the API responds; then the connection is recorded again."""
     settings = {"data_dir": str(tmp_path / "data"), "archive_max_queued_bytes": "1 MB"}
     async with recording_on(disk, consumer, **settings) as daemon:
         await stall_for_too_long(daemon, consumer, disk)
 
 
 async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> None:
-    """Record one publisher until its archive fails, and on."""
+    """Record one publisher until its archive fails, and further."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with publishing(daemon.signaling_url) as publication:
         await consumer.wait_for("archive.started")
@@ -123,6 +123,6 @@ async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> 
 
 
 async def ready(daemon: Daemon) -> int:
-    """Ask /readyz; give its status."""
+    """Return the status of /readyz."""
     async with aiohttp.ClientSession() as session, session.get(f"{daemon.api_url.rstrip('/')}/readyz") as answer:
         return answer.status

@@ -1,4 +1,4 @@
-"""The whole daemon on a disk of which each sync takes a second, with dozens recorded of whom some leave."""
+"""A daemon on a disk on which each fsync takes a second, with dozens of publishers."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ PUBLISHERS = 24
 RECORDING = {"channel_id": "sora", "expire_time": 0, "split_duration": 10}
 
 
-async def test_nobody_loses_an_archive_on_a_disk_that_syncs_slowly(tmp_path: Path, consumer: Consumer) -> None:
-    """24 publish with parts of 10 s, 12 leave: every archive is available, no answer of the API waits for a sync."""
-    command = ("tests.end_to_end.slow_syncs", "1", "run")
+async def test_no_archive_is_lost_on_a_disk_with_slow_fsync(tmp_path: Path, consumer: Consumer) -> None:
+    """24 publish with parts of 10 s, 12 leave: every archive is available, and no API response waits for fsync."""
+    command = ("tests.end_to_end.slow_sync_daemon", "1", "run")
     answers_s: list[float] = []
     async with running(tmp_path, consumer.url, command) as daemon:
 

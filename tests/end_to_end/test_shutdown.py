@@ -1,4 +1,4 @@
-"""SIGTERM: the daemon ends in order, a second one ends it at once, and neither loses anything."""
+"""The first SIGTERM ends the daemon in order, a second one at once; neither loses anything."""
 
 import asyncio
 import contextlib
@@ -17,32 +17,32 @@ pytestmark = pytest.mark.end_to_end
 
 
 def unfinished(daemon: Daemon) -> list[Path]:
-    """Give the files that were begun and not finished."""
+    """Return the files in progress."""
     return list(daemon.archive_dir.rglob(".*.part"))
 
 
 async def recorded(daemon: Daemon) -> None:
-    """Return when there is a second of media in an archive."""
+    """Wait until an archive contains a second of media."""
     while not any(archive["seconds"] for archive in await daemon.api("ListArchiving")):
         pass
 
 
-async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path, consumer: Consumer) -> None:
-    """Files are closed, announced and told before the exit with 0; the recording goes on at the next start."""
+async def test_sigterm_finishes_the_files_and_keeps_the_recording(tmp_path: Path, consumer: Consumer) -> None:
+    """Files are finished and announced before the exit with 0; the recording continues at the next start."""
     async with running(tmp_path, consumer.url) as daemon:
         started = await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
         async with publishing(daemon.signaling_url, may_be_cut_off=True) as first:
             await consumer.wait_for("split-archive.available")
             assert unfinished(daemon)
-            consumer.answer = answer_slowly
+            consumer.answer = respond_slowly
             assert await daemon.stop() == 0
         assert not unfinished(daemon)
         assert not daemon.faults()
     (available,) = consumer.of_type("archive.available")
     (end,) = consumer.of_type("split-archive.end")
-    (gone,) = consumer.of_type("connection.destroyed")
-    assert gone["data"]["reason"] == "SHUTDOWN"
-    assert available["connection_id"] == end["connection_id"] == gone["connection_id"] == first.connection_id
+    (destroyed,) = consumer.of_type("connection.destroyed")
+    assert destroyed["data"]["reason"] == "SHUTDOWN"
+    assert available["connection_id"] == end["connection_id"] == destroyed["connection_id"] == first.connection_id
     parts = [part["data"]["split_index"] for part in consumer.of_type("split-archive.available")]
     assert parts == [f"{number:04}" for number in range(1, int(end["data"]["split_last_index"]) + 1)]
     assert readers.decode_strictly(Path(available["data"]["file_path"]))["video"]
@@ -61,14 +61,12 @@ async def test_d33_sigterm_ends_the_files_and_keeps_the_recording(tmp_path: Path
     archives = [entry["connection_id"] for entry in report["data"]["archives"]]
     assert archives == [first.connection_id, second.connection_id]
     assert not report["data"]["failed_archives"]
-    assert len(consumer.once()) == len(consumer.events), "what was told before the end is not told again"
+    assert len(consumer.once()) == len(consumer.events), "an event was repeated after the restart"
     assert consumer.events[seen]["type"] == "connection.created"
 
 
-async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
-    tmp_path: Path, consumer: Consumer
-) -> None:
-    """The exit is in order, and what could not be told is told at the next start."""
+async def test_a_hanging_consumer_delays_the_end_by_the_grace_time_only(tmp_path: Path, consumer: Consumer) -> None:
+    """The exit is in order, and the remaining events are delivered at the next start."""
     holding = hold(consumer, "recording.started")
     async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
@@ -77,13 +75,13 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
             await recorded(daemon)
             assert await daemon.stop() == 0
         assert not unfinished(daemon)
-        assert set(consumer.types) == {"recording.started", "connection.created"}, "these wait for nothing"
+        assert set(consumer.types) == {"recording.started", "connection.created"}, "these wait for no other event"
     consumer.answer = None
     async with running(tmp_path, consumer.url):
         await consumer.wait_for("connection.destroyed")
     types = [event["type"] for event in consumer.once()]
     assert types.index("recording.started") < types.index("archive.started")
-    types.remove("recording.started")  # which waits for no connection
+    types.remove("recording.started")  # its order relative to connections is not defined
     assert types == [
         "connection.created",
         "archive.started",
@@ -93,7 +91,7 @@ async def test_a_consumer_that_hangs_delays_the_end_by_the_grace_time_only(
 
 
 async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, consumer: Consumer) -> None:
-    """Sent while the outbox waits for the consumer: what was committed is told at the next start, as it was."""
+    """While the outbox waits for the consumer: committed events are delivered unchanged at the next start."""
     holding = hold(consumer, "archive.available")
     async with running(tmp_path, consumer.url, webhook_response_timeout="1 h") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
@@ -111,8 +109,8 @@ async def test_a_second_sigterm_ends_at_once_and_loses_nothing(tmp_path: Path, c
     assert [entry["connection_id"] for entry in report["archives"]] == [publication.connection_id]
 
 
-async def test_two_sigterms_in_a_row_are_a_crash_at_worst(tmp_path: Path, consumer: Consumer) -> None:
-    """Sent while the files are closed: they are finished and told at the next start, if they were not before."""
+async def test_two_sigterms_in_a_row_lose_nothing(tmp_path: Path, consumer: Consumer) -> None:
+    """While the files are closed: they are finished and announced at the next start, if they were not before."""
     async with running(tmp_path, consumer.url) as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0, "split_duration": 1})
         async with publishing(daemon.signaling_url, may_be_cut_off=True) as publication:
@@ -127,15 +125,15 @@ async def test_two_sigterms_in_a_row_are_a_crash_at_worst(tmp_path: Path, consum
     assert readers.decode_strictly(Path(report["archives"][0]["file_path"]))["video"]
 
 
-async def answer_slowly(_request: web.Request, _event: dict[str, Any]) -> web.Response:
-    """Answer after a while, so that events wait when the files are closed."""
+async def respond_slowly(_request: web.Request, _event: dict[str, Any]) -> web.Response:
+    """Respond after a delay, so that events wait when the files are closed."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.Event().wait(), 0.4)
     return web.Response()
 
 
 def hold(consumer: Consumer, event_type: str) -> asyncio.Event:
-    """Have the consumer never answer to events of this type; the event is set when the first is there."""
+    """Make the consumer never respond to events of this type; set the returned event at the first one."""
     holding = asyncio.Event()
 
     async def answer(_request: web.Request, event: dict[str, Any]) -> web.Response:
@@ -149,7 +147,7 @@ def hold(consumer: Consumer, event_type: str) -> asyncio.Event:
 
 
 async def report_of_a_new_start(folder: Path, consumer: Consumer) -> dict[str, Any]:
-    """Start again, stop the recording that is still active; give its report."""
+    """Restart the daemon, stop the recording, and return its report."""
     async with running(folder, consumer.url) as daemon:
         assert [each["channel_id"] for each in await daemon.api("ListStartedRecording")] == ["sora"]
         await daemon.api("StopRecording", {"channel_id": "sora"})

@@ -1,4 +1,4 @@
-"""Datagrams that mean harm while a publisher is recorded: the file is what was sent, and the log says nothing."""
+"""Hostile datagrams while a publisher is recorded: the file contains what was sent, and nothing is logged."""
 
 import asyncio
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.daemon import Consumer, Daemon
-from tests.end_to_end.hostile import (
+from tests.end_to_end.hostile_datagrams import (
     hostile_datagrams,
     keep_outgoing_peers,
+    send_by_tcp,
+    send_datagrams,
     socket_of,
-    stranger_to,
-    throw,
-    throw_by_tcp,
+    unknown_socket,
     username_of,
 )
 from tests.end_to_end.publishing import assert_all_is_stored, publishing
@@ -24,20 +24,20 @@ pytestmark = pytest.mark.end_to_end
 async def test_hostile_datagrams_harm_nothing(
     daemon: Daemon, consumer: Consumer, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Half from a stranger, half from the publisher's own address, of every kind; and some by TCP."""
+    """Of every kind, half from an unknown address and half from the publisher's; some by TCP."""
     peers = keep_outgoing_peers(monkeypatch)
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     async with publishing(daemon.signaling_url) as publication:
         await consumer.wait_for("archive.started")
         logged = len(daemon.log)
-        with stranger_to(daemon.media_port) as stranger, socket_of(peers[0]) as own:
+        with unknown_socket(daemon.media_port) as unknown, socket_of(peers[0]) as own:
             kinds = hostile_datagrams(username_of(peers[0]))
             for datagrams in kinds.values():
-                for thrower in (stranger, own):
-                    await throw(thrower, datagrams, count // len(kinds) // 2, lambda: asyncio.sleep(0.005))
-                await throw_by_tcp(daemon.media_port, datagrams, count // 1000)
-        said = daemon.log[logged:]
+                for sender in (unknown, own):
+                    await send_datagrams(sender, datagrams, count // len(kinds) // 2, lambda: asyncio.sleep(0.005))
+                await send_by_tcp(daemon.media_port, datagrams, count // 1000)
+        logged_since = daemon.log[logged:]
     await daemon.api("StopRecording", {"channel_id": "sora"})
     file = Path((await consumer.wait_for("archive.available"))["data"]["file_path"])
     assert_all_is_stored(publication, file)
-    assert not said
+    assert not logged_since

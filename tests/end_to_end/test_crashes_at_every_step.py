@@ -1,4 +1,4 @@
-"""kill -9 at every step and at random moments, a consumer that fails: nothing is lost, doubled or out of order."""
+"""SIGKILL at every step and at random moments, with a consumer that fails: no event is lost or out of order."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,8 @@ from rokuga.recorder.webrtc.dtls.transport import Certificate
 from rokuga.recorder.webrtc.outgoing.peer import PublishError
 from rokuga.webhooks import order, schemas
 from tests import readers
+from tests.end_to_end.crashing_daemon import STEPS
 from tests.end_to_end.daemon import CLIPS, Consumer, Daemon, NotReadyError, consuming, running
-from tests.end_to_end.dying import STEPS
 
 CLIP = read_clip(CLIPS / "vp9-opus.webm")
 CHANNELS = ("red", "green", "blue")
@@ -43,7 +43,7 @@ COUNTS = {
     "before rename": 8,
     "after rename": 8,
 }
-"""A daemon dies the first time up to so many times that it comes to a step; else up to 20 times."""
+"""A daemon crashes up to the so-manieth time that it reaches a step; 20 for other steps."""
 
 ROUNDING_NS = 1_000_000
 """A file has whole milliseconds."""
@@ -52,31 +52,31 @@ Event = dict[str, Any]
 
 
 @dataclass
-class Place:
-    """Where one daemon after the other lives."""
+class Setup:
+    """The folder of one daemon process after the other, and the recordings that they started."""
 
     folder: Path
-    answered: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
 
     @property
     def media(self) -> Path:
-        """How far the media of each archive had come a second before it was last heard of."""
+        """The folder with the progress of each archive, a second before its daemon crashed."""
         return self.folder / "media"
 
 
-class Trouble:
-    """How the consumer fails: an event once at most, with a status, a reset or an answer that comes too late."""
+class ConsumerFaults:
+    """Faults of the consumer, at most one per event: a status, a reset or a response that is too late."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
         self._failed: set[str] = set()
 
     async def answer(self, request: web.Request, event: Event) -> web.Response:
-        """Answer an event that was kept: the daemon may hear of it or not."""
-        if event["id"] in self._failed or self._chance.random() < 0.9:
+        """Return the response to an event that is stored; the daemon may receive it or not."""
+        if event["id"] in self._failed or self._rng.random() < 0.9:
             return web.Response()
         self._failed.add(event["id"])
-        match self._chance.randrange(3):
+        match self._rng.randrange(3):
             case 0:
                 return web.Response(status=500)
             case 1:
@@ -88,36 +88,36 @@ class Trouble:
         return web.Response()
 
 
-async def publish_now_and_then(daemon: Daemon, chance: random.Random, certificate: Certificate) -> None:
-    """Be one client after the other, in any channel, until the daemon is gone."""
+async def publish_repeatedly(daemon: Daemon, rng: random.Random, certificate: Certificate) -> None:
+    """Publish from one client after the other, in random channels, until the daemon ends."""
     while True:
-        channel_id, seconds = chance.choice(CHANNELS), chance.uniform(0.1, 2.5)
+        channel_id, seconds = rng.choice(CHANNELS), rng.uniform(0.1, 2.5)
         options = PublishOptions(Path(), daemon.signaling_url, channel_id, loop=True, seconds=seconds)
         await publish(options, CLIP, certificate)
 
 
-async def record_now_and_then(daemon: Daemon, chance: random.Random, answered: list[str]) -> None:
-    """Start and stop recordings; keep the ids of those whose start was answered."""
+async def record_repeatedly(daemon: Daemon, rng: random.Random, started: list[str]) -> None:
+    """Start and stop recordings; append the ids of those whose start got a response."""
     while True:
-        channel_id = chance.choice(CHANNELS)
-        operation = chance.choice(["StartRecording", "StartRecording", "StopRecording"])
-        body = {"channel_id": channel_id} | (chance.choice(KINDS) if operation == "StartRecording" else {})
+        channel_id = rng.choice(CHANNELS)
+        operation = rng.choice(["StartRecording", "StartRecording", "StopRecording"])
+        body = {"channel_id": channel_id} | (rng.choice(KINDS) if operation == "StartRecording" else {})
         try:
             answer = await daemon.api(operation, body)
         except aiohttp.ClientResponseError as error:
             if error.status != 400:  # started or stopped already
                 raise
         else:
-            answered.extend([answer["recording_id"]] if operation == "StartRecording" else [])
-        await asyncio.wait([asyncio.create_task(daemon.process.wait())], timeout=chance.uniform(0, 0.4))
+            started.extend([answer["recording_id"]] if operation == "StartRecording" else [])
+        await asyncio.wait([asyncio.create_task(daemon.process.wait())], timeout=rng.uniform(0, 0.4))
 
 
-async def live_and_die(place: Place, consumer: Consumer, step: str, chance: random.Random) -> None:
-    """Start a daemon, use it until it kills itself at a step; without one, kill it at a random moment."""
-    command = ("tests.end_to_end.dying", step or "never", str(chance.randint(1, COUNTS.get(step, 20))))
+async def run_until_crash(setup: Setup, consumer: Consumer, step: str, rng: random.Random) -> None:
+    """Run a daemon until it kills itself at a step; without a step, kill it at a random moment."""
+    command = ("tests.end_to_end.crashing_daemon", step or "never", str(rng.randint(1, COUNTS.get(step, 20))))
     try:
-        async with running(place.folder, consumer.url, (*command, str(place.media), "run"), **SETTINGS) as daemon:
-            await use_until_death(daemon, place, None if step else chance.uniform(0, 3), chance)
+        async with running(setup.folder, consumer.url, (*command, str(setup.media), "run"), **SETTINGS) as daemon:
+            await use_until_crash(daemon, setup, None if step else rng.uniform(0, 3), rng)
     except NotReadyError:
         if not step:
             raise
@@ -126,11 +126,11 @@ async def live_and_die(place: Place, consumer: Consumer, step: str, chance: rand
         assert not daemon.faults()
 
 
-async def use_until_death(daemon: Daemon, place: Place, seconds: float | None, chance: random.Random) -> None:
-    """Publish and record until the daemon dies, or so many seconds."""
+async def use_until_crash(daemon: Daemon, setup: Setup, seconds: float | None, rng: random.Random) -> None:
+    """Publish and record until the daemon ends, or for so many seconds."""
     certificate = Certificate.make()
-    work = [publish_now_and_then(daemon, chance, certificate) for _ in range(2)]
-    tasks = [asyncio.create_task(each) for each in (*work, record_now_and_then(daemon, chance, place.answered))]
+    work = [publish_repeatedly(daemon, rng, certificate) for _ in range(2)]
+    tasks = [asyncio.create_task(each) for each in (*work, record_repeatedly(daemon, rng, setup.started))]
     end = asyncio.create_task(daemon.process.wait())
     await asyncio.wait([end], timeout=seconds)
     if seconds is not None:
@@ -143,65 +143,65 @@ async def use_until_death(daemon: Daemon, place: Place, seconds: float | None, c
         assert isinstance(outcome, asyncio.CancelledError | PublishError | aiohttp.ClientError), outcome
 
 
-async def play(folder: Path, steps: Sequence[str], seed: int) -> None:
-    """Let a daemon die at each of these steps; then end every recording in peace, and look at all there is."""
-    chance = random.Random(seed)
-    place = Place(folder)
-    place.media.mkdir(parents=True)
+async def crash_and_check(folder: Path, steps: Sequence[str], seed: int) -> None:
+    """Crash a daemon at each of these steps; then end every recording in order, and check files and events."""
+    rng = random.Random(seed)
+    setup = Setup(folder)
+    setup.media.mkdir(parents=True)
     async with consuming() as consumer:
-        consumer.answer = Trouble(chance).answer
+        consumer.answer = ConsumerFaults(rng).answer
         for step in steps:
-            await live_and_die(place, consumer, step, chance)
+            await run_until_crash(setup, consumer, step, rng)
         consumer.answer = None
         async with running(folder, consumer.url, **SETTINGS) as daemon:
             for active in await daemon.api("ListStartedRecording"):
                 with contextlib.suppress(aiohttp.ClientResponseError):  # it may have expired just now
                     await daemon.api("StopRecording", {"channel_id": active["channel_id"]})
-            await consumer.wait_until(lambda: not owed(consumer, place.answered))
+            await consumer.wait_until(lambda: not unreported(consumer, setup.started))
             assert await daemon.api("ListStartedRecording") == []
             assert not daemon.faults()
     assert not list(daemon.archive_dir.rglob(".*.part")), "files in progress"
-    check(daemon.archive_dir, place.media, consumer.once())
+    check(daemon.archive_dir, setup.media, consumer.once())
     check_outbox(folder, consumer.once())
 
 
-async def play_together(folder: Path, seed: int, steps: list[str]) -> None:
-    """Play all steps in an order that the seed gives, in four houses at a time."""
+async def crash_in_parallel(folder: Path, seed: int, steps: list[str]) -> None:
+    """Crash at all steps, in a random order, in four folders in parallel."""
     print("seed", seed)
     random.Random(seed).shuffle(steps)
     async with asyncio.TaskGroup() as tasks:
-        for house in range(4):
-            tasks.create_task(play(folder / str(house), steps[house::4], seed + house))
+        for place in range(4):
+            tasks.create_task(crash_and_check(folder / str(place), steps[place::4], seed + place))
 
 
-def owed(consumer: Consumer, answered: list[str]) -> set[str]:
-    """Give the recordings that began, or were said to, and have no report."""
+def unreported(consumer: Consumer, started: list[str]) -> set[str]:
+    """Return the recordings that were started, by event or by response, and have no report."""
     begun = {event["data"]["recording_id"] for event in consumer.of_type("recording.started")}
-    return (begun | set(answered)) - {event["data"]["recording_id"] for event in consumer.of_type("recording.report")}
+    return (begun | set(started)) - {event["data"]["recording_id"] for event in consumer.of_type("recording.report")}
 
 
 def check(archive_dir: Path, media: Path, events: list[Event]) -> None:
-    """Check what was told, without what came again, in the order of its arrival, against the files."""
+    """Check the events, without repeats and in the order of arrival, against the files."""
     by_recording: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:
         schemas.check_body(msgspec.json.encode(event))
         if "recording_id" in event["data"]:
             by_recording[event["data"]["recording_id"]].append(event)
-    for folder in archive_dir.glob("*/"):  # one that was made just before the end of its daemon has nothing in it
+    for folder in archive_dir.glob("*/"):  # a folder that was created just before a crash is empty
         assert folder.name in by_recording or not list(folder.iterdir())
-    for recording_id, told in by_recording.items():
-        check_recording(archive_dir / recording_id, media, told)
+    for recording_id, of_recording in by_recording.items():
+        check_recording(archive_dir / recording_id, media, of_recording)
     assert any(event["type"] == "archive.started" for event in events), "nothing was recorded at all"
-    came, went = (
+    created, destroyed = (
         Counter(event["connection_id"] for event in events if event["type"] == event_type)
         for event_type in ("connection.created", "connection.destroyed")
     )
-    assert came == went
-    assert set(came.values()) == {1}
+    assert created == destroyed
+    assert set(created.values()) == {1}
 
 
 def check_outbox(folder: Path, events: list[Event]) -> None:
-    """All that was committed has come; what follows on something, after it."""
+    """Every committed event has arrived, after those that it depends on."""
     with contextlib.closing(sqlite3.connect(folder / "data" / "rokuga.sqlite3")) as connection:
         rows = connection.execute("SELECT channel_id, event_id FROM deliveries ORDER BY seq").fetchall()
     assert {event_id for _, event_id in rows} == {event["id"] for event in events}
@@ -216,14 +216,14 @@ def check_outbox(folder: Path, events: list[Event]) -> None:
         assert not order.follows(places[later], places[earlier]) or arrival[earlier] < arrival[later]
 
 
-def check_recording(folder: Path, media: Path, told: list[Event]) -> None:
-    """One start, one report, in this order and around everything else; each archive ends once."""
-    types = [event["type"] for event in told]
+def check_recording(folder: Path, media: Path, events: list[Event]) -> None:
+    """Check one recording: its start is first, its report is last, and each archive ends once."""
+    types = [event["type"] for event in events]
     assert (types[0], types[-1]) == ("recording.started", "recording.report")
     assert types.count("recording.started") == types.count("recording.report") == 1
-    report = told[-1]["data"]
+    report = events[-1]["data"]
     by_connection: defaultdict[str, list[Event]] = defaultdict(list)
-    for event in told[1:-1]:
+    for event in events[1:-1]:
         by_connection[event["connection_id"]].append(event)
     failed = {entry["connection_id"] for entry in report["failed_archives"]}
     available = {entry["connection_id"] for entry in report["archives"]}
@@ -235,17 +235,17 @@ def check_recording(folder: Path, media: Path, told: list[Event]) -> None:
     assert read(folder / f"report-{folder.name}.json") == report
 
 
-def check_archive(told: list[Event], is_failed: bool, is_split_only: bool) -> None:
-    """It starts, its parts follow by number, and it ends once; every file is as it was told and can be decoded."""
-    counts = Counter(event["type"] for event in told)
-    assert told[0]["type"] == "archive.started"
+def check_archive(events: list[Event], is_failed: bool, is_split_only: bool) -> None:
+    """Check one archive: start, numbered parts, one end; every file matches its document."""
+    counts = Counter(event["type"] for event in events)
+    assert events[0]["type"] == "archive.started"
     assert counts["archive.started"] == 1
     assert counts["archive.failed"] == is_failed
     assert counts["archive.available"] == (not is_failed and not is_split_only)
     assert is_failed or not is_split_only or counts["split-archive.end"] == 1
-    parts = [event["data"] for event in told if event["type"] == "split-archive.available"]
+    parts = [event["data"] for event in events if event["type"] == "split-archive.available"]
     assert [part["split_index"] for part in parts] == [f"{place:04}" for place in range(1, len(parts) + 1)]
-    for event in told:
+    for event in events:
         if event["type"] == "split-archive.end":
             assert event["data"]["split_last_index"] == parts[-1]["split_index"]
             assert read(Path(event["data"]["file_path"])) == event["data"]
@@ -254,10 +254,10 @@ def check_archive(told: list[Event], is_failed: bool, is_split_only: bool) -> No
             assert Path(event["data"]["file_path"]).stat().st_size == event["data"]["size"]
 
 
-def check_media(came: Path, told: list[Event]) -> None:
-    """Every file opens and can be read to its end; together they have all that came up to the last second."""
+def check_media(progress: Path, events: list[Event]) -> None:
+    """Check that the files can be read to their ends, and together contain all media up to the last second."""
     end_ns = 0
-    for event in told:
+    for event in events:
         if event["type"].endswith(".available"):
             times = [
                 time
@@ -266,8 +266,8 @@ def check_media(came: Path, told: list[Event]) -> None:
             ]
             begin_ms = (int(event["data"].get("split_index", 1)) - 1) * 1000
             end_ns = max(end_ns, (begin_ms + max(times)) * 1_000_000)
-    if came.exists():
-        assert int(came.read_bytes() or b"0") <= end_ns + ROUNDING_NS, told
+    if progress.exists():
+        assert int(progress.read_bytes() or b"0") <= end_ns + ROUNDING_NS, events
 
 
 def read(path: Path) -> Any:
@@ -277,13 +277,13 @@ def read(path: Path) -> Any:
 
 @pytest.mark.end_to_end
 @pytest.mark.timeout(300)
-async def test_deaths_at_every_step_lose_nothing(tmp_path: Path) -> None:
+async def test_crashes_at_every_step_lose_nothing(tmp_path: Path) -> None:
     """Every archive that started is announced once, each recording has its report, and the report is last."""
-    await play_together(tmp_path, 20, [*STEPS, "", ""])
+    await crash_in_parallel(tmp_path, 20, [*STEPS, "", ""])
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-async def test_two_hundred_deaths_lose_nothing(tmp_path: Path) -> None:
+async def test_two_hundred_crashes_lose_nothing(tmp_path: Path) -> None:
     """The long form."""
-    await play_together(tmp_path, 200, [*STEPS, "", ""] * 10)
+    await crash_in_parallel(tmp_path, 200, [*STEPS, "", ""] * 10)

@@ -1,7 +1,7 @@
-"""A daemon whose archives lie on a disk that syncs slowly: `python -m tests.end_to_end.slow_syncs SECONDS run`.
+"""A daemon with slow fsync in its archive: `python -m tests.end_to_end.slow_sync_daemon SECONDS run`.
 
-Each sync of a file or folder under an `archive` folder takes so long, and all of them may go on at a time, as on a
-disk whose journal commits them together. Writes are as fast as ever.
+Each sync of a file or folder under an `archive` folder takes so long, several of them at the same time, as on a disk
+whose journal commits them together. Writes are not slower.
 """
 
 import functools
@@ -15,7 +15,7 @@ from rokuga.cli.__main__ import main
 
 
 def slow(sync: Callable[[int], None], seconds: float, descriptor: int) -> None:
-    """Sync, slowly if it is a file of archives."""
+    """Sync a file, slowly if it belongs to an archive."""
     if "archive" in Path(f"/proc/self/fd/{descriptor}").readlink().parts:
         time.sleep(seconds)
     sync(descriptor)

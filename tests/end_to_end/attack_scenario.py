@@ -1,7 +1,7 @@
-"""A daemon on a machine of its own, its clients on a second one, and attackers with eight addresses on a third.
+"""A daemon, its clients, and attackers with eight addresses, each on a machine (network namespace) of its own.
 
-What an attack did to the clients, the callers of the API and newcomers is returned as a value: a test compares what
-has to hold, a benchmark prints the figures.
+The effects on recorded clients, on joining clients and on callers of the API are returned as a value, which a test
+checks and a benchmark prints.
 """
 
 import asyncio
@@ -39,36 +39,36 @@ while time.monotonic() < until:
     time.sleep(0.05)
 print(json.dumps(times))
 """
-"""Calls the API on a new connection each time, for so many seconds."""
+"""A program that calls the API for so many seconds, on a new connection each time."""
 
 
 @dataclass
-class Outcome:
-    """What an attack left: seconds, bytes, numbers of things."""
+class AttackResult:
+    """The effects of an attack."""
 
-    answers_s: Sequence[float] = ()
-    newcomers_s: list[float] = field(default_factory=list)
+    response_times_s: Sequence[float] = ()
+    joining_times_s: list[float] = field(default_factory=list)
     publishers: Sequence[str] = ()
     missing: Sequence[str] = ()
-    done: dict[str, Any] = field(default_factory=dict)
+    attacks: dict[str, Any] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     faults: Sequence[str] = ()
 
     @property
-    def median_answer_s(self) -> float:
-        """The median of the API's answers."""
-        return statistics.median(self.answers_s)
+    def median_response_s(self) -> float:
+        """The median response time of the API."""
+        return statistics.median(self.response_times_s)
 
 
-async def attack(folder: Path, publishers: int, seconds: float) -> Outcome:
-    """Record so many publishers, with all attacks at once for so long."""
-    outcome = Outcome()
+async def attack(folder: Path, publishers: int, seconds: float) -> AttackResult:
+    """Record so many publishers during all attacks together, for so long."""
+    result = AttackResult()
     with networked("recorder", "clients", "attackers") as network:
         network.link(("recorder", "eth1"), ("clients", "eth0"), (f"{RECORDER}/24", f"{CLIENTS}/24"))
         network.link(("recorder", "eth2"), ("attackers", "eth0"), (f"{ATTACKED}/24", f"{ATTACKERS[0]}/24"))
         for address in ATTACKERS[1:]:
             network.run("attackers", "ip", "addr", "add", f"{address}/24", "dev", "eth0")
-        async with _daemon(folder, network, outcome) as pid:
+        async with _daemon(folder, network, result) as pid:
             await _call(network, "StartRecording", {"channel_id": "sora", "expire_time": 0})
             sending = await _python(network, "clients", "-m", "rokuga", *_publish(publishers, seconds + 4))
             await _recorded(network, publishers)
@@ -80,15 +80,15 @@ async def attack(folder: Path, publishers: int, seconds: float) -> Outcome:
                 for kind in KINDS
             ]  # fmt: skip
             calling = await _python(network, "recorder", "-c", CALL, str(seconds))
-            await _newcomers(network, seconds, outcome)
-            outcome.answers_s = json.loads((await calling.communicate())[0])
+            await _join_repeatedly(network, seconds, result)
+            result.response_times_s = json.loads((await calling.communicate())[0])
             for kind, process in zip(KINDS, attackers, strict=True):
-                outcome.done[kind] = json.loads((await process.communicate())[0])
-            said = (await sending.communicate())[0].decode()
-            outcome.peak_rss_bytes = _peak_rss_bytes(pid)
+                result.attacks[kind] = json.loads((await process.communicate())[0])
+            output = (await sending.communicate())[0].decode()
+            result.peak_rss_bytes = _peak_rss_bytes(pid)
             await _call(network, "StopRecording", {"channel_id": "sora"})
-        _compare(folder, said, outcome)
-    return outcome
+        _compare(folder, output, result)
+    return result
 
 
 def _publish(count: int, seconds: float, channel: str = "sora") -> Sequence[str]:
@@ -96,18 +96,20 @@ def _publish(count: int, seconds: float, channel: str = "sora") -> Sequence[str]
     return ["publish", str(CLIP_FILE), *options, "--seconds", str(seconds)]
 
 
-async def _newcomers(network: NamespaceNetwork, seconds: float, outcome: Outcome) -> None:
-    """Have a client come every few seconds, publish for a moment and go; note how long it took to come in."""
+async def _join_repeatedly(network: NamespaceNetwork, seconds: float, result: AttackResult) -> None:
+    """Connect another client every few seconds, and append how long it took until it could send media."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s - 3:
-        process = await _python(network, "clients", "tests/end_to_end/newcomer.py", f"ws://{RECORDER}:5000/signaling")
-        took = (await process.communicate())[0]
-        outcome.newcomers_s.append(float(took) if took else float("inf"))
+        process = await _python(
+            network, "clients", "tests/end_to_end/joining_client.py", f"ws://{RECORDER}:5000/signaling"
+        )
+        duration = (await process.communicate())[0]
+        result.joining_times_s.append(float(duration) if duration else float("inf"))
         await asyncio.sleep(1)
 
 
 @contextlib.asynccontextmanager
-async def _daemon(folder: Path, network: NamespaceNetwork, outcome: Outcome) -> AsyncIterator[int]:
+async def _daemon(folder: Path, network: NamespaceNetwork, result: AttackResult) -> AsyncIterator[int]:
     settings = {
         "ARCHIVE_DIR": str(folder / "archive"),
         "DATA_DIR": str(folder / "data"),
@@ -127,13 +129,13 @@ async def _daemon(folder: Path, network: NamespaceNetwork, outcome: Outcome) -> 
         await process.wait()
         log.close()
         lines = (folder / "daemon.log").read_text().splitlines()
-        outcome.faults = [line for line in lines if '"level":"error"' in line or '"level": "error"' in line]
+        result.faults = [line for line in lines if '"level":"error"' in line or '"level": "error"' in line]
 
 
 async def _python(
     network: NamespaceNetwork, machine: str, *arguments: str, environment: Mapping[str, str] = {}, stderr: Any = None
 ) -> asyncio.subprocess.Process:
-    """Run Python on a machine. The attackers' has cores of its own in truth: here it gets what the others leave."""
+    """Run Python on a machine. Real attackers have their own cores: here they get low priority."""
     nice = ("nice", "-n", "19") if machine == "attackers" else ()
     return await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", machine_of(machine), *nice, sys.executable, *arguments,
@@ -152,7 +154,7 @@ async def _call(network: NamespaceNetwork, operation: str, body: Mapping[str, An
 
 
 async def _recorded(network: NamespaceNetwork, publishers: int) -> None:
-    """Wait until so many are being recorded."""
+    """Wait until so many publishers are recorded."""
     while len(await _call(network, "ListArchiving", {})) < publishers:  # noqa: ASYNC110  # in another process
         await asyncio.sleep(0.2)
 
@@ -162,12 +164,12 @@ def _peak_rss_bytes(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _compare(folder: Path, said: str, outcome: Outcome) -> None:
-    """Hold every file against what its publisher says that it sent."""
+def _compare(folder: Path, output: str, result: AttackResult) -> None:
+    """Compare every file with what its publisher reports that it has sent."""
     sent = {
-        found[1]: (int(found[2]), int(found[3])) for found in re.finditer(r"(\w{26}): (\d+) pictures, (\d+)", said)
+        found[1]: (int(found[2]), int(found[3])) for found in re.finditer(r"(\w{26}): (\d+) pictures, (\d+)", output)
     }
-    outcome.publishers = list(sent)
+    result.publishers = list(sent)
     missing = []
     for connection_id, (pictures, sounds) in sent.items():
         file = next((folder / "archive").glob(f"*/archive-{connection_id}.webm"), None)
@@ -176,4 +178,4 @@ def _compare(folder: Path, said: str, outcome: Outcome) -> None:
             clip = readers.payloads(CLIP_FILE, kind)  # type: ignore[arg-type]
             if stored != (clip * (count // len(clip) + 1))[: len(stored)] or len(stored) < count - 3:
                 missing.append(f"{connection_id} {kind}: {len(stored)} of {count}")
-    outcome.missing = missing
+    result.missing = missing

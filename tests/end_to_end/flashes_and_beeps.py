@@ -1,4 +1,4 @@
-"""Finds the flashes and beeps of a recording: what a viewer sees and hears together must be stored together."""
+"""The times of flashes and beeps in a recording, which were simultaneous and have to be stored so."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SAMPLE_RATE_HZ = 48000
 
 
 def flashes_s(path: Path) -> list[float]:
-    """Give the times at which the picture turns white."""
+    """Return the times in s at which the picture turns white."""
     times = []
     was_white = False
     with av.open(str(path)) as container:
@@ -24,7 +24,7 @@ def flashes_s(path: Path) -> list[float]:
 
 
 def beeps_s(path: Path) -> list[float]:
-    """Give the times at which a beep begins."""
+    """Return the times in s at which a beep begins."""
     times = []
     silent_since = 0.0
     with av.open(str(path)) as container:
@@ -43,16 +43,16 @@ def beeps_s(path: Path) -> list[float]:
 
 
 def sizes(path: Path) -> set[tuple[int, int]]:
-    """Give every size that the picture has."""
+    """Return all sizes of the pictures."""
     with av.open(str(path)) as container:
         return {(frame.width, frame.height) for frame in container.decode(video=0)}
 
 
 def sync_errors_ms(path: Path, flash_lateness_ms: list[float | None]) -> list[float]:
-    """Give for each mark that has both by how much the recording moved the flash against its beep.
+    """Return for each pair by how many ms the recording delayed the flash against its beep.
 
-    Positive is later. The page says how late each flash was drawn, None where the machine was too busy to tell.
-    What is left has the camera's grid of 33 ms in it: look at the median.
+    `flash_lateness_ms` is how late the page has drawn each flash, None if it could not measure that. The camera's
+    frame interval of 33 ms remains in each value: use the median.
     """
     flashes = flashes_s(path)
     beeps = beeps_s(path)

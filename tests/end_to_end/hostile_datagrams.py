@@ -1,4 +1,4 @@
-"""Datagrams that mean harm, from a stranger's socket and from the very address of a publisher."""
+"""Hostile datagrams, from an unknown socket and from the address of a publisher."""
 
 import asyncio
 import contextlib
@@ -14,33 +14,35 @@ from rokuga.devtools.publisher import pace
 from rokuga.recorder.webrtc.outgoing.peer import OutgoingPeer
 
 VARIANTS = 64
-"""Datagrams of a kind that are drawn; more would only measure how fast they are drawn."""
+"""Random datagrams per kind; more would only measure how fast they are generated."""
 
 MAX_UDP_BYTES = 65507
 
 
 def hostile_datagrams(username: str) -> Mapping[str, Sequence[bytes]]:
-    """Give datagrams of every kind; `username` is that of genuine checks: the recorder's ufrag, the publisher's."""
+    """Return datagrams by kind; `username` is that of a connectivity check, RECORDER_UFRAG:PUBLISHER_UFRAG."""
     noise = random.Random(7)
 
-    def drawn(*firsts: bytes, sizes: Sequence[int]) -> Sequence[bytes]:
+    def random_datagrams(*firsts: bytes, sizes: Sequence[int]) -> Sequence[bytes]:
         return [noise.choice(firsts) + noise.randbytes(noise.choice(sizes)) for _ in range(VARIANTS)]
 
     usual = (0, 1, 10, 40, 100, 1100)
     return {
         "checks with bad integrity": [_check(username, noise) for _ in range(VARIANTS)],
-        "STUN-like": drawn(b"\x00\x01", b"\x01\x01", b"\x00\x01\x00\x30\x21\x12\xa4\x42", sizes=usual),
-        "DTLS-like": drawn(b"\x16\xfe\xfd", b"\x17\xfe\xfd\x00\x01", b"\x15\xfe\xfd", b"\x14", sizes=usual),
-        "SRTP-like": drawn(b"\x80\x7a", b"\x90\xfa", sizes=usual),
-        "SRTCP-like": drawn(b"\x80\xc8", b"\x81\xc9", sizes=usual),
-        "noise": drawn(b"", sizes=(1, 20, 100, 1100, 1600, 9000)),
+        "STUN-like": random_datagrams(b"\x00\x01", b"\x01\x01", b"\x00\x01\x00\x30\x21\x12\xa4\x42", sizes=usual),
+        "DTLS-like": random_datagrams(
+            b"\x16\xfe\xfd", b"\x17\xfe\xfd\x00\x01", b"\x15\xfe\xfd", b"\x14", sizes=usual
+        ),
+        "SRTP-like": random_datagrams(b"\x80\x7a", b"\x90\xfa", sizes=usual),
+        "SRTCP-like": random_datagrams(b"\x80\xc8", b"\x81\xc9", sizes=usual),
+        "noise": random_datagrams(b"", sizes=(1, 20, 100, 1100, 1600, 9000)),
         "empty": [b""],
         "65 kB": [first + bytes(MAX_UDP_BYTES - 1) for first in (b"\x00", b"\x16", b"\x80", b"\xff")],
     }
 
 
 def _check(username: str, noise: random.Random) -> bytes:
-    """A connectivity check as it should be, signed with another password."""
+    """Return a correct connectivity check, but signed with another password."""
     message = Message(Method.BINDING, Class.REQUEST, attributes={"USERNAME": username})
     message.attributes["PRIORITY"] = noise.getrandbits(31)
     message.attributes["ICE-CONTROLLING"] = noise.getrandbits(64)
@@ -50,7 +52,7 @@ def _check(username: str, noise: random.Random) -> bytes:
 
 
 def keep_outgoing_peers(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingPeer]:
-    """Keep every outgoing peer of this process, for its credentials and its socket."""
+    """Return a list to which every new outgoing peer of this process is appended."""
     kept: list[OutgoingPeer] = []
 
     def make(*arguments: object) -> OutgoingPeer:
@@ -62,49 +64,49 @@ def keep_outgoing_peers(monkeypatch: pytest.MonkeyPatch) -> list[OutgoingPeer]:
 
 
 def username_of(peer: OutgoingPeer) -> str:
-    """Give what a peer's checks call it: anybody on the way can read it."""
+    """Return the USERNAME of a peer's connectivity checks, which is not secret."""
     return f"{peer._offer.ice_ufrag}:{peer._ufrag}"
 
 
 def socket_of(peer: OutgoingPeer) -> socket.socket:
-    """Give a second handle on the socket that a connected peer publishes by."""
+    """Return a second handle on the socket of a connected peer."""
     assert peer._path is not None
     assert peer._path.transport is not None
     return socket.socket(fileno=os.dup(peer._path.transport.get_extra_info("socket").fileno()))
 
 
-def stranger_to(port: int) -> socket.socket:
-    """Give a socket that the recorder has never heard of."""
+def unknown_socket(port: int) -> socket.socket:
+    """Return a socket with an address that is unknown to the recorder."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     opened.connect(("127.0.0.1", port))
     return opened
 
 
-async def throw(
-    thrower: socket.socket, datagrams: Sequence[bytes], count: int, pause: Callable[[], Awaitable[None]]
+async def send_datagrams(
+    sender: socket.socket, datagrams: Sequence[bytes], count: int, pause: Callable[[], Awaitable[None]]
 ) -> None:
-    """Send so many, in turns; between batches of fifty the caller's pause decides how fast."""
-    thrower.setblocking(False)
+    """Send so many datagrams, in rotation, with a pause after each batch of fifty."""
+    sender.setblocking(False)
     for place in range(count):
         while True:
             try:
-                thrower.send(datagrams[place % len(datagrams)])
+                sender.send(datagrams[place % len(datagrams)])
                 break
             except BlockingIOError:
                 await pause()
             except ConnectionRefusedError:
-                continue  # an ICMP answer to an earlier one
+                continue  # an ICMP response to an earlier datagram
         if place % 50 == 49:
             await pause()
 
 
-async def throw_by_tcp(port: int, datagrams: Sequence[bytes], count: int) -> None:
-    """Connect so many times, and send five datagrams each until the recorder closes; half the time without frames."""
+async def send_by_tcp(port: int, datagrams: Sequence[bytes], count: int) -> None:
+    """Connect so many times, and send five datagrams each until the recorder closes; half of them without framing."""
     for place in range(count):
         few = [datagrams[(place + more) % len(datagrams)] for more in range(5)]
         framed = [len(datagram).to_bytes(2, "big") + datagram for datagram in few]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(OSError):  # it was closed before all was said
+        with contextlib.suppress(OSError):  # the recorder has closed it already
             writer.write(b"".join(few if place % 2 else framed))
             writer.write_eof()
             while await reader.read(65536):

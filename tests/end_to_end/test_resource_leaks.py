@@ -1,4 +1,4 @@
-"""A daemon lives for weeks: nothing of a connection stays behind, and a client that vanishes is noticed."""
+"""Connections leave no memory, file descriptors or tasks behind; a client that vanishes is detected."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,23 @@ MEGABYTE = 1024 * 1024
 
 
 def resident_bytes(pid: int) -> int:
-    """Give how much memory a process has."""
+    """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def open_files(pid: int) -> int:
-    """Give how many file descriptors a process has."""
+    """Return the number of open file descriptors of a process."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def left_behind() -> tuple[int, int, int]:
-    """Give bytes, files and tasks of this process."""
+def resources() -> tuple[int, int, int]:
+    """Return resident bytes, open files and tasks of this process."""
     gc.collect()
     return resident_bytes(os.getpid()), open_files(os.getpid()), len(asyncio.all_tasks())
 
 
 async def wave(url: str, consumer: Consumer, certificate: Certificate, seconds: float) -> None:
-    """Publish from five clients at once; three leave as if their cable had been cut."""
+    """Publish from five clients at once; three of them disconnect abruptly."""
     before = len(consumer.of_type("archive.available"))
     publications = [Publication() for _ in range(WAVE)]
     options = PublishOptions(Path(), url, "sora", seconds=seconds)
@@ -54,28 +54,28 @@ async def wave(url: str, consumer: Consumer, certificate: Certificate, seconds: 
     await consumer.wait_for("connection.destroyed", count=before + WAVE)
 
 
-async def play(folder: Path, consumer: Consumer, rounds: int, seconds: float) -> tuple[int, int, int]:
-    """Play so many rounds; give what they left behind in bytes, files and tasks, beside the first wave's."""
-    # One connection to the consumer: how many are kept depends on how many events come at once.
+async def run_waves(folder: Path, consumer: Consumer, rounds: int, seconds: float) -> tuple[int, int, int]:
+    """Run so many publications; return by how much bytes, files and tasks grew since the first wave."""
+    # The number of kept connections to the consumer depends on how many events are delivered at a time.
     config = config_in(folder, event_webhook_url=consumer.url, webhook_max_in_flight="4")
     certificate = Certificate.make()
     async with running_here(config) as addresses:
-        daemon = Daemon(None, folder, addresses.api_url)  # type: ignore[arg-type]  # there is no process of its own
+        daemon = Daemon(None, folder, addresses.api_url)  # type: ignore[arg-type]  # it runs in this process
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         await wave(addresses.signaling_url, consumer, certificate, seconds)
-        before = left_behind()
+        before = resources()
         for _ in range(rounds // WAVE - 1):
             await wave(addresses.signaling_url, consumer, certificate, seconds)
         await daemon.api("StopRecording", {"channel_id": "sora"})
         await consumer.wait_for("recording.report")
-        after = left_behind()
+        after = resources()
     return after[0] - before[0], after[1] - before[1], after[2] - before[2]
 
 
 @pytest.mark.end_to_end
-async def test_d28_twenty_rounds_leave_nothing_behind(tmp_path: Path, consumer: Consumer) -> None:
-    """Memory, file descriptors and tasks are what they were after the first five."""
-    grown_bytes, grown_files, grown_tasks = await play(tmp_path, consumer, 20, 1.5)
+async def test_twenty_publications_leave_no_resources_behind(tmp_path: Path, consumer: Consumer) -> None:
+    """Memory, file descriptors and tasks are as many as after the first five."""
+    grown_bytes, grown_files, grown_tasks = await run_waves(tmp_path, consumer, 20, 1.5)
     assert grown_bytes < 10 * MEGABYTE
     assert grown_files <= 2
     assert grown_tasks <= 2
@@ -83,8 +83,8 @@ async def test_d28_twenty_rounds_leave_nothing_behind(tmp_path: Path, consumer: 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-async def test_d28_two_hundred_rounds_leave_nothing_behind(daemon: Daemon, consumer: Consumer) -> None:
-    """The long form, on a daemon in its own process: round 200 against round 20."""
+async def test_two_hundred_publications_leave_no_resources_behind(daemon: Daemon, consumer: Consumer) -> None:
+    """The long form, on a daemon in its own process: after 200 publications as after 20."""
     await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
     certificate = Certificate.make()
     seen = []
@@ -97,17 +97,17 @@ async def test_d28_two_hundred_rounds_leave_nothing_behind(daemon: Daemon, consu
 
 
 @pytest.mark.end_to_end
-async def test_d40_a_client_that_vanishes_ends_its_file_with_its_media(tmp_path: Path, consumer: Consumer) -> None:
-    """No goodbye, no alert, not even a closed socket: noticed by its silence. It comes back as another connection."""
+async def test_a_client_that_vanishes_is_ended_by_the_media_timeout(tmp_path: Path, consumer: Consumer) -> None:
+    """Without a disconnect, an alert or a closed socket. Its return is another connection."""
     async with running(tmp_path, consumer.url, media_timeout="2 s") as daemon:
         await daemon.api("StartRecording", {"channel_id": "sora", "expire_time": 0})
         clip = str(CLIPS / "vp9-opus.webm")
-        command = ["-m", "api", "publish", clip, "--url", daemon.signaling_url, "--loop", "--client-id", "laptop"]
-        closed_lid = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT)
+        command = ["-m", "rokuga", "publish", clip, "--url", daemon.signaling_url, "--loop", "--client-id", "laptop"]
+        client = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT)
         try:
             await consumer.wait_for("archive.started")
-            await asyncio.wait([asyncio.create_task(closed_lid.wait())], timeout=2)
-            closed_lid.send_signal(signal.SIGSTOP)
+            await asyncio.wait([asyncio.create_task(client.wait())], timeout=2)
+            client.send_signal(signal.SIGSTOP)
             first = await consumer.wait_for("archive.available")
             options = PublishOptions(Path(), daemon.signaling_url, "sora", client_id="laptop", seconds=1)
             await publish(options, CLIP, Certificate.make())
@@ -116,12 +116,12 @@ async def test_d40_a_client_that_vanishes_ends_its_file_with_its_media(tmp_path:
             report = await consumer.wait_for("recording.report")
         finally:
             with contextlib.suppress(ProcessLookupError):
-                closed_lid.kill()
-            await closed_lid.wait()
+                client.kill()
+            await client.wait()
     assert {first["client_id"], second["client_id"]} == {"laptop"}
     assert first["connection_id"] != second["connection_id"]
     assert len(report["data"]["archives"]) == 2
-    told = first["data"]["stop_time_offset"] - first["data"]["start_time_offset"]
-    assert told == pytest.approx(readers.duration_s(Path(first["data"]["file_path"])), abs=1.1)
-    (gone,) = consumer.of_type("connection.destroyed", reason="MEDIA-TIMEOUT")
-    assert gone["connection_id"] == first["connection_id"]
+    offset_s = first["data"]["stop_time_offset"] - first["data"]["start_time_offset"]
+    assert offset_s == pytest.approx(readers.duration_s(Path(first["data"]["file_path"])), abs=1.1)
+    (destroyed,) = consumer.of_type("connection.destroyed", reason="MEDIA-TIMEOUT")
+    assert destroyed["connection_id"] == first["connection_id"]

@@ -1,6 +1,6 @@
-"""A client that comes, publishes for a moment and goes: prints how many seconds passed until it could send media.
+"""A client that publishes for a moment; it prints the seconds from its first byte to its first media packet.
 
-python tests/end_to_end/newcomer.py URL
+python tests/end_to_end/joining_client.py URL
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from rokuga.recorder.webrtc.dtls.transport import Certificate
 CLIP_FILE = Path(__file__).parents[2] / "media-samples" / "vp9-opus.webm"
 
 
-async def come_and_go(url: str) -> float:
-    """Return how long it took from the first byte to the first packet."""
+async def join_and_leave(url: str) -> float:
+    """Return the seconds from the first byte to the first media packet."""
     clip, publication = read_clip(CLIP_FILE), Publication()
     certificate = Certificate.make()
     began_s = time.monotonic()
-    task = asyncio.create_task(publish(PublishOptions(CLIP_FILE, url, "newcomers"), clip, certificate, publication))
+    task = asyncio.create_task(publish(PublishOptions(CLIP_FILE, url, "joining"), clip, certificate, publication))
     sending = asyncio.create_task(publication.sending.wait())
     await asyncio.wait([task, sending], return_when=asyncio.FIRST_COMPLETED)
     took_s = time.monotonic() - began_s
@@ -30,4 +30,4 @@ async def come_and_go(url: str) -> float:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(come_and_go(sys.argv[1])))
+    print(asyncio.run(join_and_leave(sys.argv[1])))

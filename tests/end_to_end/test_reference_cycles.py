@@ -1,7 +1,7 @@
-"""What a client leaves behind in the daemon's memory: nothing, without the help of the cyclic collector.
+"""A connection leaves no reference cycles in the daemon.
 
-What a cycle holds is freed when the collector comes round, which is rare on purpose (`tune_collector`), and a
-connection's keys and buffers are memory that the collector does not see.
+Objects in cycles are freed by the cyclic collector alone, which runs rarely (`tune_collector`) and does not count
+the memory of a connection's keys and buffers.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ OF_A_CLIENT = (
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    """Leave only what counting references frees."""
+    """Disable the cyclic collector, so that reference counting alone frees objects."""
     gc.collect()
     gc.disable()
     try:
@@ -58,14 +58,14 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def alive() -> Counter[str]:
-    """Count what there is of each type."""
+def live_objects() -> Counter[str]:
+    """Return the number of objects of each type of `OF_A_CLIENT`."""
     return Counter(type(found).__name__ for found in gc.get_objects() if isinstance(found, OF_A_CLIENT))
 
 
 @contextlib.asynccontextmanager
 async def recording(folder: Path) -> AsyncIterator[str]:
-    """Run the daemon with a channel that is recorded; gives the signalling's URL."""
+    """Run a daemon that records a channel; yield the signalling URL."""
     async with running(config_in(folder)) as addresses:
         async with (
             aiohttp.ClientSession() as session,
@@ -73,14 +73,14 @@ async def recording(folder: Path) -> AsyncIterator[str]:
                 addresses.api_url,
                 json={"channel_id": "sora", "expire_time": 0, "split_duration": 1},
                 headers={"x-sora-target": "Sora_20161101.StartRecording"},
-            ) as answer,
+            ) as response,
         ):
-            assert answer.status == 200
+            assert response.status == 200
         yield addresses.signaling_url
 
 
-async def publish_a_little(url: str, *, is_cut: bool = False, **options: Any) -> None:
-    """Publish until media flows, then leave, with a goodbye or without."""
+async def publish_briefly(url: str, *, is_cut: bool = False, **options: Any) -> None:
+    """Publish until media flows, then disconnect, orderly or abruptly."""
     clip = read_clip(CLIPS / "vp9-opus.webm")
     publication = Publication()
     given = PublishOptions(Path(), url, loop=True, **options)
@@ -95,7 +95,7 @@ async def publish_a_little(url: str, *, is_cut: bool = False, **options: Any) ->
 
 
 async def connect(url: str, answer: str | None) -> None:
-    """Take an offer; go, or give an answer and wait for what becomes of it."""
+    """Receive an offer; disconnect, or send an answer and wait for the end."""
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         await socket.send_json({"type": "connect", "role": "sendonly", "channel_id": "sora"})
         assert (await socket.receive_json())["type"] == "offer"
@@ -106,27 +106,27 @@ async def connect(url: str, answer: str | None) -> None:
 
 
 CLIENTS: Sequence[Callable[[str], Awaitable[None]]] = (
-    publish_a_little,
-    partial(publish_a_little, is_cut=True),
-    partial(publish_a_little, channel_id="elsewhere"),
+    publish_briefly,
+    partial(publish_briefly, is_cut=True),
+    partial(publish_briefly, channel_id="elsewhere"),
     partial(connect, answer=None),
     partial(connect, answer="v=0"),
 )
-"""Recorded and gone with a goodbye; cut off; not recorded; without an answer; with a useless one."""
+"""Recorded; disconnected abruptly; not recorded; without an answer; with an invalid one."""
 
 
-async def left_since(before: Counter[str]) -> Counter[str]:
-    """Give what is more than before, once nothing is, or some time has passed: clients leave beside the test."""
+async def remaining_since(before: Counter[str]) -> Counter[str]:
+    """Wait until no more objects exist than before, or for 90 s; return those in excess."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(90):
-            while alive() - before:  # noqa: ASYNC110  # that nothing is left is told by nothing
+            while live_objects() - before:  # noqa: ASYNC110  # there is no event for it
                 await asyncio.sleep(0.02)
-    return alive() - before
+    return live_objects() - before
 
 
-async def test_nothing_of_a_client_is_left(tmp_path: Path) -> None:
-    """Three of each kind come and go; what the daemon holds is what it held before."""
+async def test_no_object_of_a_client_remains(tmp_path: Path) -> None:
+    """Three clients of each kind connect and disconnect."""
     async with recording(tmp_path) as url:
-        before = alive()
+        before = live_objects()
         await asyncio.gather(*(client(url) for client in CLIENTS for _ in range(3)))
-        assert not await left_since(before)
+        assert not await remaining_since(before)

@@ -1,7 +1,6 @@
-"""What only some machines have, or allow: disks to mount, networks to make, IPv6.
+"""Features that not every machine has: mounts, network namespaces, IPv6.
 
-A test that needs it is skipped elsewhere; but where SKIP_NOTHING is set, as by `.ci/run`, it fails: a machine that is
-to run everything does not pass with less.
+A test that needs one is skipped without it; with SKIP_NOTHING set, as by `.ci/run`, it fails instead.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ import pytest
 
 
 def lacks(what: str) -> NoReturn:
-    """Skip the test, or fail it where nothing may be skipped: the machine lacks this."""
+    """Skip the test, or fail it with SKIP_NOTHING; `what` is the reason."""
     if os.environ.get("SKIP_NOTHING"):
         pytest.fail(f"nothing may be skipped here, but {what}")
     pytest.skip(what)
@@ -23,7 +22,7 @@ def lacks(what: str) -> NoReturn:
 
 @contextlib.contextmanager
 def mounted(folder: Path, *what: str | Path) -> Iterator[Path]:
-    """Have a disk at a folder, which is made; `what` is as mount(8) takes it."""
+    """Create a folder and mount a file system there; `what` are arguments of mount(8)."""
     folder.mkdir(parents=True)
     if subprocess.run(["mount", *what, folder], check=False, capture_output=True).returncode:
         lacks("a disk of its own takes the right to mount")
@@ -35,6 +34,6 @@ def mounted(folder: Path, *what: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """Have a disk of this size at a folder, in memory."""
+    """Mount a file system of this size in memory."""
     with mounted(folder, "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs"):
         yield folder

@@ -1,4 +1,4 @@
-"""What reads our files: PyAV, ffmpeg, ffprobe, mkvmerge and Hisui, each as a person would call it."""
+"""Readers of recorded files: PyAV in this process; ffmpeg, ffprobe, mkvmerge and Hisui as commands."""
 
 import json
 import os
@@ -14,15 +14,15 @@ from rokuga.recorder.media import Kind
 ROOT = Path(__file__).parent.parent
 HISUI = ROOT / ".tools" / "hisui"
 
-NOTED = ("no video track", "OpenH264 version mismatch")
-"""What Hisui notes of every file without video, whoever wrote it, and of Debian's OpenH264."""
+HISUI_NOTES = ("no video track", "OpenH264 version mismatch")
+"""Messages of Hisui about every file without video, whoever wrote it, and about Debian's OpenH264."""
 
 Packets = dict[Kind, list[tuple[bytes, int, bool]]]
 """Payload, time in ms and key flag of each packet, by kind."""
 
 
 def packets(path: Path) -> Packets:
-    """Read a file's packets back with PyAV."""
+    """Return the packets of a file."""
     found: Packets = {"audio": [], "video": []}
     with av.open(str(path)) as container:
         for packet in container.demux():
@@ -33,16 +33,16 @@ def packets(path: Path) -> Packets:
 
 
 def payloads(path: Path, kind: Kind) -> list[bytes]:
-    """Give the payloads of one kind."""
+    """Return the payloads of one kind."""
     return [data for data, _, _ in packets(path)[kind]]
 
 
 def decode_strictly(path: Path) -> dict[str, int]:
-    """Decode the whole file with ffmpeg, which must not find a fault; give how many frames of each kind it showed."""
-    # The time base of the input, since frames may be closer together than the rate that ffmpeg guesses.
+    """Decode a file with ffmpeg, which must not print anything; return the number of frames of each kind."""
+    # The time base of the input: frames may be closer together than the frame rate that ffmpeg guesses.
     times = ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
-    patience = ["-analyzeduration", "60M", "-probesize", "50M"]  # the camera may come on late
-    command = ["ffmpeg", "-v", "warning", "-xerror", *patience, "-i", str(path), *times, "-f", "null", "-"]
+    probing = ["-analyzeduration", "60M", "-probesize", "50M"]  # video may start late
+    command = ["ffmpeg", "-v", "warning", "-xerror", *probing, "-i", str(path), *times, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
@@ -50,24 +50,29 @@ def decode_strictly(path: Path) -> dict[str, int]:
 
 
 def count_frames(path: Path) -> dict[str, int]:
-    """Decode with ffprobe and count the frames of each kind."""
-    shown = probe(path, "-count_frames", "-show_entries", "stream=codec_type,nb_read_frames")
-    return {stream["codec_type"]: int(stream["nb_read_frames"]) for stream in shown["streams"]}
+    """Decode a file, and return the number of frames of each kind."""
+    with av.open(str(path)) as container:
+        counts: dict[str, int] = {stream.type: 0 for stream in container.streams}
+        for packet in container.demux():
+            counts[packet.stream.type] += len(packet.decode())
+    return counts
 
 
 def probe(path: Path, *options: str) -> Any:
-    """Ask ffprobe."""
+    """Return what ffprobe prints as JSON."""
     command = ["ffprobe", "-v", "error", *options, "-of", "json", str(path)]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def duration_s(path: Path) -> float:
-    """Give the duration that the file's header tells."""
-    return float(probe(path, "-show_entries", "format=duration")["format"]["duration"])
+    """Return the duration in the header of a file."""
+    with av.open(str(path)) as container:
+        assert container.duration is not None
+        return container.duration / av.time_base
 
 
 def identify(path: Path) -> Any:
-    """Ask mkvmerge what it sees; it must not warn."""
+    """Return the tracks and properties that mkvmerge reports, without errors or warnings."""
     done = subprocess.run(["mkvmerge", "-J", str(path)], capture_output=True, check=True)
     seen = json.loads(done.stdout)
     assert not seen["errors"]
@@ -76,20 +81,20 @@ def identify(path: Path) -> Any:
 
 
 def inspect_with_hisui(path: Path) -> Any:
-    """Have Hisui read and decode a file; it must not complain."""
-    return _ask_hisui("inspect", "--decode", str(path))
+    """Decode a file with Hisui, without warnings; return its report."""
+    return _run_hisui("inspect", "--decode", str(path))
 
 
 def compose_with_hisui(folder: Path, output: Path) -> Any:
-    """Have Hisui compose all archives of a recording; it must not complain."""
-    return _ask_hisui("compose", "-P", "-o", str(output), str(folder))
+    """Compose all archives of a recording with Hisui, without warnings; return its report."""
+    return _run_hisui("compose", "-P", "-o", str(output), str(folder))
 
 
-def _ask_hisui(*arguments: str) -> Any:
-    """Run Hisui, with Cisco's decoder for H.264; it may fail and exit with 0."""
+def _run_hisui(*arguments: str) -> Any:
+    """Run Hisui, with OpenH264; it may fail with exit code 0, so that its messages are checked."""
     environment = os.environ | {"HISUI_OPENH264_PATH": find_library("openh264") or "libopenh264.so is not installed"}
     done = subprocess.run([str(HISUI), *arguments], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    complaints = [line for line in done.stderr.splitlines() if not any(noted in line for noted in NOTED)]
-    assert not complaints, complaints
+    messages = [line for line in done.stderr.splitlines() if not any(noted in line for noted in HISUI_NOTES)]
+    assert not messages, messages
     return json.loads(done.stdout)

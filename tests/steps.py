@@ -1,4 +1,4 @@
-"""Counts what a piece of work costs, in steps of the interpreter: the same on every machine, however busy it is."""
+"""The cost of a function in bytecode instructions, which is the same on every machine."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The wheel beside a customer's project that has its own `api`, `webhooks` and `tests`."""
+"""The wheel, also beside a project that has its own `api`, `webhooks` and `tests`."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parent.parent
 CUSTOMER_PACKAGES = ("api", "webhooks", "tests", "recorder")
@@ -24,19 +26,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_one_top_level_name_only(wheel: Path) -> None:
-    """Nothing lands beside `rokuga` in site-packages but its own metadata."""
+    """Only `rokuga` and its metadata are installed."""
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"rokuga"}
 
 
 def test_a_source_install_has_nothing_to_compile(wheel: Path) -> None:
-    """Who did not ask for compiled modules needs no compiler, and gets a wheel for every machine."""
+    """Without ROKUGA_COMPILED no compiler is needed, and the wheel is for every machine."""
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".c"))]
 
 
 def test_nothing_is_compiled_beside_its_source() -> None:
-    """It would hide what is edited there."""
+    """A compiled module would hide its edited source."""
     asked = os.environ | {"ROKUGA_COMPILED": "1"}
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
     subprocess.run(command, cwd=ROOT, env=asked, check=True, capture_output=True)
@@ -44,7 +46,7 @@ def test_nothing_is_compiled_beside_its_source() -> None:
 
 
 def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
-    """The store's schema, the outbox's schema, the clips of the demo and the type marker are shipped."""
+    """Schemas, pages, clips and the type marker are shipped."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "rokuga/py.typed",
@@ -59,7 +61,7 @@ def test_the_wheel_carries_its_data_files(wheel: Path) -> None:
 
 
 def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`import api` is the customer's, `rokuga` works, and the command is there."""
+    """`import api` is that of the project, `rokuga` can be imported, and the command exists."""
     for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
         monkeypatch.delenv(name, raising=False)
     project = tmp_path / "project"
@@ -81,7 +83,7 @@ def test_a_customer_keeps_its_own_packages(wheel: Path, tmp_path: Path, monkeypa
         wheel,
     ]
     subprocess.run(pip, check=True, capture_output=True)
-    # The dependencies are those of this environment: what is tested is where our own files land.
+    # The dependencies are those of this environment: only the location of the wheel's files is tested.
     dependencies = next(path for path in sys.path if path.endswith("site-packages"))
     (next((environment / "lib").glob("python*")) / "site-packages" / "dependencies.pth").write_text(dependencies)
     code = (

@@ -12,6 +12,8 @@ from tests import readers
 from tests.clips_at_times import OPUS_NS, clip, of_type, pictures, speech, times_ms, whole_file
 from tests.pipeline import Deliver, simulating
 
+pytestmark = pytest.mark.system
+
 LIP_SYNC_MS = 40
 STEP_MS: dict[Kind, float] = {"audio": OPUS_NS / NS_PER_MS, "video": 1000 / 30}
 PAYLOAD_TYPES: dict[Kind, int] = {"audio": 109, "video": 122}

@@ -28,6 +28,7 @@ async def record(
     return publisher
 
 
+@pytest.mark.system
 async def test_the_last_frame_and_the_last_packet_are_stored(tmp_path: Path) -> None:
     """Stop 0 ms after the last packet; and a packet lost for good costs its frame, not the file."""
     async with simulating(tmp_path) as simulation:
@@ -55,6 +56,7 @@ async def test_muted_speech_with_dtx_keeps_its_length(tmp_path: Path) -> None:
     assert publisher.sender.counts.retransmissions == 0
 
 
+@pytest.mark.system
 async def test_a_camera_that_is_switched_on_later_is_in_sync(tmp_path: Path) -> None:
     """Audio from 0, video from 7.3 s: the first picture is there, and stays in sync to the end."""
     begin_ns = 7_300 * NS_PER_MS
@@ -68,6 +70,7 @@ async def test_a_camera_that_is_switched_on_later_is_in_sync(tmp_path: Path) -> 
         assert all(abs(time - begin - place * step) <= LIP_SYNC_MS for place, time in enumerate(kind_times))
 
 
+@pytest.mark.system
 async def test_a_recording_begins_with_its_start(tmp_path: Path) -> None:
     """Video since 0 s, audio since 10 s, start at 20 s, stop at 40 s: 20 s, and nothing older."""
     async with simulating(tmp_path) as simulation:
@@ -82,6 +85,7 @@ async def test_a_recording_begins_with_its_start(tmp_path: Path) -> None:
     assert event.document["stop_time_offset"] - event.document["start_time_offset"] == 20
 
 
+@pytest.mark.system
 async def test_a_start_within_a_group_of_pictures_requests_a_key_frame(tmp_path: Path) -> None:
     """A key frame is asked for at once and stored at its true offset; audio is there from 0."""
     async with simulating(tmp_path) as simulation:
@@ -97,6 +101,7 @@ async def test_a_start_within_a_group_of_pictures_requests_a_key_frame(tmp_path:
     readers.decode_strictly(path)
 
 
+@pytest.mark.system
 async def test_when_key_frame_requests_are_ignored_video_begins_with_the_next_key_frame(tmp_path: Path) -> None:
     """The next natural one begins the video, at its true offset."""
     async with simulating(tmp_path) as simulation:
@@ -130,6 +135,7 @@ async def test_one_lost_audio_packet_is_one_gap(tmp_path: Path) -> None:
     assert event.document["stats"]["audio"]["lost_packets"] == 1
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("lost_requests", [0, 2])
 async def test_a_lost_packet_damages_a_second_not_minutes(tmp_path: Path, lost_requests: int) -> None:
     """A packet of a frame at 5 s is lost for good: the next key frame is asked for until it comes."""
@@ -166,6 +172,7 @@ def _deaf_at_first(publisher: Publisher, requests: int) -> Callable[[bytes, int]
     return feedback
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("share", [0.02, 0.10])
 async def test_random_loss_is_repaired(tmp_path: Path, share: float) -> None:
     """2 % and 10 % of all packets are lost, 60 ms there and back: every picture is repaired, or nearly.
@@ -192,6 +199,7 @@ async def test_random_loss_is_repaired(tmp_path: Path, share: float) -> None:
     assert event.document["stats"]["video"]["repaired_packets"] > 0
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("negotiated", [["audio"], ["audio", "video"]])
 async def test_audio_without_pictures_is_recorded(tmp_path: Path, negotiated: list[Kind]) -> None:
     """No video in the description, or none that ever comes: 8 s of sound from 0."""
@@ -205,6 +213,7 @@ async def test_audio_without_pictures_is_recorded(tmp_path: Path, negotiated: li
     readers.identify(path)
 
 
+@pytest.mark.system
 async def test_video_without_a_key_frame_costs_no_audio(tmp_path: Path) -> None:
     """Delta frames alone are not written; the sound is."""
     deltas = replace(pictures(8), units=pictures(8).units[1:])
@@ -217,6 +226,7 @@ async def test_video_without_a_key_frame_costs_no_audio(tmp_path: Path) -> None:
     assert event.document["video"] is False
 
 
+@pytest.mark.system
 async def test_a_long_group_of_pictures_and_a_long_silence_keep_their_times(tmp_path: Path) -> None:
     """One key frame, 20 s of media, 40 s of nothing, 30 s more: times hold, nothing is 32 s from its cluster."""
     halves = [n * OPUS_NS for n in range(1000)] + [60 * NS_PER_S + n * OPUS_NS for n in range(1500)]

@@ -30,6 +30,7 @@ async def split(
     return await simulation.stop()
 
 
+@pytest.mark.system
 async def test_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_path: Path) -> None:
     """Key frames only at 0 and on request: parts of 10 s +-0.5 s, each of which decodes alone."""
     async with simulating(tmp_path) as simulation:
@@ -48,6 +49,7 @@ async def test_parts_are_as_long_as_asked_and_begin_with_a_key_frame(tmp_path: P
     assert end.document["split_last_index"] == f"{len(found):04d}"
 
 
+@pytest.mark.system
 async def test_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> None:
     """Key frames each 7 s whatever is asked: parts go on to the next one, and all frames are in one of them."""
     sent = clip(speech(40), pictures(40, range(0, 40, 7)))
@@ -61,6 +63,7 @@ async def test_video_that_ignores_requests_loses_nothing(tmp_path: Path) -> None
     assert all(part["video"][0][2] for part in stored if part["video"])
 
 
+@pytest.mark.system
 async def test_each_packet_of_audio_is_in_exactly_one_part(tmp_path: Path) -> None:
     """At a cut by a key frame, sound that comes later but is older belongs to the part before."""
     sent = clip(speech(25), pictures(25))

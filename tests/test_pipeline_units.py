@@ -15,6 +15,8 @@ from tests.clips_at_times import clip, of_type, speech
 from tests.pipeline import Publisher, Simulation, simulating
 from tests.recorder.codecs import clips, packetize
 
+pytestmark = pytest.mark.system
+
 SSRC = 77
 FRAMES = 300
 KEYS = tuple(range(0, FRAMES, 60))

@@ -12,6 +12,7 @@ from rokuga.cli.__main__ import COMMANDS, main
 LOADED = "import sys; from rokuga.cli.__main__ import main\ntry: main({words})\nfinally: print(*sys.modules)"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"]])
 def test_help_loads_no_command(words: list[str]) -> None:
     """The help is quick: it imports no media, server or HTTP client."""

@@ -39,6 +39,7 @@ def content(folder: Path) -> Mapping[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
+@pytest.mark.system
 async def test_a_second_daemon_exits_and_changes_nothing(tmp_path: Path) -> None:
     """Either directory may be the one in use, under any name."""
     (tmp_path / "link").symlink_to(tmp_path / "archive", target_is_directory=True)
@@ -61,6 +62,7 @@ async def test_a_second_daemon_exits_and_changes_nothing(tmp_path: Path) -> None
         assert all(Path(path).name == ".rokuga.lock" for path in after.keys() - before.keys())
 
 
+@pytest.mark.system
 async def test_a_daemon_without_its_port_recovers_nothing(tmp_path: Path) -> None:
     async with running(config_in(tmp_path / "first")) as addresses:
         port = addresses.api_url.rsplit(":", 1)[1].strip("/")
@@ -129,6 +131,7 @@ async def test_an_archive_dir_that_is_a_file_is_a_fault_until_it_is_removed(
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.system
 async def test_a_read_only_archive_dir_is_a_fault_until_it_is_writable(tmp_path: Path) -> None:
     with mounted(tmp_path / "archive", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk:
         async with running(config_in(tmp_path)) as addresses:

@@ -1,4 +1,4 @@
-"""The container's health check against the real daemon."""
+"""The health check of the container, against a real daemon."""
 
 import asyncio
 from dataclasses import replace
@@ -13,8 +13,8 @@ from tests.webhooks.certificates import Authority
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
-async def test_a_daemon_that_can_work_is_healthy(tmp_path: Path, is_secure: bool) -> None:
-    """With TLS, too, and without the token."""
+async def test_a_ready_daemon_is_healthy(tmp_path: Path, is_secure: bool) -> None:
+    """Also with TLS; the API token is not needed."""
     config, environment = config_in(tmp_path, api_bearer_token="correct-horse-battery-staple"), {}
     if is_secure:
         certificate, key = Authority(tmp_path).issue("rokuga.example")
@@ -28,18 +28,18 @@ async def test_a_daemon_that_can_work_is_healthy(tmp_path: Path, is_secure: bool
     assert "does not answer" in reason
 
 
-async def test_a_daemon_that_cannot_work_is_not(tmp_path: Path) -> None:
+async def test_a_daemon_that_is_not_ready_is_not_healthy(tmp_path: Path) -> None:
     config = config_in(tmp_path, api_bearer_token="correct-horse-battery-staple")
     config = replace(config, recorder=replace(config.recorder, archive_min_free_bytes=1 << 62))
     async with running(config) as addresses:
         environment = {"ROKUGA_API_PORT": addresses.api_url.rstrip("/").rpartition(":")[2]}
         is_ready, faults = True, ""
-        while "bytes free" not in faults:  # until it was measured, what it says is about other things
+        while "bytes free" not in faults:  # until the disk was measured
             is_ready, faults = await asyncio.to_thread(check, environment)
     assert not is_ready
 
 
-def test_a_configuration_that_is_wrong_is_told() -> None:
+def test_an_invalid_configuration_is_reported() -> None:
     is_ready, reason = check({"ROKUGA_API_PORT": "high"})
     assert not is_ready
     assert "api_port" in reason

@@ -1,4 +1,4 @@
-"""`rokuga webhooks`: what an operator sees of events that were not delivered, and does with them."""
+"""`rokuga webhooks`: list, show, retry and drop undelivered events."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ DEAD, WAITING = event("dead"), event("waiting", "other")
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A daemon's folder with an event that was given up, and one that waits; two dead ones are the limit."""
+    """The data_dir of a daemon with dead events, at most two, and a pending one."""
     asyncio.run(fill(tmp_path / "rokuga.sqlite3"))
     monkeypatch.setenv("ROKUGA_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("ROKUGA_WEBHOOK_DEAD_MAX_NUMBER", "2")
@@ -33,35 +33,35 @@ async def fill(path: Path) -> None:
         await box.settle([DeliveryResult(seq, DeliveryState.DEAD, error="status 500") for seq in (1, 2, 3)])
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
-    """Run the command; give its exit code and its lines."""
+def run_command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
+    """Run the command; return its exit code and output lines."""
     code = main(["webhooks", *words])
     return code, capsys.readouterr().out.splitlines()
 
 
-def test_the_list_shows_how_each_stands_and_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    code, (waiting, dead, _, summary) = said(capsys, "list")
+def test_the_list_shows_the_state_of_each_event_and_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    code, (waiting, dead, _, summary) = run_command(capsys, "list")
     assert code == 0
     assert waiting.startswith(f"{WAITING.id} pending   archive.available       other x0 due ")
     assert dead == f"{DEAD.id} dead      archive.available       sora x1 (status 500)"
     assert summary == "1 pending; 0 parked; 2 dead, kept for 720 h; 2 of each at most; 1 forgotten"
-    assert len(said(capsys, "list", "--state", "dead", "--limit", "1")[1]) == 2
+    assert len(run_command(capsys, "list", "--state", "dead", "--limit", "1")[1]) == 2
 
 
 def test_an_event_is_shown_retried_and_dropped(capsys: pytest.CaptureFixture[str]) -> None:
-    code, (body,) = said(capsys, "show", DEAD.id)
+    code, (body,) = run_command(capsys, "show", DEAD.id)
     assert code == 0
     assert f'"id":"{DEAD.id}"' in body
-    assert said(capsys, "retry", DEAD.id) == (0, ["1 event"])
-    assert said(capsys, "retry") == (0, ["3 events"])
-    assert said(capsys, "drop", DEAD.id) == (0, ["1 event"])
+    assert run_command(capsys, "retry", DEAD.id) == (0, ["1 event"])
+    assert run_command(capsys, "retry") == (0, ["3 events"])
+    assert run_command(capsys, "drop", DEAD.id) == (0, ["1 event"])
     for action in ("show", "retry", "drop"):
-        assert said(capsys, action, DEAD.id)[0] == 1
+        assert run_command(capsys, action, DEAD.id)[0] == 1
 
 
-def test_a_folder_without_a_daemon_is_told_and_left_as_it_is(
+def test_a_missing_database_is_reported_and_not_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ROKUGA_DATA_DIR", str(tmp_path / "nowhere"))
-    assert said(capsys, "list") == (1, [])
+    assert run_command(capsys, "list") == (1, [])
     assert not (tmp_path / "nowhere").exists()

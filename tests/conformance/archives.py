@@ -1,4 +1,4 @@
-"""Real encoded media through the real archiver: a file of each codec and of each set of kinds."""
+"""Files of each codec and each set of kinds, written by the real archiver from encoded media."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from tests.support.recorder import Unit, running_recorder
 
 VIDEO_CODECS: Final = tuple(name for name, codec in CODECS.items() if codec.kind == "video")
 TEMPORAL_DELIMITER: Final = b"\x12\x00"
-"""An OBU that is sent nowhere and stored nowhere (AV1 RTP payload specification, section 5)."""
+"""An OBU that is neither sent nor stored (AV1 RTP payload specification, section 5)."""
 DURATION_MS: Final = 1000
 FRAME_MS: Final = 40
 KEYFRAMES: Final = (0, 12)
@@ -42,14 +42,14 @@ def sound(channels: int = 2) -> tuple[bytes, ...]:
 
 
 def pictures(name: str, width: int = 320, height: int = 180) -> list[bytes]:
-    """Give a second of pictures as a depacketizer gives them; those of KEYFRAMES are key frames."""
+    """Return a second of pictures, as from a depacketizer; those of KEYFRAMES are key frames."""
     units = encoded(name, width, height, DURATION_MS // FRAME_MS, KEYFRAMES)
     return [unit.removeprefix(TEMPORAL_DELIMITER) for unit in units]
 
 
 @dataclass
-class Sent:
-    """What a client sent, by kind: payload, time in ms, key flag."""
+class RecordedFile:
+    """The file of a recording, and what was sent by kind: payload, time in ms, key flag."""
 
     path: Path
     document: Mapping[str, object]
@@ -64,8 +64,8 @@ async def record(
     video: str | None = None,
     sizes: Mapping[int, tuple[int, int]] | None = None,
     opus_params: Mapping[str, object] | None = None,
-) -> Sent:
-    """Record these units, each at its time, in one whole file. `sizes`: of the picture, from a time on."""
+) -> RecordedFile:
+    """Record these units, each at its time, in one whole file. `sizes` are picture sizes by time in ms."""
     async with running_recorder(folder) as harness:
         await harness.start()
         client = await harness.connect(audio=audio, video=video, opus_params=opus_params)
@@ -79,14 +79,14 @@ async def record(
                 await harness.drain()
         await harness.stop()
         (available,) = await harness.events("archive.available")
-        sent = Sent(Path(available.document["file_path"]), available.document)
+        sent = RecordedFile(Path(available.document["file_path"]), available.document)
         for kind, time_ms, data, is_keyframe in client.sent:
             sent.units[kind].append((data, time_ms, is_keyframe))
         return sent
 
 
 def video_units(name: str, begin_ms: int = 0, width: int = 320, height: int = 180) -> list[Unit]:
-    """Place a second of pictures."""
+    """Return a second of pictures from a time on."""
     return [
         ("video", begin_ms + i * FRAME_MS, data, i in KEYFRAMES)
         for i, data in enumerate(pictures(name, width, height))
@@ -94,5 +94,5 @@ def video_units(name: str, begin_ms: int = 0, width: int = 320, height: int = 18
 
 
 def audio_units(begin_ms: int = 0, channels: int = 2) -> list[Unit]:
-    """Place a second of sound."""
+    """Return a second of audio from a time on."""
     return [("audio", begin_ms + i * 20, data, True) for i, data in enumerate(sound(channels))]

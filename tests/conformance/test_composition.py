@@ -1,4 +1,4 @@
-"""Hisui, Shiguredo's own compositor, makes of a recording's folder what was sent: the folder as a whole is Sora's."""
+"""Hisui, Shiguredo's compositor, accepts the folder of a recording, and composes what was sent."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from rokuga.recorder.media import NS_PER_MS, Kind
 from tests import readers
 from tests.conformance.archives import DURATION_MS, VIDEO_CODECS, audio_units, record, video_units
 from tests.support.recorder import running_recorder
+
+pytestmark = pytest.mark.system
 
 FRAMES: dict[Kind, int] = {"audio": 50, "video": 25}
 SHAPES: dict[str, set[Kind]] = {
@@ -20,7 +22,7 @@ SHAPES: dict[str, set[Kind]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("codec", VIDEO_CODECS)
 async def test_a_recording_is_composed(tmp_path: Path, codec: str, shape: str) -> None:
-    """All of it, and nothing on stderr."""
+    """Without a message on stderr."""
     kinds = SHAPES[shape]
     units = (video_units(codec) if "video" in kinds else []) + (audio_units() if "audio" in kinds else [])
     sent = await record(tmp_path, units, audio="OPUS" if "audio" in kinds else None, video=codec)
@@ -33,7 +35,7 @@ async def test_a_recording_is_composed(tmp_path: Path, codec: str, shape: str) -
 
 @pytest.mark.parametrize("split_only", [True, False])
 async def test_parts_are_composed_to_the_whole(tmp_path: Path, *, split_only: bool) -> None:
-    """Parts follow each other without a gap; beside a whole file they are not shown twice."""
+    """Parts have no gaps; beside a whole file they are not composed twice."""
     seconds = 3
     async with running_recorder(tmp_path) as harness:
         await harness.start(split_duration=1, split_only=split_only)

@@ -1,4 +1,4 @@
-"""Every codec, with and without sound: every reader takes the file, and finds in it what was sent."""
+"""Every codec, with and without audio: every reader accepts the file, and finds in it what was sent."""
 
 import shutil
 from itertools import pairwise
@@ -20,8 +20,10 @@ from rokuga.recorder.archive.webm.layout import (
 )
 from rokuga.recorder.media import Kind
 from tests import readers
-from tests.conformance.archives import VIDEO_CODECS, Sent, audio_units, record, video_units
+from tests.conformance.archives import VIDEO_CODECS, RecordedFile, audio_units, record, video_units
 from tests.support.recorder import VP8_FRAME, Unit
+
+pytestmark = pytest.mark.system
 
 SHAPES: dict[str, set[Kind]] = {
     "audio and video": {"audio", "video"},
@@ -35,7 +37,7 @@ VP9_FRAME = {True: b"\x82", False: b"\x86"}
 
 
 def elements(path: Path, kind: int) -> list[tuple[int, bytes]]:
-    """Give offset and data of the Segment's children of this kind."""
+    """Return offset and data of the Segment's children with this id."""
     data = path.read_bytes()
     found, offset = [], SEGMENT_DATA_OFFSET
     while offset < len(data):
@@ -47,7 +49,7 @@ def elements(path: Path, kind: int) -> list[tuple[int, bytes]]:
 
 
 def blocks(path: Path) -> list[tuple[int, int, bool]]:
-    """Give track, time in ms from the cluster's, and key flag of each SimpleBlock; there is nothing else."""
+    """Return track, time in ms relative to the cluster, and key flag of each block; there are SimpleBlocks only."""
     found = []
     for _, data in elements(path, CLUSTER):
         offset = read_element(data, 0).end
@@ -61,7 +63,7 @@ def blocks(path: Path) -> list[tuple[int, int, bool]]:
 
 
 def cue_points(path: Path) -> list[tuple[int, int]]:
-    """Give time in ms and track of each cue point, and check that it points at a cluster."""
+    """Return time in ms and track of each cue point, and check that it refers to a cluster."""
     ((_, data),) = elements(path, CUES)
     clusters = {offset for offset, _ in elements(path, CLUSTER)}
     points, offset = [], 0
@@ -77,8 +79,8 @@ def cue_points(path: Path) -> list[tuple[int, int]]:
     return points
 
 
-def check_all_readers(sent: Sent, kinds: set[Kind], path: Path | None = None) -> None:
-    """Have every reader read the file."""
+def check_all_readers(sent: RecordedFile, kinds: set[Kind], path: Path | None = None) -> None:
+    """Check the file with every reader."""
     path = path or sent.path
     expected = {kind: sent.units[kind] for kind in kinds}
     stored = readers.packets(path)
@@ -115,16 +117,16 @@ async def test_every_reader_finds_what_was_sent(tmp_path: Path, codec: str, shap
 
 
 @pytest.mark.parametrize("codec", [None, *VIDEO_CODECS])
-async def test_sound_alone_is_a_file_without_a_video_track(tmp_path: Path, codec: str | None) -> None:
-    """Not negotiated, or negotiated and never sent: readers see a track of sound, and can seek in it."""
+async def test_audio_only_is_a_file_without_a_video_track(tmp_path: Path, codec: str | None) -> None:
+    """Video was not negotiated, or never sent: readers find an audio track, and can seek in it."""
     sent = await record(tmp_path, audio_units(), video=codec)
     check_all_readers(sent, {"audio"})
     assert sent.document["video"] is False
 
 
 @pytest.mark.parametrize("codec", VIDEO_CODECS)
-async def test_a_file_that_was_cut_off_and_repaired_reads_like_any_other(tmp_path: Path, codec: str) -> None:
-    """Cut anywhere: what is left is whole, decodes, and has its cues."""
+async def test_a_truncated_file_is_accepted_after_repair(tmp_path: Path, codec: str) -> None:
+    """What was stored is decodable, and has its cues."""
     sent = await record(tmp_path, video_units(codec) + audio_units(), video=codec)
     clusters = elements(sent.path, CLUSTER)
     torn = tmp_path / "torn.webm"
@@ -141,8 +143,10 @@ async def test_a_file_that_was_cut_off_and_repaired_reads_like_any_other(tmp_pat
 
 
 @pytest.mark.parametrize(("channels", "params"), [(1, {"channels": 1}), (2, {}), (2, {"stereo": True})])
-async def test_d03_opus_has_its_head(tmp_path: Path, channels: int, params: dict[str, object]) -> None:
-    """19 bytes of OpusHead with the channels that were agreed on, and SeekPreRoll; alone and beside video."""
+async def test_opus_has_codec_private_data_and_seek_pre_roll(
+    tmp_path: Path, channels: int, params: dict[str, object]
+) -> None:
+    """19 bytes of OpusHead with the negotiated channels (RFC 7845 section 5.1); alone and beside video."""
     for codec in ("VP8", None):
         units = audio_units(channels=channels) + (video_units(codec) if codec else [])
         folder = tmp_path / str(codec)
@@ -158,8 +162,8 @@ async def test_d03_opus_has_its_head(tmp_path: Path, channels: int, params: dict
         assert b"\x56\xbb\x84" + (80_000_000).to_bytes(4, "big") in sent.path.read_bytes()[:1500]
 
 
-async def test_d18_h264_that_begins_late_loses_no_sound(tmp_path: Path) -> None:
-    """2 s of pictures without a key frame, then one with parameter sets: sound from 0, video from 2 s."""
+async def test_h264_that_begins_late_loses_no_audio(tmp_path: Path) -> None:
+    """2 s of pictures without a key frame, then one with parameter sets: audio from 0, video from 2 s."""
     pictures = video_units("H264", 2000)
     lost: list[Unit] = [("video", i * 40, data, False) for i, (_, _, data, key) in enumerate(pictures * 2) if not key]
     sound = [unit for begin_ms in (0, 1000, 2000) for unit in audio_units(begin_ms)]
@@ -170,7 +174,7 @@ async def test_d18_h264_that_begins_late_loses_no_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["VP8", "VP9"])
-async def test_d20_the_picture_may_change_its_size(tmp_path: Path, codec: str) -> None:
+async def test_the_picture_size_may_change(tmp_path: Path, codec: str) -> None:
     """640x480 > 480x360 > 320x240 > 640x480 in one file: every frame decodes at its size."""
     sizes = [(640, 480), (480, 360), (320, 240), (640, 480)]
     units = [unit for i, size in enumerate(sizes) for unit in video_units(codec, 1000 * i, *size)]
@@ -185,7 +189,7 @@ async def test_d20_the_picture_may_change_its_size(tmp_path: Path, codec: str) -
     assert (sent.document["video_width"], sent.document["video_height"]) == (640, 480)
 
 
-async def test_d01_key_frames_are_marked_and_cued(tmp_path: Path) -> None:
+async def test_key_frames_have_their_flag_and_a_cue_point(tmp_path: Path) -> None:
     """VP9, 60 s at 30 fps with key frames at 0, 10 and 30 s: three cues, and a seek to 35 s begins at 30 s."""
     keyframes = {0, 300, 900}
     units: list[Unit] = [
@@ -206,8 +210,8 @@ async def test_d01_key_frames_are_marked_and_cued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("silence_ms", [0, 40_000])
-async def test_d02_no_block_is_far_from_its_cluster(tmp_path: Path, silence_ms: int) -> None:
-    """90 s after the only key frame, also around 40 s without anything: times are whole, and only grow."""
+async def test_no_block_is_more_than_a_second_from_its_cluster(tmp_path: Path, silence_ms: int) -> None:
+    """Up to 90 s after the only key frame, also after 40 s without media: times are exact and never decrease."""
 
     def place(time_ms: int) -> int:
         return time_ms + (silence_ms if time_ms >= 45_000 else 0)

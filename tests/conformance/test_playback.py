@@ -1,4 +1,4 @@
-"""Chromium's `<video>` plays every kind of file, and after a seek shows the picture of that time."""
+"""Chromium's `<video>` plays every kind of file, and shows the right picture after a seek."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ FRAME_S = 1 / 30
 
 
 async def play(files: list[Path]) -> list[dict[str, object]]:
-    """Have Chromium play all of these files, and seek in each."""
+    """Play all files in Chromium, and seek in each."""
     driver = NPM / "play.mjs"
     place(HERE / "browser" / "play.mjs", driver)  # beside node_modules, where imports resolve
     app = web.Application()
@@ -50,7 +50,7 @@ async def play(files: list[Path]) -> list[dict[str, object]]:
 
 @pytest.mark.end_to_end
 async def test_chromium_plays_and_seeks(tmp_path: Path) -> None:
-    """Each codec with sound and without, and sound alone: to the end, and to the picture of the time sought."""
+    """Each codec with and without audio, and audio only: to the end, and to the picture of the sought time."""
     sent = []
     for codec in VIDEO_CODECS:
         for with_sound in (True, False):

@@ -22,7 +22,7 @@ from tests.support.etcd import Servers, cluster_store
 Open = Callable[[], AbstractAsyncContextManager[RecordingStore]]
 
 
-@pytest.fixture(params=["sqlite", "etcd"])
+@pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.system)])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return a function that opens the same store each time."""
     if request.param == "sqlite":

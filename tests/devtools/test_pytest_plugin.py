@@ -56,6 +56,7 @@ async def test_a_consumer_that_ignores_repeated_ids_fails(tmp_path: Path, instal
     assert "1 failed" in output
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("named", [None, "rokuga.devtools.pytest_plugin", "rokuga.api.testing"])
 async def test_the_fixture_is_found_however_often_the_plugin_is_named(
     tmp_path: Path, installed: dict[str, str], named: str | None
@@ -74,6 +75,7 @@ async def test_the_fixture_is_found_however_often_the_plugin_is_named(
     assert ("DeprecationWarning: rokuga.api.testing is now rokuga.devtools.pytest_plugin" in output) is is_former
 
 
+@pytest.mark.system
 async def test_a_project_may_override_the_webhook_url(tmp_path: Path, installed: dict[str, str]) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     override = "import pytest\n\n@pytest.fixture\ndef rokuga_webhook_url(): return 'http://127.0.0.1:9/'\n"
@@ -84,6 +86,7 @@ async def test_a_project_may_override_the_webhook_url(tmp_path: Path, installed:
         assert code == 0, output
 
 
+@pytest.mark.system
 def test_the_plugin_imports_nothing_heavy_when_pytest_starts() -> None:
     """Every pytest run of an environment with Rokuga imports it, also where only the daemon is wanted."""
     code = (
@@ -100,6 +103,7 @@ def test_the_plugin_imports_nothing_heavy_when_pytest_starts() -> None:
     }
 
 
+@pytest.mark.system
 def test_the_class_of_the_fixture_can_be_imported_for_annotations() -> None:
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"

@@ -53,6 +53,7 @@ async def post(url: str, body: bytes) -> int:
             return 0
 
 
+@pytest.mark.system
 async def test_it_ends_with_the_report_when_all_was_right(bodies: list[bytes]) -> None:
     """Every event of a real recording, one of them twice: exit code 0, and the sum of it is printed."""
     async with sinking("--reports", "1") as (url, process):
@@ -63,6 +64,7 @@ async def test_it_ends_with_the_report_when_all_was_right(bodies: list[bytes]) -
     assert f"{len(bodies)} events, 1 came again, 1 reports, 0 faults" in output
 
 
+@pytest.mark.system
 async def test_its_exit_code_tells_of_a_broken_promise(bodies: list[bytes]) -> None:
     """A report without its archives: the fault is printed, and the exit code is 1 after SIGTERM."""
     async with sinking() as (url, process):
@@ -74,6 +76,7 @@ async def test_its_exit_code_tells_of_a_broken_promise(bodies: list[bytes]) -> N
     assert "FAULT" in output
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("options", "status"), [(["--fail", "1"], 500), (["--reset", "1"], 0)])
 async def test_it_misbehaves_when_it_is_told_to(bodies: list[bytes], options: list[str], status: int) -> None:
     """What was refused is not taken: it will come again, and that is no fault of the sender."""

@@ -123,7 +123,7 @@ def add_steps(crash: CrashPoint) -> None:
 def add_node_steps(crash: CrashPoint) -> None:
     """Add the steps of a cluster node: a start or stop in etcd, the claim and the commit of a report."""
     replace([EtcdStore], "_transact", functools.partial(crash.around_async, "decide"))
-    replace([Ownership], "report", functools.partial(crash.around_async, "claim"))
+    replace([Ownership], "claim_report", functools.partial(crash.around_async, "claim"))
     replace([EtcdStore], "finish_recording", functools.partial(crash.around_async, "finish"))
 
 

@@ -49,6 +49,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     process.communicate()
 
 
+@pytest.mark.system
 def test_the_error_of_a_second_process_names_the_owner(lock: DirectoryLock) -> None:
     first = holding(lock.directory)
     with pytest.raises(DirectoryInUse) as refused:
@@ -60,6 +61,7 @@ def test_the_error_of_a_second_process_names_the_owner(lock: DirectoryLock) -> N
     assert lock.is_exclusive
 
 
+@pytest.mark.system
 def test_the_lock_of_a_killed_owner_is_released(lock: DirectoryLock) -> None:
     first = holding(lock.directory)
     first.send_signal(signal.SIGKILL)
@@ -102,6 +104,7 @@ def test_a_deleted_lock_file_is_created_and_locked_again(lock: DirectoryLock) ->
         DirectoryLock(lock.directory).acquire()
 
 
+@pytest.mark.system
 def test_helper_processes_do_not_keep_the_lock(lock: DirectoryLock) -> None:
     """Neither a started nor a forked one, which both outlive the owner."""
     lock.acquire()
@@ -132,6 +135,7 @@ def test_helper_processes_do_not_keep_the_lock(lock: DirectoryLock) -> None:
     os.waitpid(forked, 0)
 
 
+@pytest.mark.system
 def test_a_forked_process_that_ends_does_not_release_the_lock(lock: DirectoryLock) -> None:
     lock.acquire()
     forked = os.fork()
@@ -160,12 +164,14 @@ def test_a_file_is_refused_as_a_directory(tmp_path: Path) -> None:
         DirectoryLock(tmp_path / "archive").check()
 
 
+@pytest.mark.system
 def test_a_directory_on_a_read_only_disk_is_reported(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk:
         with pytest.raises(DirectoryFault, match=r"Read-only file system \(errno 30\): .* mounted for writing"):
             DirectoryLock(disk).check()
 
 
+@pytest.mark.system
 def test_a_disk_that_becomes_read_only_is_found_by_the_next_check(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "tmpfs") as disk:
         lock = DirectoryLock(disk)
@@ -210,6 +216,7 @@ def shared() -> Iterator[Path]:
         yield Path(folder) / "shared"
 
 
+@pytest.mark.system
 def test_the_error_of_another_users_directory_names_the_needed_permission(shared: Path) -> None:
     said = as_nobody(shared)
     assert said.endswith(
@@ -218,6 +225,7 @@ def test_the_error_of_another_users_directory_names_the_needed_permission(shared
     )
 
 
+@pytest.mark.system
 def test_a_directory_of_the_same_group_is_usable(shared: Path) -> None:
     """With another uid than last time, as in a container with an arbitrary uid in group 0."""
     shared.chmod(0o770)
@@ -228,6 +236,7 @@ def test_a_directory_of_the_same_group_is_usable(shared: Path) -> None:
     assert as_nobody(shared, 0) == "held"
 
 
+@pytest.mark.system
 def test_an_unreadable_lock_file_is_an_error(shared: Path) -> None:
     """It is unknown whether its owner is running."""
     shared.chmod(0o777)

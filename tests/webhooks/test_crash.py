@@ -77,6 +77,7 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
     assert len(seen) == CHANNELS
 
 
+@pytest.mark.system
 async def test_after_a_few_kills_every_event_is_delivered_in_order(tmp_path: Path) -> None:
     await crash(tmp_path, seed=1, rounds=3)
 

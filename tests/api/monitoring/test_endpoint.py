@@ -47,6 +47,7 @@ async def _until(url: str, is_it: Callable[[int, dict[str, str]], bool]) -> None
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.system
 async def test_a_full_disk_is_a_fault_until_there_is_space(tmp_path: Path, small_disk: Path) -> None:
     async with running(config_in(tmp_path)) as addresses:
         url = f"{addresses.api_url}readyz"

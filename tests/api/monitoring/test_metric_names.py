@@ -69,6 +69,7 @@ def test_the_process_and_the_build_are_described(families: Sequence[Metric]) -> 
     assert sample.labels.keys() == {"version", "python", "compiled"}
 
 
+@pytest.mark.system
 def test_promtool_reports_no_problem(text: str) -> None:
     if not PROMTOOL.exists():
         lacks("promtool is installed by tests/tools/install.sh")

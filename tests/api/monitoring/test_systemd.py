@@ -88,6 +88,7 @@ async def test_without_systemd_or_with_a_missing_socket_nothing_fails(tmp_path: 
     assert [line["event"] for line in lines] == ["notifying systemd failed"]
 
 
+@pytest.mark.system
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """`systemd-analyze verify` reports nothing, with this interpreter in place of the installed one."""
     unit = tmp_path / UNIT.name

@@ -5,6 +5,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.system
+
 PAGES = Path(__file__).parents[3] / "api" / "pages"
 
 

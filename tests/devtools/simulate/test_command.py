@@ -38,6 +38,7 @@ def arguments(scenario: str, url: str, folder: Path) -> list[str]:
     return ["simulate", scenario, "--url", url, "--archive-dir", str(folder), "--speed", "inf"]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_the_events_and_files_of_every_scenario_are_correct(scenario: str, tmp_path: Path) -> None:
     """Bodies, order and report are as specified, and each file in an event exists and can be decoded."""
@@ -86,6 +87,7 @@ def check_scenario(scenario: str, consumer: Consumer, types: Counter[str]) -> No
             assert times != sorted(times)
 
 
+@pytest.mark.system
 async def test_the_same_seed_makes_the_same_events(tmp_path: Path) -> None:
     """Bodies and metadata are equal to the byte; another seed changes the ids."""
     folder = tmp_path / "archive"
@@ -100,6 +102,7 @@ async def test_the_same_seed_makes_the_same_events(tmp_path: Path) -> None:
     assert not {event["id"] for event in results[0][0]} & {event["id"] for event in results[2][0]}
 
 
+@pytest.mark.system
 async def test_the_exit_code_is_1_if_the_consumer_accepts_nothing(tmp_path: Path) -> None:
     """Nothing listens at the URL."""
     assert await command("one-connection", "http://127.0.0.1:9/", tmp_path, "--attempts", "1") == 1

@@ -75,6 +75,7 @@ def test_a_file_is_known_by_its_suffix(container: Container) -> None:
     assert IN_PROGRESS.fullmatch(f".split-archive-{ID}_0001.{container.suffix}.part")
 
 
+@pytest.mark.system
 def test_a_finished_file_contains_what_was_written(container: Container, names: FileNames) -> None:
     finished = written(container, names, UNITS).finish()
     assert finished is not None
@@ -104,6 +105,7 @@ def test_inspection_reads_what_finishing_returned_and_changes_nothing(container:
     assert [getattr(inspected, field) for field in same] == [getattr(finished, field) for field in same]
 
 
+@pytest.mark.system
 def test_a_file_in_progress_is_not_finished_until_it_is_repaired(container: Container, names: FileNames) -> None:
     """Of what was flushed, all is in the repaired file: a killed process loses nothing that was written."""
     written(container, names, UNITS)

@@ -379,6 +379,7 @@ async def test_a_crash_after_an_error_announces_everything_once(
     assert not list(folder.glob("archive/*/.*"))
 
 
+@pytest.mark.system
 async def test_a_real_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
     """4 MiB: it fills up, somebody removes what fills it, and the connection is recorded again."""
     with machine.small_disk(tmp_path / "archive", DISK_BYTES):

@@ -78,6 +78,7 @@ def stored(path: Path) -> list[tuple[int, bytes]]:
     return [(time_ms - begin_ms, data) for data, time_ms, _ in packets]
 
 
+@pytest.mark.system
 async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
     harness: RecorderHarness, pictures: list[Picture]
 ) -> None:
@@ -97,6 +98,7 @@ async def test_pictures_in_decoding_order_keep_their_order_and_their_times(
     readers.identify(path)
 
 
+@pytest.mark.system
 async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
     harness: RecorderHarness, pictures: list[Picture]
 ) -> None:
@@ -116,6 +118,7 @@ async def test_parts_of_pictures_in_decoding_order_begin_with_their_key_frame(
     assert joined == [data for _, data in sent]
 
 
+@pytest.mark.system
 async def test_a_file_of_pictures_in_decoding_order_is_repaired_as_long_as_it_was(
     harness: RecorderHarness, pictures: list[Picture], tmp_path: Path
 ) -> None:

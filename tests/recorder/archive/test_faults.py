@@ -61,6 +61,7 @@ async def works_again(harness: RecorderHarness, channel_id: str = "again") -> No
     await client.leave()
 
 
+@pytest.mark.system
 async def test_a_full_disk_ends_one_archive_and_keeps_its_file(tmp_path: Path, small_disk: Path) -> None:
     """Its file is complete up to the last cluster; channels on other disks continue; later starts work."""
     elsewhere = tmp_path / "elsewhere"

@@ -77,6 +77,7 @@ DOCUMENTS = (
 )
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("text", DOCUMENTS, ids=lambda text: repr(text[:20]))
 async def test_a_document_that_cannot_be_read_is_renamed_and_made_again(left: Path, text: bytes) -> None:
     """All parts are announced; the document that was there is kept under another name."""
@@ -91,6 +92,7 @@ async def test_a_document_that_cannot_be_read_is_renamed_and_made_again(left: Pa
     assert the(left, "split-archive-*_0002.json").read_bytes() == other
 
 
+@pytest.mark.system
 async def test_a_document_of_another_recording_is_replaced(left: Path) -> None:
     document = the(left, "split-archive-*_0002.json")
     document.write_text(json.dumps(json.loads(document.read_text()) | {"recording_id": "0" * 26}))
@@ -99,6 +101,7 @@ async def test_a_document_of_another_recording_is_replaced(left: Path) -> None:
     assert told(events)[PART] == 3
 
 
+@pytest.mark.system
 async def test_a_document_without_a_valid_time_is_replaced(left: Path) -> None:
     document = the(left, "split-archive-*_0001.json")
     document.write_text(json.dumps(json.loads(document.read_text()) | {"stop_timestamp": "later"}))
@@ -127,6 +130,7 @@ def replace_by_noise(path: Path) -> None:
 ODD: tuple[Callable[[Path], None], ...] = (replace_by_folder, replace_by_pipe, overwrite_header, replace_by_noise)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("make_odd", ODD)
 async def test_a_whole_file_that_cannot_be_read_fails_its_archive_alone(
     left: Path, make_odd: Callable[[Path], None]
@@ -144,6 +148,7 @@ async def test_a_whole_file_that_cannot_be_read_fails_its_archive_alone(
     check(await restart(left))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("make_odd", ODD)
 async def test_a_part_that_cannot_be_read_leaves_the_others_alone(
     left: Path, make_odd: Callable[[Path], None]
@@ -154,6 +159,7 @@ async def test_a_part_that_cannot_be_read_leaves_the_others_alone(
     assert (told(events)[AVAILABLE], told(events)[PART]) == (1, 2)
 
 
+@pytest.mark.system
 async def test_a_renamed_file_is_noted_with_its_path(left: Path) -> None:
     the(left, "split-archive-*_0001.json").write_text("{}")
     overwrite_header(the(left, ".archive-*.webm.part"))
@@ -163,6 +169,7 @@ async def test_a_renamed_file_is_noted_with_its_path(left: Path) -> None:
     assert ".archive-" in notes
 
 
+@pytest.mark.system
 async def test_an_internal_error_fails_that_archive_and_the_recording_continues(
     left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +197,7 @@ def forget_all(left: Path) -> None:
         path.unlink()
 
 
+@pytest.mark.system
 async def test_files_in_progress_are_finished_without_a_database(left: Path) -> None:
     forget_all(left)
     whole = the(left, ".archive-*.webm.part")
@@ -208,6 +216,7 @@ async def test_files_in_progress_are_finished_without_a_database(left: Path) -> 
     assert all(note.endswith(": finished") for note in notes)
 
 
+@pytest.mark.system
 async def test_files_being_recorded_are_not_repaired_as_leftovers(left: Path) -> None:
     """Nor a recording that goes on after the crash."""
     async with running_recorder(left) as harness:

@@ -70,6 +70,7 @@ async def restart(folder: Path) -> list[Event]:
         return await harness.events()
 
 
+@pytest.mark.system
 async def test_whatever_a_kill_interrupts_is_announced_exactly_once(crashes: list[Path]) -> None:
     """Before and after each write, fsync, rename and commit: one end for each archive, one report."""
     assert len(crashes) > 60
@@ -86,6 +87,7 @@ async def test_whatever_a_kill_interrupts_is_announced_exactly_once(crashes: lis
             assert [event.id for event in again] == [event.id for event in events], folder
 
 
+@pytest.mark.system
 async def test_what_was_on_the_disk_is_in_finished_files(crashes: list[Path]) -> None:
     """All media up to a second before the kill can be read; documents, events and files agree."""
     for folder in crashes[::2]:
@@ -144,6 +146,7 @@ def move_documented_files(folder: Path) -> set[str]:
     return moved
 
 
+@pytest.mark.system
 async def test_files_that_were_moved_before_their_event_are_announced_as_available(
     crashes: list[Path],
 ) -> None:
@@ -160,6 +163,7 @@ async def test_files_that_were_moved_before_their_event_are_announced_as_availab
     assert moved_in_all > 20
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("is_moved", [False, True])
 async def test_all_documents_of_an_archive_have_the_same_end(crashes: list[Path], is_moved: bool) -> None:
     """The whole file, the last part, the end of the parts, the report: at every kill, also if files were moved."""
@@ -173,6 +177,7 @@ async def test_all_documents_of_an_archive_have_the_same_end(crashes: list[Path]
         assert len({document["stop_timestamp"] for document in told}) <= 1, folder
 
 
+@pytest.mark.system
 async def test_a_recovery_may_crash_at_every_step_itself(crashes: list[Path], tmp_path: Path) -> None:
     """Also if files are moved in between: one end for each archive, nothing lost."""
     crashed = next(path for path in reversed(crashes) if list(path.glob("archive/*/.archive-*.part")))
@@ -191,6 +196,7 @@ async def test_a_recovery_may_crash_at_every_step_itself(crashes: list[Path], tm
         assert indices == ["0001", "0002"], folder
 
 
+@pytest.mark.system
 async def test_an_active_recording_continues_after_a_crash(tmp_path: Path) -> None:
     """Clients that connect again are recorded into the same recording, whose time has continued."""
     await record_until_killed(tmp_path, 5000, "expire")
@@ -212,6 +218,7 @@ async def test_an_active_recording_continues_after_a_crash(tmp_path: Path) -> No
         assert archives[1]["start_time_offset"] == 30
 
 
+@pytest.mark.system
 async def test_a_recording_continues_after_its_archives_if_the_wall_clock_was_set_back(tmp_path: Path) -> None:
     """A machine that comes up an hour behind does not record over what it recorded before."""
     await record_until_killed(tmp_path, 5000)
@@ -227,6 +234,7 @@ async def test_a_recording_continues_after_its_archives_if_the_wall_clock_was_se
         assert second["stop_timestamp"] <= report.document["stop_timestamp"]
 
 
+@pytest.mark.system
 async def test_a_recording_that_expired_meanwhile_ends_at_the_next_start(tmp_path: Path) -> None:
     """Its stop is its expire time, not the time of the start."""
     await record_until_killed(tmp_path, 5000, "expire")
@@ -240,6 +248,7 @@ async def test_a_recording_that_expired_meanwhile_ends_at_the_next_start(tmp_pat
         assert not harness.recorder.recordings()
 
 
+@pytest.mark.system
 async def test_video_that_stops_keeps_nothing_in_memory(tmp_path: Path) -> None:
     """Video that falls silent for a minute, then a kill: the sound is on the disk to within 1 s, memory was flat."""
     early_kib, late_kib = await record_until_killed(tmp_path, 62_000, "silent")
@@ -255,6 +264,7 @@ async def test_video_that_stops_keeps_nothing_in_memory(tmp_path: Path) -> None:
         assert readers.duration_s(Path(available.document["file_path"])) >= 61
 
 
+@pytest.mark.system
 async def test_a_file_of_a_minute_can_be_read_without_repair(tmp_path: Path) -> None:
     """60 s of sound and picture, then a kill: ffprobe reads at least 59 s of the unfinished file."""
     await record_until_killed(tmp_path, 60_000)

@@ -48,6 +48,7 @@ async def tcp_client_on(network: NamespaceNetwork, machine: str, to: tuple[str, 
         writer.transport.abort()
 
 
+@pytest.mark.system
 async def test_each_of_several_interfaces_answers_from_its_own_address() -> None:
     """IPv4 and IPv6 at once, also for a client that arrives by another interface than that of the address."""
     with networked("recorder", "one", "two") as network:
@@ -76,6 +77,7 @@ async def test_each_of_several_interfaces_answers_from_its_own_address() -> None
                     assert await connected.receive() == b"hello"
 
 
+@pytest.mark.system
 async def test_a_mapped_port_reaches_a_container() -> None:
     """As with Docker: an address and port of the host lead to those of the recorder in the container."""
     with networked("container", "machine", "client") as network:
@@ -103,6 +105,7 @@ async def test_a_mapped_port_reaches_a_container() -> None:
                 await until(lambda: len(sink.media) == 2)
 
 
+@pytest.mark.system
 async def test_a_client_whose_nat_changes_its_address_stays_connected() -> None:
     """Only what it sends until its next check is lost."""
     with networked("recorder", "nat", "client") as network:
@@ -132,6 +135,7 @@ async def test_a_client_whose_nat_changes_its_address_stays_connected() -> None:
     assert [datagram[-1:] for datagram in sink.media] == [b"1", b"3"]
 
 
+@pytest.mark.system
 async def test_datagrams_of_several_fragments_are_read_or_counted_as_too_long() -> None:
     with networked("recorder", "client") as network:
         network.link(("recorder", "eth0"), ("client", "eth0"), ("10.9.1.1/24", "10.9.1.2/24"), mtu=600)
@@ -173,6 +177,7 @@ async def scan(network: NamespaceNetwork, port: MediaPort) -> list[str]:
     return [each.host for each in port.candidates if each.transport == "udp"]
 
 
+@pytest.mark.system
 async def test_an_address_added_after_the_start_is_bound_and_offered() -> None:
     """After a start without an address, loopback is withdrawn, and media flows."""
     with networked("recorder", "client") as network:
@@ -193,6 +198,7 @@ async def test_an_address_added_after_the_start_is_bound_and_offered() -> None:
                 assert await connected.receive() == b"hello"
 
 
+@pytest.mark.system
 async def test_a_removed_address_keeps_its_socket_while_a_peer_uses_it() -> None:
     """The peer continues if the address is added again; without a peer the socket is closed."""
     with networked("recorder", "client") as network:
@@ -218,6 +224,7 @@ async def test_a_removed_address_keeps_its_socket_while_a_peer_uses_it() -> None
                 assert await client.validate("next") == "10.9.1.3"
 
 
+@pytest.mark.system
 async def test_deprecated_and_tentative_addresses_are_not_offered() -> None:
     """The peers of an address that becomes deprecated stay."""
     with networked("recorder", "client") as network:
@@ -236,6 +243,7 @@ async def test_deprecated_and_tentative_addresses_are_not_offered() -> None:
                 assert await client.validate("peer") == "fd09::1"
 
 
+@pytest.mark.system
 async def test_an_address_on_which_the_port_is_in_use_is_not_offered_until_it_is_free() -> None:
     with networked("recorder", "client") as network:
         async with port_on(network, "recorder") as port:

@@ -28,6 +28,7 @@ def late(batch: Batch) -> Batch:
     return [(kind, unit, 3000 * NS_PER_MS) for kind, unit, _ in batch[:1]]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("batch", "lost", "kind"), [(AUDIO, VIDEO, "audio"), (VIDEO, AUDIO, "video")])
 def test_a_track_of_which_a_crash_left_no_block_is_not_in_the_header(
     tmp_path: Path, batch: Batch, lost: Batch, kind: Kind

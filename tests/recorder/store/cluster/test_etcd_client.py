@@ -19,6 +19,7 @@ from tests.support.etcd import Servers, one_server, ready
 from tests.webhooks.certificates import Authority
 
 
+@pytest.mark.system
 async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Path) -> None:
     """A client without a certificate is refused; a certificate that cannot be read is a named error."""
     authority = Authority(tmp_path)
@@ -40,6 +41,7 @@ async def test_a_server_behind_tls_is_called_with_both_certificates(tmp_path: Pa
             pass
 
 
+@pytest.mark.system
 async def test_a_user_logs_in_by_password_and_again_when_the_token_has_expired(tmp_path: Path) -> None:
     with one_server(tmp_path) as url:
         async with Etcd(ClusterConfig((url,))) as root:
@@ -60,6 +62,7 @@ async def test_a_user_logs_in_by_password_and_again_when_the_token_has_expired(t
                 await stranger.get("a")
 
 
+@pytest.mark.system
 async def test_servers_that_are_down_are_skipped(etcd: Servers) -> None:
     """If all are down, the request was not executed: that is no unknown outcome."""
     nowhere = tuple(f"http://127.0.0.1:{port}" for port in free_ports(2))
@@ -205,6 +208,7 @@ async def test_a_request_that_a_new_connection_drops_is_a_failure_of_the_endpoin
             assert (client.endpoint, asked) == (url, [b"P"])
 
 
+@pytest.mark.system
 async def test_a_node_logs_in_when_users_are_added_to_etcd_while_it_runs(tmp_path: Path) -> None:
     """A node with a configured user works before etcd has users, and logs in by itself afterwards."""
     with one_server(tmp_path) as url:

@@ -18,6 +18,8 @@ from rokuga.recorder.store.cluster.store import EtcdStore
 from tests.material import REPORT, STARTED, WALL_NS, archive, event, recording
 from tests.support.etcd import Servers, cluster_store, one_server, ready, until
 
+pytestmark = pytest.mark.system
+
 
 @asynccontextmanager
 async def one_node(url: str, folder: Path) -> AsyncIterator[EtcdStore]:

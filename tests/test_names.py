@@ -15,40 +15,24 @@ METAPHORS = {
 }  # fmt: skip
 
 SHARED_CLASS_NAMES: dict[str, str] = {
-    "Answer": "not renamed yet: api/signaling, api/targets, recorder/webrtc",
-    "Candidate": "not renamed yet: api/signaling, recorder/webrtc",
-    "Channels": "not renamed yet: api/signaling, recorder/channel.py",
-    "Connection": "not renamed yet: api/http, recorder/connection.py, recorder/webrtc",
-    "Description": "not renamed yet: recorder/archive, recorder/webrtc",
-    "Peer": "not renamed yet: recorder/connection.py, recorder/webrtc",
+    "Failure": "not renamed yet: recorder/archive, recorder/store",
     "Recording": "not renamed yet: recorder/recording.py, webhooks/ledger.py",
-    "Refused": "not renamed yet: api/http, webhooks/retry_policy.py",
-    "Session": "not renamed yet: api/signaling, api/whip",
-    "Turns": "not renamed yet: api/http, recorder/archive",
+    "TcpConnection": "not renamed yet: api/http, recorder/webrtc",
     "Use": "not renamed yet: recorder/store, webhooks/http_client.py",
-    "Work": "not renamed yet: recorder/archive, recorder/store",
 }
 """Class names that are used more than once, and why."""
 
 METAPHORS_IN_USE: dict[str, str] = {
-    "Account": "not renamed yet: recorder/archive",
-    "BEAT_NS": "not renamed yet: recorder/archive",
     "Ledger": "not renamed yet: webhooks/ledger.py",
     "WHOSE": "not renamed yet: webhooks/schemas.py",
-    "_account": "not renamed yet: recorder/archive",
-    "_check_room": "not renamed yet: recorder/webrtc",
-    "_make_room": "not renamed yet: api/http, webhooks/outbox.py",
-    "_open_account": "not renamed yet: recorder/recording.py",
+    "_make_room": "not renamed yet: webhooks/outbox.py",
     "_room": "not renamed yet: webhooks/outbox.py",
     "_whose": "not renamed yet: webhooks/dispatcher.py",
-    "account": "not renamed yet: recorder/archive",
     "check_room": "not renamed yet: recorder/archive",
-    "front": "not renamed yet: api/daemon.py",
-    "has_room": "not renamed yet: api/admin, recorder/archive, recorder/recording.py",
-    "is_at_ease": "not renamed yet: recorder/track.py",
+    "has_room": "not renamed yet: api/admin, recorder/archive",
     "ledger": "not renamed yet: devtools/sink.py, webhooks/ledger.py",
-    "room": "not renamed yet: recorder/archive, webhooks/dispatcher.py",
-    "whose": "not renamed yet: api/store.py, recorder/directories.py, webhooks/dispatcher.py",
+    "room": "not renamed yet: webhooks/dispatcher.py",
+    "whose": "not renamed yet: recorder/directories.py, webhooks/dispatcher.py",
 }
 """Names with a word of `METAPHORS`, and why they have it."""
 

@@ -154,6 +154,7 @@ def open_folder() -> Iterator[Path]:
 STRANGER = 1_234_567
 
 
+@pytest.mark.system
 def test_a_data_dir_of_another_user_prevents_the_start_with_one_line(open_folder: Path) -> None:
     (open_folder / "data").mkdir()
     code, lines = run(open_folder, {}, user=STRANGER)
@@ -164,6 +165,7 @@ def test_a_data_dir_of_another_user_prevents_the_start_with_one_line(open_folder
     assert f"{open_folder}/data belongs to uid 0, gid 0, mode 0755" in line
 
 
+@pytest.mark.system
 def test_a_database_of_another_user_prevents_the_start_with_one_line(open_folder: Path) -> None:
     (open_folder / "data").mkdir()
     (open_folder / "data").chmod(0o770)
@@ -178,6 +180,7 @@ def test_a_database_of_another_user_prevents_the_start_with_one_line(open_folder
     assert "it belongs to uid 0" in line
 
 
+@pytest.mark.system
 def test_any_uid_of_group_0_works_in_folders_of_that_group(open_folder: Path) -> None:
     """As in containers: a uid without a name, without a home, with no other writable directory."""
     for name in ("archive", "data"):

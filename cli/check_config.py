@@ -1,4 +1,4 @@
-"""Read the configuration, say every fault at once, and show what is in force."""
+"""Check the configuration, report all faults, and print the effective values."""
 
 import argparse
 import os
@@ -11,11 +11,11 @@ from rokuga.api.config.loader import ConfigError, effective_config, load_config,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_config_argument(parser)
-    parser.add_argument("--sample", action="store_true", help="print a file with every key explained, and no more")
+    parser.add_argument("--sample", action="store_true", help="print a configuration file that explains every key")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check; 0 if the daemon would start with it."""
+    """Check the configuration; return 0 if the daemon would start with it, 2 otherwise."""
     if arguments.sample:
         print(sample_config())
         return 0

@@ -1,6 +1,6 @@
-"""Ask the daemon of this machine whether it can work, as /readyz says: `python -m rokuga.cli.healthcheck`.
+"""Query /readyz of the daemon on this machine: `python -m rokuga.cli.healthcheck`, for the container's health check.
 
-For the container's health check. It reads the same environment as the daemon, and loads little: it runs all the time.
+It reads the same environment as the daemon, and imports little, since it runs every few seconds.
 """
 
 import http.client
@@ -16,7 +16,7 @@ TIMEOUT_S: Final = 5.0
 
 
 def check(environment: Mapping[str, str]) -> tuple[bool, str]:
-    """Give whether the daemon is ready, and its answer or why there is none."""
+    """Return whether the daemon is ready, and the response body or the reason why there is none."""
     try:
         config, _ = load_config(None, environment)
     except ConfigError as error:
@@ -33,7 +33,7 @@ def check(environment: Mapping[str, str]) -> tuple[bool, str]:
 
 
 def _connection(config: DaemonConfig) -> http.client.HTTPConnection:
-    """Whatever answers on the loopback is ours; its certificate is for the name by which others call it."""
+    """Open a connection over loopback, without a check of the certificate, which is for the public name."""
     if config.tls_certificate is None:
         return http.client.HTTPConnection("127.0.0.1", config.api_port, timeout=TIMEOUT_S)
     context = ssl.create_default_context()
@@ -43,9 +43,9 @@ def _connection(config: DaemonConfig) -> http.client.HTTPConnection:
 
 
 def main() -> int:
-    """Say what the daemon says; 0 if it is ready, 1 if it is not."""
-    is_ready, answer = check(os.environ)
-    print(answer)
+    """Print the response; return 0 if the daemon is ready, 1 otherwise."""
+    is_ready, text = check(os.environ)
+    print(text)
     return 0 if is_ready else 1
 
 

@@ -1,8 +1,8 @@
-"""Repair by hand what a crash or a bad disk left, as a start of the daemon does.
+"""Finish files in progress and replace a damaged database after a crash, as a start of the daemon does.
 
-It needs the lock of FOLDER, which a daemon holds while it runs. FOLDER is an archive_dir, a data_dir, or the folder
-of one recording. Files in progress are finished; a damaged database is moved aside, and what can be read of it kept.
-Nothing is announced: the next start of the daemon does that, for the recordings that its database knows.
+FOLDER is an archive_dir, a data_dir, or the folder of one recording; a running daemon holds its lock. A damaged
+database is renamed, and its readable rows are copied. No event is published: the next start of the daemon does that,
+for the recordings in its database.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Repair; 0 if nothing is left to be looked at by a person, 1 if something is or the folder cannot be used."""
+    """Repair; return 0 if nothing needs attention, 1 if something does or the folder cannot be used."""
     folder: Path = arguments.folder
     is_recording = is_recording_folder(folder.absolute().name)
     lock = DirectoryLock(folder.absolute().parent if is_recording else folder)
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(explained(error, folder), file=sys.stderr)
         return 1
     else:
-        found = [each for place in folders for each in repair_leftovers(place, time.time_ns())]
+        found = [each for each_folder in folders for each in repair_leftovers(each_folder, time.time_ns())]
         print("\n".join([*lines, *map(str, found), _summary(found)]))
         return int(bool(lines) or any(each.outcome in {Outcome.SET_ASIDE, Outcome.FAULT} for each in found))
     finally:

@@ -1,4 +1,4 @@
-"""Start the daemon, and run it until SIGTERM or SIGINT."""
+"""Run the daemon until SIGTERM or SIGINT."""
 
 import argparse
 import os
@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--end-with-stdin",
         action="store_true",
-        help="end when the other end of standard input, a pipe, is closed: with the process that started this one",
+        help="end when standard input, a pipe, is closed by the process that started this one",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the daemon; 0 when it was told to end, 2 where the configuration is at fault, 1 where the machine is."""
+    """Run the daemon; return 0 after a signal, 1 if it cannot run, 2 if the configuration is invalid."""
     try:
         config, warnings = load_config(arguments.config, os.environ)
     except ConfigError as error:

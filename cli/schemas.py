@@ -1,4 +1,4 @@
-"""Write the JSON Schema of every webhook body and every JSON file into a folder, and the API as openapi.json."""
+"""Write the JSON Schemas of all webhook bodies and JSON files, and the API as openapi.json, to a folder."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,11 @@ from rokuga.webhooks.schemas import json_schemas
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the .json files go")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the .json files are written")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write them; 0 once they are there. Raises OSError."""
+    """Write the files; return 0. Raises OSError."""
     arguments.folder.mkdir(parents=True, exist_ok=True)
     schemas = {name: msgspec.json.encode(schema, order="deterministic") for name, schema in json_schemas().items()}
     for name, text in {**schemas, "openapi.json": msgspec.json.encode(document())}.items():

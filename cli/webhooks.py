@@ -1,4 +1,4 @@
-"""Look at and act on events that are not delivered. The daemon may be running meanwhile: no lock is needed."""
+"""List, show, retry and drop undelivered events. The daemon may be running: no lock is needed."""
 
 import argparse
 import asyncio
@@ -20,19 +20,19 @@ from rokuga.webhooks.outbox import Outbox
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the newest events and how they stand")
+    listing = actions.add_parser("list", help="list the newest events and their state")
     listing.add_argument("--state", choices=[state.value for state in DeliveryState])
     listing.add_argument("--limit", type=int, default=50)
-    for name, summary in (("show", "an event's body"), ("drop", "forget an event that is not delivered")):
+    for name, summary in (("show", "print the body of an event"), ("drop", "delete an undelivered event")):
         actions.add_parser(name, help=summary).add_argument("event_id")
-    retry = actions.add_parser("retry", help="try an event again now, or all that wait, are parked or dead")
+    retry = actions.add_parser("retry", help="retry one event now, or all that are pending, parked or dead")
     retry.add_argument("event_id", nargs="?")
     for action in actions.choices.values():
         add_config_argument(action)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Act; 0 if there was something to act on."""
+    """Run the action; return 0 if it applied to an event, 1 if not, 2 if there is no usable configuration."""
     try:
         config, _ = load_config(arguments.config, os.environ)
         return asyncio.run(_act(arguments, config))
@@ -67,7 +67,7 @@ async def _act(arguments: argparse.Namespace, config: DaemonConfig) -> int:
 
 
 def _summary(counters: Mapping[str, int], config: DaemonConfig) -> str:
-    """Say what is kept of all that is not delivered, and for how long."""
+    """Return a line with the number of undelivered events by state, and the limits."""
     hours = config.webhooks.dead_max_age_ns / (3600 * NS_PER_S)
     return (
         f"{counters['outbox_pending']} pending; {counters['outbox_parked']} parked;"

@@ -1,1 +1,1 @@
-"""The mirror of the tree."""
+"""The tests: see README.md."""

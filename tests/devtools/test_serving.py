@@ -1,4 +1,4 @@
-"""A web application on a port of its own, from which others call it by the address that is given."""
+"""A web application on a free port, at the address that is returned."""
 
 import aiohttp
 import pytest
@@ -10,7 +10,7 @@ from tests.machine import lacks
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_it_is_called_by_the_address_that_is_given_and_gone_at_the_end(host: str) -> None:
+async def test_it_is_reachable_at_its_address_until_the_end(host: str) -> None:
     if not is_local(host):
         lacks("this host has no IPv6")
 
@@ -26,7 +26,7 @@ async def test_it_is_called_by_the_address_that_is_given_and_gone_at_the_end(hos
             await session.get(f"http://{address}/")
 
 
-async def test_a_port_that_is_taken_is_told() -> None:
+async def test_a_used_port_is_an_error() -> None:
     async with serving(web.Application()) as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(OSError, match="address already in use"):

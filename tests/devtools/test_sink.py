@@ -1,4 +1,4 @@
-"""`rokuga sink` as a process: it takes, refuses, resets, and says by its exit code whether all was right."""
+"""`rokuga sink` as a process: it accepts, refuses or resets, and its exit code reports faults."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bodies(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[bytes]]:
-    """Every event of a real recording in parts."""
+    """The bodies of all events of a real recording in parts."""
     events = await record(tmp_path_factory.mktemp("recorded"), split_duration=1)
     yield [make_body(event, CONFIG) for event in events]
 
 
 @contextlib.asynccontextmanager
-async def sinking(*options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run a sink on a free port; gives its URL."""
+async def running_sink(*options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """Run a sink on a free port; yield its URL and process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "rokuga", "sink", "--port", "0", *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -43,7 +43,7 @@ async def sinking(*options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.
 
 
 async def post(url: str, body: bytes) -> int:
-    """Post an event; 0 where the connection was reset."""
+    """Post an event; return the status, 0 if the connection was reset."""
     event_type = msgspec.json.decode(body)["type"]
     async with aiohttp.ClientSession() as session:
         try:
@@ -54,9 +54,9 @@ async def post(url: str, body: bytes) -> int:
 
 
 @pytest.mark.system
-async def test_it_ends_with_the_report_when_all_was_right(bodies: list[bytes]) -> None:
-    """Every event of a real recording, one of them twice: exit code 0, and the sum of it is printed."""
-    async with sinking("--reports", "1") as (url, process):
+async def test_it_ends_with_0_after_the_report_of_a_correct_recording(bodies: list[bytes]) -> None:
+    """One of its events is repeated; a summary is printed."""
+    async with running_sink("--reports", "1") as (url, process):
         for body in [bodies[0], *bodies]:
             assert await post(url, body) == 200
         output = (await process.communicate())[0].decode()
@@ -65,9 +65,9 @@ async def test_it_ends_with_the_report_when_all_was_right(bodies: list[bytes]) -
 
 
 @pytest.mark.system
-async def test_its_exit_code_tells_of_a_broken_promise(bodies: list[bytes]) -> None:
-    """A report without its archives: the fault is printed, and the exit code is 1 after SIGTERM."""
-    async with sinking() as (url, process):
+async def test_its_exit_code_is_1_after_a_fault(bodies: list[bytes]) -> None:
+    """A report whose archives were not announced, then SIGTERM."""
+    async with running_sink() as (url, process):
         for body in (bodies[0], bodies[-1]):
             assert await post(url, body) == 200
         process.send_signal(signal.SIGTERM)
@@ -78,9 +78,9 @@ async def test_its_exit_code_tells_of_a_broken_promise(bodies: list[bytes]) -> N
 
 @pytest.mark.system
 @pytest.mark.parametrize(("options", "status"), [(["--fail", "1"], 500), (["--reset", "1"], 0)])
-async def test_it_misbehaves_when_it_is_told_to(bodies: list[bytes], options: list[str], status: int) -> None:
-    """What was refused is not taken: it will come again, and that is no fault of the sender."""
-    async with sinking(*options) as (url, process):
+async def test_it_injects_faults(bodies: list[bytes], options: list[str], status: int) -> None:
+    """A refused event is not recorded: its repeat is no fault."""
+    async with running_sink(*options) as (url, process):
         assert await post(url, bodies[0]) == status
         process.send_signal(signal.SIGINT)
         output = (await process.communicate())[0].decode()
@@ -89,5 +89,5 @@ async def test_it_misbehaves_when_it_is_told_to(bodies: list[bytes], options: li
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("500ms", 0.5), ("1 min", 60)])
-def test_a_delay_is_written_as_people_do(text: str, seconds: float) -> None:
+def test_a_delay_may_have_any_unit(text: str, seconds: float) -> None:
     assert pause_s(text) == seconds

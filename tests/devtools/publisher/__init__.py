@@ -1,1 +1,1 @@
-"""The publisher of our own: clips, packets, pace."""
+"""Tests of `devtools/publisher`."""

@@ -1,4 +1,4 @@
-"""Clips: the project's own are what their README says, and what cannot be published is refused with its reason."""
+"""Clips: the samples match their README, and files that cannot be published are refused with a reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +28,7 @@ def keyframes_ms(track: ClipTrack) -> list[int]:
         ("opus.webm", None, 151),
     ],
 )
-def test_the_samples_are_what_their_readme_says(
-    name: str, video: tuple[str, int, int] | None, audio: int | None
-) -> None:
+def test_the_samples_match_their_readme(name: str, video: tuple[str, int, int] | None, audio: int | None) -> None:
     """Codecs, numbers of pictures, key frames and Opus packets; every picture is shown."""
     clip = read_clip(CLIPS / name)
     assert clip.tracks.keys() == {kind for kind, has in (("video", video), ("audio", audio)) if has}
@@ -62,14 +60,14 @@ def test_units_are_the_files_packets(name: str) -> None:
     assert min(track.units[0].time_ns for track in clip.tracks.values()) == 0
 
 
-def test_opus_times_are_free_of_the_files_rounding() -> None:
-    """WebM tells 0, 21, 41 ms; an encoder would have sent 0, 20, 40 ms."""
+def test_opus_times_are_without_the_rounding_of_webm() -> None:
+    """WebM has 0, 21, 41 ms; an encoder would have sent at 0, 20, 40 ms."""
     units = read_clip(CLIPS / "opus.webm").tracks["audio"].units
     assert [unit.time_ns for unit in units] == [place * 20 * NS_PER_MS for place in range(len(units))]
 
 
-def test_a_pause_in_the_sound_stays(tmp_path: Path) -> None:
-    """Where the file says that nothing sounds for a while, time goes on."""
+def test_a_pause_in_the_audio_is_kept(tmp_path: Path) -> None:
+    """Time continues where the file has no audio packets."""
     rewrite(CLIPS / "opus.webm", tmp_path / "paused.webm", lambda number: number < 10 or number >= 20)
     units = read_clip(tmp_path / "paused.webm").tracks["audio"].units
     assert units[9].time_ns == 180 * NS_PER_MS
@@ -87,7 +85,7 @@ def test_the_clip_lasts_to_the_end_of_its_last_unit() -> None:
 
 
 def rewrite(source: Path, target: Path, keeps: Callable[[int], bool]) -> None:
-    """Copy a file's packets, but only those that `keeps(number)`."""
+    """Copy the packets of a file for which `keeps(number)` is true."""
     with av.open(str(source)) as read, av.open(str(target), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
         packets = [packet for packet in read.demux() if packet.size]
@@ -98,7 +96,7 @@ def rewrite(source: Path, target: Path, keeps: Callable[[int], bool]) -> None:
 
 
 def h264(path: Path) -> Path:
-    """Make a file of a codec that is not published."""
+    """Return a file of a codec that cannot be published."""
     with av.open(str(path), "w", format="matroska") as written:
         stream = written.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
@@ -123,7 +121,7 @@ def h264(path: Path) -> Path:
         ),
     ],
 )
-def test_what_cannot_be_published_is_refused(
+def test_a_file_that_cannot_be_published_is_refused(
     tmp_path: Path, make: Callable[[Path], Path], kinds: list[Kind], reason: str
 ) -> None:
     """Each with its reason and the file's name."""
@@ -134,13 +132,13 @@ def test_what_cannot_be_published_is_refused(
 
 
 def test_video_that_does_not_begin_with_a_key_frame_is_refused(tmp_path: Path) -> None:
-    """Nobody could decode it."""
+    """It could not be decoded."""
     rewrite(CLIPS / "vp9.webm", tmp_path / "cut.webm", lambda number: number > 0)
     with pytest.raises(ClipError, match="does not begin with a key frame"):
         read_clip(tmp_path / "cut.webm")
 
 
-def test_a_file_that_is_cut_short_is_published_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_file_is_published_up_to_its_end(tmp_path: Path) -> None:
     whole = (CLIPS / "vp9.webm").read_bytes()
     (tmp_path / "cut.webm").write_bytes(whole[: len(whole) // 2])
     units = read_clip(tmp_path / "cut.webm").tracks["video"].units

@@ -1,4 +1,4 @@
-"""`rokuga publish`: useless arguments and files, what it tells of each publisher, and its exit code."""
+"""`rokuga publish`: invalid arguments and files, the summary of each publisher, and the exit code."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ CLIP = ROOT / "media-samples" / "vp9-opus.webm"
         ["--count", "x"],
     ],
 )
-def test_useless_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser(prog="publish")
     add_arguments(parser)
     with pytest.raises(SystemExit) as raised:
@@ -37,7 +37,7 @@ def test_useless_arguments_are_refused(wrong: list[str], capsys: pytest.CaptureF
     assert wrong[0] in capsys.readouterr().err
 
 
-def test_a_useless_file_is_refused_before_anybody_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_file_is_refused_before_connecting(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert run(parser.parse_args(["missing.webm"])) == 2
@@ -46,7 +46,7 @@ def test_a_useless_file_is_refused_before_anybody_is_called(capsys: pytest.Captu
 
 @pytest.mark.end_to_end
 async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> None:
-    """Two publishers; Ctrl-C ends both politely; a line tells what each has sent. A refusal is an exit code."""
+    """Two publishers; Ctrl-C ends both in order, with a summary line each. A refusal has an exit code."""
     async with running(config_in(tmp_path)) as addresses:
         command = [sys.executable, "-m", "api", "publish", str(CLIP), "--url", addresses.signaling_url]
         process = await asyncio.create_subprocess_exec(
@@ -72,7 +72,7 @@ async def test_the_command_publishes_until_it_is_interrupted(tmp_path: Path) -> 
 
 
 async def until_connected(session: aiohttp.ClientSession, api_url: str, count: int) -> None:
-    """Ask the daemon until so many clients are there."""
+    """Poll the daemon until it has so many clients."""
     while True:
         async with session.post(api_url, headers={"x-sora-target": "Sora_20201013.ListConnections"}) as answer:
             answer.raise_for_status()

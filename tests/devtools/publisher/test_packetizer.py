@@ -1,4 +1,4 @@
-"""Payloads: exact descriptors, and everything comes back through our own depacketizers and FFmpeg's decoders."""
+"""Payloads: exact descriptors, and the depacketizers of the recorder restore the units."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_vp8_descriptors(size: int, number: int, descriptors: list[str]) -> None
 
 @given(size=st.integers(1, 20_000), is_keyframe=st.booleans(), codec_type=st.sampled_from(["VP8", "VP9"]))
 def test_pieces_fit_a_datagram_and_are_about_even(size: int, is_keyframe: bool, codec_type: str) -> None:
-    """No piece is large, none is empty, and no more are made than are needed."""
+    """No piece is too large or empty, and there are no more than necessary."""
     payloads = PACKETIZERS[codec_type](TRACK, ClipUnit(bytes(size), 0, is_keyframe), 0)
     assert all(len(p) > MAX_DESCRIPTOR_BYTES or size < MAX_DESCRIPTOR_BYTES for p in payloads[:-1])
     assert max(map(len, payloads)) <= MAX_PAYLOAD_BYTES + MAX_DESCRIPTOR_BYTES
@@ -56,7 +56,7 @@ def test_pieces_fit_a_datagram_and_are_about_even(size: int, is_keyframe: bool, 
     ("name", "kind"),
     [("vp9-opus.webm", "video"), ("vp8-opus.webm", "video"), ("vp9.webm", "video"), ("opus.webm", "audio")],
 )
-def test_our_depacketizers_give_the_clip_back(name: str, kind: str) -> None:
+def test_the_depacketizers_restore_the_clip(name: str, kind: str) -> None:
     """Every unit, byte for byte, with its key flag and its size."""
     track = read_clip(CLIPS / name).tracks["audio" if kind == "audio" else "video"]
     depacketizer = CODECS[track.codec_type].depacketizer({})

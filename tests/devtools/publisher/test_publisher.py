@@ -1,4 +1,4 @@
-"""A publisher says why a recorder refused it, follows where it is sent, and repairs what the network loses."""
+"""A publisher reports why it was refused, follows a redirect, and resends lost packets."""
 
 import contextlib
 import socket
@@ -42,7 +42,7 @@ def certificate() -> Certificate:
 
 @contextlib.asynccontextmanager
 async def playing(play: Play) -> AsyncIterator[str]:
-    """A recorder that takes `connect` and then plays; gives its address."""
+    """Serve a recorder that receives `connect` and then runs `play`; yield its address."""
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse()
@@ -58,7 +58,7 @@ async def playing(play: Play) -> AsyncIterator[str]:
 
 
 def offer(video: str = "VP9", port: int = 9) -> dict[str, Any]:
-    """An offer of a recorder that is not there."""
+    """Return an offer of a recorder that does not exist."""
     transport = LocalTransport("u" * 8, "p" * 24, ":".join(["AB"] * 32), [Candidate("127.0.0.1", port)])
     media = MediaOffer(None, TrackConfig(video), mid_suffix="1")
     return {"type": "offer", "connection_id": "ID", "sdp": write_offer(media, transport, session_id=1)}
@@ -76,12 +76,12 @@ async def end_after_the_answer(websocket: web.WebSocketResponse) -> None:
         await websocket.close(code=4490, message=b"INVALID-SDP")
 
 
-async def say_nonsense(websocket: web.WebSocketResponse) -> None:
+async def send_invalid_json(websocket: web.WebSocketResponse) -> None:
     await websocket.send_str("{")
     await websocket.receive()
 
 
-async def say_a_list(websocket: web.WebSocketResponse) -> None:
+async def send_a_list(websocket: web.WebSocketResponse) -> None:
     await websocket.send_str("[]")
     await websocket.receive()
 
@@ -101,7 +101,7 @@ async def offer_another_codec(websocket: web.WebSocketResponse) -> None:
     await websocket.receive()
 
 
-async def offer_a_dead_address(websocket: web.WebSocketResponse) -> None:
+async def offer_an_unreachable_address(websocket: web.WebSocketResponse) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         await websocket.send_json(offer(port=unused.getsockname()[1]))
@@ -109,7 +109,7 @@ async def offer_a_dead_address(websocket: web.WebSocketResponse) -> None:
         await websocket.receive()
 
 
-async def keep_silent(websocket: web.WebSocketResponse) -> None:
+async def send_nothing(websocket: web.WebSocketResponse) -> None:
     await websocket.send_json({"type": "ping"})
     await websocket.receive()
 
@@ -119,20 +119,20 @@ async def keep_silent(websocket: web.WebSocketResponse) -> None:
     [
         (refuse, "4490 NO-SUCH-CHANNEL"),
         (end_after_the_answer, "4490 INVALID-SDP"),
-        (say_nonsense, "what is no message"),
-        (say_a_list, "what is no message"),
+        (send_invalid_json, "what is no message"),
+        (send_a_list, "what is no message"),
         (offer_without_sdp, "the offer is not as Sora's.*sdp"),
         (offer_no_sdp, "the offer has no m-line"),
         (offer_another_codec, "takes neither"),
-        (offer_a_dead_address, "no candidate of the offer answers"),
-        (keep_silent, "no offer came"),
+        (offer_an_unreachable_address, "no candidate of the offer answers"),
+        (send_nothing, "no offer came"),
     ],
 )
-async def test_a_refusal_is_told_with_its_reason(
+async def test_a_refusal_is_reported_with_its_reason(
     clip: Clip, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, play: Play, reason: str
 ) -> None:
-    """Whatever the recorder says or leaves out, it is one error with one reason."""
-    monkeypatch.setattr(publishing, "OFFER_TIMEOUT_S", 0.2 if play is keep_silent else 10)
+    """Any failure is one PublishError with one reason."""
+    monkeypatch.setattr(publishing, "OFFER_TIMEOUT_S", 0.2 if play is send_nothing else 10)
     publication = Publication()
     async with playing(play) as url:
         with pytest.raises(PublishError, match=reason):
@@ -141,9 +141,7 @@ async def test_a_refusal_is_told_with_its_reason(
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:1/signaling", "nonsense", "http://127.0.0.1:1", "ws://[::"])
-async def test_what_cannot_be_reached_is_told_with_its_address(
-    clip: Clip, certificate: Certificate, url: str
-) -> None:
+async def test_an_unreachable_url_is_reported(clip: Clip, certificate: Certificate, url: str) -> None:
     with pytest.raises(PublishError) as raised:
         await publish(PublishOptions(CLIP, url), clip, certificate)
     assert str(raised.value).startswith(f"{url}: ")
@@ -156,7 +154,7 @@ async def test_a_server_that_speaks_no_websocket_is_a_refusal(clip: Clip, certif
 
 
 async def test_a_redirection_is_followed_once(clip: Clip, certificate: Certificate) -> None:
-    """To where nobody listens, to nonsense, or to a recorder that sends us on: no connection, and told why."""
+    """To a closed port, an invalid URL, or a recorder that redirects again: each is an error with its reason."""
     locations: list[Any] = ["ws://127.0.0.1:1/signaling", "nonsense", None]
 
     async def redirect(websocket: web.WebSocketResponse) -> None:
@@ -174,8 +172,8 @@ async def test_a_redirection_is_followed_once(clip: Clip, certificate: Certifica
     assert locations == []
 
 
-async def test_a_wish_to_stop_is_granted_while_it_connects(clip: Clip, certificate: Certificate) -> None:
-    """Nobody answers its checks; it leaves at once, with a goodbye."""
+async def test_a_publisher_can_be_stopped_while_it_connects(clip: Clip, certificate: Certificate) -> None:
+    """Its connectivity checks get no response; it disconnects at once, in order."""
     heard: list[Any] = []
     publication = Publication()
 
@@ -202,8 +200,8 @@ async def call(url: str, operation: str) -> None:
 
 
 @pytest.mark.end_to_end
-async def test_lost_packets_are_repaired_on_the_way(tmp_path: Path, clip: Clip, certificate: Certificate) -> None:
-    """A tenth of all datagrams is lost, both ways: what is in the middle is repaired, and all is in its order."""
+async def test_lost_packets_are_repaired(tmp_path: Path, clip: Clip, certificate: Certificate) -> None:
+    """A tenth of all datagrams is lost, both ways: losses are repaired, and all units are in order."""
     async with running(config_in(tmp_path)) as addresses:
         await call(addresses.api_url, "StartRecording")
         options = replace(PublishOptions(CLIP, addresses.signaling_url), loss=0.1, seconds=3.0)

@@ -1,4 +1,4 @@
-"""The sender: each unit once, in order, at its time; and what it does when it is asked for something."""
+"""The sender: each unit once, in order, at its time; and its responses to feedback."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -22,7 +22,7 @@ CLIP_NS = PICTURES * FRAME_NS
 
 
 def clip(keyframes: Iterable[int] = (0, 30)) -> Clip:
-    """Two seconds: a picture names itself; those of `keyframes` are key frames."""
+    """Return two seconds whose pictures contain their numbers; those of `keyframes` are key frames."""
     keys = set(keyframes)
     pictures = [ClipUnit(b"%d" % place, place * FRAME_NS, place in keys) for place in range(PICTURES)]
     sounds = [ClipUnit(b"\xf8%d" % place, place * 20 * NS_PER_MS, True) for place in range(100)]
@@ -30,7 +30,7 @@ def clip(keyframes: Iterable[int] = (0, 30)) -> Clip:
 
 
 def sender(of: Clip | None = None, *, loop: bool = False) -> Sender:
-    """Make a sender of both kinds; only video has RTX."""
+    """Return a sender of both kinds; only video has RTX."""
     sources: dict[Kind, OutgoingSource] = {
         "video": OutgoingSource(SourceNumbers(VIDEO, RTX, 65_500, 0), 90_000, 96, 97),
         "audio": OutgoingSource(SourceNumbers(AUDIO, RTX + 1, 0, 0), 48_000, 111, None),
@@ -43,18 +43,18 @@ def sent(ours: Sender, media_ns: int) -> list[RtpPacket]:
 
 
 def pictures(packets: Iterable[RtpPacket]) -> list[int]:
-    """Which pictures these packets are."""
+    """Return the numbers of the pictures in these packets."""
     return [int(packet.payload[4:]) for packet in packets if packet.ssrc == VIDEO]
 
 
 def ask(ours: Sender, media_ns: int, ssrc: int = VIDEO) -> None:
-    """Ask for a key frame."""
+    """Send a PLI."""
     assert not list(ours.feedback(build_pli(9, ssrc), media_ns))
 
 
 @given(st.lists(st.integers(0, 2 * CLIP_NS), max_size=30))
-def test_every_unit_is_sent_once_in_order_whenever_it_is_looked_at(moments: list[int]) -> None:
-    """However irregular the ticks are, the packets are the same, and none comes before its time."""
+def test_every_unit_is_sent_once_in_order_at_any_tick_times(moments: list[int]) -> None:
+    """With irregular ticks the packets are the same, and none precedes its time."""
     ours = sender()
     packets: list[RtpPacket] = []
     for moment in [*sorted(moments), CLIP_NS]:
@@ -69,8 +69,8 @@ def test_every_unit_is_sent_once_in_order_whenever_it_is_looked_at(moments: list
     assert not ours.is_over(CLIP_NS - 1)
 
 
-def test_a_loop_goes_on_evenly() -> None:
-    """RTP times and sequence numbers know nothing of the clip's end."""
+def test_a_looped_clip_continues_evenly() -> None:
+    """RTP times and sequence numbers are continuous at the end of the clip."""
     ours = sender(loop=True)
     packets = [p for p in sent(ours, 5 * CLIP_NS - 1) if p.ssrc == VIDEO]
     assert pictures(packets) == [*range(PICTURES)] * 5
@@ -80,8 +80,8 @@ def test_a_loop_goes_on_evenly() -> None:
 
 
 @pytest.mark.parametrize("after_ms", [0, 1, 250, 499])
-def test_a_request_right_after_a_key_frame_is_answered_by_it(after_ms: int) -> None:
-    """A recorder asks at its start: a clip that begins with a key frame must come whole."""
+def test_a_pli_shortly_after_a_key_frame_changes_nothing(after_ms: int) -> None:
+    """A recorder sends one at its start, and still receives the whole clip."""
     ours = sender()
     packets = sent(ours, after_ms * NS_PER_MS)
     ask(ours, after_ms * NS_PER_MS)
@@ -89,14 +89,14 @@ def test_a_request_right_after_a_key_frame_is_answered_by_it(after_ms: int) -> N
     assert (ours.counts.keyframe_requests, ours.counts.jumps) == (1, 0)
 
 
-def test_a_request_before_the_first_packet_changes_nothing() -> None:
+def test_a_pli_before_the_first_packet_changes_nothing() -> None:
     ours = sender()
     ask(ours, 0)
     assert pictures(sent(ours, CLIP_NS)) == list(range(PICTURES))
 
 
-def test_a_later_request_goes_on_with_the_next_key_frame_without_a_gap_in_time() -> None:
-    """As a live encoder would: the next picture is a key frame, at the time of the picture that is left out."""
+def test_after_a_pli_the_next_key_frame_follows_without_a_gap_in_time() -> None:
+    """Like a live encoder: the next picture is a key frame, at the time of the picture that it replaces."""
     ours = sender()
     packets = sent(ours, 20 * FRAME_NS)
     ask(ours, 20 * FRAME_NS)
@@ -107,7 +107,7 @@ def test_a_later_request_goes_on_with_the_next_key_frame_without_a_gap_in_time()
     assert ours.counts.jumps == 1
 
 
-def test_without_a_later_key_frame_it_goes_back_to_the_first() -> None:
+def test_without_a_later_key_frame_the_first_one_follows() -> None:
     ours = sender(loop=True)
     packets = sent(ours, 50 * FRAME_NS)
     ask(ours, 50 * FRAME_NS)
@@ -117,8 +117,8 @@ def test_without_a_later_key_frame_it_goes_back_to_the_first() -> None:
     assert {b - a for a, b in pairwise(times)} == {3000}
 
 
-def test_repeated_requests_are_one_jump() -> None:
-    """The one that is answered by the key frame to come, and those that come while it is fresh."""
+def test_repeated_plis_are_one_jump() -> None:
+    """Further ones before the key frame, and within 500 ms after it, change nothing."""
     ours = sender()
     packets = sent(ours, 20 * FRAME_NS)
     for _ in range(3):
@@ -131,22 +131,22 @@ def test_repeated_requests_are_one_jump() -> None:
 
 
 @pytest.mark.parametrize("ssrc", [AUDIO, 77])
-def test_a_request_for_sound_or_for_a_stranger_changes_nothing(ssrc: int) -> None:
+def test_a_pli_for_audio_or_an_unknown_ssrc_changes_nothing(ssrc: int) -> None:
     ours = sender()
     packets = sent(ours, 20 * FRAME_NS)
     ask(ours, 20 * FRAME_NS, ssrc)
     assert pictures(packets + sent(ours, CLIP_NS)) == list(range(PICTURES))
 
 
-def test_a_request_after_the_end_changes_nothing() -> None:
+def test_a_pli_after_the_end_changes_nothing() -> None:
     ours = sender()
     sent(ours, CLIP_NS)
     ask(ours, CLIP_NS)
     assert not sent(ours, CLIP_NS)
 
 
-def test_lost_packets_are_sent_again_when_they_are_asked_for() -> None:
-    """By RTX for video, where it was agreed on; plain for audio."""
+def test_nacked_packets_are_sent_again() -> None:
+    """As RTX for video, which negotiated it; unchanged for audio."""
     ours = sender()
     sent(ours, CLIP_NS)
     (again,) = ours.feedback(build_nack(9, VIDEO, [65_501]), CLIP_NS)
@@ -157,8 +157,8 @@ def test_lost_packets_are_sent_again_when_they_are_asked_for() -> None:
     assert ours.counts.retransmissions == 2
 
 
-def test_what_was_sent_can_be_told_afterwards() -> None:
-    """Runs and counts give each unit with its time, over laps and jumps, from any number on."""
+def test_runs_and_counts_describe_what_was_sent() -> None:
+    """Each unit and its time, over repetitions and jumps, from any number on."""
     ours = sender(loop=True)
     packets = sent(ours, 20 * FRAME_NS)
     for moment in (20 * FRAME_NS, 50 * FRAME_NS, 2 * CLIP_NS):
@@ -174,15 +174,15 @@ def test_what_was_sent_can_be_told_afterwards() -> None:
 
 
 @given(st.binary(max_size=64))
-def test_any_feedback_is_taken(data: bytes) -> None:
-    """Whatever comes is answered or passed over."""
+def test_any_feedback_is_accepted_or_ignored(data: bytes) -> None:
+    """No input raises."""
     ours = sender()
     sent(ours, NS_PER_S)
     list(ours.feedback(data, NS_PER_S))
 
 
-def test_reports_come_each_second_and_agree_with_the_media() -> None:
-    """Both kinds, one wall clock: what was due at a moment has that moment's NTP time."""
+def test_sender_reports_follow_each_second_and_match_the_media() -> None:
+    """RTP times of both kinds map to the same wall clock."""
     ours = sender(loop=True)
     reports = []
     for tick in range(0, 4000, 5):
@@ -196,5 +196,5 @@ def test_reports_come_each_second_and_agree_with_the_media() -> None:
         assert (report.ntp_ns - NTP_EPOCH_NS) // NS_PER_MS in {tick, tick - 1}
 
 
-def test_the_sources_are_told_for_the_goodbye() -> None:
+def test_the_ssrcs_are_available_for_an_rtcp_bye() -> None:
     assert set(sender().ssrcs) == {VIDEO, AUDIO}

@@ -1,4 +1,4 @@
-"""One source: its numbers wrap, its retransmissions have both forms, its reports tell the truth."""
+"""One source: wrapping numbers, both forms of retransmission, sender reports."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def source(rtx_payload_type: int | None = 97) -> OutgoingSource:
     return OutgoingSource(NUMBERS, 90_000, 96, rtx_payload_type)
 
 
-def test_packets_of_a_unit_share_their_time_and_the_last_is_marked() -> None:
+def test_packets_of_a_unit_share_their_time_and_the_last_has_the_marker() -> None:
     """Sequence numbers and RTP times wrap as on the wire."""
     packets = [parse_rtp(data, 0) for data in source().packetize([b"a", b"b", b"c"], NS_PER_S // 100)]
     assert [(p.sequence, p.marker, p.payload) for p in packets] == [
@@ -39,21 +39,21 @@ def test_rtx_wraps_the_packet_with_its_sequence_number() -> None:
     assert unwrap_rtx(packet, 96, 11) == parse_rtp(sent, 0)
 
 
-def test_without_rtx_the_packet_itself_is_sent_again() -> None:
+def test_without_rtx_the_packet_is_resent_unchanged() -> None:
     ours = source(None)
     (sent,) = ours.packetize([b"payload"], 0)
     assert ours.retransmit(0xFFFF) == sent
 
 
 @pytest.mark.parametrize("sequence", [0, 0xFFFE, 0xFFFF - RING_PACKETS])
-def test_what_was_never_sent_is_not_sent_again(sequence: int) -> None:
+def test_a_packet_that_was_never_sent_is_not_resent(sequence: int) -> None:
     ours = source()
     ours.packetize([b"payload"], 0)
     assert ours.retransmit(sequence) is None
 
 
-def test_old_packets_are_forgotten() -> None:
-    """The ring holds so many and no more."""
+def test_only_recent_packets_are_kept() -> None:
+    """The ring buffer has a fixed size."""
     ours = source()
     for _ in range(RING_PACKETS + 1):
         ours.packetize([b"payload"], 0)
@@ -61,8 +61,8 @@ def test_old_packets_are_forgotten() -> None:
     assert ours.retransmit(0) is not None
 
 
-def test_a_report_pairs_the_two_clocks() -> None:
-    """The RTP time of this moment with the wall clock's, counts of media, and the name of the sender."""
+def test_a_sender_report_maps_rtp_time_to_wall_time() -> None:
+    """With the counts of packets and octets, and the CNAME."""
     ours = source()
     ours.packetize([b"abc", b"de"], 0)
     data = ours.report(2 * NS_PER_S, 5 * NS_PER_S, "name")

@@ -1,1 +1,1 @@
-"""What it costs, measured end to end."""
+"""Benchmarks of the daemon: see README.md."""

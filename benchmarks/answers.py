@@ -1,4 +1,4 @@
-"""How soon the API answers while much goes on: it is asked twenty times a second, another question each time."""
+"""Response times of the API under load: twenty calls a second, to several targets in turn."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ QUESTIONS: Final[Sequence[tuple[str, Mapping[str, Any]]]] = (
     ("Sora_20161101.StartRecording", {"channel_id": "nobody", "expire_time": 0}),
     ("Sora_20161101.StopRecording", {"channel_id": "nobody"}),
 )
-"""The last two begin and end a recording of a channel in which nobody is: store and disk are asked, too."""
+"""The last two start and stop a recording of an empty channel, which uses store and disk as well."""
 
 
 class AnswerError(RuntimeError):
-    """The API did not do what it was asked to."""
+    """The API returned an error."""
 
 
 class Answer(NamedTuple):
-    """One answer: in which phase, to what, and how long it took."""
+    """One response: its phase, its target and its time."""
 
     phase: str
     target: str
@@ -36,20 +36,20 @@ class Answer(NamedTuple):
 
 @dataclass
 class Answers:
-    """All answers, and the phase that what is asked now belongs to."""
+    """All responses, and the present phase."""
 
     phase: str = ""
     all: list[Answer] = field(default_factory=list)
 
     def phases(self) -> Iterator[tuple[str, Sequence[Answer]]]:
-        """Give the phases in their order, with their answers from the quickest to the slowest."""
+        """Return the phases in order, with their response times in ascending order."""
         for phase in dict.fromkeys(answer.phase for answer in self.all):
             yield phase, sorted((a for a in self.all if a.phase == phase), key=lambda answer: answer.ms)
 
 
 @contextlib.asynccontextmanager
 async def asking(url: str) -> AsyncIterator[Answers]:
-    """Ask while the context is open. Raises AnswerError at its end where an answer was no success."""
+    """Call the API while the context is open. Raises AnswerError at its end if a call failed."""
     answers = Answers()
     ending = asyncio.Event()
     task = asyncio.create_task(_ask(url, answers, ending))

@@ -14,7 +14,7 @@ from tests.end_to_end.attack_scenario import attack
 
 
 def main(publishers: int = 20, seconds: float = 60.0) -> None:
-    """Attack, and print the figures."""
+    """Run the attacks, and print the results."""
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(attack(Path(folder), publishers, seconds))
     answers, newcomers = sorted(result.response_times_s), sorted(result.joining_times_s)

@@ -25,7 +25,7 @@ while os.getppid() == parent:
 
 @contextlib.contextmanager
 def awake() -> Iterator[None]:
-    """Keep every core that this process may use awake; ends with the context or with this process."""
+    """Keep every core of this process busy at the lowest priority, while the context is open."""
     command = [sys.executable, "-c", SPIN]
     cores = sorted(os.sched_getaffinity(0))
     spinning = [subprocess.Popen([*command, str(core), str(os.getpid())]) for core in cores]

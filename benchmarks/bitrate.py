@@ -22,7 +22,7 @@ Sample = Mapping[str, Any]
 
 
 def sent_kbps(samples: Sequence[Sample], place: int) -> float:
-    """Give what was sent in the second before a sample, 0 in the first one."""
+    """Return the bits sent in the second before a sample, 0 for the first one."""
     now = samples[place]
     before = next((past for past in reversed(samples[:place]) if now["ms"] - past["ms"] >= WINDOW_MS), None)
     if before is None:

@@ -32,13 +32,13 @@ from tests.end_to_end.hostile_datagrams import hostile_datagrams, unknown_socket
 FLOOD_S: Final = 4.0
 STRANGERS: Final = 16
 STEP_S: Final = 0.001
-"""Datagrams go out in bursts at this step."""
+"""Interval of the bursts in which datagrams are sent."""
 SETTLE_S: Final = 2.0
 COUNTED: Final = ("datagrams", "repaired_packets", "lost_packets", "received_packets")
 
 
 def kinds() -> Mapping[str, tuple[int, Sequence[bytes]]]:
-    """Give what is thrown, by which the rate is divided: the dearest to look at, the usual size, and the largest."""
+    """Return the datagrams by kind, and the divisor of the rate: the most expensive, the usual and the largest."""
     hostile = hostile_datagrams("nobody:nowhere")
     noise = random.Random(11)
     return {
@@ -49,7 +49,7 @@ def kinds() -> Mapping[str, tuple[int, Sequence[bytes]]]:
 
 
 async def counters(api: str) -> Mapping[str, int]:
-    """Read /metrics; give the numbers that tell of a loss, their parts added up."""
+    """Return the counters of loss in /metrics, summed over labels."""
     async with aiohttp.ClientSession() as session, session.get(f"{api.rstrip('/')}/metrics") as answer:
         text = await answer.text()
     return {
@@ -59,7 +59,7 @@ async def counters(api: str) -> Mapping[str, int]:
 
 
 async def throw(port: int, datagrams: Sequence[bytes], rate: int) -> int:
-    """Throw so many a second, as far as this process comes; give how many it were."""
+    """Send so many datagrams a second, as far as this process can; return how many were sent."""
     sockets = [unknown_socket(port) for _ in range(STRANGERS)]
     thrown, began_s = 0, time.monotonic()
     while (now_s := time.monotonic() - began_s) < FLOOD_S:
@@ -80,7 +80,7 @@ def _send(stranger: socket.socket, datagram: bytes) -> None:
 
 
 async def measure(publishers: int, rates: Sequence[int]) -> None:
-    """Throw each kind at each rate; print a row each."""
+    """Send each kind at each rate; print a row each."""
     cores = sorted(os.sched_getaffinity(0))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hundreds-")))

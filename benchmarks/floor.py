@@ -25,7 +25,7 @@ class DecryptOnly:
         self.fail = peer.fail
 
     def receive_srtp(self, size: int, now_ns: int) -> None:
-        """Decrypt a packet; what is not media goes to the peer."""
+        """Decrypt a packet; pass what is not media to the peer."""
         srtp: SrtpReceiver | None = self._peer._srtp  # type: ignore[attr-defined]  # of WebRtcPeer
         if srtp is None or 192 <= self._buffer.data[1] <= 223:
             self._peer.receive_srtp(size, now_ns)

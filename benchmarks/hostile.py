@@ -33,18 +33,18 @@ from tests.end_to_end.publishing import publishing
 
 QUIET_S = 5.0
 PAUSE_S = 0.005
-"""After fifty datagrams: about 10,000 a second."""
+"""Pause after fifty datagrams: about 10,000 a second."""
 
 
 async def cpu_s(pid: int, work: object) -> tuple[float, float]:
-    """Give the CPU time that the daemon takes while something is done, and how long that is, both in seconds."""
+    """Return the daemon's CPU time during some work, and the duration of that, both in seconds."""
     before, began = usage(pid).cpu_s, time.monotonic()
     await work  # type: ignore[misc]  # any awaitable
     return usage(pid).cpu_s - before, time.monotonic() - began
 
 
 async def measure(count: int) -> None:
-    """Throw `count` of each kind and print what one costs."""
+    """Send `count` of each kind, and print the cost of one."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         peers = keep_outgoing_peers(patch)
         async with daemon(Path(folder)) as (pid, ready), publishing(ready["signaling"], "bench"):

@@ -36,7 +36,7 @@ GRACE_S: Final = 60.0
 """How much longer than planned the ramp may take."""
 LOOK_S: Final = 0.02
 KEPT_FAULTS: Final = 5
-"""How many of the faults are told in words."""
+"""How many faults are printed."""
 AFTER_S: Final = 2.0
 """How long the other channel is recorded on after the end of the crowd's files."""
 
@@ -76,7 +76,7 @@ class Result:
 
 
 class Watch:
-    """The daemon from outside: its buffer is looked at all the time."""
+    """The daemon as seen from outside; its receive buffer is sampled continuously."""
 
     def __init__(self, pid: int, ready: Any) -> None:
         self.pid = pid
@@ -85,30 +85,30 @@ class Watch:
         self.buffer_bytes = 0
 
     async def look(self) -> None:
-        """Note how full the socket's buffer is, again and again."""
+        """Sample the size of the receive buffer."""
         while True:
             self.buffer_bytes = max(self.buffer_bytes, _waiting(self.port))
             await asyncio.sleep(LOOK_S)
 
     async def archives(self) -> int:
-        """Give how many publishers of the crowd are recorded."""
+        """Return how many publishers of the load are recorded."""
         return len([a for a in await call(self.api, "ListArchiving", {}) if a["channel_id"] == CROWD])
 
     async def worst_lag_ms(self) -> float:
-        """Give what /metrics tells of the event loop."""
+        """Return the event-loop metrics of /metrics."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.api.rstrip('/')}/metrics") as answer:
             found = re.search(r"^rokuga_event_loop_max_lag_seconds (\S+)", await answer.text(), re.MULTILINE)
         return float(found[1]) * 1000 if found else -1.0
 
 
 def _waiting(port: int) -> int:
-    """Give the bytes that wait in a UDP port's sockets (proc_net_udp(5))."""
+    """Return the bytes in the receive buffers of a UDP port (proc_net_udp(5))."""
     rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
     return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].rsplit(":", 1)[1], 16) == port)
 
 
 async def measure(publishers: int, seconds: float) -> Result:
-    """Go through one run."""
+    """Measure one run."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise SystemExit("the daemon and its load need a core each")
@@ -132,7 +132,7 @@ async def measure(publishers: int, seconds: float) -> Result:
 
 
 async def _run(watch: Watch, url: str, folder: Path, publishers: int, seconds: float) -> Result:
-    """Publish and record; the files are whole when this returns, and not looked at."""
+    """Publish and record; the files are finished when this returns, and are not checked."""
     recordings = {
         channel: (await call(watch.api, "StartRecording", {"channel_id": channel, "expire_time": 0}))["recording_id"]
         for channel in (CROWD, WITNESS)
@@ -193,7 +193,7 @@ async def _run(watch: Watch, url: str, folder: Path, publishers: int, seconds: f
 
 
 async def _arrive(watch: Watch, publishers: int, began_s: float) -> None:
-    """Wait until all are recorded."""
+    """Wait until all publishers are recorded."""
     while (count := await watch.archives()) < publishers:
         if time.monotonic() - began_s > publishers * 0.05 + GRACE_S:
             raise SystemExit(f"only {count} of {publishers} are recorded")
@@ -236,7 +236,7 @@ def show(result: Result) -> None:
 
 
 def keep(result: Result) -> None:
-    """Put a run into the file of results, in the place of the last with so many publishers."""
+    """Store a run in the file of results, in place of the last one with as many publishers."""
     runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     runs = [run for run in runs if run["publishers"] != result.publishers] + [asdict(result)]
     RESULTS.write_text(json.dumps(sorted(runs, key=lambda run: run["publishers"]), indent=1) + "\n")

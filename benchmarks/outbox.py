@@ -33,7 +33,7 @@ PATIENCE_S = 300
 
 
 async def consume() -> None:
-    """Answer 200 to every POST on a free port, which is printed, until standard input ends."""
+    """Respond with 200 to every POST on a free port, which is printed, until standard input ends."""
 
     async def take(request: web.Request) -> web.Response:
         await request.read()
@@ -48,7 +48,7 @@ async def consume() -> None:
 
 @asynccontextmanager
 async def consumer() -> AsyncIterator[str]:
-    """Run a consumer in a process of its own; give its URL."""
+    """Run a consumer in its own process; yield its URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -67,7 +67,7 @@ async def consumer() -> AsyncIterator[str]:
 
 
 async def measure(events: int, channels: int) -> None:
-    """Store so many events over so many channels, wait until all are delivered, print both rates."""
+    """Store so many events over so many channels, wait until all are delivered, and print both rates."""
     told = [event(number, f"channel {number % channels}", document={"number": number}) for number in range(events)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rokuga.sqlite3")

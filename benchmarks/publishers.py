@@ -68,7 +68,7 @@ class Result:
 
 @contextlib.asynccontextmanager
 async def daemon(folder: Path, module: str = "rokuga.api") -> AsyncIterator[tuple[int, Mapping[str, Any]]]:
-    """Start a daemon on free ports; give its process id and addresses."""
+    """Start a daemon on free ports; yield its process id and addresses."""
     environment = os.environ | loopback_environment(folder, log_format="json")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, "run", cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
@@ -87,7 +87,7 @@ async def daemon(folder: Path, module: str = "rokuga.api") -> AsyncIterator[tupl
 
 
 async def call(url: str, operation: str, body: Mapping[str, Any]) -> Any:
-    """Call the API; give its answer."""
+    """Call the API; return its response."""
     headers = {"x-sora-target": f"Sora_20161101.{operation}"}
     async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
         answer.raise_for_status()
@@ -95,7 +95,7 @@ async def call(url: str, operation: str, body: Mapping[str, Any]) -> Any:
 
 
 async def longest_answer_ms(url: str, seconds: float) -> float:
-    """Ask the API twenty times a second; give how long the slowest answer took."""
+    """Call the API twenty times a second; return the slowest response time."""
     longest_s, end_s = 0.0, time.monotonic() + seconds
     headers = {"x-sora-target": "Sora_20171101.GetStatsAllConnections"}
     async with aiohttp.ClientSession() as session:
@@ -109,7 +109,7 @@ async def longest_answer_ms(url: str, seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one daemon went through, and what it left."""
+    """The results of one daemon."""
 
     cpu_ms: float
     idle_mb: float
@@ -194,13 +194,13 @@ async def measure(clip: Path, publishers: int) -> Result:
 
 
 def machine() -> str:
-    """Say what this is measured on, and whether the code is compiled."""
+    """Return a description of machine and interpreter, and whether the code is compiled."""
     form = "compiled" if is_compiled() else "pure"
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {form}"
 
 
 async def main(counts: list[int], is_awake: bool) -> None:
-    """Measure each count, print a table, keep the figures."""
+    """Measure each count, print a table, and store the figures."""
     about = f"{machine()}, {'cores kept awake' if is_awake else 'cores that sleep'}"
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"{date}  {about}")

@@ -42,7 +42,7 @@ KEY: Final = bytes(range(28))
 
 
 def packets() -> Sequence[tuple[int, bytes]]:
-    """Give the clip as RTP packets, each with its time in ns."""
+    """Return the clip as RTP packets, each with its time in ns."""
     clip = read_clip(CLIP)
     sources = {}
     for number, (kind, track) in enumerate(clip.tracks.items()):
@@ -58,7 +58,7 @@ def packets() -> Sequence[tuple[int, bytes]]:
 
 
 def least_us(work: Callable[[], int]) -> float:
-    """Do the work some times; give the least CPU time of it, by the number of packets that it says it did."""
+    """Repeat the work, and return its least CPU time per packet; the work returns its number of packets."""
     found = []
     for _ in range(ROUNDS):
         begin_ns = time.process_time_ns()

@@ -30,7 +30,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a folder of archives has. `faults` says what is wrong with files, one line each."""
+    """The contents of a folder of archives. `faults` has one line per fault."""
 
     archives: int
     units: int
@@ -44,7 +44,7 @@ def read_clip(video: Path, audio: Path) -> Clip:
 
 
 def look(folder: Path, clip: Clip) -> Found:
-    """Look at every archive of a channel under a folder."""
+    """Check every archive of a channel under a folder."""
     documents = [json.loads(path.read_text()) for path in sorted(folder.rglob("archive-*.json"))]
     units, faults = 0, []
     for document in documents:
@@ -58,7 +58,7 @@ def look(folder: Path, clip: Clip) -> Found:
 
 
 def _lonely(folder: Path) -> Iterable[Path]:
-    """Give files of media, or what was to become some, that have no document."""
+    """Return media files and files in progress that have no document."""
     return (
         path
         for path in folder.rglob("*archive-*")
@@ -67,7 +67,7 @@ def _lonely(folder: Path) -> Iterable[Path]:
 
 
 def _look_at(document: dict[str, Any], clip: Clip) -> tuple[int, str]:
-    """Give how many units a file has, and what is wrong with it, "" where nothing is."""
+    """Return the number of units of a file, and its fault, "" if there is none."""
     data = Path(document["file_path"]).read_bytes()
     if len(data) != document["size"]:
         return 0, "its size is not the document's"
@@ -91,7 +91,7 @@ def _look_at(document: dict[str, Any], clip: Clip) -> tuple[int, str]:
 
 
 def _break_in(stored: Sequence[tuple[bytes, bool]], sent: Sequence[bytes], what: str) -> str:
-    """Say where what is stored does not follow from what is before it; it may go on anew at a key frame."""
+    """Return where a stored unit does not follow the previous one; a gap may end at a key frame."""
     place = sent.index(stored[0][0]) if stored[0][0] in sent else len(sent)
     for number, (data, is_keyframe) in enumerate(stored):
         if place < len(sent) and data != sent[place] and is_keyframe and data in sent:
@@ -116,7 +116,7 @@ def _ivf(data: bytes) -> Iterable[bytes]:
 
 
 def _ogg(data: bytes) -> Iterable[bytes]:
-    """Give the packets of one logical stream; a piece of 255 bytes goes on in the next (RFC 3533 section 5)."""
+    """Return the packets of one logical stream; a segment of 255 bytes continues in the next (RFC 3533 section 5)."""
     place, packet = 0, b""
     while place < len(data):
         sizes = data[place + 27 : place + 27 + data[place + 26]]

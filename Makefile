@@ -17,7 +17,7 @@ SOURCES := setup.py pyproject.toml $(shell find -L rokuga -type f -not -path '*/
 # What else runs on the plain sources, which is what a source install runs: the tests of what is compiled, and one daemon.
 HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs sync webrtc) \
   $(wildcard tests/recorder/test_track*.py) \
-  tests/recorder/archive/webm $(addprefix tests/recorder/archive/test_,archiver.py stalls.py sync.py) \
+  tests/recorder/archive/webm $(addprefix tests/recorder/archive/test_,archiver.py containers.py stalls.py sync.py) \
   tests/end_to_end/test_own_publisher.py
 
 .PHONY: run demo test check compiled images unit soak fuzz bench clean

@@ -55,7 +55,7 @@ class WriterThread:
 
     def __init__(self, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._max_queued_bytes = max_queued_bytes
-        self._thread = Thread(target=self._run, name="writer")
+        self._writing_thread = Thread(target=self._run, name="writer")
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
         self._done: deque[_Call] = deque()
         self._is_wakeup_scheduled = False
@@ -67,14 +67,14 @@ class WriterThread:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._writing_thread.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._writing_thread.join)
         await asyncio.to_thread(self._finishing_threads.shutdown)
         self._set_results()
         await asyncio.to_thread(self._sync_threads.shutdown)

@@ -67,9 +67,9 @@ async def _ask(url: str, answers: Answers, ending: asyncio.Event) -> None:
             target, body = QUESTIONS[place % len(QUESTIONS)]
             phase, begin_s = answers.phase, time.monotonic()
             async with session.post(url, json=body, headers={"x-sora-target": target}) as answer:
-                said = await answer.read()
+                text = await answer.read()
                 if answer.status != OK:
-                    raise AnswerError(f"{target} in {phase}: {answer.status} {said.decode(errors='replace')}")
+                    raise AnswerError(f"{target} in {phase}: {answer.status} {text.decode(errors='replace')}")
             answers.all.append(Answer(phase, target.partition(".")[2], (time.monotonic() - begin_s) * 1000))
             place += 1
             await asyncio.sleep(PAUSE_S)

@@ -38,8 +38,8 @@ async def measure(codec: str) -> None:
             await daemon.api("StartRecording", {"channel_id": "bench", "expire_time": 0})
             steps = [{"call": "sample", "arguments": [SECONDS]}]
             picture = {"width": "1280", "height": "720", "noise": "0.12"}
-            told = await publish_with_browser(daemon, "bench", steps, codec=codec, bitRate=str(KBPS), **picture)
-    samples = told["samples"]
+            result = await publish_with_browser(daemon, "bench", steps, codec=codec, bitRate=str(KBPS), **picture)
+    samples = result["samples"]
     rates = [sent_kbps(samples, place) for place in range(len(samples))]
     for sample, rate in list(zip(samples, rates, strict=True))[::5]:
         estimate = (sample.get("availableOutgoingBitrate") or 0) / 1000

@@ -30,7 +30,7 @@ class NoLoadError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What all processes say that they did, from when the last publisher of each was connected."""
+    """The sums of all processes, from when the last publisher of each was connected."""
 
     publishers: int
     retries: int
@@ -51,17 +51,17 @@ class Crowd:
         return sum(usage(process.pid).cpu_s for process in self._processes)
 
     async def end(self) -> Sent:
-        """Have all of them say goodbye; give what they say. Raises NoLoadError where one says nothing."""
+        """Disconnect all publishers; return the sums. Raises NoLoadError if a process has no result."""
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-        said = [_lines(out) for out, _ in await asyncio.gather(*self._reading)]
-        results = [line for lines in said for line in lines if line["ev"] == "result"]
-        if len(results) < len(said):
-            raise NoLoadError(f"a load generator has no result: {said}")
+        outputs = [_lines(out) for out, _ in await asyncio.gather(*self._reading)]
+        results = [line for lines in outputs for line in lines if line["ev"] == "result"]
+        if len(results) < len(outputs):
+            raise NoLoadError(f"a load generator has no result: {outputs}")
         return Sent(
             publishers=sum(result["connected"] for result in results),
-            retries=sum(line["ev"] == "retry" for lines in said for line in lines),
+            retries=sum(line["ev"] == "retry" for lines in outputs for line in lines),
             packets_per_s=sum(result["pkts_per_s_each"] * result["connected"] for result in results),
             max_late_ms=max(result["max_late_ms"] for result in results),
             nacks=sum(result["total"]["nack"] for result in results),

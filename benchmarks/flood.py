@@ -30,7 +30,7 @@ from rokuga.devtools.soak.process_usage import kernel_drops, usage
 from tests.end_to_end.hostile_datagrams import hostile_datagrams, unknown_socket
 
 FLOOD_S: Final = 4.0
-STRANGERS: Final = 16
+SENDERS: Final = 16
 STEP_S: Final = 0.001
 """Interval of the bursts in which datagrams are sent."""
 SETTLE_S: Final = 2.0
@@ -60,11 +60,11 @@ async def counters(api: str) -> Mapping[str, int]:
 
 async def throw(port: int, datagrams: Sequence[bytes], rate: int) -> int:
     """Send so many datagrams a second, as far as this process can; return how many were sent."""
-    sockets = [unknown_socket(port) for _ in range(STRANGERS)]
+    sockets = [unknown_socket(port) for _ in range(SENDERS)]
     thrown, began_s = 0, time.monotonic()
     while (now_s := time.monotonic() - began_s) < FLOOD_S:
         for _ in range(int(now_s * rate) - thrown):
-            _send(sockets[thrown % STRANGERS], datagrams[thrown % len(datagrams)])
+            _send(sockets[thrown % SENDERS], datagrams[thrown % len(datagrams)])
             thrown += 1
             if time.monotonic() - began_s > FLOOD_S:
                 break
@@ -74,9 +74,9 @@ async def throw(port: int, datagrams: Sequence[bytes], rate: int) -> int:
     return thrown
 
 
-def _send(stranger: socket.socket, datagram: bytes) -> None:
+def _send(sender: socket.socket, datagram: bytes) -> None:
     with suppress(ConnectionRefusedError, BlockingIOError):
-        stranger.send(datagram)
+        sender.send(datagram)
 
 
 async def measure(publishers: int, rates: Sequence[int]) -> None:

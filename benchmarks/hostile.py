@@ -2,7 +2,7 @@
 
     python -m benchmarks.hostile 20000
 
-One publisher sends a clip in a loop. Each kind is thrown from a stranger's socket, from the publisher's own address,
+One publisher sends a clip in a loop. Each kind is sent from an unknown socket, from the publisher's own address,
 and five at a time by connections of TCP; user and system time of the daemon, less what it needs for the publisher
 alone, is divided by their number.
 """
@@ -52,12 +52,12 @@ async def measure(count: int) -> None:
             await asyncio.sleep(1)
             port = ready["media_port"]
             alone_s, alone_for_s = await cpu_s(pid, asyncio.sleep(QUIET_S))
-            with unknown_socket(port) as stranger, socket_of(peers[0]) as own:
+            with unknown_socket(port) as unknown, socket_of(peers[0]) as own:
                 for kind, datagrams in hostile_datagrams(username_of(peers[0])).items():
                     costs = []
-                    for thrower in (stranger, own):
-                        throwing = send_datagrams(thrower, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
-                        spent_s, for_s = await cpu_s(pid, throwing)
+                    for sender in (unknown, own):
+                        sending = send_datagrams(sender, datagrams, count, lambda: asyncio.sleep(PAUSE_S))
+                        spent_s, for_s = await cpu_s(pid, sending)
                         costs.append((spent_s - alone_s / alone_for_s * for_s) / count * 1e6)
                     spent_s, for_s = await cpu_s(pid, send_by_tcp(port, datagrams, count // 100))
                     costs.append((spent_s - alone_s / alone_for_s * for_s) / (count // 100) * 1e6)

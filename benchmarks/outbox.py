@@ -68,7 +68,9 @@ async def consumer() -> AsyncIterator[str]:
 
 async def measure(events: int, channels: int) -> None:
     """Store so many events over so many channels, wait until all are delivered, and print both rates."""
-    told = [event(number, f"channel {number % channels}", document={"number": number}) for number in range(events)]
+    sequence = [
+        event(number, f"channel {number % channels}", document={"number": number}) for number in range(events)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rokuga.sqlite3")
         async with consumer() as url:
@@ -79,13 +81,13 @@ async def measure(events: int, channels: int) -> None:
                 Dispatcher(outbox, webhook_consumer(config), config, Clock()) as dispatcher,
             ):
 
-                async def tell(channel: int) -> None:
-                    for each in told[channel::channels]:
+                async def append_all(channel: int) -> None:
+                    for each in sequence[channel::channels]:
                         await store.append([each])
                         outbox.notify()
 
                 began_s, cpu_s = time.monotonic(), time.process_time()
-                await asyncio.gather(*(tell(channel) for channel in range(channels)))
+                await asyncio.gather(*(append_all(channel) for channel in range(channels)))
                 stored_s = time.monotonic() - began_s
                 assert await dispatcher.drain(PATIENCE_S * NS_PER_S)
                 delivered_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s

@@ -17,7 +17,7 @@ from typing import Final
 from pylibsrtp import Policy
 
 from rokuga.devtools.publisher.clip import read_clip
-from rokuga.devtools.publisher.sender import Sender
+from rokuga.devtools.publisher.sender import ClipSender
 from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.archive.container_table import WEBM
 from rokuga.recorder.codecs.table import CODECS
@@ -49,7 +49,7 @@ def packets() -> Sequence[tuple[int, bytes]]:
         codec = CODECS[track.codec_type]
         numbers = SourceNumbers(number + 1, number + 11, 1, 1)
         sources[kind] = OutgoingSource(numbers, codec.clock_rate_hz, codec.payload_type, None)
-    sender = Sender(clip, sources, "bench")
+    sender = ClipSender(clip, sources, "bench")
     return [
         (time_ns, packet)
         for time_ns in range(0, clip.duration_ns, 5 * NS_PER_MS)

@@ -1,6 +1,6 @@
 """The recorder on simulated time: a sender, a network that delays and loses, the real pipeline, files.
 
-Only ICE, DTLS and SRTP are left out: packets are passed from the publisher's Sender to the Receiver by a simulated
+Only ICE, DTLS and SRTP are left out: packets are passed from the publisher's sender to the Receiver by a simulated
 network, and written to files. An hour takes seconds, and every run of a test is the same.
 """
 
@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from rokuga.devtools.publisher.clip import Clip
-from rokuga.devtools.publisher.sender import Sender
+from rokuga.devtools.publisher.sender import ClipSender
 from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.codecs.table import CODECS
@@ -108,7 +108,7 @@ class Publisher:
 
     connection: Connection
     peer: SimulatedPeer
-    sender: Sender
+    sender: ClipSender
     network: Deliver
     feedback_delay_ns: int
     receives_feedback: bool
@@ -169,7 +169,7 @@ class Simulation:
         publisher = Publisher(
             connection,
             peer,
-            Sender(clip, sources, "simulated", loop=loop),
+            ClipSender(clip, sources, "simulated", loop=loop),
             network or after(20 * NS_PER_MS),
             feedback_delay_ns,
             receives_feedback,

@@ -16,23 +16,13 @@ METAPHORS = {
 
 SHARED_CLASS_NAMES: dict[str, str] = {
     "Failure": "not renamed yet: recorder/archive, recorder/store",
-    "Recording": "not renamed yet: recorder/recording.py, webhooks/ledger.py",
     "TcpConnection": "not renamed yet: api/http, recorder/webrtc",
-    "Use": "not renamed yet: recorder/store, webhooks/http_client.py",
 }
 """Class names that are used more than once, and why."""
 
 METAPHORS_IN_USE: dict[str, str] = {
-    "Ledger": "not renamed yet: webhooks/ledger.py",
-    "WHOSE": "not renamed yet: webhooks/schemas.py",
-    "_make_room": "not renamed yet: webhooks/outbox.py",
-    "_room": "not renamed yet: webhooks/outbox.py",
-    "_whose": "not renamed yet: webhooks/dispatcher.py",
     "check_room": "not renamed yet: recorder/archive",
     "has_room": "not renamed yet: api/admin, recorder/archive",
-    "ledger": "not renamed yet: devtools/sink.py, webhooks/ledger.py",
-    "room": "not renamed yet: webhooks/dispatcher.py",
-    "whose": "not renamed yet: recorder/directories.py, webhooks/dispatcher.py",
 }
 """Names with a word of `METAPHORS`, and why they have it."""
 

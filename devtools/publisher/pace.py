@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from rokuga.devtools.publisher.sender import Sender
+from rokuga.devtools.publisher.sender import ClipSender
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.webrtc.dtls.transport import Certificate
 from rokuga.recorder.webrtc.outgoing.peer import OutgoingPeer, PublishError
@@ -18,7 +18,11 @@ class Pacer:
     """One sender and its peer. Which packets are due depends on the clock alone, so that nothing drifts."""
 
     def __init__(
-        self, sender: Sender, offer: RemoteOffer, certificate: Certificate, loses: Callable[[], bool] | None = None
+        self,
+        sender: ClipSender,
+        offer: RemoteOffer,
+        certificate: Certificate,
+        loses: Callable[[], bool] | None = None,
     ) -> None:
         self.peer = OutgoingPeer(offer, certificate, self._receive_rtcp, loses)
         self._sender = sender

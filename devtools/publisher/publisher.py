@@ -14,7 +14,7 @@ import msgspec
 
 from rokuga.devtools.publisher.clip import Clip
 from rokuga.devtools.publisher.pace import Pacer
-from rokuga.devtools.publisher.sender import Counts, Run, Sender
+from rokuga.devtools.publisher.sender import ClipSender, Counts, Run
 from rokuga.devtools.publisher.source import OutgoingSource, SourceNumbers
 from rokuga.recorder.codecs.table import CODECS
 from rokuga.recorder.media import Kind
@@ -133,7 +133,7 @@ async def _converse(
     if not sources:
         raise PublishError("the recorder takes neither the clip's audio nor its video")
     cname = secrets.token_hex(8)
-    sender = Sender(clip, sources, cname, loop=options.loop)
+    sender = ClipSender(clip, sources, cname, loop=options.loop)
     publication.counts, publication.runs = sender.counts, sender.runs
     pacer = Pacer(sender, remote, certificate, _loses(options.loss, sender.counts))
     answer = pacer.peer.answer({kind: (s.ssrc, s.rtx_ssrc) for kind, s in sources.items()}, cname)

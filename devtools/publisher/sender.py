@@ -72,7 +72,7 @@ class _OutgoingTrack:
         return self.laps_ns + self.track.units[self.place].time_ns
 
 
-class Sender:
+class ClipSender:
     """Sends a clip. `counts.units` and `runs` together describe what was sent; see `played`."""
 
     def __init__(self, clip: Clip, sources: Mapping[Kind, OutgoingSource], cname: str, *, loop: bool = False) -> None:

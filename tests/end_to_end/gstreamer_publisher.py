@@ -31,11 +31,11 @@ CONNECT_S = 20
 
 
 class Publisher:
-    """One session, from its offer to its DELETE. `told` is what is printed."""
+    """One session, from its offer to its DELETE. `result` is what is printed."""
 
     def __init__(self, url: str, seconds: float, codec: str, token: str, *, trickle: bool) -> None:
         self.url, self.seconds, self.token, self.trickle = url, seconds, token, trickle
-        self.told: dict[str, Any] = {"connected": False}
+        self.result: dict[str, Any] = {"connected": False}
         self.session = ""
         self.candidates: list[str] = []
         self.loop = GLib.MainLoop()
@@ -52,7 +52,7 @@ class Publisher:
         GLib.timeout_add_seconds(CONNECT_S, self.loop.quit)
         self.loop.run()
         if self.session:
-            self.told["delete"] = self.request("DELETE", self.session).status
+            self.result["delete"] = self.request("DELETE", self.session).status
         self.pipeline.set_state(Gst.State.NULL)
 
     def negotiate(self, _peer: Any) -> None:
@@ -81,7 +81,7 @@ class Publisher:
         offer = self.peer.get_property("local-description").sdp.as_text()
         answer = self.request("POST", self.url, offer, "application/sdp")
         self.session = urljoin(self.url, answer.headers["Location"])
-        self.told["status"] = answer.status
+        self.result["status"] = answer.status
         _, parsed = GstSdp.SDPMessage.new_from_text(answer.read().decode())
         description = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, parsed)
         self.peer.emit("set-remote-description", description, Gst.Promise.new())
@@ -90,14 +90,14 @@ class Publisher:
             head = [next(line for line in offer.splitlines() if line.startswith(name)) for name in names]
             lines = [*head, *(f"a={candidate}" for candidate in self.candidates), ""]
             patched = self.request("PATCH", self.session, "\r\n".join(lines), "application/trickle-ice-sdpfrag")
-            self.told["patch"] = patched.status
+            self.result["patch"] = patched.status
         return False
 
     def changed(self, *_: Any) -> None:
         """Stay for a while once connected."""
         state = self.peer.get_property("connection-state")
-        if state == GstWebRTC.WebRTCPeerConnectionState.CONNECTED and not self.told["connected"]:
-            self.told["connected"] = True
+        if state == GstWebRTC.WebRTCPeerConnectionState.CONNECTED and not self.result["connected"]:
+            self.result["connected"] = True
             GLib.timeout_add(int(self.seconds * 1000), self.loop.quit)
 
     def request(self, method: str, url: str, body: str = "", media_type: str = "") -> Any:
@@ -119,7 +119,7 @@ def main() -> int:
     Gst.init(None)
     publisher = Publisher(options.url, options.seconds, options.codec, options.token, trickle=options.trickle)
     publisher.run()
-    print(json.dumps(publisher.told))
+    print(json.dumps(publisher.result))
     return 0
 
 

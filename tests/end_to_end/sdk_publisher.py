@@ -51,7 +51,7 @@ def main() -> int:
         **asked,
     )
     state = {"connection_id": "", "disconnect": ""}
-    connected, gone, stop = threading.Event(), threading.Event(), threading.Event()
+    connected, disconnected, stop = threading.Event(), threading.Event(), threading.Event()
 
     def on_offer(text: str) -> None:
         state["connection_id"] = json.loads(text)["connection_id"]
@@ -64,7 +64,7 @@ def main() -> int:
 
     def on_disconnect(code: object, message: str) -> None:
         state["disconnect"] = f"{code} {message}"
-        gone.set()
+        disconnected.set()
 
     connection.on_set_offer = on_offer
     connection.on_notify = on_notify
@@ -103,16 +103,16 @@ def main() -> int:
     is_connected = connected.wait(10)
     statistics = []
     if is_connected:
-        gone.wait(options.seconds)
+        disconnected.wait(options.seconds)
         # libwebrtc writes infinities, which are no JSON.
         report = json.loads(re.sub(r":-?(nan|inf)", ":null", connection.get_stats()))
         statistics = [entry for entry in report if entry["type"] == "outbound-rtp"]
     stop.set()
     for source in sources:
         source.join()  # the SDK crashes if a source is fed while its connection ends
-    if not gone.is_set():
+    if not disconnected.is_set():
         connection.disconnect()
-        gone.wait(10)
+        disconnected.wait(10)
     print(json.dumps({**state, "connected": is_connected, "statistics": statistics}))
     sys.stdout.flush()
     return 0 if is_connected else 1

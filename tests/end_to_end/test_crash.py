@@ -26,9 +26,9 @@ async def test_a_killed_daemon_announces_its_file_at_the_next_start(tmp_path: Pa
         await daemon.api("StopRecording", {"channel_id": "sora"})
         report = await consumer.wait_for("recording.report")
         assert not daemon.faults()
-    (gone,) = consumer.of_type("connection.destroyed")
-    assert (gone["connection_id"], gone["data"]["reason"]) == (publication.connection_id, "CRASH")
-    assert consumer.events.index(gone) > consumer.events.index(available)
+    (destroyed,) = consumer.of_type("connection.destroyed")
+    assert (destroyed["connection_id"], destroyed["data"]["reason"]) == (publication.connection_id, "CRASH")
+    assert consumer.events.index(destroyed) > consumer.events.index(available)
     file = Path(available["data"]["file_path"])
     assert available["data"]["connection_id"] == publication.connection_id
     assert [entry["connection_id"] for entry in report["data"]["archives"]] == [publication.connection_id]

@@ -50,8 +50,8 @@ def about(consumer: Consumer, channel_id: str) -> list[str]:
 async def test_what_0_1_0_left_in_the_middle_of_a_recording_goes_on(tmp_path: Path, consumer: Consumer) -> None:
     restore(tmp_path)
     async with running(tmp_path, consumer.url) as daemon:
-        gone = await consumer.wait_for("connection.destroyed")
-        assert gone["data"]["reason"] == "CRASH"
+        destroyed = await consumer.wait_for("connection.destroyed")
+        assert destroyed["data"]["reason"] == "CRASH"
         types = [event["type"] for event in consumer.once() if event.get("connection_id") == CONNECTION]
         assert types[: len(WAITING) - 1] == WAITING[1:]
         assert types[len(WAITING) - 1 :] == [

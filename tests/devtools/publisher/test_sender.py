@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rokuga.devtools.publisher.clip import Clip, ClipTrack, ClipUnit
-from rokuga.devtools.publisher.sender import Sender, played
+from rokuga.devtools.publisher.sender import ClipSender, played
 from rokuga.devtools.publisher.source import NTP_EPOCH_NS, OutgoingSource, SourceNumbers
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S, Kind, RtpPacket
 from rokuga.recorder.rtp.packet import parse_rtp, unwrap_rtx
@@ -29,16 +29,16 @@ def clip(keyframes: Iterable[int] = (0, 30)) -> Clip:
     return Clip({"video": ClipTrack("VP8", pictures), "audio": ClipTrack("OPUS", sounds)}, CLIP_NS)
 
 
-def sender(of: Clip | None = None, *, loop: bool = False) -> Sender:
+def sender(of: Clip | None = None, *, loop: bool = False) -> ClipSender:
     """Return a sender of both kinds; only video has RTX."""
     sources: dict[Kind, OutgoingSource] = {
         "video": OutgoingSource(SourceNumbers(VIDEO, RTX, 65_500, 0), 90_000, 96, 97),
         "audio": OutgoingSource(SourceNumbers(AUDIO, RTX + 1, 0, 0), 48_000, 111, None),
     }
-    return Sender(of or clip(), sources, "cname", loop=loop)
+    return ClipSender(of or clip(), sources, "cname", loop=loop)
 
 
-def sent(ours: Sender, media_ns: int) -> list[RtpPacket]:
+def sent(ours: ClipSender, media_ns: int) -> list[RtpPacket]:
     return [parse_rtp(packet, 0) for packet in ours.packets(media_ns)]
 
 
@@ -47,7 +47,7 @@ def pictures(packets: Iterable[RtpPacket]) -> list[int]:
     return [int(packet.payload[4:]) for packet in packets if packet.ssrc == VIDEO]
 
 
-def ask(ours: Sender, media_ns: int, ssrc: int = VIDEO) -> None:
+def ask(ours: ClipSender, media_ns: int, ssrc: int = VIDEO) -> None:
     """Send a PLI."""
     assert not list(ours.feedback(build_pli(9, ssrc), media_ns))
 
@@ -165,12 +165,12 @@ def test_runs_and_counts_describe_what_was_sent() -> None:
         ask(ours, moment)
         packets += sent(ours, moment + 25 * FRAME_NS)
     track, runs = clip().tracks["video"], ours.runs["video"]
-    told = list(played(track, CLIP_NS, runs, 0, ours.counts.units["video"]))
-    assert [place for place, _ in told] == pictures(packets)
-    assert [time_ns for _, time_ns in told] == [number * FRAME_NS for number in range(len(told))]
+    sent_units = list(played(track, CLIP_NS, runs, 0, ours.counts.units["video"]))
+    assert [place for place, _ in sent_units] == pictures(packets)
+    assert [time_ns for _, time_ns in sent_units] == [number * FRAME_NS for number in range(len(sent_units))]
     assert len(runs) == 1 + ours.counts.jumps > 2
-    for first in (0, 1, 21, 22, 60, len(told)):
-        assert list(played(track, CLIP_NS, runs, first, len(told))) == told[first:]
+    for first in (0, 1, 21, 22, 60, len(sent_units)):
+        assert list(played(track, CLIP_NS, runs, first, len(sent_units))) == sent_units[first:]
 
 
 @given(st.binary(max_size=64))

@@ -114,7 +114,7 @@ async def test_a_webhook_log_that_cannot_grow_delays_no_event(tmp_path: Path, co
     assert [json.loads(line)["id"] for line in lines] == [
         event["id"] for event in consumer.events if event["log_written"]
     ]
-    assert [line["event"] for line in daemon.faults()] == ["a webhook log cannot be written"]
+    assert [line["event"] for line in daemon.faults()] == ["webhook log not written"]
 
 
 async def test_an_archive_fails_without_file_descriptors_and_the_daemon_records_again(
@@ -129,7 +129,7 @@ async def test_an_archive_fails_without_file_descriptors_and_the_daemon_records_
             limits = resource.prlimit(process_id, resource.RLIMIT_NOFILE)
             resource.prlimit(process_id, resource.RLIMIT_NOFILE, (3, limits[1]))
             try:
-                await daemon.logged("an archive failed")
+                await daemon.logged("archive failed")
             finally:
                 resource.prlimit(process_id, resource.RLIMIT_NOFILE, limits)
             failed = await consumer.wait_for("archive.failed")

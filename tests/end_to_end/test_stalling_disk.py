@@ -102,7 +102,7 @@ async def stall_for_too_long(daemon: Daemon, consumer: Consumer, disk: Path) -> 
             (connection,) = await daemon.api("Sora_20201013.ListConnections")
             assert connection["connection_id"] == publication.connection_id
             assert await ready(daemon) == 503
-        assert [line["event"] for line in daemon.log if line["level"] == "warning"] == ["an archive failed"]
+        assert [line["event"] for line in daemon.log if line["level"] == "warning"] == ["archive failed"]
         await consumer.wait_for("archive.started", count=2)
         await asyncio.sleep(3)
         await daemon.api("StopRecording", {"channel_id": "sora"})

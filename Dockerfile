@@ -1,4 +1,4 @@
-# Rokuga in an environment of its own. Its hot rooms are compiled here (setup.py), by an image that has gcc; all else
+# Rokuga in an environment of its own. Its hot path is compiled here (setup.py), by an image that has gcc; all else
 # comes as wheels, and the image that is shipped has neither compiler nor installer.
 FROM python:3.11-bookworm AS build
 COPY . /src
@@ -14,7 +14,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/rokuga
     /var/lib/rokuga /var/lib/rokuga/archive /var/lib/rokuga/data
 COPY --from=build /opt/rokuga /opt/rokuga
 
-# What a container publishes is the decision of who starts it; inside, both fronts listen on all addresses.
+# What a container publishes is the decision of who starts it; inside, both ports listen on all addresses.
 ENV PATH=/opt/rokuga/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ROKUGA_ARCHIVE_DIR=/var/lib/rokuga/archive \

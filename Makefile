@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ON_TWO_CORES := -n 2 --dist loadfile --no-loadscope-reorder
 
-# The package as it is shipped, with compiled hot rooms (setup.py), in a folder of its own: beside a source, a compiled
+# No root, no network, no other process, no tool of the system.
+UNIT := "not soak and not end_to_end and not system"
+
+# The package as it is shipped, with a compiled hot path (setup.py), in a folder of its own: beside a source, a compiled
 # module would hide what is edited. PYTHONSAFEPATH keeps `python -m` from looking in the checkout first.
 COMPILED := build/compiled
 IN_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)
@@ -20,7 +23,7 @@ HOT_TESTS := tests/test_compiled.py $(addprefix tests/recorder/,rtp codecs sync 
   tests/recorder/archive/webm $(addprefix tests/recorder/archive/test_,archiver.py containers.py stalls.py sync.py) \
   tests/end_to_end/test_own_publisher.py
 
-.PHONY: run demo test check compiled images unit soak fuzz bench clean
+.PHONY: run demo test check compiled images unit coverage soak fuzz bench clean
 
 run: $(READY)
 	$(BIN)/rokuga run
@@ -43,7 +46,12 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m "not soak and not end_to_end" $(ON_TWO_CORES)
+	$(BIN)/python -m pytest -m $(UNIT) $(ON_TWO_CORES)
+
+# By one process: the workers of pytest-xdist are not measured.
+coverage: $(READY)
+	$(BIN)/coverage run -m pytest -m $(UNIT)
+	$(BIN)/coverage report
 
 soak: compiled
 	tests/tools/install.sh

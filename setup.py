@@ -1,4 +1,4 @@
-"""Compiles the hot rooms where the wheel is made with ROKUGA_COMPILED=1; all else is said in pyproject.toml."""
+"""Compile the hot path when the wheel is built with ROKUGA_COMPILED=1; pyproject.toml has everything else."""
 
 import os
 import sys

@@ -1,1 +1,1 @@
-"""Rokuga records WebRTC: the installed name of the three rooms recorder, api and webhooks."""
+"""Rokuga records WebRTC: the installed name of the packages recorder, api, webhooks, devtools and cli."""

@@ -12,7 +12,7 @@ import structlog
 
 from rokuga.recorder.archive.announcement_order import AnnouncementOrder
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.disk import ArchiveError, check_room, make_folder, sync_parent
+from rokuga.recorder.archive.disk import ArchiveError, check_writable, make_folder, sync_parent
 from rokuga.recorder.archive.journal import Journal, next_archive
 from rokuga.recorder.archive.journal_writer import JournalWriter
 from rokuga.recorder.archive.metadata import recording_document
@@ -159,7 +159,7 @@ class Recording:
         folder, mode, writer = self.folder, self._context.config.archive_folder_mode, self._context.writer
         try:
             await writer.submit(lambda: make_folder(folder, mode), in_pool=True)
-            await writer.submit(lambda: check_room(folder), in_pool=True)
+            await writer.submit(lambda: check_writable(folder), in_pool=True)
         except ArchiveError:
             return False
         return True

@@ -14,18 +14,6 @@ METAPHORS = {
     "laws", "ledger", "manners", "nouns", "room", "seat", "shell", "stage", "teller", "whose",
 }  # fmt: skip
 
-SHARED_CLASS_NAMES: dict[str, str] = {
-    "Failure": "not renamed yet: recorder/archive, recorder/store",
-    "TcpConnection": "not renamed yet: api/http, recorder/webrtc",
-}
-"""Class names that are used more than once, and why."""
-
-METAPHORS_IN_USE: dict[str, str] = {
-    "check_room": "not renamed yet: recorder/archive",
-    "has_room": "not renamed yet: api/admin, recorder/archive",
-}
-"""Names with a word of `METAPHORS`, and why they have it."""
-
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
     """Return path and syntax tree of each module."""
@@ -58,8 +46,7 @@ def test_no_two_classes_share_a_name() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].add(path)
-    shared = {name: paths for name, paths in places.items() if len(paths) > 1}
-    assert {name: paths for name, paths in shared.items() if name not in SHARED_CLASS_NAMES} == {}
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
 def test_no_name_is_a_metaphor() -> None:
@@ -69,4 +56,4 @@ def test_no_name_is_a_metaphor() -> None:
         for name in {*Path(path).with_suffix("").parts, *defined_names(tree)}:
             if words(name) & METAPHORS:
                 found[name].add(path)
-    assert {name: paths for name, paths in found.items() if name not in METAPHORS_IN_USE} == {}
+    assert not found

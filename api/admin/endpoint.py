@@ -123,7 +123,7 @@ class Events:
         request = Request(scope)
         if request.method != "GET":
             await _failure("METHOD-NOT-ALLOWED", 405)(scope, receive, send)
-        elif not self._watch.has_room:
+        elif not self._watch.accepts_viewers:
             await _failure("TOO-MANY-VIEWERS", 503)(scope, receive, send)
         else:
             headers = {**PAGE_HEADERS, "content-type": "text/event-stream", "cache-control": "no-store"}

@@ -104,7 +104,7 @@ class Watch:
             viewer.end()
 
     @property
-    def has_room(self) -> bool:
+    def accepts_viewers(self) -> bool:
         """Whether one more viewer is admitted."""
         return self._is_open and len(self._viewers) < MAX_VIEWERS
 

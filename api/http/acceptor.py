@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from rokuga.api.http.authority import Network, client_network, is_loopback, is_within
-from rokuga.api.http.connection_limits import ConnectionLimits, TcpConnection
+from rokuga.api.http.connection_limits import ConnectionLimits, HttpConnection
 from rokuga.api.http.proxy_protocol import MAX_HEADER_BYTES, MalformedProxyHeader, read_proxy_header
 from rokuga.api.http.round_robin import RoundRobinQueue
 
@@ -40,7 +40,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER that closes a socket with a reset, so that the kernel keeps nothing of it."""
 
 Client = tuple[str, int]
-MakeProtocol = Callable[[TcpConnection, Client], asyncio.Protocol]
+MakeProtocol = Callable[[HttpConnection, Client], asyncio.Protocol]
 
 
 @dataclass(eq=False, slots=True)
@@ -52,7 +52,7 @@ class _Pending:
     client: Client
     is_trusted: bool
     deadline: asyncio.TimerHandle | None = None
-    connection: TcpConnection | None = None
+    connection: HttpConnection | None = None
     is_dropped: bool = False
 
 
@@ -192,7 +192,7 @@ class Acceptor:
             self._starting.add(task)
             task.add_done_callback(lambda task: self._started(pending, task))
 
-    async def _connect(self, pending: _Pending, connection: TcpConnection) -> None:
+    async def _connect(self, pending: _Pending, connection: HttpConnection) -> None:
         def make() -> asyncio.Protocol:
             return self._make_protocol(connection, pending.client)
 

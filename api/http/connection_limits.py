@@ -55,7 +55,7 @@ def _do_nothing() -> None:
 
 
 @dataclass(eq=False, slots=True)
-class TcpConnection:
+class HttpConnection:
     """One TCP connection. `owner` is the client's network; `end` closes it at once, and changes with its protocol."""
 
     limits: "ConnectionLimits"
@@ -101,8 +101,8 @@ class ConnectionLimits:
     counts: ConnectionCounts = field(default_factory=ConnectionCounts)
     request_s: float = 20.0
     _all: int = 0
-    _unverified: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
-    _idle: ItemsByOwner[TcpConnection] = field(default_factory=ItemsByOwner)
+    _unverified: ItemsByOwner[HttpConnection] = field(default_factory=ItemsByOwner)
+    _idle: ItemsByOwner[HttpConnection] = field(default_factory=ItemsByOwner)
     _next_line_ns: int = 0
     _unlogged: int = 0
 
@@ -111,9 +111,9 @@ class ConnectionLimits:
         """The number of connections that may be unverified at a time."""
         return max(self.max_connections // 2, 1)
 
-    def admit(self, owner: str, end: Callable[[], None]) -> TcpConnection | None:
+    def admit(self, owner: str, end: Callable[[], None]) -> HttpConnection | None:
         """Add a connection, and close another one if a limit is exceeded; None where none can be closed."""
-        connection = TcpConnection(self, owner, end, ConnectionState.CLOSED)
+        connection = HttpConnection(self, owner, end, ConnectionState.CLOSED)
         self.move(connection, ConnectionState.UNVERIFIED)
         if len(self._unverified) > self.max_unverified:
             self.evict()
@@ -136,7 +136,7 @@ class ConnectionLimits:
         self._log_closed()
         return is_done
 
-    def _end(self, connection: TcpConnection | None) -> bool:
+    def _end(self, connection: HttpConnection | None) -> bool:
         if connection is None:
             return False
         end = connection.end
@@ -144,7 +144,7 @@ class ConnectionLimits:
         end()
         return True
 
-    def move(self, connection: TcpConnection, state: ConnectionState) -> None:
+    def move(self, connection: HttpConnection, state: ConnectionState) -> None:
         """Change the state of a connection."""
         before = connection.state
         if before is state:
@@ -167,7 +167,7 @@ class ConnectionLimits:
             self._next_line_ns, self._unlogged = now_ns + NS_PER_S, 0
 
 
-def add_verification(scope: MutableMapping[str, Any], connection: TcpConnection) -> None:
+def add_verification(scope: MutableMapping[str, Any], connection: HttpConnection) -> None:
     """Let the application of an ASGI scope call `mark_verified`."""
     scope[_MARK_VERIFIED] = connection.mark_busy
 

@@ -7,7 +7,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from rokuga.api.http.connection_limits import TcpConnection
+from rokuga.api.http.connection_limits import HttpConnection
 from rokuga.api.http.framing import End, RequestReader
 from rokuga.api.http.json_response import failure
 from rokuga.api.http.request_head import Head, MalformedRequest
@@ -46,7 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(
         self,
-        connection: TcpConnection,
+        connection: HttpConnection,
         client: tuple[str, int],
         slow_readers: SlowReaders,
         config: Config,

@@ -12,7 +12,7 @@ from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.acceptor import Acceptor, Client
 from rokuga.api.http.authority import Network
 from rokuga.api.http.certificates import CertificateFiles
-from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, TcpConnection
+from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, HttpConnection
 from rokuga.api.http.protective_headers import PROTECTIVE_HEADERS
 from rokuga.api.http.protocol import HttpProtocol
 from rokuga.api.http.slow_readers import SlowReaders
@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
         """Start accepting connections."""
         slow_readers = SlowReaders()
 
-        def make(connection: TcpConnection, client: Client) -> asyncio.Protocol:
+        def make(connection: HttpConnection, client: Client) -> asyncio.Protocol:
             return HttpProtocol(connection, client, slow_readers, self.config, self.server_state, self.lifespan.state)
 
         acceptors = [Acceptor(each, self._limits, self._trusted, make, self.config.ssl) for each in sockets or ()]

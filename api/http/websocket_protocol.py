@@ -9,7 +9,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from rokuga.api.http.connection_limits import TcpConnection, add_verification
+from rokuga.api.http.connection_limits import HttpConnection, add_verification
 from rokuga.api.http.protective_headers import PROTECTIVE_HEADERS
 from rokuga.api.http.slow_readers import set_user_timeout
 
@@ -42,7 +42,7 @@ class WebsocketProtocol(WebSocketsSansIOProtocol):
     Received bytes are parsed in small pieces, and only after the application has received the last message.
     """
 
-    def __init__(self, connection: TcpConnection, client: tuple[str, int], **arguments: Any) -> None:
+    def __init__(self, connection: HttpConnection, client: tuple[str, int], **arguments: Any) -> None:
         super().__init__(**arguments)
         self.conn.parser.close()  # this generator would keep the first parser alive
         self.conn = _Handshake(max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error"))

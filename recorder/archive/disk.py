@@ -94,7 +94,7 @@ def has_less_free(path: str, min_free_bytes: int) -> bool:
     return found.f_bavail * found.f_frsize < min_free_bytes
 
 
-def check_room(path: str) -> None:
+def check_writable(path: str) -> None:
     """Check that files can be written in a folder for more than a moment. Raises ArchiveError.
 
     Less free than ENOUGH_FREE_BYTES, or than a fraction of a small disk, is a full disk. Quotas, permissions and

@@ -66,7 +66,7 @@ class Output:
         """Submit the batch to the writer; an error where too many bytes wait for the disk."""
         if not self._batch:
             return
-        if not self._writer.has_room(self._batch_bytes):
+        if not self._writer.can_queue(self._batch_bytes):
             self._on_failure(ArchiveError(TOO_SLOW, None, self.names.path))
             return
         batch, self._batch = self._batch, []

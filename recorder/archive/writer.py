@@ -79,7 +79,7 @@ class WriterThread:
         self._set_results()
         await asyncio.to_thread(self._sync_threads.shutdown)
 
-    def has_room(self, size_bytes: int) -> bool:
+    def can_queue(self, size_bytes: int) -> bool:
         """Return whether so many more bytes of media fit into the queue."""
         return self.queued_bytes + size_bytes <= self._max_queued_bytes
 

@@ -30,7 +30,7 @@ class Round:
     """One channel and its planned actions."""
 
     def __init__(self, harness: RecorderHarness, channel_id: str, dice: random.Random) -> None:
-        self._house = harness
+        self._harness = harness
         self._channel_id = channel_id
         self._dice = dice
         self._clients: list[Client] = []
@@ -45,7 +45,7 @@ class Round:
                 is_keyframe = time_ms % 240 == 0
                 client.send("video", time_ms, VP8_FRAME[is_keyframe] + b"%d" % time_ms, is_keyframe)
             client.send("audio", time_ms, OPUS_20_MS + b"%d" % time_ms)
-            client.connection.tick(self._house.clock.now_ns)
+            client.connection.tick(self._harness.clock.now_ns)
         due = [self._act(action) for moment_ms, action in self._plan if moment_ms == time_ms]
         self._dice.shuffle(due)
         self._tasks += [asyncio.ensure_future(work) for work in due]
@@ -76,19 +76,19 @@ class Round:
 
     async def _start(self) -> None:
         with contextlib.suppress(RecordingAlreadyStarted):
-            state = await self._house.start(self._channel_id, **self._dice.choice(KINDS))
+            state = await self._harness.start(self._channel_id, **self._dice.choice(KINDS))
             self.started.append(state.recording_id)
 
     async def _stop(self) -> None:
         with contextlib.suppress(RecordingNotStarted):
-            await self._house.recorder.stop_recording(self._channel_id)
+            await self._harness.recorder.stop_recording(self._channel_id)
 
     async def _come(self) -> None:
         request = ConnectionRequest(self._channel_id, "sendonly", audio=TrackConfig("OPUS"), video=TrackConfig("VP8"))
-        connection = await self._house.recorder.connect(request)
+        connection = await self._harness.recorder.connect(request)
         connection.accept("v=0\r\n")
-        (peer,) = (peer for peer in self._house.peers if peer.request is request)
-        self._clients.append(Client(connection, peer, self._house.clock))
+        (peer,) = (peer for peer in self._harness.peers if peer.request is request)
+        self._clients.append(Client(connection, peer, self._harness.clock))
 
 
 async def play_at_once(harness: RecorderHarness, rounds: list[Round]) -> None:

@@ -56,10 +56,10 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
         return web.Response()
 
     async with consuming(moody) as consumer:
-        house = Rounds(folder, consumer)
+        rounds_run = Rounds(folder, consumer)
         for _ in range(rounds):
-            assert await house.run(PER_ROUND, kill_after_posts=random_number.randint(1, 150)) == -9
-        assert await house.run(10, kill_after_posts=None) == 0
+            assert await rounds_run.run(PER_ROUND, kill_after_posts=random_number.randint(1, 150)) == -9
+        assert await rounds_run.run(10, kill_after_posts=None) == 0
 
     bodies: dict[str, bytes] = {}
     seen: dict[str, list[int]] = {}
@@ -71,9 +71,9 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
             assert not numbers or numbers[-1] < post.number, "out of order"
             numbers.append(post.number)
     delivered = {number for numbers in seen.values() for number in numbers}
-    assert len(house.committed) > 10
-    assert set(house.committed) <= delivered, "a committed event was lost"
-    assert len(delivered - set(house.committed)) <= rounds, "sent, though nobody committed it"
+    assert len(rounds_run.committed) > 10
+    assert set(rounds_run.committed) <= delivered, "a committed event was lost"
+    assert len(delivered - set(rounds_run.committed)) <= rounds, "sent, though nobody committed it"
     assert len(seen) == CHANNELS
 
 

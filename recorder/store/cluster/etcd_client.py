@@ -67,7 +67,7 @@ class RequestCounts:
 
 
 @dataclass(slots=True)
-class _Failure:
+class _FailedRequest:
     """The last failure of a call; `is_unknown` if a server may have executed the request all the same."""
 
     reason: str = "no answer in time"
@@ -125,7 +125,7 @@ class Etcd:
         """POST to `/v3/{path}`. Raises MinorityError, UnknownOutcome; StoreError if etcd refuses the call."""
         loop = asyncio.get_running_loop()
         begin_s = loop.time()
-        failure = _Failure()
+        failure = _FailedRequest()
         try:
             async with asyncio.timeout(self._budget_s):
                 answer = await self._try_all(path, body, failure)
@@ -142,7 +142,7 @@ class Etcd:
         self.counts.slowest_s = max(self.counts.slowest_s, took_s)
         return answer
 
-    async def _try_all(self, path: str, body: Json, failure: _Failure) -> Any:
+    async def _try_all(self, path: str, body: Json, failure: _FailedRequest) -> Any:
         """Try one endpoint after the other. Raises MinorityError if none has a leader."""
         leaderless: set[str] = set()
         was_unknown = has_logged_in = False

@@ -13,7 +13,7 @@ import websockets
 from structlog.testing import capture_logs
 
 from rokuga.api.daemon import Addresses, running
-from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, TcpConnection
+from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, HttpConnection
 from rokuga.api.http.framing import MAX_HEAD_BYTES
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.media import NS_PER_S
@@ -47,11 +47,11 @@ class LimitsUnderTest:
         self.limits = ConnectionLimits(max_connections, 5, Clock(monotonic_ns=lambda: self.now_ns))
         self.closed: list[str] = []
 
-    def admit(self, owner: str, name: str = "") -> TcpConnection | None:
+    def admit(self, owner: str, name: str = "") -> HttpConnection | None:
         """Admit one."""
         return self.limits.admit(owner, lambda: self.closed.append(name or owner))
 
-    def verified(self, owner: str, name: str = "") -> TcpConnection:
+    def verified(self, owner: str, name: str = "") -> HttpConnection:
         """Admit one and verify it."""
         connection = self.admit(owner, name)
         assert connection is not None

@@ -67,7 +67,7 @@ class Disk:
     is_full: bool = False
     _sizes: dict[int, int] = field(default_factory=dict)
 
-    def check_room(self, descriptor: int, data: bytes, offset: int) -> None:
+    def check_writable(self, descriptor: int, data: bytes, offset: int) -> None:
         """Raise OSError where the disk is full and the file has no room for the data, nor had it ever."""
         inode, end = os.fstat(descriptor).st_ino, offset + len(data)
         if self.is_full and end > self._sizes.get(inode, 0):
@@ -135,7 +135,7 @@ class Recorder:
             with self._lock:
                 self.note()
                 if call.__name__ == "pwrite":
-                    self.disk.check_room(*arguments)
+                    self.disk.check_writable(*arguments)
                 return None if call.__name__ == "fsync" else call(*arguments, **named)
 
         return noted

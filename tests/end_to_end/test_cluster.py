@@ -291,4 +291,4 @@ async def test_a_single_node_imports_no_module_of_the_cluster_store(tmp_path: Pa
         sys.executable, "-c", PRINT_STORE_MODULES, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
-    assert output.decode().splitlines()[-1] == "['damage', 'database', 'sqlite']"
+    assert output.decode().splitlines()[-1] == "['damage', 'database', 'private_files', 'sqlite']"

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from rokuga.api.admin.access import AdminAccessMiddleware, AdminAccessPolicy
 from rokuga.api.admin.endpoint import Admin
 from rokuga.api.context import AppContext
-from rokuga.api.http.authority import is_loopback
+from rokuga.api.http.address_text import is_loopback
 from rokuga.api.http.middleware import SERVER, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import AllowedHosts, RequestPolicy
 from rokuga.api.monitoring.endpoint import monitoring_routes

@@ -29,7 +29,7 @@ from rokuga.api.http.connection_limits import ConnectionCounts
 from rokuga.api.http.middleware import RefusedRequests
 from rokuga.api.http.server import listen, serve
 from rokuga.api.monitoring.health import Disk, Health, Probe
-from rokuga.api.monitoring.memory import find_trim, trimming
+from rokuga.api.monitoring.memory import find_malloc_trim, trim_memory_periodically
 from rokuga.api.monitoring.metrics import Source
 from rokuga.api.monitoring.systemd import Systemd
 from rokuga.api.signaling.channels import ChannelMembers
@@ -230,8 +230,12 @@ async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = Fals
                 ending.set()
 
         loop.add_reader(stdin, read)
-    async with Systemd(os.environ) as systemd, running(config) as addresses, trimming(find_trim()):
-        tune_collector()
+    async with (
+        Systemd(os.environ) as systemd,
+        running(config) as addresses,
+        trim_memory_periodically(find_malloc_trim()),
+    ):
+        tune_garbage_collection()
         where = {"api": addresses.api_url, "signaling": addresses.signaling_url, "media_port": addresses.media_port}
         log.info("ready", **where, compiled=is_compiled())
         systemd.notify("READY=1")
@@ -241,7 +245,7 @@ async def run_until_signal(config: DaemonConfig, *, ends_with_stdin: bool = Fals
     log.info("ended")
 
 
-def tune_collector() -> None:
+def tune_garbage_collection() -> None:
     """Exempt the objects of the start from the cyclic garbage collector, and run it more rarely.
 
     Packets, access units and frames are freed by reference counting: none of them is part of a cycle.

@@ -1,4 +1,4 @@
-"""The locks of the daemon's two directories: data_dir from the start, archive_dir from then on or later."""
+"""The locks of the daemon's two directories: data_dir at the start, archive_dir as soon as it can be used."""
 
 import asyncio
 import contextlib

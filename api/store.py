@@ -1,4 +1,4 @@
-"""The store of the daemon: a SQLite file, or with a cluster one that is shared over etcd."""
+"""The store of the daemon: a SQLite file, and in a cluster etcd beside it."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,8 @@ log = structlog.get_logger()
 class OpenStore:
     """A store, with the probes, metrics and nodes of its cluster, if there is one.
 
-    `owner_of` and `releases` make sure that a cluster singleton is delivered once. `notes` list what was damaged.
+    `owner_of` and `releases` let one node of a cluster deliver the events of the whole cluster. `notes` list what
+    was found damaged.
     """
 
     store: RecordingStore

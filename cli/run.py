@@ -8,8 +8,8 @@ import structlog
 import uvloop
 
 from rokuga.api.config.arguments import add_config_argument
-from rokuga.api.config.exposure import exposure_warnings
 from rokuga.api.config.loader import ConfigError, load_config
+from rokuga.api.config.security_warnings import security_warnings
 from rokuga.api.daemon import run_until_signal
 from rokuga.api.logs import configure_logs
 from rokuga.api.open_files import open_files_warning, raise_open_files_limit
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     configure_logs(config.log_format)
     lack = open_files_warning(raise_open_files_limit(), config.max_connections)
-    for warning in [*warnings, *exposure_warnings(config), *([] if lack is None else [lack])]:
+    for warning in [*warnings, *security_warnings(config), *([] if lack is None else [lack])]:
         log.warning("configuration", warning=warning)
     try:
         uvloop.run(run_until_signal(config, ends_with_stdin=arguments.end_with_stdin))

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rokuga.api.config.arguments import pause_s, share
+from rokuga.api.config.arguments import pause_s, ratio
 from rokuga.devtools.serving import serving
 from rokuga.webhooks.contract import CheckedPost, ContractChecker
 from rokuga.webhooks.signature import signing_key
@@ -85,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080, help="0 for a free port")
-    parser.add_argument("--fail", type=share, default=0.0, help="share of requests with a response of 500")
-    parser.add_argument("--reset", type=share, default=0.0, help="share of requests whose connection is reset")
+    parser.add_argument("--fail", type=ratio, default=0.0, help="share of requests with a response of 500")
+    parser.add_argument("--reset", type=ratio, default=0.0, help="share of requests whose connection is reset")
     parser.add_argument("--delay", type=pause_s, default=0.0, help="delay before each response, such as `2s`")
     parser.add_argument("--secret", help="the webhook secret; signatures are then required and checked")
     parser.add_argument("--reports", type=int, help="end after so many recording.report events")

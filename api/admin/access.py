@@ -1,8 +1,8 @@
 """Access to the page and to /admin: by default from this machine only, and with a password if one is configured.
 
-The port's request policy has checked Host and Origin before. A forwarded request is never one of this machine. Where
-a proxy is configured no request is, since some proxies forward without any header: then the password or the API's
-token is required.
+The port's request policy has checked Host and Origin before. A forwarded request never counts as local. With a
+proxy configured no request does, since some proxies forward without any header: then the password or the API's token
+is required.
 """
 
 import base64

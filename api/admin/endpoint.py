@@ -28,7 +28,7 @@ MAX_RECORDINGS = 100
 
 
 class Admin:
-    """The handlers of /admin. Enter its `watch` after the server was started, so that streams end first."""
+    """The handlers of /admin. Enter its `watch` inside the server's context: streams end before it."""
 
     def __init__(self, recorder: RecordingService, outbox: Outbox, config: DaemonConfig) -> None:
         self._recorder = recorder
@@ -102,7 +102,7 @@ class Admin:
         return _json(_with_body(entry)) if entry is not None else _failure("EVENT-NOT-FOUND", 404)
 
     async def retry(self, request: Request) -> Response:
-        """POST /admin/webhooks/{event_id}/retry: make a dead, parked or waiting entry due now."""
+        """POST /admin/webhooks/{event_id}/retry: make a dead, parked or waiting delivery due now."""
         event_id = request.path_params["event_id"]
         if request.headers.get("content-type") != "application/json":  # forms of foreign pages cannot send this type
             return _failure("CONTENT-TYPE-INVALID", 415)

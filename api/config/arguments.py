@@ -13,8 +13,8 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file in sora.conf form")
 
 
-def share(text: str) -> float:
-    """Parse a share from 0 to 1. Raises ArgumentTypeError."""
+def ratio(text: str) -> float:
+    """Parse a ratio from 0 to 1. Raises ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rokuga.api.config.keys import KEYS, UNUSED_SORA_KEYS, Key
-from rokuga.api.http.authority import Network
+from rokuga.api.http.address_text import Network
 from rokuga.recorder.config import ClusterConfig, RecorderConfig
 from rokuga.webhooks.config import WebhookConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from rokuga.api.http.authority import Network, is_host_name, parse_address, parse_network, parse_origin
+from rokuga.api.http.address_text import Network, is_host_name, parse_address, parse_network, parse_origin
 from rokuga.recorder.media import NS_PER_MS, NS_PER_S
 from rokuga.recorder.webrtc.transport.addresses import parse_media_address
 

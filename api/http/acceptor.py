@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from rokuga.api.http.authority import Network, client_network, is_loopback, is_within
+from rokuga.api.http.address_text import Network, client_network, is_loopback, is_within
 from rokuga.api.http.connection_limits import ConnectionLimits, HttpConnection
 from rokuga.api.http.proxy_protocol import MAX_HEADER_BYTES, MalformedProxyHeader, read_proxy_header
 from rokuga.api.http.round_robin import RoundRobinQueue

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rokuga.api.http.authority import Network, is_loopback, is_within, parse_address
+from rokuga.api.http.address_text import Network, is_loopback, is_within, parse_address
 
 MAX_HOPS: Final = 32
 

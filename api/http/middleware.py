@@ -8,7 +8,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rokuga.api.http.authority import Network
+from rokuga.api.http.address_text import Network
 from rokuga.api.http.forwarded import caller
 from rokuga.api.http.json_response import failure
 from rokuga.api.http.request_policy import Refusal, RequestPolicy, is_below

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rokuga.api.http.authority import parse_address
+from rokuga.api.http.address_text import parse_address
 
 MAX_HEADER_BYTES: Final = 16 + 520
 """Version 2 with addresses and some extensions; version 1 has at most 107."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from rokuga.api.http.authority import Authority, is_loopback, parse_address, parse_authority, parse_origin
+from rokuga.api.http.address_text import Authority, is_loopback, parse_address, parse_authority, parse_origin
 
 MAX_BODY_BYTES: Final = 1 << 20
 """Larger than any SDP."""

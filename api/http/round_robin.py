@@ -1,4 +1,4 @@
-"""A queue that serves its owners in turn, each at most so many times a second (pure).
+"""A fair queue: items of each key (here a client network) in turn, and at most so many of one key a second (pure).
 
 Times are monotonic nanoseconds.
 """

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.http.acceptor import Acceptor, Client
-from rokuga.api.http.authority import Network
+from rokuga.api.http.address_text import Network
 from rokuga.api.http.certificates import CertificateFiles
 from rokuga.api.http.connection_limits import ConnectionCounts, ConnectionLimits, HttpConnection
 from rokuga.api.http.protective_headers import PROTECTIVE_HEADERS

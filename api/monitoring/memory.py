@@ -17,14 +17,14 @@ Trim = Callable[[int], int]
 """`malloc_trim(3)`: returns free pages except for so many bytes at the top of the heap; 1 if there were any."""
 
 
-def find_trim() -> Trim | None:
+def find_malloc_trim() -> Trim | None:
     """Return the C library's malloc_trim, None where it has none, as in musl."""
     trim: Trim | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim
 
 
 @contextlib.asynccontextmanager
-async def trimming(trim: Trim | None, pause_s: float = PAUSE_S) -> AsyncIterator[None]:
+async def trim_memory_periodically(trim: Trim | None, pause_s: float = PAUSE_S) -> AsyncIterator[None]:
     """Trim periodically until the end of the context."""
     task = asyncio.create_task(_trim_periodically(trim, pause_s)) if trim is not None else None
     try:

@@ -28,7 +28,7 @@ def parse_name(header: str | None) -> TargetName | JsonResponse:
 async def dispatch(
     table: Mapping[TargetName, Target], recorder: RecordingService, name: TargetName, body: bytes
 ) -> JsonResponse:
-    """Return the response to one request. Never raises: an internal error is logged and HandlerException."""
+    """Return the response to one request. An internal error is logged, and answered as HandlerException."""
     try:
         return success(await _handle(table.get(name), recorder, name, body))
     except TargetError as error:

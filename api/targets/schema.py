@@ -1,7 +1,8 @@
 """Validation of requests: the subset of JSON Schema that the targets use, with violations in the form of jesse.
 
-A violation is {"invalid": "data", "error": ..., "schema": ..., "data": ..., "path": [...]} (jesse_error.erl).
-`schema` is the violated rule alone; where a property is missing, it has the name that `path` cannot have.
+jesse is the JSON Schema validator that Sora uses. A violation is
+{"invalid": "data", "error": ..., "schema": ..., "data": ..., "path": [...]} (jesse_error.erl).
+`schema` is the violated rule alone. A missing property is in no `path`, so `schema` has its name.
 Types are strict: neither a boolean nor 1.0 is an integer. Lengths are bytes of UTF-8. Unknown keys are allowed.
 """
 

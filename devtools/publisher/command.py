@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import uvloop
 
-from rokuga.api.config.arguments import share
+from rokuga.api.config.arguments import ratio
 from rokuga.devtools.publisher.clip import Clip, ClipError, read_clip
 from rokuga.devtools.publisher.publisher import DEFAULT_URL, Publication, PublishOptions, publish
 from rokuga.recorder.media import Kind
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_positive, help="duration (default: the clip)")
     parser.add_argument("--loop", action="store_true", help="repeat the clip")
     parser.add_argument("--count", type=_count, default=1, help="publishers, 50 ms apart")
-    parser.add_argument("--loss", type=share, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
+    parser.add_argument("--loss", type=ratio, default=0.0, help="share of datagrams to lose, both ways, 0 to 1")
     parser.add_argument("--no-audio", action="store_true")
     parser.add_argument("--no-video", action="store_true")
 

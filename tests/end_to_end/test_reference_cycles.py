@@ -1,7 +1,7 @@
 """A connection leaves no reference cycles in the daemon.
 
-Objects in cycles are freed by the cyclic collector alone, which runs rarely (`tune_collector`) and does not count
-the memory of a connection's keys and buffers.
+Objects in cycles are freed by the cyclic collector alone, which runs rarely (`tune_garbage_collection`) and does
+not count the memory of a connection's keys and buffers.
 """
 
 import asyncio

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.authority import Network
+from rokuga.api.http.address_text import Network
 from rokuga.api.http.connection_limits import ConnectionCounts
 from rokuga.api.http.middleware import RefusedRequests, RequestPolicyMiddleware
 from rokuga.api.http.request_policy import RequestPolicy

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.http.authority import parse_network
+from rokuga.api.http.address_text import parse_network
 from rokuga.api.http.forwarded import Caller, caller
 
 TRUSTED = [network for text in ("127.0.0.1", "10.0.0.0/8", "::1") if (network := parse_network(text))]

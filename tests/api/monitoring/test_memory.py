@@ -3,7 +3,7 @@
 import asyncio
 import platform
 
-from rokuga.api.monitoring.memory import find_trim, trimming
+from rokuga.api.monitoring.memory import find_malloc_trim, trim_memory_periodically
 
 
 async def test_memory_is_trimmed_periodically_until_the_end() -> None:
@@ -16,19 +16,19 @@ async def test_memory_is_trimmed_periodically_until_the_end() -> None:
             loop.call_soon_threadsafe(is_enough.set)
         return 1
 
-    async with trimming(trim, pause_s=0):
+    async with trim_memory_periodically(trim, pause_s=0):
         await is_enough.wait()
     assert set(trimmed) == {0}
     assert len(asyncio.all_tasks()) == 1, "nothing goes on"
 
 
 async def test_a_c_library_without_malloc_trim_is_not_called() -> None:
-    async with trimming(None):
+    async with trim_memory_periodically(None):
         pass
 
 
 def test_glibc_can_trim() -> None:
     """glibc has malloc_trim, and it accepts the argument."""
-    trim = find_trim()
+    trim = find_malloc_trim()
     assert (trim is not None) == (platform.libc_ver()[0] == "glibc")
     assert trim is None or trim(0) in {0, 1}

@@ -1,10 +1,10 @@
 """Warnings about what a configuration exposes to everybody who reaches a port, for the log at the start (pure)."""
 
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.authority import is_loopback
+from rokuga.api.http.address_text import is_loopback
 
 
-def exposure_warnings(config: DaemonConfig) -> list[str]:
+def security_warnings(config: DaemonConfig) -> list[str]:
     """Return a line for each exposure, or refusal caused by a proxy's configuration, with the key that changes it."""
     return [*_api(config), *_page(config), *_publishing(config), *_proxies(config)]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rokuga.api.http.authority import (
+from rokuga.api.http.address_text import (
     Authority,
     client_network,
     is_host_name,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rokuga.api.config.exposure import exposure_warnings
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.api.http.authority import Network
+from rokuga.api.config.security_warnings import security_warnings
+from rokuga.api.http.address_text import Network
 from rokuga.api.open_files import open_files_warning
 
 CLOSED = {"auth_webhook_url": "http://127.0.0.1:1/"}
@@ -31,7 +31,7 @@ PASSWORD = {"admin_basic_auth": "me:secret"}
     ],
 )
 def test_every_exposure_has_a_warning_with_its_key(settings: dict[str, object], words: list[str]) -> None:
-    doors = exposure_warnings(DaemonConfig(**settings))  # type: ignore[arg-type]
+    doors = security_warnings(DaemonConfig(**settings))  # type: ignore[arg-type]
     assert len(doors) == len(words)
     assert all(word in door for word, door in zip(words, doors, strict=True))
 

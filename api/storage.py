@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from rokuga.api.config.loader import DaemonConfig
-from rokuga.recorder.directories import DirectoryFault, DirectoryInUse, DirectoryLock
+from rokuga.recorder.directory_lock import DirectoryFault, DirectoryInUse, DirectoryLock
 
 log = structlog.get_logger()
 

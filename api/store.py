@@ -13,7 +13,7 @@ from rokuga.api.config.loader import DaemonConfig
 from rokuga.api.monitoring.health import Probe
 from rokuga.api.monitoring.metrics import Numbers, Source
 from rokuga.recorder.clock import Clock
-from rokuga.recorder.directories import aside_path
+from rokuga.recorder.directory_lock import aside_path
 from rokuga.recorder.identifiers import new_id
 from rokuga.recorder.media import NS_PER_S
 from rokuga.recorder.models import NodeState

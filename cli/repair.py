@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rokuga.recorder.archive.leftovers import Leftover, Outcome, recording_folders, repair_leftovers
 from rokuga.recorder.archive.names import is_recording_folder
-from rokuga.recorder.directories import DirectoryFault, DirectoryLock, explained
+from rokuga.recorder.directory_lock import DirectoryFault, DirectoryLock, explained
 from rokuga.recorder.store.damage import replace_damaged
 
 DATABASE = "rokuga.sqlite3"

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from rokuga.recorder.archive.archiver import Archiver
-from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS, Pauses
+from rokuga.recorder.archive.backoff import MAX_INTERNAL_ERRORS, ArchiveBackoff
 from rokuga.recorder.connection import Connection
 from rokuga.recorder.models import ArchiveState
 
@@ -27,7 +27,7 @@ class ArchiveSeries:
         self.connection: Final = connection
         self._make_archiver = make_archiver
         self._archiver: Archiver | None = None
-        self._pauses = Pauses()
+        self._pauses = ArchiveBackoff()
         self._counted: Archiver | None = None
 
     @property

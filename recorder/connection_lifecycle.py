@@ -34,7 +34,7 @@ class ConnectionLifecycle:
             self._begun = recording.begin_archive(self._connection)
 
     async def run(self) -> None:
-        """Return when the connection has ended and its files are finished and announced."""
+        """Wait until the connection has ended and its files are finished and announced."""
         connection, clock = self._connection, self._context.clock
         offered_ns = connected_ns = clock.monotonic_ns()
         running = asyncio.create_task(connection.run())

@@ -12,7 +12,7 @@ from rokuga.recorder.disk_space import DiskSpace
 from rokuga.recorder.event_publisher import EventPublisher
 from rokuga.recorder.events import Event
 from rokuga.recorder.retry import RetryPolicy, retry
-from rokuga.recorder.store import ANSWER_TIMEOUT_S, RecordingStore, StoreError
+from rokuga.recorder.store import REQUEST_TIMEOUT_S, RecordingStore, StoreError
 
 T = TypeVar("T")
 
@@ -21,13 +21,13 @@ STORE_RETRY: Final = RetryPolicy((StoreError,), first_pause_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `answer_timeout_s` is the longest that a start, a stop or a connect may take; then it is refused.
+    """Seconds. `request_timeout_s` is the longest that a start, a stop or a connect may take; then it is refused.
 
     `other_nodes_s` is how long a recorder that ends waits for the archives of other nodes; then it reports without
     them.
     """
 
-    answer_timeout_s: float = ANSWER_TIMEOUT_S
+    request_timeout_s: float = REQUEST_TIMEOUT_S
     other_nodes_s: float = 1.0
 
 

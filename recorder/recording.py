@@ -180,7 +180,7 @@ class Recording:
         return any(not series.is_writing for series in self._series.values())
 
     async def close_archives(self, connection: Connection, stop_ns: int) -> None:
-        """Return when the files of a connection, which receives no frames any more, are finished and announced."""
+        """Wait until the files of a connection, which receives no frames any more, are finished and announced."""
         connection_id = connection.identity.connection_id
         series = self._series.get(connection_id)
         if series is None:
@@ -193,7 +193,7 @@ class Recording:
                 self._all_closed.set()
 
     async def wait_archives_closed(self) -> None:
-        """Return when no archive of this node is open."""
+        """Wait until no archive of this node is open."""
         await self._all_closed.wait()
 
     async def _save(self, archive: ArchiveState, events: Sequence[Event]) -> bool:

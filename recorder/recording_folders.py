@@ -21,8 +21,8 @@ class RecordingFolders:
         self._lock = asyncio.Lock()
 
     async def make(self, folder: str) -> None:
-        """Make a folder within `answer_timeout_s`. Raises ArchiveError; what the disk makes later is removed."""
-        config, timeout_s = self._context.config, self._context.timeouts.answer_timeout_s
+        """Make a folder within `request_timeout_s`. Raises ArchiveError; what the disk makes later is removed."""
+        config, timeout_s = self._context.config, self._context.timeouts.request_timeout_s
         is_refused = False
 
         def make() -> None:
@@ -36,13 +36,13 @@ class RecordingFolders:
         self._context.writer.submit_sync(lambda: sync_parent(folder))
 
     async def remove_empty(self, folder: str) -> None:
-        """Remove a folder, later if that takes longer than `answer_timeout_s`."""
+        """Remove a folder, later if that takes longer than `request_timeout_s`."""
         await self._in_time(self._in_thread(lambda: remove_empty_folder(folder)))
 
     async def _in_time(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Return False if the work takes longer than `answer_timeout_s`; it is finished all the same."""
+        """Return False if the work takes longer than `request_timeout_s`; it is finished all the same."""
         task = asyncio.ensure_future(work)
-        await asyncio.wait({task}, timeout=self._context.timeouts.answer_timeout_s)
+        await asyncio.wait({task}, timeout=self._context.timeouts.request_timeout_s)
         if task.done():
             await task
             return True

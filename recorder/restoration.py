@@ -16,7 +16,7 @@ from rokuga.recorder.archive.disk import ArchiveError
 from rokuga.recorder.archive.leftovers import Outcome, recording_folders, repair_leftovers
 from rokuga.recorder.connection_events import lost_events
 from rokuga.recorder.context import RecorderContext
-from rokuga.recorder.directories import DirectoryFault
+from rokuga.recorder.directory_lock import DirectoryFault
 from rokuga.recorder.recordings import Recordings
 from rokuga.recorder.retry import RetryPolicy, retry
 from rokuga.recorder.store import PreviousRun, StoreError
@@ -34,7 +34,7 @@ DirectoryCheck = Callable[[], Awaitable[DirectoryFault | None]]
 
 
 async def usable() -> DirectoryFault | None:
-    """Return that archive_dir is usable."""
+    """Return None: this archive_dir is always usable."""
     return None
 
 
@@ -57,7 +57,7 @@ class Restoration:
             await self._restore()
 
     async def wait(self) -> None:
-        """Return when everything is restored; archive_dir is tried again until it is usable."""
+        """Wait until everything is restored; archive_dir is tried again until it is usable."""
         if self._fault is not None:
             await retry(self._restore, RETRY, self._context.clock, name="restore the previous run")
 

@@ -123,7 +123,7 @@ class Recorder:
         await asyncio.gather(*(connection.wait_closed() for connection in self.connections()))
 
     async def read_barrier(self) -> None:
-        """Return when every start and stop of any node before this call is applied here. Raises MinorityError."""
+        """Wait until every start and stop of any node before this call is applied here. Raises MinorityError."""
         await self.context.store.read_barrier()
 
     async def nodes(self) -> Sequence[NodeState]:
@@ -138,7 +138,7 @@ class Recorder:
         if (refusal := self._restoration.refusal()) is not None:
             raise refusal
         context = self.context
-        async with self.channels.hold(parameters.channel_id, context.timeouts.answer_timeout_s) as channel:
+        async with self.channels.hold(parameters.channel_id, context.timeouts.request_timeout_s) as channel:
             if channel.recording is not None:
                 raise RecordingAlreadyStarted
             state = RecordingState(context.make_id(), parameters, context.clock.wall_ns())
@@ -160,7 +160,7 @@ class Recorder:
 
     async def stop_recording(self, channel_id: str) -> RecordingState:
         """End the channel's recording; files and report follow. Raises RecordingNotStarted, StoreError."""
-        async with self.channels.hold(channel_id, self.context.timeouts.answer_timeout_s) as channel:
+        async with self.channels.hold(channel_id, self.context.timeouts.request_timeout_s) as channel:
             return await self.all_recordings.stop(channel)
 
     def recording(self, channel_id: str) -> RecordingState:
@@ -190,7 +190,7 @@ class Recorder:
     async def connect(self, request: ConnectionRequest) -> Connection:
         """Return a new connection, whose offer is ready. Raises ConnectionRefused."""
         try:
-            async with self.channels.hold(request.channel_id, self.context.timeouts.answer_timeout_s) as channel:
+            async with self.channels.hold(request.channel_id, self.context.timeouts.request_timeout_s) as channel:
                 if self.context.stopping.is_set():
                     raise ConnectionRefused("SHUTDOWN")
                 if not channel.connections:
@@ -227,7 +227,7 @@ class Recorder:
         return await self.context.disk_space.free_bytes()
 
     async def drain(self) -> None:
-        """Return when everything that the writer has received so far is written."""
+        """Wait until everything that the writer has received so far is written."""
         await self.context.writer.drain()
 
     def recovery_notes(self) -> Sequence[str]:

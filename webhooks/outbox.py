@@ -18,7 +18,7 @@ import structlog
 from rokuga.recorder.clock import Clock
 from rokuga.recorder.events import EventType
 from rokuga.recorder.media import NS_PER_S
-from rokuga.recorder.store import ANSWER_TIMEOUT_S, StoredEvent
+from rokuga.recorder.store import REQUEST_TIMEOUT_S, StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.webhooks import delivery_table, queries
 from rokuga.webhooks.blocking import read_due
@@ -242,7 +242,7 @@ class Outbox:
         await self._database.transact(write)
 
     async def _change(self, work: Callable[[sqlite3.Connection], int]) -> int:
-        changed = await self._database.transact(work, within_s=ANSWER_TIMEOUT_S)
+        changed = await self._database.transact(work, within_s=REQUEST_TIMEOUT_S)
         self.notify()
         return changed
 

@@ -1,1 +1,1 @@
-"""Shell, disk: frames to WebM files, their metadata, and what a crash left."""
+"""From frames to media files, their documents and events; and crash recovery."""

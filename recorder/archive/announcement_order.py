@@ -22,7 +22,7 @@ class OrderedSlot:
         return self._released
 
     async def wait(self) -> None:
-        """Return when all earlier slots are released."""
+        """Wait until all earlier slots are released."""
         if self._previous is not None:
             await asyncio.shield(self._previous)
             self._previous = None

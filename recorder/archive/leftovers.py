@@ -12,7 +12,7 @@ from rokuga.recorder.archive.container import Container, FinishedFile, Unplayabl
 from rokuga.recorder.archive.container_table import container_of_file
 from rokuga.recorder.archive.disk import sync_folder
 from rokuga.recorder.archive.names import IN_PROGRESS, is_recording_folder
-from rokuga.recorder.directories import aside_path
+from rokuga.recorder.directory_lock import aside_path
 
 
 class Outcome(StrEnum):

@@ -24,7 +24,7 @@ from rokuga.recorder.archive.disk import (
     publish_file,
     write_json,
 )
-from rokuga.recorder.archive.documents import AVAILABLE, SPLIT_END, is_document
+from rokuga.recorder.archive.document_validation import AVAILABLE, SPLIT_END, is_document
 from rokuga.recorder.archive.facts import (
     ArchiveClosed,
     DocumentWritten,
@@ -39,7 +39,7 @@ from rokuga.recorder.archive.facts import (
 from rokuga.recorder.archive.journal import DocumentFile, Journal, apply
 from rokuga.recorder.archive.names import FileNames, split_index
 from rokuga.recorder.config import RecorderConfig
-from rokuga.recorder.directories import aside_path
+from rokuga.recorder.directory_lock import aside_path
 from rokuga.recorder.events import Document, Event
 from rokuga.recorder.models import WHOLE_FILE, ArchiveState, RecordingState
 

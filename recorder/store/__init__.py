@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from rokuga.recorder.events import Event
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState
 
-ANSWER_TIMEOUT_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 5.0
 """Timeout of a start or a stop; after it the call is refused and has no effect."""
 
 
@@ -77,7 +77,7 @@ class RecordingStore(Protocol):
     """
 
     async def read_barrier(self) -> None:
-        """Return when `changes` has yielded every change before this call. Raises MinorityError."""
+        """Wait until `changes` has yielded every change before this call. Raises MinorityError."""
         ...
 
     def changes(self) -> AsyncGenerator[Sequence[Change], None]:

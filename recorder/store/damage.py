@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from rokuga.recorder.directories import aside_path
+from rokuga.recorder.directory_lock import aside_path
 from rokuga.recorder.store.private_files import FILE_MODE, database_files
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from rokuga.recorder.directories import explained
+from rokuga.recorder.directory_lock import explained
 from rokuga.recorder.store import StoreError
 
 FILE_MODE: Final = 0o600
@@ -52,7 +52,7 @@ def database_files(path: Path) -> tuple[Path, Path, Path]:
 
 
 def last_written_wall_ns(path: Path) -> int:
-    """Return when the file or its write-ahead log was last written, 0 without one. Call it before it is opened."""
+    """Return the wall time of the last write to the file or its write-ahead log, or 0. Call it before opening the file."""
     times = [0]
     for name in database_files(path)[:2]:
         with contextlib.suppress(OSError):

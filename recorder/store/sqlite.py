@@ -13,7 +13,7 @@ import msgspec
 
 from rokuga.recorder.events import Event, EventType
 from rokuga.recorder.models import ArchiveState, Change, NodeState, RecordingState, RecordingStatus
-from rokuga.recorder.store import ANSWER_TIMEOUT_S, PreviousRun, StoredEvent
+from rokuga.recorder.store import REQUEST_TIMEOUT_S, PreviousRun, StoredEvent
 from rokuga.recorder.store.database import Database
 from rokuga.recorder.store.private_files import append_private, last_written_wall_ns
 
@@ -48,7 +48,7 @@ DECODED: Final[Sequence[tuple[str, str, Callable[[bytes], object]]]] = (
 class SqliteStore:
     """A RecordingStore in a file. An async context."""
 
-    def __init__(self, path: Path, ids_kept: int = IDS_KEPT, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, ids_kept: int = IDS_KEPT, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         here = resources.files("rokuga.recorder.store")
         names = ("schema.sql", "schema-2.sql", "schema-3.sql", "schema-4.sql")
         scripts = [here.joinpath(name).read_text("utf-8") for name in names]
@@ -56,7 +56,7 @@ class SqliteStore:
         self._last_seen_wall_ns = 0
         self._database = Database(path, "recorder", scripts)
         self._ids_kept = ids_kept
-        self._answer_timeout_s = answer_timeout_s
+        self._answer_timeout_s = request_timeout_s
 
     async def __aenter__(self) -> Self:
         self._last_seen_wall_ns = last_written_wall_ns(self._path)

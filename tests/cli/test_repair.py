@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rokuga.cli.__main__ import main
-from rokuga.recorder.directories import DirectoryLock
+from rokuga.recorder.directory_lock import DirectoryLock
 from tests import readers
 from tests.recorder.archive.test_recovery import record_until_killed
 

@@ -13,7 +13,7 @@ from tests.container.engine import ROOT, Container, Image, build, locked
 pytestmark = pytest.mark.end_to_end
 
 LOCK_BOTH = """
-import os, pathlib, rokuga.recorder.directories as directories
+import os, pathlib, rokuga.recorder.directory_lock as directories
 for name in ("ROKUGA_ARCHIVE_DIR", "ROKUGA_DATA_DIR"):
     directories.DirectoryLock(pathlib.Path(os.environ[name])).check()
 """

@@ -131,7 +131,7 @@ def locked(path: Path) -> Iterator[None]:
 
 async def test_a_start_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: Path) -> None:
     """It leaves no recording, no event and no folder; the next start succeeds."""
-    async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
+    async with SqliteStore(tmp_path / "store.sqlite3", request_timeout_s=0.01) as store:
         async with running_recorder(tmp_path, store=store) as harness:
             with locked(tmp_path / "store.sqlite3"):
                 with pytest.raises(StoreError, match="did not answer"):
@@ -145,7 +145,7 @@ async def test_a_start_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: 
 
 
 async def test_a_stop_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: Path) -> None:
-    async with SqliteStore(tmp_path / "store.sqlite3", answer_timeout_s=0.01) as store:
+    async with SqliteStore(tmp_path / "store.sqlite3", request_timeout_s=0.01) as store:
         async with running_recorder(tmp_path, store=store) as harness:
             state = await harness.start()
             with locked(tmp_path / "store.sqlite3"):
@@ -157,7 +157,7 @@ async def test_a_stop_that_timed_out_on_a_locked_store_has_no_effect(tmp_path: P
 
 async def test_requests_are_refused_by_name_while_a_channel_waits_for_the_store(tmp_path: Path) -> None:
     """A start, a stop and a client; none of them takes effect later."""
-    async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.001)) as harness:
+    async with running_recorder(tmp_path, timeouts=Timeouts(request_timeout_s=0.001)) as harness:
         async with harness.recorder.channels.hold("sora"):
             for call in (harness.start, harness.stop):
                 with pytest.raises(StoreError, match="not stored yet"):
@@ -179,7 +179,7 @@ async def test_a_start_whose_folder_cannot_be_made_in_time_is_refused_and_leaves
         disk.make_folder(path, mode, min_free_bytes)
 
     monkeypatch.setattr("rokuga.recorder.recording_folders.make_folder", slow)
-    async with running_recorder(tmp_path, timeouts=Timeouts(answer_timeout_s=0.05)) as harness:
+    async with running_recorder(tmp_path, timeouts=Timeouts(request_timeout_s=0.05)) as harness:
         for channel_id in ("a", "b"):
             with pytest.raises(ArchiveError) as caught:
                 await harness.start(channel_id)

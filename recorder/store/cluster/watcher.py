@@ -38,7 +38,7 @@ class Watcher:
         self._waiting: dict[str, asyncio.Event] = {}
 
     async def wait_for_revision(self, revision: int) -> None:
-        """Return when all changes up to a revision of etcd are applied."""
+        """Wait until all changes up to a revision of etcd are applied."""
         async with self._news:
             await self._news.wait_for(lambda: self._revision >= revision)
 

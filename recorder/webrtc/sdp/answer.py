@@ -1,4 +1,4 @@
-"""Reads the answer to our offer: any text gives an `NegotiatedSession` or raises SdpError. Pure."""
+"""Reader of the answer to our offer: any text gives a `NegotiatedSession` or raises SdpError. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType

@@ -70,7 +70,7 @@ class TcpPort:
             await self.remove(index)
 
     def pause(self, connection: "TcpConnection") -> None:
-        """Resume reading a connection after PAUSE_S; one timer serves all connections."""
+        """Stop reading a connection for PAUSE_S; one timer serves all connections."""
         if not self._paused:
             asyncio.get_running_loop().call_later(PAUSE_S, self._resume)
         self._paused.append(connection)

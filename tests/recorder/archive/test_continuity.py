@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from rokuga.recorder.archive.backoff import MAX_INTERNAL_ERRORS
 from rokuga.recorder.archive.media_file import MediaFile
 from rokuga.recorder.archive.output import TOO_SLOW
-from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS
 from rokuga.recorder.events import Event
 from rokuga.recorder.media import NS_PER_S
 from rokuga.webhooks.schemas import check_file

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from rokuga.recorder.directories import LOCK_FILE, DirectoryFault, DirectoryInUse, DirectoryLock
+from rokuga.recorder.directory_lock import LOCK_FILE, DirectoryFault, DirectoryInUse, DirectoryLock
 from tests.machine import lacks, mounted
 
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """
 import sys
 from pathlib import Path
-from rokuga.recorder.directories import DirectoryLock
+from rokuga.recorder.directory_lock import DirectoryLock
 lock = DirectoryLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

@@ -13,7 +13,7 @@ MAX_INTERNAL_ERRORS: Final = 5
 """After so many short archives in a row that ended by internal errors no other one begins."""
 
 
-class Pauses:
+class ArchiveBackoff:
     """The errors of one connection's archives in one recording."""
 
     __slots__ = ("_due_ns", "_internal_errors", "_pause_ns")

@@ -1,12 +1,12 @@
 """The pauses after archives that ended by an error."""
 
-from rokuga.recorder.archive.pauses import MAX_INTERNAL_ERRORS, Pauses
+from rokuga.recorder.archive.backoff import MAX_INTERNAL_ERRORS, ArchiveBackoff
 from rokuga.recorder.media import NS_PER_S
 
 
 def begun_in(hours: int, life_s: int, *, is_internal: bool = False) -> int:
     """Count the archives that begin in so many hours, if each ends after `life_s`."""
-    pauses, begun, now_ns = Pauses(), 0, 0
+    pauses, begun, now_ns = ArchiveBackoff(), 0, 0
     while now_ns < hours * 3600 * NS_PER_S:
         if pauses.may_begin(now_ns):
             begun += 1
@@ -22,7 +22,7 @@ def test_the_pauses_grow_while_archives_are_short() -> None:
 
 
 def test_after_a_long_archive_the_next_pause_is_a_second_again() -> None:
-    pauses = Pauses()
+    pauses = ArchiveBackoff()
     for _ in range(10):
         pauses.add_end(0, NS_PER_S, is_internal=False)
     pauses.add_end(0, 3600 * NS_PER_S, is_internal=False)

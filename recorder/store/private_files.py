@@ -52,7 +52,7 @@ def database_files(path: Path) -> tuple[Path, Path, Path]:
 
 
 def last_written_wall_ns(path: Path) -> int:
-    """Return the wall time of the last write to the file or its write-ahead log, or 0. Call it before opening the file."""
+    """Return the wall time of the last write to the file or its log, or 0. Call it before opening the file."""
     times = [0]
     for name in database_files(path)[:2]:
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """The authentication webhook: asks the customer whether a client may connect; without a response it may not.
 
 Sora's, as far as it is documented (https://sora-doc.shiguredo.jp/AUTH_WEBHOOK; fields as in sora-server-sdk-ts
-types/webhook/auth_webhook.d.ts, 2023.2). Unlike an event, a request is sent once: the client waits for it.
+types/webhook/auth_webhook.d.ts, 2023.2). Unlike an event, a request is not retried: the client waits.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class NoAnswer(Exception):
-    """The webhook did not decide; the text says why, and nothing about the network behind us."""
+    """The webhook did not decide; the text goes to the client, and names no internal host or address."""
 
 
 class AuthWebhook:
@@ -66,7 +66,7 @@ class AuthWebhook:
         return answer
 
     async def counters(self) -> Mapping[str, int]:
-        """Return the outcomes of requests since the start, by the names of the daemon's table of counters."""
+        """Return the outcomes of requests since the start, by their metric names."""
         outcomes = {f"auth_webhook_{outcome}": count for outcome, count in self._counts.items()}
         return {**outcomes, "auth_webhook_log_lines_refused": self._log.refused_lines}
 

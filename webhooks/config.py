@@ -34,7 +34,7 @@ class WebhookConfig:
 
     @property
     def destinations(self) -> Sequence[tuple[str, str | None]]:
-        """The destinations of the event webhook: stored name and URL. The first one without a URL is kept as skipped.
+        """The destinations of the event webhook: stored name and URL. One without a URL is skipped.
 
         A stored name stays when its URL changes: what waits is sent to the new URL.
         """

@@ -15,8 +15,8 @@ DEFAULT: Final = "default"
 class DeliveryState(StrEnum):
     """State of a delivery. Later deliveries wait for those that are PENDING and for no others.
 
-    PARKED: refused for good, but still tried from time to time. DEAD: given up. SKIPPED: another node of the cluster
-    made it, or no URL is configured.
+    PARKED: rejected as if for good; one of each type is tried now and then. DEAD: given up. SKIPPED: sent by another
+    node of the cluster, or no URL is configured.
     """
 
     PENDING = "pending"

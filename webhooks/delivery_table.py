@@ -120,7 +120,7 @@ def store_cursor(connection: sqlite3.Connection, consumer: str, cursor: int) -> 
 
 
 def store_uptime(connection: sqlite3.Connection, uptime_ns: int) -> None:
-    """Store for how long the outbox has been in use."""
+    """Store the time in which any daemon has run on this outbox, in ns."""
     connection.execute("UPDATE outbox_totals SET uptime_ns = max(uptime_ns, ?)", (uptime_ns,))
 
 

@@ -97,7 +97,7 @@ class Dispatcher:
         return sum(queue.failed for queue in self._queues)
 
     async def counters(self) -> Mapping[str, int]:
-        """Return the outcomes of attempts since the start, by the names of the daemon's table of counters."""
+        """Return the outcomes of attempts since the start, by their metric names."""
         return {
             "event_webhook_delivered": self.delivered,
             "event_webhook_failed": self.failed,

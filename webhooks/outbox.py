@@ -54,8 +54,8 @@ class EventLog(Protocol):
 class Outbox:
     """The deliveries of all consumers; a context, since it has the database open. All methods raise StoreError.
 
-    `consumers` are the names of those that read the event log: it is pruned by the slowest of them. A cursor that is
-    in the database under another name is kept, and holds nothing back. `settled` is set when deliveries were inserted
+    `consumers` are the names of those that read the event log: it is pruned by the slowest of them. Cursors of
+    other names are kept in the database, and ignored when it is pruned. `settled` is set when deliveries were inserted
     or settled.
     """
 
@@ -225,7 +225,7 @@ class Outbox:
         return await self._database.read(queries.counts)
 
     async def counters(self) -> dict[str, int]:
-        """Return the outbox's numbers by the names of the daemon's table of counters."""
+        """Return the outbox's numbers by their metric names."""
         return await self._database.read(lambda connection: queries.counters(connection, self.uptime_ns))
 
     async def probe(self) -> None:

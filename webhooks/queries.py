@@ -23,7 +23,7 @@ def read_cursors(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def read_uptime_ns(connection: sqlite3.Connection) -> int:
-    """Return for how long the outbox has been in use."""
+    """Return the time in which any daemon has run on this outbox, in ns."""
     return int(connection.execute("SELECT uptime_ns FROM outbox_totals").fetchone()[0])
 
 
@@ -56,7 +56,7 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def counters(connection: sqlite3.Connection, uptime_ns: int) -> dict[str, int]:
-    """Return the outbox's numbers by the names of the daemon's table of counters."""
+    """Return the outbox's numbers by their metric names."""
     (pruned,) = connection.execute("SELECT pruned FROM outbox_totals").fetchone()
     created = connection.execute(OLDEST_PENDING).fetchone()
     return {

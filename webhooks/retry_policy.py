@@ -67,7 +67,7 @@ def is_parked(outcome: Refused | Unreachable, attempts: int) -> bool:
 
 
 def is_away(outcome: Outcome) -> bool:
-    """Return whether no server was there to respond, and no Retry-After was sent."""
+    """Return whether nothing answered, or a gateway did without Retry-After (502, 503, 504)."""
     match outcome:
         case Delivered():
             return False

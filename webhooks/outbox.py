@@ -55,8 +55,8 @@ class Outbox:
     """The deliveries of all consumers; a context, since it has the database open. All methods raise StoreError.
 
     `consumers` are the names of those that read the event log: it is pruned by the slowest of them. Cursors of
-    other names are kept in the database, and ignored when it is pruned. `settled` is set when deliveries were inserted
-    or settled.
+    other names are kept in the database, and ignored when it is pruned. `settled` is set when deliveries were
+    inserted or settled.
     """
 
     def __init__(

@@ -136,6 +136,10 @@ class Archiver:
         """Whether all files are finished and announced, except for the end of the parts."""
         return self._ending is not None and self._ending.done()
 
+    def expect_first_media(self) -> None:
+        """Keep all audio: the archive begins with its connection."""
+        self._opening.is_first = True
+
     def write(self, frame: Frame) -> None:
         """Write a frame; `ArchiveStart` decides about those captured before the archive's start."""
         if self._ending is not None:

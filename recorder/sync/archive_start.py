@@ -19,7 +19,7 @@ class ArchiveStart:
       time, sent in decoding order, keep their times.
     """
 
-    __slots__ = ("_before", "_has_video", "_latest_ns", "_raw_latest_ns", "_start_ns", "lacks_keyframe")
+    __slots__ = ("_before", "_has_video", "_latest_ns", "_raw_latest_ns", "_start_ns", "is_first", "lacks_keyframe")
 
     def __init__(self, start_ns: int) -> None:
         self._start_ns = start_ns
@@ -29,11 +29,18 @@ class ArchiveStart:
         self._raw_latest_ns = -1 << 62
         self.lacks_keyframe = False
         """Whether a picture arrived before any key frame."""
+        self.is_first = False
+        """Whether the archive begins with its connection. Then no audio is left out: a first packet that was delayed on
+        its way appears to be from before the start."""
 
     def push(self, frame: Frame) -> Sequence[Frame]:
         """Add the next frame of its kind; return the frames that belong to the archive by now."""
         if frame.kind == "audio":
-            return (frame,) if frame.time_ns >= self._start_ns else ()
+            if frame.time_ns < self._start_ns:
+                if not self.is_first:
+                    return ()
+                frame.time_ns = self._start_ns
+            return (frame,)
         is_keyframe = frame.unit.is_keyframe
         if not self._has_video:
             if not is_keyframe:

@@ -23,6 +23,12 @@ def test_audio_of_before_the_start_is_left_out() -> None:
     ]
 
 
+def test_the_first_audio_of_a_connection_is_kept_however_late_it_came() -> None:
+    start = ArchiveStart(S)
+    start.is_first = True
+    assert push(start, frame("audio", -20), frame("audio", -0.1), frame("audio", 20)) == [0, 0, 20]
+
+
 def test_pictures_before_any_key_frame_are_left_out_and_one_is_wanted() -> None:
     start = ArchiveStart(S)
     assert push(start, frame("video", 10)) == []

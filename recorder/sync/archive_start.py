@@ -30,8 +30,8 @@ class ArchiveStart:
         self.lacks_keyframe = False
         """Whether a picture arrived before any key frame."""
         self.is_first = False
-        """Whether the archive begins with its connection. Then no audio is left out: a first packet that was delayed on
-        its way appears to be from before the start."""
+        """Whether the archive begins with its connection. Then no audio is left out: a first packet that was
+        delayed on its way appears to be from before the start."""
 
     def push(self, frame: Frame) -> Sequence[Frame]:
         """Add the next frame of its kind; return the frames that belong to the archive by now."""

@@ -32,8 +32,7 @@ class ConnectionLifecycle:
         recording = None if channel is None else channel.open_recording(self._context.clock.monotonic_ns())
         if recording is not None and self._connection.publishes:
             self._begun = recording.begin_archive(self._connection)
-            if self._connection.archiver is not None:
-                self._connection.archiver.expect_first_media()
+            self._begun.archiver.keep_early_audio()
 
     async def run(self) -> None:
         """Wait until the connection has ended and its files are finished and announced."""

@@ -17,7 +17,7 @@ def lacks(what: str) -> NoReturn:
     """Skip the test, or fail it with SKIP_NOTHING; `what` is the reason."""
     if os.environ.get("SKIP_NOTHING"):
         pytest.fail(f"nothing may be skipped here, but {what}")
-    pytest.skip(what)
+    pytest.skip(what)  # `what` is the reason, from the test that needs it
 
 
 @contextlib.contextmanager

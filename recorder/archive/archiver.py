@@ -136,9 +136,9 @@ class Archiver:
         """Whether all files are finished and announced, except for the end of the parts."""
         return self._ending is not None and self._ending.done()
 
-    def expect_first_media(self) -> None:
+    def keep_early_audio(self) -> None:
         """Keep all audio: the archive begins with its connection."""
-        self._opening.is_first = True
+        self._opening.keeps_early_audio = True
 
     def write(self, frame: Frame) -> None:
         """Write a frame; `ArchiveStart` decides about those captured before the archive's start."""

@@ -19,7 +19,15 @@ class ArchiveStart:
       time, sent in decoding order, keep their times.
     """
 
-    __slots__ = ("_before", "_has_video", "_latest_ns", "_raw_latest_ns", "_start_ns", "is_first", "lacks_keyframe")
+    __slots__ = (
+        "_before",
+        "_has_video",
+        "_latest_ns",
+        "_raw_latest_ns",
+        "_start_ns",
+        "keeps_early_audio",
+        "lacks_keyframe",
+    )
 
     def __init__(self, start_ns: int) -> None:
         self._start_ns = start_ns
@@ -29,7 +37,7 @@ class ArchiveStart:
         self._raw_latest_ns = -1 << 62
         self.lacks_keyframe = False
         """Whether a picture arrived before any key frame."""
-        self.is_first = False
+        self.keeps_early_audio = False
         """Whether the archive begins with its connection. Then no audio is left out: a first packet that was
         delayed on its way appears to be from before the start."""
 
@@ -37,7 +45,7 @@ class ArchiveStart:
         """Add the next frame of its kind; return the frames that belong to the archive by now."""
         if frame.kind == "audio":
             if frame.time_ns < self._start_ns:
-                if not self.is_first:
+                if not self.keeps_early_audio:
                     return ()
                 frame.time_ns = self._start_ns
             return (frame,)

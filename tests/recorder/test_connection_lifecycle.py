@@ -37,6 +37,22 @@ async def test_frames_are_recorded_from_the_first_packet_while_the_channel_is_lo
     assert len(packets) == 5
 
 
+async def test_the_first_audio_is_recorded_though_it_was_delayed_most(harness: RecorderHarness) -> None:
+    """The later packets are 10 ms faster, so the first one appears to be from before the archive."""
+    await harness.start()
+    connection, peer = await connect(harness)
+    client = Client(connection, peer, harness.clock)
+    peer.hooks.on_connected()
+    connection.accept("v=0\r\n")
+    for number in range(5):
+        client.send("audio", 20 * number, OPUS_20_MS + b"delayed")
+        harness.clock.now_ns += 20_000_000 if number else 10_000_000
+    await harness.event(STARTED)
+    await client.leave()
+    available = await harness.event(AVAILABLE)
+    assert len(readers.packets(Path(available.document["file_path"]))["audio"]) == 5
+
+
 async def test_no_archive_begins_for_a_channel_that_is_not_recorded(harness: RecorderHarness) -> None:
     connection, peer = await connect(harness)
     peer.hooks.on_connected()

@@ -25,7 +25,7 @@ def test_audio_of_before_the_start_is_left_out() -> None:
 
 def test_the_first_audio_of_a_connection_is_kept_however_late_it_came() -> None:
     start = ArchiveStart(S)
-    start.is_first = True
+    start.keeps_early_audio = True
     assert push(start, frame("audio", -20), frame("audio", -0.1), frame("audio", 20)) == [0, 0, 20]
 
 

@@ -1,11 +1,9 @@
 """Parsing of session descriptions of real clients, and limits."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,6 +29,7 @@ from rokuga.recorder.webrtc.sdp.session_description import (
     parse_description,
 )
 from rokuga.recorder.webrtc.sdp.whip_offer import read_offer
+from tests.steps import steps
 
 TESTS = Path(__file__).parents[3]
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
@@ -190,29 +189,11 @@ def crowded(sections: int, codecs: int) -> str:
     return HEAD + media * sections
 
 
-def lines_run(work: Callable[[], object]) -> int:
-    """Return the number of Python lines that run."""
-    count = 0
-
-    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 @pytest.mark.parametrize(("small", "large"), [((2, 50), (4, 50)), ((4, 30), (4, 60)), ((8, 50), (16, 50))])
 def test_parsing_takes_linear_time(small: tuple[int, int], large: tuple[int, int]) -> None:
     def read(text: str) -> None:
         with pytest.raises(SdpError, match="more than one m=video"):
             read_offer(text)
 
-    steps = [lines_run(partial(read, crowded(*size))) for size in (small, large)]
-    assert steps[1] < 2.1 * steps[0], steps
+    counts = [steps(partial(read, crowded(*size))) for size in (small, large)]
+    assert counts[1] < 2.1 * counts[0], counts
